@@ -1,0 +1,66 @@
+"""Codes in a file: `codes` int64 `[codebooks, frames]` and `samples`, how long the audio was."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..models import Mimi
+from ..runtime.audio import AudioWriter, read_audio
+from ..runtime.errors import AudioError, KyutaiOnnxError
+
+Array = np.ndarray[Any, Any]
+FRAMES = 25
+"""Decoded at once."""
+
+
+def encode(mimi: Mimi, audio: str, path: Path, codebooks: int | None, channel: int | None) -> Array:
+    """Encodes a file into another; where reading fails, what was read before is written."""
+    stream = mimi.stream("encode", codebooks)
+    made: list[Array] = []
+    samples = 0
+    with read_audio(audio, mimi.sample_rate, channel=channel) as blocks:
+        try:
+            for block in blocks:
+                samples += len(block)
+                made.append(stream.feed(block))
+        finally:
+            made.append(stream.flush())
+            codes = np.concatenate(made, axis=1)
+            if samples:
+                _write(path, codes, samples)
+    return codes
+
+
+def decode(mimi: Mimi, path: Path, audio: str) -> Array:
+    """Decodes a file into another and returns the codes."""
+    codes, samples = _read(path)
+    stream = mimi.stream("decode")
+    with AudioWriter(audio, mimi.sample_rate) as writer:
+        left = samples
+        for start in range(0, codes.shape[1], FRAMES):
+            pcm = stream.feed(codes[:, start : start + FRAMES])[:left]
+            writer.write(np.clip(pcm, -1, 1))
+            left -= len(pcm)
+    return codes
+
+
+def _write(path: Path, codes: Array, samples: int) -> None:
+    try:
+        with path.open("wb") as file:
+            np.savez(file, codes=codes, samples=np.int64(samples))
+    except OSError as error:
+        raise KyutaiOnnxError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _read(path: Path) -> tuple[Array, int]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            codes = np.asarray(file["codes"])
+            samples = int(file["samples"]) if "samples" in file else np.iinfo(np.int64).max
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise AudioError(
+            f"{path}: not a file of codes ({error}); make one with 'kyutai-onnx codec encode'"
+        ) from None
+    return codes, samples

@@ -1,0 +1,74 @@
+"""`export`: a checkpoint becomes a bundle."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..runtime.errors import UsageError
+from . import options
+from .say import progress_bar, say
+
+
+def export(
+    repo: Annotated[
+        str,
+        typer.Option("--repo", metavar="REPO", help="owner/name on the Hub, or a folder like one."),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the bundle; default: the cache.")
+    ] = None,
+    precision: Annotated[
+        options.Precision | None,
+        typer.Option(help="Of the language model; default: int8 on the CPU, fp16 elsewhere."),
+    ] = None,
+    target: Annotated[
+        options.Target, typer.Option(help="The provider that the bundle is for.")
+    ] = options.Target.CPU,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Fix the batch, for providers that want it.")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")] = None,
+    lora: Annotated[
+        str | None, typer.Option(help="A LoRA adapter to merge: a file, or hf://owner/name/file.")
+    ] = None,
+    extra_heads: Annotated[
+        str | None,
+        typer.Option(help="Another repository of the same model that has the pause heads."),
+    ] = None,
+    codebooks: Annotated[int | None, typer.Option(min=1, help="Codebooks of the codec.")] = None,
+    decoder: Annotated[
+        bool | None,
+        typer.Option(
+            "--decoder/--no-decoder", help="Mimi's decoder too; default: not for speech-to-text."
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,  # noqa: ARG001
+) -> None:
+    """Export a checkpoint to a bundle that runs without torch. Prints the bundle's folder."""
+    try:
+        from ..export.bundle import Request, export_bundle
+    except ImportError as error:
+        raise UsageError(
+            f"exporting needs more packages ({error.name} is missing); run "
+            "'pip install \"kyutai-onnx[cpu,export]\"'"
+        ) from None
+    request = Request(
+        repo=repo,
+        out=out,
+        target=target.value,
+        precision=None if precision is None else precision.value,
+        batch=batch,
+        codebooks=codebooks,
+        revision=revision,
+        lora=lora,
+        extra_heads=extra_heads,
+        decoder=decoder,
+        force=force,
+    )
+    with progress_bar(quiet=quiet) as progress:
+        folder = export_bundle(request, progress)
+    say(f"try it: kyutai-onnx info {folder}", quiet=quiet)
+    print(folder)

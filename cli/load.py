@@ -1,0 +1,49 @@
+"""Opens the model that a command was given, and tells of a choice that the user did not make."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..models import Mimi, SpeechToText
+from ..models.locate import locate
+from ..runtime.audio import read_audio
+from ..runtime.bundle import Bundle
+from .say import say
+
+
+def load_speech_to_text(
+    model: str | None, provider: str, threads: int | None, allow_fallback: bool, quiet: bool
+) -> SpeechToText:
+    """Loads a speech-to-text bundle."""
+    return SpeechToText.load(
+        open_model(model, "stt", quiet),
+        provider=provider,
+        threads=threads,
+        allow_fallback=allow_fallback,
+    )
+
+
+def load_mimi(
+    model: str | None, provider: str, threads: int | None, allow_fallback: bool, quiet: bool
+) -> Mimi:
+    """Loads the codec of any bundle."""
+    return Mimi.load(
+        open_model(model, "stt", quiet),
+        provider=provider,
+        threads=threads,
+        allow_fallback=allow_fallback,
+    )
+
+
+def open_model(model: str | None, task: str, quiet: bool) -> Bundle:
+    """The bundle that the command line means."""
+    located = locate(model, task)
+    if located.note:
+        say(located.note, quiet=quiet)
+    return Bundle.open(located.path)
+
+
+def read_whole(path: Path, sample_rate: int) -> np.ndarray[Any, Any]:
+    """A short file at once: float32 `[n]` at `sample_rate`."""
+    return np.concatenate(list(read_audio(path, sample_rate)))

@@ -1,0 +1,72 @@
+"""Options that mean the same in every command."""
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Debugging:
+    """Whether errors show where they came from; set by `--debug` of any command."""
+
+    enabled = False
+
+    @classmethod
+    def set(cls, value: bool) -> bool:
+        cls.enabled = cls.enabled or value
+        return value
+
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="M",
+        help="Bundle folder, a repository exported before, or hf://owner/name[@rev]. Default: "
+        "KYUTAI_ONNX_MODEL, else the embedded demo.",
+    ),
+]
+Provider = Annotated[
+    str,
+    typer.Option(help="auto (the bundle's own), cpu, cuda, directml, webgpu or coreml."),
+]
+AllowFallback = Annotated[
+    bool,
+    typer.Option("--allow-fallback", help="Run on a provider that the bundle was not made for."),
+]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Threads a graph; default: the processors, 4 at most.")
+]
+Seed = Annotated[int | None, typer.Option(help="Makes sampled output repeat.")]
+Temp = Annotated[
+    float | None,
+    typer.Option(min=0.0, help="Sampling temperature; 0 takes the best. Default: the model's."),
+]
+Debug = Annotated[
+    bool, typer.Option("--debug", callback=Debugging.set, help="Show tracebacks and logs.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Results and errors only.")]
+Channel = Annotated[
+    int | None,
+    typer.Option(min=0, help="Take one channel, counted from 0, instead of the mean of all."),
+]
+DumpTokens = Annotated[
+    Path | None,
+    typer.Option("--dump-tokens", metavar="FILE.npz", help="Write codes and tokens to compare."),
+]
+
+
+class Precision(enum.StrEnum):
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+    INT4 = "int4"
+
+
+class Target(enum.StrEnum):
+    CPU = "cpu"
+    CUDA = "cuda"
+    DIRECTML = "directml"
+    WEBGPU = "webgpu"
+    COREML = "coreml"

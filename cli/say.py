@@ -1,0 +1,37 @@
+"""What goes to stderr: notes, errors and progress. Results alone go to stdout."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+def say(line: str, *, quiet: bool = False) -> None:
+    """A note for a person, unless they asked for quiet."""
+    if not quiet:
+        print(line, file=sys.stderr, flush=True)
+
+
+def say_error(line: str) -> None:
+    print(f"error: {line}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress_bar(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar that is told what is done, and how much of how much; none without a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda what, done, total: bar.update(
+            task, description=what, completed=done, total=total or None
+        )

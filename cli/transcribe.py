@@ -1,0 +1,63 @@
+"""`transcribe`: speech to text of files."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options
+from .formats import Format
+
+
+def transcribe(
+    files: Annotated[list[str], typer.Argument(help="Audio files; - is standard input.")],
+    model: options.Model = None,
+    kind: Annotated[Format, typer.Option("--format", "-f", help="What to write.")] = Format.TEXT,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="A file or, of several inputs, a folder; - is stdout."),
+    ] = None,
+    timestamps: Annotated[
+        bool, typer.Option("--timestamps", help="Text with the times of each word.")
+    ] = False,
+    vad: Annotated[
+        bool, typer.Option("--vad", help="Show pauses (needs a model with extra heads).")
+    ] = False,
+    prompt_text: Annotated[
+        str | None, typer.Option(help="Text that the model is made to begin with.")
+    ] = None,
+    prompt_audio: Annotated[
+        Path | None, typer.Option(help="Audio heard first, such as a voice or a subject.")
+    ] = None,
+    cut_prompt: Annotated[
+        bool, typer.Option("--cut-prompt", help="Leave out what the audio prompt says.")
+    ] = False,
+    channel: options.Channel = None,
+    dump_tokens: options.DumpTokens = None,
+    temp: options.Temp = None,
+    seed: options.Seed = None,
+    provider: options.Provider = "auto",
+    allow_fallback: options.AllowFallback = False,
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,  # noqa: ARG001
+) -> int:
+    """Write what is said in audio files (wav, flac, ogg, mp3), with times, as it is found."""
+    from .load import load_speech_to_text
+    from .transcription import Prompt, Request, Transcription
+
+    request = Request(
+        files=tuple(files),
+        kind=kind,
+        out=out,
+        timestamps=timestamps,
+        vad=vad,
+        prompt=Prompt(prompt_text, prompt_audio, cut_prompt),
+        channel=channel,
+        temperature=temp,
+        seed=seed,
+        dump_tokens=dump_tokens,
+    )
+    request.check()
+    loaded = load_speech_to_text(model, provider, threads, allow_fallback, quiet)
+    return Transcription(loaded, request).run()

@@ -1,0 +1,233 @@
+"""Turns a checkpoint into a bundle: its graphs, the files beside them, the manifest last."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from ..runtime.bundle import sha256
+from ..runtime.cache import bundles_folder
+from ..runtime.errors import UsageError
+from ..runtime.jsonfields import write_json
+from ..runtime.manifest import (
+    FILE_NAME,
+    FORMAT,
+    FORMAT_VERSION,
+    Audio,
+    Codec,
+    FileEntry,
+    GraphSpec,
+    LanguageModel,
+    Manifest,
+    Precision,
+    Sampling,
+    Source,
+    SpeechToText,
+    Tokens,
+)
+from .card import license_text, model_card
+from .checkpoint import Checkpoint, open_checkpoint
+from .config import LMConfig
+from .folder import whole_or_nothing
+from .graph import data_bytes, fill, trace, write
+from .plan import Planned, plan_codec, plan_lm
+from .targets import Target, quantization, target
+
+Progress = Callable[[str, int, int], None]
+"""Told which graph is being written, and how many bytes of how many are."""
+
+EXPORTED = ("mimi", "stt")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `export` was asked for; None leaves a choice to the target or the model.
+
+    `decoder` asks for Mimi's decoder, which speech-to-text does without.
+    """
+
+    repo: str
+    out: Path | None = None
+    target: str = "cpu"
+    precision: Precision | None = None
+    batch: int | None = None
+    codebooks: int | None = None
+    revision: str | None = None
+    lora: str | None = None
+    extra_heads: str | None = None
+    decoder: bool | None = None
+    force: bool = False
+
+
+def export_bundle(request: Request, progress: Progress = lambda *_: None) -> Path:
+    """Turns a checkpoint into a bundle and returns its folder.
+
+    Nothing appears at the place asked for until the bundle is whole. Raises UsageError for what
+    cannot be combined, ModelError for a checkpoint that cannot be had or read, KyutaiOnnxError
+    where the disk does not take the bundle.
+    """
+    chosen = target(request.target)
+    checkpoint = open_checkpoint(request.repo, request.revision, request.lora, request.extra_heads)
+    if checkpoint.family not in EXPORTED:
+        raise UsageError(
+            f"{request.repo} holds a {checkpoint.family} model; this version exports "
+            f"{' and '.join(EXPORTED)}"
+        )
+    precision = _precision(request, checkpoint, chosen)
+    graphs, codec = _plan(request, checkpoint, chosen, precision)
+    out = request.out or _default_folder(checkpoint, chosen, precision)
+    with whole_or_nothing(out, force=request.force) as folder:
+        files: dict[str, FileEntry] = {}
+        specs = {graph.name: _write_graph(graph, folder, files, progress) for graph in graphs}
+        manifest = _manifest(checkpoint, chosen, precision, codec, specs, files)
+        _write_beside(checkpoint, manifest, folder)
+    return out
+
+
+def _precision(request: Request, checkpoint: Checkpoint, chosen: Target) -> Precision:
+    """A codec alone has nothing that is rounded."""
+    if checkpoint.lm is not None:
+        return request.precision or chosen.default_precision
+    if request.precision not in (None, "fp32"):
+        raise UsageError(f"--precision {request.precision}: a codec is exported in fp32 alone")
+    return "fp32"
+
+
+def _plan(
+    request: Request, checkpoint: Checkpoint, chosen: Target, precision: Precision
+) -> tuple[list[Planned], Codec]:
+    lm, tensors = checkpoint.config.lm, checkpoint.lm
+    codebooks = request.codebooks or checkpoint.config.mimi_codebooks
+    if lm is not None and codebooks < checkpoint.config.mimi_codebooks:
+        raise UsageError(f"--codebooks {codebooks}: this model reads {lm.n_q - lm.dep_q}")
+    decoder = lm is None if request.decoder is None else request.decoder
+    graphs, codec = plan_codec(checkpoint, chosen, codebooks, request.batch, decoder)
+    if lm is not None and tensors is not None:
+        graphs.append(plan_lm(lm, tensors, chosen, precision, request.batch))
+    return graphs, codec
+
+
+def _default_folder(checkpoint: Checkpoint, chosen: Target, precision: Precision) -> Path:
+    name = checkpoint.repository.name
+    plain = Path(name).resolve().name if Path(name).exists() else name.replace("/", "--")
+    return bundles_folder() / f"{plain}--{precision}-{chosen.name}"
+
+
+def _write_graph(
+    graph: Planned, folder: Path, files: dict[str, FileEntry], progress: Progress
+) -> GraphSpec:
+    progress(graph.name, 0, 0)
+    traced = trace(graph.build, graph.sizes)
+    fill(traced, graph.tensors)
+    done, total = 0, data_bytes(traced)
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(graph.name, done, total)
+
+    written = write(traced, folder, graph.name, advance)
+    files |= {file.name: FileEntry(file.sha256, file.bytes) for file in written}
+    data = written[1].name if len(written) > 1 else None
+    return graph.spec(traced.module, data)
+
+
+def _manifest(
+    checkpoint: Checkpoint,
+    chosen: Target,
+    precision: Precision,
+    codec: Codec,
+    graphs: dict[str, GraphSpec],
+    files: dict[str, FileEntry],
+) -> Manifest:
+    config, mimi = checkpoint.config, checkpoint.mimi_config
+    lm = config.lm
+    tokenizer = "tokenizer.model" if checkpoint.tokenizer is not None else None
+    stt = None
+    if config.family == "stt":
+        stt = SpeechToText(
+            audio_delay_seconds=config.stt.audio_delay_seconds,
+            audio_silence_prefix_seconds=config.stt.audio_silence_prefix_seconds,
+        )
+    return Manifest(
+        format=FORMAT,
+        format_version=FORMAT_VERSION,
+        minimum_onnxruntime=chosen.minimum_onnxruntime,
+        generator=f"kyutai-onnx {metadata.version('kyutai-onnx')}",
+        name=_plain_name(checkpoint),
+        family=config.family,  # type: ignore[arg-type]
+        source=_source(checkpoint),
+        target=chosen.name,
+        flavour=chosen.flavour,
+        precision=precision,
+        quantization=quantization(chosen.style(precision)),
+        audio=Audio(mimi.sample_rate, mimi.channels, mimi.frame_size, mimi.frame_rate),
+        codec=codec,
+        lm=None if lm is None else _language_model(lm, graphs),
+        sampling=None if lm is None else _sampling(checkpoint),
+        stt=stt,
+        tokenizer=tokenizer,
+        graphs=graphs,
+        files=files,
+    )
+
+
+def _plain_name(checkpoint: Checkpoint) -> str:
+    """A repository by its name on the Hub, a folder by its own."""
+    name = checkpoint.repository.name
+    return Path(name).resolve().name if Path(name).exists() else name
+
+
+def _source(checkpoint: Checkpoint) -> Source:
+    used = checkpoint.repository.files_used
+    return Source(
+        repository=_plain_name(checkpoint),
+        revision=checkpoint.repository.revision,
+        files={name: FileEntry(digest, size) for name, (digest, size) in sorted(used.items())},
+        model_id=dict(checkpoint.config.model_id) or None,
+    )
+
+
+def _language_model(config: LMConfig, graphs: dict[str, GraphSpec]) -> LanguageModel:
+    assert config.transformer.context is not None
+    return LanguageModel(
+        temporal=next(name for name in graphs if name.startswith("temporal")),
+        n_q=config.n_q,
+        dep_q=config.dep_q,
+        card=config.card,
+        text_card=config.text_card,
+        context=config.transformer.context,
+        delays=config.delays,
+        tokens=Tokens(
+            text_initial=config.text_card,
+            audio_initial=config.card,
+            text_padding=config.existing_text_padding_id,
+            text_end_of_padding=config.existing_text_end_padding_id,
+        ),
+        extra_heads=config.extra_heads_num_heads,
+        extra_head_classes=config.extra_heads_dim if config.extra_heads_num_heads else 0,
+    )
+
+
+def _sampling(checkpoint: Checkpoint) -> Sampling:
+    """What the repository sets of moshi LMGen's arguments, and its defaults for the rest."""
+    given, default = checkpoint.config.lm_gen, Sampling()
+    return Sampling(
+        temp=float(str(given.get("temp", default.temp))),
+        temp_text=float(str(given.get("temp_text", default.temp_text))),
+        top_k=int(str(given.get("top_k", default.top_k))),
+        top_k_text=int(str(given.get("top_k_text", default.top_k_text))),
+    )
+
+
+def _write_beside(checkpoint: Checkpoint, manifest: Manifest, folder: Path) -> None:
+    """The tokenizer, the notice, the card and, last of all, the manifest."""
+    if checkpoint.tokenizer is not None and manifest.tokenizer is not None:
+        shutil.copyfile(checkpoint.tokenizer, folder / manifest.tokenizer)
+    (folder / "LICENSE").write_text(license_text(manifest), encoding="utf-8")
+    (folder / "README.md").write_text(model_card(manifest), encoding="utf-8")
+    for name in filter(None, (manifest.tokenizer, "LICENSE", "README.md")):
+        file = folder / name
+        manifest.files[name] = FileEntry(sha256(file), file.stat().st_size)
+    write_json(folder / FILE_NAME, manifest)

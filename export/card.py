@@ -1,0 +1,105 @@
+"""The texts that go with a bundle: whose weights these are, and a card ready to publish."""
+
+from ..runtime.manifest import Manifest, TensorSpec
+
+CC_BY = """\
+The weights in this bundle were made by Kyutai (https://kyutai.org) and published at
+https://huggingface.co/{repository} under the Creative Commons Attribution 4.0
+International licence: https://creativecommons.org/licenses/by/4.0/
+
+They were changed: converted to ONNX graphs by kyutai-onnx{precision}.
+No warranties are given. Whoever shares this bundle must keep this notice.
+"""
+
+OTHER = """\
+The weights in this bundle come from {repository} and stay under the licence of that repository.
+They were changed: converted to ONNX graphs by kyutai-onnx{precision}.
+"""
+
+ROUNDED = {
+    "fp32": "",
+    "fp16": ", with weights rounded to 16 bits",
+    "int8": ", with weights rounded to 8 bits",
+    "int4": ", with weights rounded to 4 bits",
+}
+
+CARD = """\
+---
+license: {license}
+library_name: kyutai-onnx
+pipeline_tag: {task}
+tags:
+- onnx
+- streaming
+- speech
+{base}---
+
+# {name} for ONNX Runtime ({precision}, {target})
+
+Made from {source} by [kyutai-onnx]. {what}
+
+    pip install "kyutai-onnx[{extra}]"
+    kyutai-onnx {command}
+
+`bundle.json` says how any program can run the graphs: their inputs, outputs and states.
+
+| graph | inputs | outputs | states |
+|---|---|---|---|
+{graphs}
+
+{notice}
+[kyutai-onnx]: https://pypi.org/project/kyutai-onnx
+"""
+
+TASKS = {
+    "mimi": (
+        "audio-to-audio",
+        "The Mimi codec: speech to codes at 12.5 frames a second and back, as a stream.",
+        "codec encode speech.wav codes.npz --model {model}",
+    ),
+    "stt": (
+        "automatic-speech-recognition",
+        "Speech to text, as a stream, with word times.",
+        "transcribe speech.wav --model {model}",
+    ),
+}
+
+
+def license_text(manifest: Manifest) -> str:
+    """The notice that goes into the bundle's `LICENSE`."""
+    text = CC_BY if by_kyutai(manifest) else OTHER
+    source = manifest.source.repository
+    return text.format(repository=source, precision=ROUNDED[manifest.precision])
+
+
+def by_kyutai(manifest: Manifest) -> bool:
+    return manifest.source.repository.startswith("kyutai/")
+
+
+def model_card(manifest: Manifest) -> str:
+    """The `README.md` of a bundle, with the header that the Hugging Face Hub reads."""
+    task, what, command = TASKS[manifest.family]
+    source = manifest.source
+    revision = f" at {source.revision}" if source.revision else ""
+    rows = [
+        f"| `{name}` | {_names(g.inputs)} | {_names(g.outputs)} | {len(g.states)} |"
+        for name, g in manifest.graphs.items()
+    ]
+    return CARD.format(
+        license="cc-by-4.0" if by_kyutai(manifest) else "other",
+        task=task,
+        base=f"base_model: {source.repository}\n" if by_kyutai(manifest) else "",
+        name=manifest.name,
+        precision=manifest.precision,
+        target=manifest.target,
+        source=f"`{source.repository}`{revision}",
+        what=what,
+        extra="cpu" if manifest.target == "coreml" else manifest.target,
+        command=command.format(model="hf://OWNER/NAME"),
+        graphs="\n".join(rows),
+        notice=license_text(manifest),
+    )
+
+
+def _names(ports: tuple[TensorSpec, ...]) -> str:
+    return ", ".join(f"`{port.name}`" for port in ports)

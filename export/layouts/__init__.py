@@ -1,0 +1,11 @@
+"""Every published layout of a checkpoint, brought to one.
+
+The canonical names are those of Kyutai's PyTorch modules after their load hooks: attention weights
+are `in_projs.{set}.weight` and `out_projs.{set}.weight`, alphas of norms are flat, codebooks hold
+`embedding_sum`, `cluster_usage` and `_initialized`. All views are lazy.
+"""
+
+from .canonical import canonical_lm, canonical_mimi
+from .shapes import lm_shapes, mimi_shapes
+
+__all__ = ["canonical_lm", "canonical_mimi", "lm_shapes", "mimi_shapes"]

@@ -1,0 +1,162 @@
+"""Causal attention over a ring of keys and values (moshi modules/transformer.py).
+
+The ring is a state, written first and read whole; what a query may see is a matter of positions
+alone. The reference writes the tokens of one call before it attends, so with `tokens_per_frame`
+tokens a frame and one frame a call a query sees the keys after `frame end - context`. Counting from
+the end of the query's own frame gives that for any number of frames a call, provided that the
+ring is large enough not to lose a key that an earlier frame of the call still sees.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..config import TransformerConfig
+from .dialect import Dialect
+from .linear import Style
+from .step import Below, Stateful, StateSpec, Step, Weighted, empty
+
+
+@dataclass(frozen=True)
+class Frames:
+    """How many tokens a frame holds, and how many frames one call may bring at most."""
+
+    tokens: int = 1
+    most: int = 1
+
+    @property
+    def single(self) -> bool:
+        """Whether every call brings exactly one token."""
+        return self.tokens == 1 and self.most == 1
+
+    def capacity(self, context: int) -> int:
+        """Slots that a ring needs."""
+        return context + self.tokens * (self.most - 1)
+
+
+@dataclass(frozen=True)
+class Positions:
+    """What every layer of one call shares: where it stands, what it may see, how it turns."""
+
+    offset: Tensor
+    """`[B]`: tokens before this call."""
+    bias: Tensor
+    """`[B, 1, T, C]`: 0 where a query sees a slot, a large negative number elsewhere."""
+    rotation: tuple[Tensor, Tensor] | None
+    """Cosine and sine `[B, T, D / 2]`."""
+
+
+class Rope(Weighted):
+    """Rotations by position; `frequencies [D / 2]` as moshi modules/rope.py computes them."""
+
+    def __init__(self, head_dim: int, max_period: float) -> None:
+        super().__init__()
+        self._max_period = max_period
+        self.frequencies = empty(head_dim // 2)
+
+    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and sine `[B, T, D / 2]` of integer `positions [B, T]`."""
+        angle = positions.float()[..., None] * self.frequencies
+        return torch.cos(angle), torch.sin(angle)
+
+    def materialize(self, parameter: str, tensors: Below) -> np.ndarray:  # noqa: ARG002
+        half = self.frequencies.shape[0]
+        steps = torch.arange(half, dtype=torch.float32)
+        value: np.ndarray = torch.exp(steps * (-math.log(self._max_period) / half)).numpy()
+        return value
+
+
+def visible(offset: Tensor, length: int, context: int, frames: Frames, dialect: Dialect) -> Tensor:
+    """Which slots of the ring each token of a call sees: bool `[B, T, C]`."""
+    capacity = frames.capacity(context)
+    last = offset[:, None] + (length - 1)
+    age = dialect.modulo(last - torch.arange(capacity), capacity)
+    held = last - age  # the position in each slot; negative where it is empty
+    query = offset[:, None] + torch.arange(length)
+    frame_end = query - dialect.modulo(query, frames.tokens) + (frames.tokens - 1)
+    held, query, frame_end = held[:, None], query[..., None], frame_end[..., None]
+    return (held >= 0) & (held <= query) & (held > frame_end - context)
+
+
+class StreamingMultiheadAttention(Stateful):
+    """Self-attention with grouped keys and values, its ring an explicit state."""
+
+    def __init__(self, config: TransformerConfig, frames: Frames, style: Style) -> None:
+        super().__init__()
+        assert config.context is not None
+        self.heads, self.kv_heads = config.num_heads, config.kv_heads
+        self.head_dim = config.head_dim
+        self.capacity = frames.capacity(config.context)
+        self.single = frames.single
+        self.rotated = config.positional_embedding in ("rope", "rope_concat", "sin_rope")
+        self._interleaved = config.positional_embedding in ("rope", "sin_rope")
+        self._style = style
+        width = (self.heads + 2 * self.kv_heads) * self.head_dim
+        projection = style.linear(config.dim, width, arrange=self._halves)
+        self.in_projs = torch.nn.ModuleList([projection])
+        self.out_projs = torch.nn.ModuleList([style.linear(config.dim, config.dim)])
+
+    def states(self) -> list[StateSpec]:
+        shape = (self.kv_heads, self.capacity, self.head_dim)
+        dtype = self._style.compute
+        position = f"{self.path.rsplit('.layers.', 1)[0]}.offset"
+        return [
+            StateSpec(f"{self.path}.{name}", shape, dtype, carry="in_place", position=position)
+            for name in ("keys", "values")
+        ]
+
+    def forward(self, x: Tensor, at: Positions, step: Step) -> Tensor:
+        heads, kv_heads = self.heads, self.kv_heads
+        projected = self.in_projs[0](x)
+        turning = (heads + kv_heads) * self.head_dim
+        qk, v = projected[..., :turning], projected[..., turning:]
+        if at.rotation is not None:
+            cos, sin = at.rotation
+            qk = self._style.dialect.rotate(
+                qk, cos.to(qk.dtype), sin.to(qk.dtype), heads + kv_heads
+            )
+        q, k = qk[..., : heads * self.head_dim], qk[..., heads * self.head_dim :]
+        keys = step.append(f"{self.path}.keys", self._by_head(k, kv_heads), at.offset)
+        values = step.append(f"{self.path}.values", self._by_head(v, kv_heads), at.offset)
+        y: Tensor = self.out_projs[0](self._attend(self._by_head(q, heads), keys, values, at.bias))
+        return y
+
+    def _attend(self, q: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+        batch, heads, length, _ = q.shape
+        q = q * (1 / math.sqrt(self.head_dim))
+        if self.kv_heads == heads:
+            scores = q @ keys.transpose(2, 3) + bias.to(q.dtype)
+            y = torch.softmax(scores.float(), dim=-1).to(q.dtype) @ values
+        else:
+            grouped = q.reshape(batch, self.kv_heads, -1, self.head_dim)  # heads of a group in rows
+            scores = grouped @ keys.transpose(2, 3)
+            per_head = scores.reshape(batch, heads, length, self.capacity) + bias.to(q.dtype)
+            weights = torch.softmax(per_head.float(), dim=-1).to(q.dtype)
+            y = weights.reshape(scores.shape) @ values
+            y = y.reshape(batch, heads, length, self.head_dim)
+        return self._together(y)
+
+    def _by_head(self, x: Tensor, heads: int) -> Tensor:
+        """`[B, T, H * D]` to `[B, H, T, D]`."""
+        if self.single:
+            return x.reshape(-1, heads, 1, self.head_dim)
+        return x.reshape(x.shape[0], -1, heads, self.head_dim).transpose(1, 2)
+
+    def _together(self, y: Tensor) -> Tensor:
+        """`[B, H, T, D]` to `[B, T, H * D]`."""
+        width = self.heads * self.head_dim
+        if self.single:
+            return y.reshape(-1, 1, width)
+        return y.transpose(1, 2).reshape(y.shape[0], -1, width)
+
+    def _halves(self, weight: Tensor) -> Tensor:
+        """Reorders query and key rows so that interleaved pairs become the two halves of a head:
+        every flavour then rotates alike, and their rings hold the same numbers."""
+        if not self._interleaved:
+            return weight
+        turning = (self.heads + self.kv_heads) * self.head_dim
+        pairs = weight[:turning].reshape(-1, self.head_dim // 2, 2, weight.shape[1])
+        return torch.cat([pairs.transpose(1, 2).reshape(turning, -1), weight[turning:]])

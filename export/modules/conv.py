@@ -1,0 +1,132 @@
+"""Streaming convolutions (moshi modules/conv.py): the left context is an explicit state.
+
+A layer that makes only a few samples a frame is bound by reading its weights; as a matrix product
+over unfolded windows ONNX Runtime reads them nearly twice as fast as its convolution kernel does.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .step import Below, Stateful, StateSpec, Step, Weighted, empty, to_numpy
+
+FEW = 16
+"""Samples a frame up to which a layer is written as a matrix product."""
+
+
+class Conv1d(Weighted):
+    """Weights of one convolution, `[out, in / groups, kernel]`."""
+
+    def __init__(
+        self, shape: tuple[int, int, int], stride: int, dilation: int, bias: bool, groups: int
+    ) -> None:
+        super().__init__()
+        self.weight = empty(*shape)
+        self.bias = empty(shape[0]) if bias else None
+        self.stride, self.dilation, self.groups = stride, dilation, groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv1d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+
+    def materialize(self, parameter: str, tensors: Below) -> np.ndarray:
+        return to_numpy(tensors.read(parameter), torch.float32)
+
+
+class WindowProduct(Weighted):
+    """The same convolution as one matrix product, its weight `[kernel * in, out]`."""
+
+    def __init__(self, shape: tuple[int, int, int], stride: int, dilation: int, bias: bool) -> None:
+        super().__init__()
+        out, channels, kernel = shape
+        self._shape = shape
+        self.weight = empty(kernel * channels, out)
+        self.bias = empty(out) if bias else None
+        self.stride, self.dilation = stride, dilation
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self._windows(x.transpose(1, 2)) @ self.weight
+        y = y if self.bias is None else y + self.bias
+        return y.transpose(1, 2)
+
+    def _windows(self, x: Tensor) -> Tensor:
+        """`[B, T, C]` to `[B, windows, kernel * C]`."""
+        _, channels, kernel = self._shape
+        if kernel == 1 and self.stride == 1:
+            return x
+        if kernel == 2 * self.stride and self.dilation == 1:
+            strides = x.reshape(x.shape[0], -1, self.stride * channels)
+            return torch.cat([strides[:, :-1], strides[:, 1:]], dim=-1)
+        reach = (kernel - 1) * self.dilation
+        length = x.shape[1]
+        taps = [
+            x[:, k * self.dilation : length - reach + k * self.dilation : self.stride]
+            for k in range(kernel)
+        ]
+        return torch.cat(taps, dim=-1)
+
+    def materialize(self, parameter: str, tensors: Below) -> np.ndarray:
+        value = tensors.read(parameter)
+        if parameter == "weight":
+            value = value.permute(2, 1, 0).reshape(-1, self._shape[0])
+        return to_numpy(value, torch.float32)
+
+
+class NormConv1d(torch.nn.Module):
+    """The level of the tree at which Kyutai keep weight normalisation; theirs is folded."""
+
+    def __init__(self, conv: Weighted) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x)
+        return y
+
+
+class StreamingConv1d(Stateful):
+    """A causal convolution whose last `kernel - stride` inputs are its state.
+
+    `as_product` writes it as a matrix product. `replicate` fills the state of a stream's first call
+    with that call's first input, as only Mimi's downsampling does; `first` tells which rows are at
+    their first call.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        *,
+        as_product: bool,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+        replicate: bool = False,
+    ) -> None:
+        super().__init__()
+        shape = (out_channels, in_channels // groups, kernel)
+        conv: Weighted
+        if as_product and groups == 1:
+            conv = WindowProduct(shape, stride, dilation, bias)
+        else:
+            conv = Conv1d(shape, stride, dilation, bias, groups)
+        self.conv = NormConv1d(conv)
+        self._channels, self._replicate = in_channels, replicate
+        self._context = (kernel - 1) * dilation + 1 - stride
+
+    def states(self) -> list[StateSpec]:
+        if not self._context:
+            return []
+        return [StateSpec(f"{self.path}.previous", (self._channels, self._context))]
+
+    def forward(self, x: Tensor, step: Step, first: Tensor | None = None) -> Tensor:
+        if self._context:
+            previous = step.read(f"{self.path}.previous")
+            if self._replicate and first is not None:
+                previous = torch.where(first[:, None, None], x[..., :1], previous)
+            x = torch.cat([previous, x], dim=-1)
+            step.replace(f"{self.path}.previous", x[..., -self._context :])
+        y: Tensor = self.conv(x)
+        return y

@@ -1,0 +1,107 @@
+"""The operators that differ between flavours; everything else is written once.
+
+`Native` is opset 24 with the operators made for stateful transformers. `Portable` is opset 18 and
+keeps to what DirectML and WebGPU also run: elementwise selection where `Native` scatters.
+`Arithmetic` is for convolution stacks alone, on CoreML, which has no selection at all.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Dialect(Protocol):
+    opset: int
+    active_dtype: torch.dtype
+    active_axes: int
+    """How the rows that are stepped are told: a type, and `[batch]` with so many axes of 1."""
+
+    def hold(self, active: Tensor, new: Tensor, old: Tensor) -> Tensor:
+        """`new` in active rows, `old` in held ones, of a state `[B, ...]`."""
+
+    def modulo(self, x: Tensor, divisor: int) -> Tensor:
+        """The least non-negative remainder of integers."""
+
+    def write_ring(self, ring: Tensor, new: Tensor, offset: Tensor) -> Tensor:
+        """`ring [B, H, C, D]` with `new [B, H, T, D]` at slots `(offset[b] + t) % C`."""
+
+    def rms_norm(self, x: Tensor, alpha: Tensor, eps: float) -> Tensor:
+        """`x [B, T, D]` divided by its root mean square, times `alpha [D]`."""
+
+    def rotate(self, x: Tensor, cos: Tensor, sin: Tensor, heads: int) -> Tensor:
+        """Rotates each head of `x [B, T, heads * D]` by `cos, sin [B, T, D / 2]`, in halves."""
+
+
+class Selection:
+    """Rows are told by booleans and selected by them."""
+
+    active_dtype = torch.bool
+    active_axes = 0
+
+    def hold(self, active: Tensor, new: Tensor, old: Tensor) -> Tensor:
+        return torch.where(active.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+
+class Native(Selection):
+    opset = 24
+
+    def modulo(self, x: Tensor, divisor: int) -> Tensor:
+        return x % divisor
+
+    def write_ring(self, ring: Tensor, new: Tensor, offset: Tensor) -> Tensor:
+        written: Tensor = torch.onnx.ops.symbolic(
+            "TensorScatter",
+            (ring, new, self.modulo(offset, ring.shape[2])),
+            {"axis": 2, "mode": "circular"},
+            dtype=ring.dtype,
+            shape=ring.shape,
+            version=24,
+        )
+        return written
+
+    def rms_norm(self, x: Tensor, alpha: Tensor, eps: float) -> Tensor:
+        return F.rms_norm(x, (x.shape[-1],), alpha, eps)
+
+    def rotate(self, x: Tensor, cos: Tensor, sin: Tensor, heads: int) -> Tensor:
+        return torch.onnx.ops.rotary_embedding(x, cos, sin, None, num_heads=heads)
+
+
+class Portable(Selection):
+    opset = 18
+
+    def modulo(self, x: Tensor, divisor: int) -> Tensor:
+        """Neither provider divides integers; in float32 this is exact up to 2 ** 24 frames."""
+        value = x.float()
+        return (value - torch.floor(value / divisor) * divisor).to(x.dtype)
+
+    def write_ring(self, ring: Tensor, new: Tensor, offset: Tensor) -> Tensor:
+        capacity, length = ring.shape[2], new.shape[2]
+        slots = torch.arange(capacity)
+        index = self.modulo(slots - offset[:, None], capacity)  # [B, C]: the new entry of a slot
+        chosen = index[:, :, None] == torch.arange(length)  # [B, C, T]
+        spread = chosen[:, None].to(new.dtype) @ new  # one entry each, so the sum is exact
+        return torch.where((index < length)[:, None, :, None], spread, ring)
+
+    def rms_norm(self, x: Tensor, alpha: Tensor, eps: float) -> Tensor:
+        variance = eps + (x * x).mean(dim=-1, keepdim=True)
+        return x * (alpha * torch.rsqrt(variance))
+
+    def rotate(self, x: Tensor, cos: Tensor, sin: Tensor, heads: int) -> Tensor:
+        batch, length, width = x.shape
+        split = x.reshape(batch, length, heads, 2, width // heads // 2)
+        real, imaginary = split[..., 0, :], split[..., 1, :]
+        cos, sin = cos[:, :, None], sin[:, :, None]
+        turned = [real * cos - imaginary * sin, real * sin + imaginary * cos]
+        return torch.stack(turned, dim=3).reshape(batch, length, width)
+
+
+class Arithmetic(Portable):
+    """Rows are told by 1.0 and 0.0, which the host provides; products and a sum are exact then."""
+
+    active_dtype = torch.float32
+    active_axes = 2
+
+    def hold(self, active: Tensor, new: Tensor, old: Tensor) -> Tensor:
+        return new * active + old * (1 - active)

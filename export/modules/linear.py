@@ -1,0 +1,145 @@
+"""Linear layers, plain or with weights of 8 or 4 bits, and the style that picks between them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..quantize import BlockFormat, pack
+from .dialect import Dialect
+from .step import Below, Weighted, empty, to_numpy
+
+Attribute = (
+    int | float | str | bool | Sequence[int] | Sequence[float] | Sequence[str] | Sequence[bool]
+)
+"""What an ONNX node's attribute may be."""
+
+Arrange = Callable[[Tensor], Tensor]
+"""A rearrangement of the rows of a weight `[out, in]` before it is written."""
+
+
+def as_stored(weight: Tensor) -> Tensor:
+    return weight
+
+
+class Linear(Weighted):
+    """`y = x W^T (+ b)`, with the weight laid out `[in, out]` as ONNX's MatMul reads it.
+
+    `stored` is the type on disk and `compute` that of the product; where they differ, ONNX
+    Runtime casts the weight once, when it loads.
+    """
+
+    def __init__(
+        self,
+        dim_in: int,
+        dim_out: int,
+        stored: torch.dtype = torch.float32,
+        compute: torch.dtype = torch.float32,
+        bias: bool = False,
+        arrange: Arrange = as_stored,
+    ) -> None:
+        super().__init__()
+        self.weight = empty(dim_in, dim_out, dtype=stored)
+        self.bias = empty(dim_out) if bias else None
+        self._compute = compute
+        self._arrange = arrange
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x @ self.weight.to(self._compute)
+        return y if self.bias is None else y + self.bias.to(self._compute)
+
+    def materialize(self, parameter: str, tensors: Below) -> np.ndarray:
+        value = tensors.read(parameter)
+        if parameter == "weight":
+            value = self._arrange(value).t()
+        return to_numpy(value, getattr(self, parameter).dtype)
+
+
+class QuantizedLinear(Weighted):
+    """A linear layer of `com.microsoft.MatMulNBits`: blocks of the input axis share a scale."""
+
+    def __init__(
+        self,
+        dim_in: int,
+        dim_out: int,
+        blocks: BlockFormat,
+        accuracy_level: int,
+        bias: bool = False,
+        arrange: Arrange = as_stored,
+    ) -> None:
+        super().__init__()
+        self.dims = (dim_in, dim_out)
+        self.blocks = blocks
+        count = blocks.count(dim_in)
+        self.packed = empty(dim_out, count, blocks.bytes, dtype=torch.uint8)
+        self.scales = empty(dim_out, count)
+        self.zero_points = (
+            None
+            if blocks.symmetric
+            else empty(dim_out, blocks.zero_bytes(dim_in), dtype=torch.uint8)
+        )
+        self.bias = empty(dim_out) if bias else None
+        self._accuracy_level = accuracy_level
+        self._arrange = arrange
+        self._packed: dict[str, np.ndarray] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        dim_in, dim_out = self.dims
+        inputs = [x, self.packed, self.scales.to(x.dtype)]
+        if self.zero_points is not None:
+            inputs.append(self.zero_points)
+        attributes: dict[str, Attribute] = {
+            "K": dim_in,
+            "N": dim_out,
+            "bits": self.blocks.bits,
+            "block_size": self.blocks.size,
+            "accuracy_level": self._accuracy_level,
+        }
+        y: Tensor = torch.onnx.ops.symbolic(
+            "com.microsoft::MatMulNBits",
+            inputs,
+            attributes,
+            dtype=x.dtype,
+            shape=(*x.shape[:-1], dim_out),
+            version=1,
+        )
+        return y if self.bias is None else y + self.bias.to(x.dtype)
+
+    def materialize(self, parameter: str, tensors: Below) -> np.ndarray:
+        if parameter == "bias":
+            return to_numpy(tensors.read("bias"), torch.float32)
+        if parameter not in self._packed:
+            self._packed = pack(self._arrange(tensors.read("weight")), self.blocks)
+        return self._packed.pop(parameter)
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a model is written down: its operators, its weights and the type it computes in.
+
+    `blocks` is the format of the linear layers, `None` for plain ones stored as `stored`;
+    `sensitive` that of the layers next to a decision (the text head, the extra heads).
+    """
+
+    dialect: Dialect
+    stored: torch.dtype = torch.float32
+    compute: torch.dtype = torch.float32
+    blocks: BlockFormat | None = None
+    sensitive: BlockFormat | None = None
+    accuracy_level: int = 4
+
+    def linear(
+        self,
+        dim_in: int,
+        dim_out: int,
+        *,
+        bias: bool = False,
+        sensitive: bool = False,
+        arrange: Arrange = as_stored,
+    ) -> Weighted:
+        blocks = self.sensitive if sensitive else self.blocks
+        if blocks is not None:
+            return QuantizedLinear(dim_in, dim_out, blocks, self.accuracy_level, bias, arrange)
+        return Linear(dim_in, dim_out, self.stored, self.compute, bias, arrange)

@@ -1,0 +1,137 @@
+"""The streaming transformer, its layers and residual scales (moshi modules/transformer.py)."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..config import TransformerConfig
+from .attention import Frames, Positions, Rope, StreamingMultiheadAttention, visible
+from .gating import ActivationGating
+from .linear import Style
+from .norm import make_norm
+from .step import Below, Stateful, StateSpec, Step, Weighted, empty, to_numpy
+
+HIDDEN = -1e30
+"""Added to the score of a slot that a query does not see; exp of it is exactly 0."""
+
+
+class LayerScale(Weighted):
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.scale = empty(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale.to(x.dtype) * x
+
+    def materialize(self, parameter: str, tensors: Below) -> np.ndarray:
+        return to_numpy(tensors.read(parameter), torch.float32)
+
+
+class SinEmbedding(Weighted):
+    """Sinusoidal positions, cosines first (moshi `create_sin_embedding`)."""
+
+    def __init__(self, dim: int, max_period: float) -> None:
+        super().__init__()
+        self._max_period = max_period
+        self.periods = empty(dim // 2)
+
+    def forward(self, positions: Tensor) -> Tensor:
+        """`[B, T, dim]` of integer `positions [B, T]`."""
+        phase = positions.float()[..., None] / self.periods
+        return torch.cat([torch.cos(phase), torch.sin(phase)], dim=-1)
+
+    def materialize(self, parameter: str, tensors: Below) -> np.ndarray:  # noqa: ARG002
+        half = self.periods.shape[0]
+        steps = torch.arange(half, dtype=torch.float32)
+        value: np.ndarray = (torch.full([], self._max_period) ** (steps / (half - 1))).numpy()
+        return value
+
+
+class StreamingTransformerLayer(nn.Module):
+    def __init__(self, config: TransformerConfig, frames: Frames, style: Style) -> None:
+        super().__init__()
+        assert isinstance(config.dim_feedforward, int)
+        self.self_attn = StreamingMultiheadAttention(config, frames, style)
+        self.norm1 = make_norm(config.norm, config.dim, style.dialect)
+        self.norm2 = make_norm(config.norm, config.dim, style.dialect)
+        self.gating: nn.Module | None = None
+        if config.gating == "none":
+            self.linear1 = style.linear(config.dim, config.dim_feedforward)
+            self.linear2 = style.linear(config.dim_feedforward, config.dim)
+        else:
+            self.gating = ActivationGating(config.dim, config.dim_feedforward, config.gating, style)
+        scaled = config.layer_scale is not None
+        self.layer_scale_1 = LayerScale(config.dim) if scaled else nn.Identity()
+        self.layer_scale_2 = LayerScale(config.dim) if scaled else nn.Identity()
+
+    def forward(self, x: Tensor, at: Positions, step: Step) -> Tensor:
+        x = x + self.layer_scale_1(self.self_attn(self.norm1(x), at, step))
+        y: Tensor = x + self.layer_scale_2(self._feed_forward(self.norm2(x)))
+        return y
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        y: Tensor
+        if self.gating is not None:
+            y = self.gating(x)
+        else:
+            y = self.linear2(nn.functional.gelu(self.linear1(x)))
+        return y
+
+
+class StreamingTransformer(Stateful):
+    """All layers over the tokens of one call, `[B, T, dim]`; its state is the position."""
+
+    def __init__(self, config: TransformerConfig, frames: Frames, style: Style) -> None:
+        super().__init__()
+        assert config.context is not None
+        self._context, self._frames, self._style = config.context, frames, style
+        self.layers = nn.ModuleList(
+            StreamingTransformerLayer(config, frames, style) for _ in range(config.num_layers)
+        )
+        kind = config.positional_embedding
+        self.rope = Rope(config.head_dim, config.max_period) if "rope" in kind else None
+        self.sin = SinEmbedding(config.dim, config.max_period) if "sin" in kind else None
+
+    def states(self) -> list[StateSpec]:
+        return [StateSpec(f"{self.path}.offset", (), torch.int64)]
+
+    def forward(self, x: Tensor, step: Step) -> Tensor:
+        name, length = f"{self.path}.offset", x.shape[1]
+        offset = step.read(name)
+        step.replace(name, offset + length)
+        positions = offset[:, None] + torch.arange(length)
+        seen = visible(offset, length, self._context, self._frames, self._style.dialect)
+        bias = torch.where(seen, 0.0, HIDDEN)[:, None]
+        rotation = self.rope(positions) if self.rope is not None else None
+        if self.sin is not None:
+            x = x + self.sin(positions).to(x.dtype)
+        at = Positions(offset, bias, rotation)
+        for layer in self.layers:
+            x = layer(x, at, step)
+        return x
+
+
+class ProjectedTransformer(nn.Module):
+    """A transformer between projections, on `[B, C, T]` as the convolutions around it."""
+
+    def __init__(
+        self,
+        config: TransformerConfig,
+        input_dimension: int,
+        output_dimension: int,
+        frames: Frames,
+        style: Style,
+    ) -> None:
+        super().__init__()
+        self.transformer = StreamingTransformer(config, frames, style)
+        self.input_proj: nn.Module = nn.Identity()
+        if input_dimension != config.dim:
+            self.input_proj = style.linear(input_dimension, config.dim)
+        output: nn.Module = nn.Identity()
+        if output_dimension != config.dim:
+            output = style.linear(config.dim, output_dimension)
+        self.output_projs = nn.ModuleList([output])
+
+    def forward(self, x: Tensor, step: Step) -> Tensor:
+        y: Tensor = self.output_projs[0](self.transformer(self.input_proj(x.transpose(1, 2)), step))
+        return y.transpose(1, 2)

@@ -1,0 +1,90 @@
+"""What a bundle is made for: the provider, the flavour of its graphs, and its precisions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from ..runtime.errors import UsageError
+from ..runtime.manifest import Flavour, Precision, Quantization
+from ..runtime.manifest import Target as TargetName
+from .modules.dialect import Dialect, Native, Portable
+from .modules.linear import Style
+from .quantize import BlockFormat
+
+INT8 = BlockFormat(bits=8)
+INT4 = BlockFormat(bits=4, symmetric=False)
+
+
+@dataclass(frozen=True)
+class Target:
+    """One `--target`. `computes_half` tells that fp16 is also what it computes in, not only what it
+    stores; `splits_codec` that Mimi's convolution stacks are graphs of their own."""
+
+    name: TargetName
+    flavour: Flavour
+    dialect: Callable[[], Dialect]
+    default_precision: Precision
+    precisions: tuple[Precision, ...]
+    minimum_onnxruntime: str
+    computes_half: bool = False
+    splits_codec: bool = False
+    accuracy_level: int = 0
+
+    def style(self, precision: Precision) -> Style:
+        """How the language model is written at a precision; raises UsageError if it cannot be."""
+        if precision not in self.precisions:
+            raise UsageError(
+                f"--target {self.name} takes no {precision}; choose among "
+                f"{', '.join(self.precisions)}"
+            )
+        half, single = torch.float16, torch.float32
+        return Style(
+            self.dialect(),
+            stored=single if precision == "fp32" else half,
+            compute=half if self.computes_half and precision != "fp32" else single,
+            blocks={"int8": INT8, "int4": INT4}.get(precision),
+            sensitive=INT8 if precision in ("int8", "int4") else None,
+            accuracy_level=self.accuracy_level,
+        )
+
+    def codec_style(self) -> Style:
+        """How Mimi is written: always in float32, since 8 bits change 15 % of its codes."""
+        return Style(self.dialect())
+
+
+ALL: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int4")
+
+TARGETS: dict[TargetName, Target] = {
+    target.name: target
+    for target in (
+        Target("cpu", "native", Native, "int8", ALL, "1.24", accuracy_level=4),
+        Target("cuda", "portable", Portable, "fp16", ALL, "1.22", computes_half=True),
+        Target("directml", "portable", Portable, "fp16", ("fp32", "fp16", "int4"), "1.22", True),
+        Target("webgpu", "portable", Portable, "fp16", ("fp32", "fp16", "int4"), "1.22", True),
+        Target(
+            "coreml", "coreml", Native, "int8", ALL, "1.24", splits_codec=True, accuracy_level=4
+        ),
+    )
+}
+
+
+def target(name: str) -> Target:
+    """The target of that name; raises UsageError."""
+    for known in TARGETS.values():
+        if known.name == name:
+            return known
+    raise UsageError(f"no target {name!r}; choose among {', '.join(TARGETS)}")
+
+
+def quantization(style: Style) -> Quantization | None:
+    """What the manifest says of a style's weights."""
+    if style.blocks is None or style.sensitive is None:
+        return None
+    return Quantization(
+        bits=style.blocks.bits,
+        block_size=style.blocks.size,
+        symmetric=style.blocks.symmetric,
+        head_bits=style.sensitive.bits,
+        head_symmetric=style.sensitive.symmetric,
+    )

@@ -1,0 +1,74 @@
+"""The delay cache: which token of each stream a model reads at a step, and which it has made.
+
+The rules are those of moshi models/lm.py `LMGen._step`. At step `t` stream `k` reads what was
+written for position `t`: its input of `delays[k]` steps before, or the token made one step before.
+Up to `delays[k]` it reads its initial token. Rows are streams of their own and may be held.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..runtime.manifest import LanguageModel
+
+Array = np.ndarray[Any, Any]
+
+
+class DelayCache:
+    """Tokens `[batch, 1 + n_q]` in a ring of positions; text is stream 0."""
+
+    def __init__(self, model: LanguageModel, batch: int = 1) -> None:
+        tokens = model.tokens
+        self._delays = np.asarray(model.delays)
+        self._made = 1 + model.dep_q
+        self._ungenerated = tokens.ungenerated
+        self._initial = np.full(1 + model.n_q, tokens.audio_initial)
+        self._initial[0] = tokens.text_initial
+        self._max_delay = int(self._delays.max())
+        shape = (batch, 1 + model.n_q, self._max_delay + 2)
+        self._cache = np.full(shape, self._ungenerated, np.int64)
+        self._offsets = np.zeros(batch, np.int64)
+
+    def read(self, codes: Array, active: Array) -> Array:
+        """Takes the codes `[batch, n_q - dep_q]` heard at this step; returns the tokens that the
+        model reads, `[batch, 1 + n_q]`. Held rows read their initial ones."""
+        rows = np.flatnonzero(active)
+        length = self._cache.shape[2]
+        heard = np.arange(self._made, self._cache.shape[1])
+        positions = (self._offsets[rows, None] + self._delays[heard]) % length
+        self._cache[rows[:, None], heard, positions] = codes[rows, : len(heard)]
+        starting = self._offsets[:, None] <= self._delays
+        starting[~np.asarray(active, bool)] = True
+        now = self._cache[np.arange(len(self._cache)), :, self._offsets % length]
+        read: Array = np.where(starting, self._initial, now)
+        return read
+
+    def write(self, made: Array, active: Array) -> Array:
+        """Takes the tokens `[batch, 1 + dep_q]` made at this step; returns those of the frame that
+        is complete by now, or `ungenerated` where none is yet and in held rows."""
+        rows = np.flatnonzero(active)
+        self._offsets[rows] += 1
+        length, streams = self._cache.shape[2], np.arange(self._made)
+        self._cache[rows[:, None], streams, self._offsets[rows, None] % length] = made[rows]
+        positions = (self._offsets[:, None] - self._max_delay + self._delays[streams]) % length
+        complete = np.take_along_axis(self._cache[:, : self._made], positions[..., None], axis=2)[
+            ..., 0
+        ]
+        early = (self._offsets <= self._max_delay) | ~np.asarray(active, bool)
+        complete[early] = self._ungenerated
+        return complete
+
+    def reset(self, rows: Sequence[int]) -> None:
+        """Takes rows back to the beginning of a stream."""
+        self._cache[list(rows)] = self._ungenerated
+        self._offsets[list(rows)] = 0
+
+    def save(self, row: int) -> dict[str, Any]:
+        """The memory of one row."""
+        return {"tokens": self._cache[row].copy(), "offset": int(self._offsets[row])}
+
+    def load(self, row: int, saved: dict[str, Any]) -> None:
+        """Continues what `save` returned."""
+        self._cache[row] = saved["tokens"]
+        self._offsets[row] = saved["offset"]

@@ -1,0 +1,50 @@
+"""What the Hub's client raises, as one line that says what to do."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
+from huggingface_hub import constants, errors
+
+from ..runtime.errors import ModelError
+
+HTTP_ERROR = cast("type[Exception]", errors.HfHubHTTPError.__bases__[0])
+"""The root error of the Hub's HTTP client, which is another one from version to version."""
+
+
+class MissingFileError(ModelError):
+    """The repository is there; the file in it is not."""
+
+
+@contextmanager
+def explained(repo: str, name: str, revision: str | None) -> Iterator[None]:
+    """Turns what the Hub's client raises into one line that says what to do."""
+    try:
+        yield
+    except errors.GatedRepoError as error:
+        raise ModelError(
+            f"{repo} is gated: accept its terms at https://huggingface.co/{repo}, then log in "
+            "with `hf auth login` or set HF_TOKEN"
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise ModelError(
+            f"{repo} is not a repository of the Hugging Face Hub, or it is private: check the "
+            "name, or log in with `hf auth login`"
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise ModelError(f"{repo} has no revision {revision}") from error
+    except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError) as error:
+        raise ModelError(_unreached(repo, name)) from error
+    except errors.EntryNotFoundError as error:
+        raise MissingFileError(f"{repo} has no file {name}") from error
+    except errors.HFValidationError as error:
+        raise ModelError(f"{repo!r} is not a name of the form owner/name") from error
+    except (HTTP_ERROR, OSError) as error:
+        cause = str(error).partition("\n")[0]
+        raise ModelError(f"{name} of {repo} could not be downloaded: {cause}") from error
+
+
+def _unreached(repo: str, name: str) -> str:
+    if constants.HF_HUB_OFFLINE:
+        return f"{name} of {repo} is not in the cache, and HF_HUB_OFFLINE keeps it from download"
+    return f"no network: the Hub could not be reached for {name} of {repo}, nor is it in the cache"

@@ -1,0 +1,96 @@
+"""From what a user calls a model to the folder of a bundle."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..runtime.bundle import Bundle
+from ..runtime.cache import bundles_folder
+from ..runtime.errors import ModelError
+from ..runtime.manifest import FILE_NAME
+from .hub import PREFIX, download_bundle
+
+VARIABLE = "KYUTAI_ONNX_MODEL"
+DEMO = Path(__file__).parent / "demo"
+
+
+@dataclass(frozen=True)
+class Located:
+    """A bundle's folder, and what its user should be told about the choice, if anything."""
+
+    path: Path
+    note: str | None = None
+
+
+def locate(model: str | os.PathLike[str] | None, task: str = "stt") -> Located:
+    """Finds a bundle by a folder, by the repository it was exported from, or by `hf://owner/name`.
+
+    Without a name the environment's KYUTAI_ONNX_MODEL, and without that the embedded demo of the
+    task. Raises ModelError where there is none.
+    """
+    chosen = model or os.environ.get(VARIABLE)
+    if not chosen:
+        return embedded_demo(task)
+    name = os.fspath(chosen)
+    if name.startswith(PREFIX):
+        return Located(download_bundle(name))
+    if (Path(name) / FILE_NAME).is_file():
+        return Located(Path(name))
+    exported = exported_bundles(name)
+    if not exported:
+        raise ModelError(_missing(name))
+    newest = max(exported, key=lambda path: (path / FILE_NAME).stat().st_mtime)
+    note = (
+        f"using {newest}"
+        if len(exported) == 1
+        else (f"using {newest}, the newest of {len(exported)} exports of {name}")
+    )
+    return Located(newest, note)
+
+
+def embedded_demo(task: str) -> Located:
+    """The small model that ships with the package; raises ModelError where a task has none."""
+    path = DEMO / task
+    if not (path / FILE_NAME).is_file():
+        raise ModelError(
+            f"no embedded demo for {task}; give '--model' a bundle, or make one with "
+            "'kyutai-onnx export --repo kyutai/...'"
+        )
+    return Located(path, DEMO_NOTE)
+
+
+DEMO_NOTE = (
+    "no --model given: using the embedded demo, a toy that knows spoken numbers, times and short "
+    "commands; it is not Kyutai's model. For that one: "
+    "kyutai-onnx export --repo kyutai/stt-1b-en_fr (needs the export extra)"
+)
+
+
+def exported_bundles(name: str) -> list[Path]:
+    """Bundles in the cache that were exported from the repository of that name."""
+    folder = bundles_folder()
+    found = sorted(folder.glob(f"{name.replace('/', '--')}--*")) if folder.is_dir() else []
+    return [path for path in found if (path / FILE_NAME).is_file()]
+
+
+def _missing(name: str) -> str:
+    if Path(name).is_dir():
+        return f"{name}: no {FILE_NAME} in this folder; give a bundle made by 'kyutai-onnx export'"
+    return (
+        f"{name}: no bundle of that name; make it with 'kyutai-onnx export --repo {name}', or give "
+        "a bundle's folder or hf://owner/name"
+    )
+
+
+def open_bundle(
+    model: str | os.PathLike[str] | Bundle | None, family: str, task: str = "stt"
+) -> Bundle:
+    """A checked bundle of one family; any family will do for `mimi`, since all hold a codec.
+
+    Raises ModelError where it is missing, damaged or of another family.
+    """
+    bundle = model if isinstance(model, Bundle) else Bundle.open(locate(model, task).path)
+    found = bundle.manifest.family
+    if family not in ("mimi", found):
+        raise ModelError(f"{bundle.path}: holds a {found} model, not a {family} one")
+    return bundle

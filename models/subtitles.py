@@ -1,0 +1,85 @@
+"""Subtitles from words: cues short enough to read, in SubRip (srt) and WebVTT."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from .events import Word
+
+LONGEST_SECONDS = 6.0
+LONGEST_TEXT = 84
+"""Characters of a cue: two lines of 42."""
+GAP_SECONDS = 1.0
+LINE = 42
+
+
+@dataclass(frozen=True)
+class Cue:
+    """A subtitle, from `start` to `end` in seconds."""
+
+    text: str
+    start: float
+    end: float
+
+
+def cues(words: Iterable[Word]) -> Iterator[Cue]:
+    """Groups words into cues, broken where speech rests or a cue would grow too long."""
+    group: list[Word] = []
+    for word in words:
+        if group and _breaks(group, word):
+            yield _cue(group)
+            group = []
+        group.append(word)
+    if group:
+        yield _cue(group)
+
+
+def srt(words: Iterable[Word]) -> str:
+    """A whole SubRip file."""
+    blocks = [
+        f"{number}\n{_time(cue.start, ',')} --> {_time(cue.end, ',')}\n{_lines(cue.text)}\n"
+        for number, cue in enumerate(cues(words), 1)
+    ]
+    return "\n".join(blocks)
+
+
+def vtt(words: Iterable[Word]) -> str:
+    """A whole WebVTT file."""
+    blocks = [
+        f"{_time(cue.start, '.')} --> {_time(cue.end, '.')}\n{_escaped(_lines(cue.text))}\n"
+        for cue in cues(words)
+    ]
+    return "\n".join(["WEBVTT\n", *blocks])
+
+
+def _breaks(group: list[Word], word: Word) -> bool:
+    text = sum(len(w.text) + 1 for w in group) + len(word.text)
+    rests = word.start - group[-1].end > GAP_SECONDS
+    ends = group[-1].text[-1:] in ".?!" and text > LINE
+    return rests or ends or text > LONGEST_TEXT or word.end - group[0].start > LONGEST_SECONDS
+
+
+def _cue(group: list[Word]) -> Cue:
+    end = max(group[-1].end, group[0].start + 0.1)
+    return Cue(" ".join(word.text for word in group), group[0].start, end)
+
+
+def _lines(text: str) -> str:
+    """Two lines of about the same length, if one would be too long."""
+    if len(text) <= LINE:
+        return text
+    spaces = [i for i, c in enumerate(text) if c == " "]
+    if not spaces:
+        return text
+    middle = min(spaces, key=lambda i: abs(i - len(text) / 2))
+    return f"{text[:middle]}\n{text[middle + 1 :]}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _time(seconds: float, point: str) -> str:
+    milliseconds = round(seconds * 1000)
+    minutes, rest = divmod(milliseconds, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02}:{minutes:02}:{rest // 1000:02}{point}{rest % 1000:03}"

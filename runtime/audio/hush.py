@@ -1,0 +1,53 @@
+"""Keeps what libmpg123, inside libsndfile, writes to the process's standard error off it."""
+
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+_STDERR = 2
+_LOCK = threading.Lock()
+_SAID_BY_MPG123 = (b"Note: ", b"Warning: ", b"[src/libmpg123", b"\n")
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Drop libmpg123's lines; what others wrote meanwhile is written when the block ends."""
+    with _LOCK, _catcher() as caught:
+        saved = _saved_stderr()
+        if saved is None:
+            yield
+            return
+        try:
+            os.dup2(caught.fileno(), _STDERR)
+            yield
+        finally:
+            os.dup2(saved, _STDERR)
+            os.close(saved)
+            caught.seek(0)
+            _pass_on(caught.read())
+
+
+def _catcher() -> IO[bytes]:
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:  # no folder to write to: then all of it is dropped
+        return Path(os.devnull).open("r+b")
+
+
+def _saved_stderr() -> int | None:
+    """A copy of standard error, None in a process that has none to keep clean."""
+    try:
+        return os.dup(_STDERR) if sys.__stderr__ else None
+    except OSError:
+        return None
+
+
+def _pass_on(caught: bytes) -> None:
+    others = [line for line in caught.splitlines(True) if not line.startswith(_SAID_BY_MPG123)]
+    if others:
+        os.write(_STDERR, b"".join(others))

@@ -1,0 +1,110 @@
+"""Linear PCM: bytes to float32 samples and back, full scale being 1.0 = 2**(bits - 1)."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import UsageError
+
+Pcm = npt.NDArray[np.float32]
+Encoding = Literal["u8", "s16le", "s24le", "s32le", "f32le", "f64le"]
+
+SAMPLE_BYTES: dict[Encoding, int] = {
+    "u8": 1,
+    "s16le": 2,
+    "s24le": 3,
+    "s32le": 4,
+    "f32le": 4,
+    "f64le": 8,
+}
+
+
+@dataclass(frozen=True)
+class RawFormat:
+    """What headerless PCM is made of: rate in Hz, encoding of a sample, interleaved channels."""
+
+    sample_rate: int
+    encoding: Encoding = "s16le"
+    channels: int = 1
+
+    def __post_init__(self) -> None:
+        check_encoding(self.encoding)
+        if self.sample_rate < 1 or self.channels < 1:
+            raise UsageError(
+                f"raw audio of {self.channels} channels at {self.sample_rate} Hz: "
+                "both must be at least 1"
+            )
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one sample of every channel."""
+        return SAMPLE_BYTES[self.encoding] * self.channels
+
+
+def check_encoding(encoding: str) -> None:
+    """Refuse with UsageError an encoding that is not in the table."""
+    if encoding not in SAMPLE_BYTES:
+        known = ", ".join(get_args(Encoding))
+        raise UsageError(f"unknown raw encoding {encoding!r}: choose one of {known}")
+
+
+def check_mono(samples: Pcm) -> None:
+    """Refuse with UsageError anything but a float32 array [n]."""
+    if not isinstance(samples, np.ndarray):
+        raise UsageError(f"samples must be a float32 numpy array [n], not {type(samples).__name__}")
+    if samples.dtype != np.float32 or samples.ndim != 1:
+        shape = list(samples.shape)
+        raise UsageError(f"samples must be a float32 array [n], not {samples.dtype} {shape}")
+
+
+def decode(data: bytes, encoding: Encoding) -> Pcm:
+    """Samples [n] of whole little-endian PCM `data`; integers are scaled to [-1, 1)."""
+    match encoding:
+        case "u8":
+            return (np.frombuffer(data, np.uint8).astype(np.float32) - _scale(8)) / _scale(8)
+        case "s16le":
+            return np.frombuffer(data, "<i2").astype(np.float32) / _scale(16)
+        case "s24le":
+            return _decode_s24(data)
+        case "s32le":
+            return np.frombuffer(data, "<i4").astype(np.float32) / _scale(32)
+        case "f32le":
+            return np.frombuffer(data, "<f4").astype(np.float32)
+        case "f64le":
+            with np.errstate(over="ignore"):
+                return np.frombuffer(data, "<f8").astype(np.float32)
+
+
+def encode(samples: Pcm, encoding: Encoding) -> bytes:
+    """Little-endian PCM of samples [n]: integers clipped to [-1, 1] and rounded, floats as is."""
+    match encoding:
+        case "u8":
+            return (_quantise(samples, 8) + 128).astype(np.uint8).tobytes()
+        case "s16le":
+            return _quantise(samples, 16).astype("<i2").tobytes()
+        case "s24le":
+            words = _quantise(samples, 24).astype("<i4").view(np.uint8).reshape(-1, 4)
+            return words[:, :3].tobytes()
+        case "s32le":
+            return _quantise(samples, 32).astype("<i4").tobytes()
+        case "f32le":
+            return samples.astype("<f4").tobytes()
+        case "f64le":
+            return samples.astype("<f8").tobytes()
+
+
+def _scale(bits: int) -> np.float32:
+    return np.float32(2 ** (bits - 1))
+
+
+def _decode_s24(data: bytes) -> Pcm:
+    words = np.zeros((len(data) // 3, 4), np.uint8)
+    words[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
+    return words.view("<i4").reshape(-1).astype(np.float32) / _scale(32)
+
+
+def _quantise(samples: Pcm, bits: int) -> npt.NDArray[np.float64]:
+    scale = 2.0 ** (bits - 1)
+    return np.clip(np.rint(samples.astype(np.float64) * scale), -scale, scale - 1)

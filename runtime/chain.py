@@ -1,0 +1,62 @@
+"""Graphs that run one after the other, as one: outputs of each are inputs of the next."""
+
+from collections.abc import Mapping, Sequence
+
+from .bundle import Bundle
+from .graph import Array, Graph, State, Streams
+from .providers import PROVIDERS, Provider
+
+
+def open_graph(bundle: Bundle, name: str, provider: Provider, threads: int | None = None) -> Graph:
+    """A graph on the provider, or on the one that the manifest says it runs on instead."""
+    spec = bundle.graph(name)
+    elsewhere = spec.runs_on is not None and provider.name == bundle.manifest.target
+    chosen = PROVIDERS[spec.runs_on] if elsewhere and spec.runs_on else provider
+    return Graph(bundle, name, chosen, threads)
+
+
+class Chain:
+    """The graphs of a chain, opened; shared by threads as a `Graph` is."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        names: Sequence[str],
+        provider: Provider,
+        threads: int | None = None,
+    ) -> None:
+        self.graphs = [open_graph(bundle, name, provider, threads) for name in names]
+
+    @property
+    def max_frames(self) -> int:
+        """Frames that one call may bring."""
+        return min(graph.spec.max_frames for graph in self.graphs)
+
+    def streams(self, batch: int = 1) -> "ChainStreams":
+        return ChainStreams([graph.streams(batch) for graph in self.graphs])
+
+
+class ChainStreams:
+    """Rows of state of a whole chain; the same calls as `Streams`."""
+
+    def __init__(self, links: Sequence[Streams]) -> None:
+        self._links = links
+
+    def step(
+        self, inputs: Mapping[str, Array], active: Array | Sequence[bool] | None = None
+    ) -> dict[str, Array]:
+        outputs = dict(inputs)
+        for link in self._links:
+            outputs = link.step(outputs, active)
+        return outputs
+
+    def reset(self, rows: Sequence[int] | None = None) -> None:
+        for link in self._links:
+            link.reset(rows)
+
+    def save(self, row: int) -> State:
+        return {name: value for link in self._links for name, value in link.save(row).items()}
+
+    def load(self, row: int, saved: State) -> None:
+        for link in self._links:
+            link.load(row, saved)

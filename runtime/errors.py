@@ -1,0 +1,45 @@
+"""Every error that a user can meet: one line that names the cause and the next step.
+
+KyutaiOnnxError                 exit 1
+├── UsageError                  exit 2   the request cannot be met as it was made
+├── ModelError                  exit 3   a bundle or checkpoint missing, gated or damaged
+├── AudioError                  exit 4   an audio file or device
+├── ProviderError               exit 5   an execution provider that is not there
+└── QualityError                exit 6   a quality gate that was not passed
+"""
+
+
+class KyutaiOnnxError(Exception):
+    """Root of the errors meant for a user; `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class UsageError(KyutaiOnnxError, ValueError):
+    """The request itself cannot be met: a value out of range, a feature this model lacks."""
+
+    exit_code = 2
+
+
+class ModelError(KyutaiOnnxError):
+    """A bundle, checkpoint or repository that is missing, gated, damaged or of another kind."""
+
+    exit_code = 3
+
+
+class AudioError(KyutaiOnnxError):
+    """An audio file or device that cannot be read or written."""
+
+    exit_code = 4
+
+
+class ProviderError(KyutaiOnnxError):
+    """An execution provider that is not installed, did not open, or does not fit the bundle."""
+
+    exit_code = 5
+
+
+class QualityError(KyutaiOnnxError):
+    """A model that did not pass its quality gate."""
+
+    exit_code = 6

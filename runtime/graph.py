@@ -1,0 +1,230 @@
+"""Graphs and the streams that run through them, from the manifest alone.
+
+A `Graph` is the weights: loaded once, shared by threads. `Streams` are rows of state stepped
+through it together; each row is a stream of its own, and one thread steps them.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .bundle import Bundle
+from .errors import UsageError
+from .manifest import GraphSpec, StateSpec, TensorSpec, axis_extent
+from .providers import Provider, load_onnxruntime, make_session
+
+Array = np.ndarray[Any, Any]
+State = dict[str, Array]
+"""One row's states by name. A ring is its filled part alone, the oldest entry first."""
+
+
+class Graph:
+    """A graph of a bundle, opened on a provider."""
+
+    def __init__(
+        self, bundle: Bundle, name: str, provider: Provider, threads: int | None = None
+    ) -> None:
+        self.name = name
+        self.spec: GraphSpec = bundle.graph(name)
+        self.provider = provider
+        self.session = make_session(bundle.file(self.spec.file), provider, threads)
+
+    @property
+    def fixed_batch(self) -> int | None:
+        """The number of rows that the graph was exported for, if it was fixed."""
+        axis = self.spec.inputs[0].shape[0]
+        return axis if isinstance(axis, int) else None
+
+    def streams(self, batch: int = 1) -> "Streams":
+        """`batch` streams at their beginning; raises UsageError where the batch is fixed to another
+        number."""
+        if self.fixed_batch not in (None, batch):
+            raise UsageError(
+                f"{self.name} was exported for a batch of {self.fixed_batch}, not {batch}; export "
+                f"it again with '--batch {batch}' or without"
+            )
+        return Streams(self, batch)
+
+
+class Streams:
+    """Rows of state, stepped together through a graph. Not for two threads at once."""
+
+    def __init__(self, graph: Graph, batch: int) -> None:
+        self.graph, self.batch = graph, batch
+        self._states = [_StateBuffers(spec, batch, graph.provider) for spec in graph.spec.states]
+        self._active = np.ones(batch, np.bool_)
+        self._bindings: dict[int, _Binding] = {}
+        self._turn = 0
+        self.reset()
+
+    def step(
+        self, inputs: Mapping[str, Array], active: Array | Sequence[bool] | None = None
+    ) -> dict[str, Array]:
+        """Steps the active rows (all of them by default) and returns the outputs by name.
+
+        The outputs are views of buffers that the next step with as many frames writes again; rows
+        that were held are meaningless. Raises UsageError for an input of a wrong shape.
+        """
+        binding = self._binding(self._frames(inputs))
+        self._active[:] = True if active is None else active
+        binding.fill(inputs, self._active)
+        self.graph.session.run_with_iobinding(binding.turns[self._turn])
+        self._turn ^= 1
+        return binding.outputs
+
+    def reset(self, rows: Sequence[int] | None = None) -> None:
+        """Takes rows (all by default) back to the beginning of a stream."""
+        chosen = list(range(self.batch)) if rows is None else list(rows)
+        for state in self._states:
+            state.reset(chosen, self._turn)
+
+    def save(self, row: int) -> State:
+        """The whole memory of one row, to be loaded elsewhere, on another provider too."""
+        whole = {state.spec.input: state.read(row, self._turn) for state in self._states}
+        return {
+            state.spec.input: _unroll(whole[state.spec.input], state.spec, whole)
+            for state in self._states
+        }
+
+    def load(self, row: int, saved: State) -> None:
+        """Continues in `row` what `save` returned; raises UsageError where it does not fit."""
+        for state in self._states:
+            spec = state.spec
+            if spec.input not in saved:
+                raise UsageError(f"the saved state has no {spec.input}; it is of another model")
+            state.write(row, self._turn, _roll(saved[spec.input], spec, state.row_shape, saved))
+
+    def _frames(self, inputs: Mapping[str, Array]) -> int:
+        for spec in self.graph.spec.inputs:
+            value = inputs[spec.name]
+            for axis, extent in zip(spec.shape, value.shape, strict=False):
+                if isinstance(axis, str) and axis.endswith("frames"):
+                    frames = int(extent) // axis_extent(axis, 1, 1)
+                    if frames > self.graph.spec.max_frames:
+                        raise UsageError(
+                            f"{frames} frames in one call of {self.graph.name}, which takes "
+                            f"{self.graph.spec.max_frames}"
+                        )
+                    return frames
+        return 1
+
+    def _binding(self, frames: int) -> "_Binding":
+        if frames not in self._bindings:
+            self._bindings[frames] = _Binding(self.graph, self.batch, frames, self._states)
+        return self._bindings[frames]
+
+
+class _Binding:
+    """Buffers for one number of frames, bound once for each of the two turns of the states."""
+
+    def __init__(
+        self, graph: Graph, batch: int, frames: int, states: Sequence["_StateBuffers"]
+    ) -> None:
+        spec = graph.spec
+        self.inputs = {port.name: _allocate(port, batch, frames) for port in spec.inputs}
+        self.active = _allocate(spec.active, batch, frames)
+        self.outputs = {port.name: _allocate(port, batch, frames) for port in spec.outputs}
+        self.turns = [self._bind(graph, states, turn) for turn in (0, 1)]
+
+    def fill(self, inputs: Mapping[str, Array], active: Array) -> None:
+        for name, buffer in self.inputs.items():
+            value = inputs[name]
+            if value.shape != buffer.shape:
+                raise UsageError(f"{name} has shape {value.shape}, {buffer.shape} expected")
+            buffer[...] = value
+        self.active[...] = active.reshape(-1, *[1] * (self.active.ndim - 1))
+
+    def _bind(self, graph: Graph, states: Sequence["_StateBuffers"], turn: int) -> Any:
+        binding = graph.session.io_binding()
+        value = load_onnxruntime().OrtValue.ortvalue_from_numpy
+        for name, buffer in (*self.inputs.items(), (graph.spec.active.name, self.active)):
+            binding.bind_ortvalue_input(name, value(buffer))
+        for name, buffer in self.outputs.items():
+            binding.bind_ortvalue_output(name, value(buffer))
+        for state in states:
+            binding.bind_ortvalue_input(state.spec.input, state.values[turn])
+            binding.bind_ortvalue_output(state.spec.output, state.values[turn ^ 1])
+        return binding
+
+
+class _StateBuffers:
+    """A state's memory, on the provider's device: one buffer where the graph may update it in
+    place, else two that take turns."""
+
+    def __init__(self, spec: StateSpec, batch: int, provider: Provider) -> None:
+        self.spec, self._device = spec, provider.device
+        shape = [axis_extent(axis, batch, 1) for axis in spec.shape]
+        self.row_shape = tuple(shape[1:])
+        self._arrays: list[Array] = []
+        first = self._make(shape)
+        self.values = [first, first if spec.carry == "in_place" else self._make(shape)]
+
+    def _make(self, shape: list[int]) -> Any:
+        array = np.full(shape, self.spec.initial, self.spec.dtype)
+        self._arrays.append(array)
+        arguments = () if self._device == "cpu" else (self._device, 0)
+        return load_onnxruntime().OrtValue.ortvalue_from_numpy(array, *arguments)
+
+    def reset(self, rows: Sequence[int], turn: int) -> None:
+        """Rings keep what they hold: without their position it is never read."""
+        if self.spec.ring is None:
+            self._change(rows, turn, np.asarray(self.spec.initial, self.spec.dtype))
+
+    def read(self, row: int, turn: int) -> Array:
+        array: Array = self._on_host(turn)[row].copy()
+        return array
+
+    def write(self, row: int, turn: int, value: Array) -> None:
+        self._change([row], turn, value)
+
+    def _on_host(self, turn: int) -> Array:
+        """On the CPU the buffer itself, which ONNX Runtime shares; elsewhere a copy of it."""
+        if self._device == "cpu":
+            return self._arrays[turn % len(self._arrays)]
+        array: Array = self.values[turn].numpy()
+        return array
+
+    def _change(self, rows: Sequence[int], turn: int, value: Array) -> None:
+        array = self._on_host(turn)
+        array[list(rows)] = value
+        if self._device != "cpu":
+            self.values[turn].update_inplace(array)
+
+
+def _allocate(spec: TensorSpec, batch: int, frames: int) -> Array:
+    return np.zeros([axis_extent(axis, batch, frames) for axis in spec.shape], spec.dtype)
+
+
+def _unroll(value: Array, spec: StateSpec, whole: State) -> Array:
+    """A ring's filled part, oldest entry first."""
+    if spec.ring is None:
+        return value
+    axis, count = spec.ring.axis - 1, int(whole[spec.ring.position])
+    capacity = value.shape[axis]
+    order = np.arange(max(0, count - capacity), count) % capacity
+    filled: Array = np.take(value, order, axis=axis)
+    return filled
+
+
+def _roll(value: Array, spec: StateSpec, row_shape: tuple[int, ...], saved: State) -> Array:
+    """The inverse of `_unroll`, into a ring that may be larger or smaller than the one saved."""
+    if spec.ring is None:
+        _check_fit(spec, value.shape, row_shape)
+        return value
+    axis, count = spec.ring.axis - 1, int(saved[spec.ring.position])
+    capacity = row_shape[axis]
+    kept = min(value.shape[axis], capacity)
+    _check_fit(spec, (*value.shape[:axis], capacity, *value.shape[axis + 1 :]), row_shape)
+    ring = np.full(row_shape, spec.initial, spec.dtype)
+    slots = [slice(None)] * len(row_shape)
+    slots[axis] = np.arange(count - kept, count) % capacity  # type: ignore[call-overload]
+    ring[tuple(slots)] = np.take(value, range(value.shape[axis] - kept, value.shape[axis]), axis)
+    return ring
+
+
+def _check_fit(spec: StateSpec, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    if found != expected:
+        raise UsageError(
+            f"the saved {spec.input} has shape {list(found)}, this model's is {list(expected)}"
+        )

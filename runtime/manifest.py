@@ -1,0 +1,224 @@
+"""The manifest of a bundle, `bundle.json`: all that a program needs to run its graphs.
+
+`docs/bundle.schema.json` states the same for other languages, `docs/bundle.md` in words.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+FORMAT = "kyutai-onnx"
+FORMAT_VERSION = 1
+FILE_NAME = "bundle.json"
+
+Family = Literal["mimi", "stt", "tts", "hibiki", "moshi"]
+Target = Literal["cpu", "cuda", "directml", "webgpu", "coreml"]
+Flavour = Literal["native", "portable", "coreml"]
+Precision = Literal["fp32", "fp16", "int8", "int4"]
+Dtype = Literal["float32", "float16", "int64", "bool", "uint8"]
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file of the bundle, or of the repository it was made from."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the weights came from."""
+
+    repository: str
+    revision: str | None = None
+    files: dict[str, FileEntry] = field(default_factory=dict)
+    model_id: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output of a graph.
+
+    An axis is a number, `batch`, `frames`, or a multiple of frames such as `1920*frames`.
+    """
+
+    name: str
+    dtype: Dtype
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class Ring:
+    """A ring along `axis`: entry `t` of the stream lies at slot `t % capacity`, and the state named
+    `position` counts the entries so far. Slots that it does not cover are never read."""
+
+    axis: int
+    position: str
+
+
+@dataclass(frozen=True)
+class StateSpec:
+    """A state: an input that the next step gets from an output.
+
+    `carry` is `replace` where the output is a new tensor, `in_place` where the graph is safe with
+    one buffer as both. A row is reset by filling it with `initial`; of a `ring`, resetting its
+    position is enough.
+    """
+
+    input: str
+    output: str
+    dtype: Dtype
+    shape: tuple[int | str, ...]
+    initial: float = 0.0
+    carry: Literal["replace", "in_place"] = "replace"
+    ring: Ring | None = None
+
+
+@dataclass(frozen=True)
+class GraphSpec:
+    """One ONNX graph: pure, `(inputs, active, states) -> (outputs, states)`.
+
+    `active` is the input that says which rows are stepped, by true or 1.0 in each element of a row;
+    a held row's states stay as they are and its outputs mean nothing. `max_frames` is how many
+    frames a call may bring. `runs_on` is set where the graph does not run on the bundle's target.
+    """
+
+    file: str
+    inputs: tuple[TensorSpec, ...]
+    active: TensorSpec
+    outputs: tuple[TensorSpec, ...]
+    states: tuple[StateSpec, ...]
+    data: str | None = None
+    max_frames: int = 1
+    runs_on: Target | None = None
+
+
+@dataclass(frozen=True)
+class Audio:
+    """The codec's audio: rates in Hz, `frame_size` in samples."""
+
+    sample_rate: int
+    channels: int
+    frame_size: int
+    frame_rate: float
+
+
+@dataclass(frozen=True)
+class Codec:
+    """Mimi: `encoder` and `decoder` name the graphs to run one after the other, the outputs of one
+    being inputs of the next by their names."""
+
+    codebooks: int
+    cardinality: int
+    encoder: tuple[str, ...]
+    decoder: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token ids with a meaning of their own."""
+
+    text_initial: int
+    audio_initial: int
+    text_padding: int
+    text_end_of_padding: int
+    zero: int = -1
+    ungenerated: int = -2
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """The model over `1 + n_q` streams, text first; `temporal` names its graph.
+
+    `delays` has one entry a stream, in frames. `extra_heads` is how many heads there are, each a
+    distribution over `extra_head_classes`; of head 2, class 0 is the probability of a pause.
+    """
+
+    temporal: str
+    n_q: int
+    dep_q: int
+    card: int
+    text_card: int
+    context: int
+    delays: tuple[int, ...]
+    tokens: Tokens
+    extra_heads: int = 0
+    extra_head_classes: int = 0
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Defaults of the repository; a temperature of 0 is greedy."""
+
+    temp: float = 0.8
+    temp_text: float = 0.7
+    top_k: int = 250
+    top_k_text: int = 25
+
+
+@dataclass(frozen=True)
+class SpeechToText:
+    """Seconds of silence before the audio, and by which the text lags behind it."""
+
+    audio_delay_seconds: float
+    audio_silence_prefix_seconds: float
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """Weights in blocks along the input axis; the text and extra heads may keep more bits."""
+
+    bits: int
+    block_size: int
+    symmetric: bool
+    head_bits: int
+    head_symmetric: bool
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The whole of `bundle.json`."""
+
+    format: str
+    format_version: int
+    minimum_onnxruntime: str
+    generator: str
+    name: str
+    family: Family
+    source: Source
+    target: Target
+    flavour: Flavour
+    precision: Precision
+    audio: Audio
+    codec: Codec
+    graphs: dict[str, GraphSpec]
+    files: dict[str, FileEntry]
+    quantization: Quantization | None = None
+    lm: LanguageModel | None = None
+    sampling: Sampling | None = None
+    stt: SpeechToText | None = None
+    tokenizer: str | None = None
+
+
+def is_inside(name: str) -> bool:
+    """Whether a file name of a manifest stays inside the bundle's folder, on every system."""
+    path = PurePosixPath(name)
+    forbidden = path.is_absolute() or ".." in path.parts or not path.parts
+    return not forbidden and "\\" not in name and ":" not in name
+
+
+def axis_extent(axis: int | str, batch: int, frames: int) -> int:
+    """The extent of a manifest axis for so many rows and frames."""
+    if isinstance(axis, int):
+        return axis
+    factor, _, name = axis.rpartition("*")
+    return int(factor or 1) * {"batch": batch, "frames": frames}[name]
+
+
+def is_axis(axis: int | str) -> bool:
+    """Whether an axis is written as `TensorSpec` says."""
+    if isinstance(axis, int):
+        return axis > 0
+    factor, _, name = axis.rpartition("*")
+    return name in ("batch", "frames") and (not factor or factor.isdigit())

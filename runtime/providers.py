@@ -1,0 +1,204 @@
+"""Execution providers: which one to use, how to set it up, and proof that it is the one in use.
+
+ONNX Runtime falls back to the CPU by itself, with no more than a line in a log. Here a provider is
+checked before a session is made and again after, and a provider that is not there is an error.
+"""
+
+import importlib
+import importlib.util
+import os
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from .errors import ProviderError
+from .manifest import Target
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+WHEELS = (
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnxruntime-directml",
+    "onnxruntime-windowsml",
+    "onnxruntime-openvino",
+    "onnxruntime-webgpu",
+)
+"""Distributions that all unpack into the one folder `onnxruntime`."""
+
+
+@dataclass(frozen=True)
+class Provider:
+    """One execution provider: ONNX Runtime's name for it, its options, and who installs it."""
+
+    name: Target
+    onnxruntime_name: str
+    extra: str
+    options: dict[str, str] = field(default_factory=dict)
+    device: str = "cpu"
+    plugin: str | None = None
+
+
+PROVIDERS: dict[Target, Provider] = {
+    "cpu": Provider("cpu", "CPUExecutionProvider", "cpu"),
+    "cuda": Provider(
+        "cuda",
+        "CUDAExecutionProvider",
+        "cuda",
+        {
+            "cudnn_conv_algo_search": "HEURISTIC",
+            "arena_extend_strategy": "kSameAsRequested",
+            "use_tf32": "0",
+        },
+        device="cuda",
+    ),
+    "directml": Provider("directml", "DmlExecutionProvider", "directml"),
+    "webgpu": Provider(
+        "webgpu", "WebGpuExecutionProvider", "webgpu", plugin="onnxruntime_ep_webgpu"
+    ),
+    "coreml": Provider(
+        "coreml",
+        "CoreMLExecutionProvider",
+        "cpu",
+        {
+            "ModelFormat": "MLProgram",
+            "MLComputeUnits": "CPUAndGPU",
+            "RequireStaticInputShapes": "1",
+        },
+    ),
+}
+
+
+def load_onnxruntime() -> Any:
+    """Imports onnxruntime; raises ProviderError where none, or more than one, is installed."""
+    installed = [wheel for wheel in WHEELS if _installed(wheel)]
+    if len(installed) > 1:
+        raise ProviderError(
+            f"{' and '.join(installed)} overwrite one another; run 'pip uninstall -y "
+            f"{' '.join(installed)}', then 'pip install \"kyutai-onnx[cpu]\"' or the extra you need"
+        )
+    try:
+        return importlib.import_module("onnxruntime")
+    except ImportError as error:
+        if installed:
+            raise ProviderError(
+                f"{installed[0]} does not load ({error}); install it anew"
+            ) from None
+        raise ProviderError(
+            "onnxruntime is not installed; run 'pip install \"kyutai-onnx[cpu]\"'"
+        ) from None
+
+
+def _installed(distribution: str) -> bool:
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def available(provider: Provider) -> bool:
+    """Whether the installed ONNX Runtime was built with the provider, or its plug-in is there."""
+    if provider.plugin is not None:
+        return importlib.util.find_spec(provider.plugin) is not None
+    return provider.onnxruntime_name in load_onnxruntime().get_available_providers()
+
+
+def choose(requested: str, target: Target, *, allow_fallback: bool = False) -> Provider:
+    """The provider for a bundle made for `target`.
+
+    `auto` is the bundle's own. Raises ProviderError where the provider is unknown, not installed,
+    or another than the bundle's, unless `allow_fallback` accepts to run there all the same.
+    """
+    name = target if requested == "auto" else requested
+    if name not in PROVIDERS:
+        raise ProviderError(f"no provider {name!r}; choose among {', '.join(PROVIDERS)}, auto")
+    provider = PROVIDERS[name]
+    if name != target and not allow_fallback:
+        raise ProviderError(
+            f"this bundle was made for {target}, not {name}; export it with '--target {name}', "
+            "or accept slow or missing operators with '--allow-fallback'"
+        )
+    if not available(provider):
+        if requested == "auto" and allow_fallback:
+            return PROVIDERS["cpu"]
+        raise ProviderError(
+            f"{provider.onnxruntime_name} is not in the installed onnxruntime (it has "
+            f"{', '.join(load_onnxruntime().get_available_providers())}); "
+            f"run 'pip install \"kyutai-onnx[{provider.extra}]\"'"
+        )
+    return provider
+
+
+def default_threads() -> int:
+    """Threads for one graph: the processors this process may use, four at most, since the steps are
+    too small for more to help."""
+    if hasattr(os, "sched_getaffinity"):
+        return min(4, len(os.sched_getaffinity(0)))
+    return min(4, os.cpu_count() or 1)
+
+
+def make_session(
+    path: os.PathLike[str], provider: Provider, threads: int | None = None
+) -> "onnxruntime.InferenceSession":
+    """Opens a graph on the provider; raises ProviderError where it does not open there."""
+    runtime = load_onnxruntime()
+    options = session_options(provider, threads)
+    providers = _providers(runtime, provider, options)
+    try:
+        session = runtime.InferenceSession(os.fspath(path), options, **providers)
+    except Exception as error:  # onnxruntime raises classes of its own, one for each code
+        line = str(error).splitlines()[0]
+        raise ProviderError(f"{provider.name} could not open {os.fspath(path)}: {line}") from None
+    if provider.onnxruntime_name not in session.get_providers():
+        raise ProviderError(
+            f"{provider.onnxruntime_name} is installed but did not start (a driver or library is "
+            "missing; run with '--debug' to see its log)"
+        )
+    session.disable_fallback()
+    return session
+
+
+def _providers(runtime: Any, provider: Provider, options: Any) -> dict[str, Any]:
+    if provider.name == "cuda" and hasattr(runtime, "preload_dlls"):
+        runtime.preload_dlls()
+    if provider.plugin is not None:
+        _register_plugin(runtime, provider, options)
+        return {}
+    chosen = [(provider.onnxruntime_name, provider.options)]
+    if provider.name != "cpu":
+        chosen.append((PROVIDERS["cpu"].onnxruntime_name, {}))
+    return {"providers": chosen}
+
+
+def _register_plugin(runtime: Any, provider: Provider, options: Any) -> None:
+    assert provider.plugin is not None
+    plugin = importlib.import_module(provider.plugin)
+    if not any(d.ep_name == provider.onnxruntime_name for d in runtime.get_ep_devices()):
+        runtime.register_execution_provider_library(
+            provider.onnxruntime_name, plugin.get_library_path()
+        )
+    devices = [d for d in runtime.get_ep_devices() if d.ep_name == provider.onnxruntime_name]
+    if not devices:
+        raise ProviderError(f"{provider.onnxruntime_name} finds no device on this machine")
+    options.add_provider_for_devices(devices[:1], provider.options)
+
+
+def session_options(provider: Provider, threads: int | None) -> Any:
+    """Options for small steps in real time.
+
+    Spinning threads would starve the other graphs of a frame: with two sessions on two cores they
+    were three times slower. Denormals, which silence leaves in the codec's states, slow a
+    processor down by as much.
+    """
+    runtime = load_onnxruntime()
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads or default_threads()
+    options.inter_op_num_threads = 1
+    options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3
+    options.enable_mem_pattern = provider.name != "directml"
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    return options

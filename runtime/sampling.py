@@ -1,0 +1,30 @@
+"""Drawing a token from logits, as moshi utils/sampling.py does, from numpy's random numbers."""
+
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+def sample_token(
+    logits: Array, temperature: float, top_k: int, noise: np.random.Generator
+) -> Array:
+    """One token `[...]` from each of `logits [..., cardinality]`.
+
+    A temperature of 0 takes the best. Otherwise the `top_k` likeliest (all if 0) are drawn from by
+    their probability: the greatest of `p / e` with `e` exponential is such a draw.
+    """
+    if temperature <= 0:
+        best: Array = np.argmax(logits, axis=-1)
+        return best
+    scaled = logits.astype(np.float32) / temperature
+    probabilities = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    probabilities /= probabilities.sum(axis=-1, keepdims=True)
+    cardinality = logits.shape[-1]
+    kept = min(top_k, cardinality) if top_k else cardinality
+    candidates = np.argsort(-probabilities, axis=-1, kind="stable")[..., :kept]
+    chances = np.take_along_axis(probabilities, candidates, axis=-1)
+    draw = np.argmax(chances / noise.exponential(size=chances.shape), axis=-1)
+    token: Array = np.take_along_axis(candidates, draw[..., None], axis=-1)[..., 0]
+    return token

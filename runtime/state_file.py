@@ -1,0 +1,59 @@
+"""A stream's memory in a file: nested dictionaries of arrays and plain values, as `.npz`."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import KyutaiOnnxError, ModelError
+
+META = "kyutai-onnx"
+
+
+def write_state(path: Path | str, state: dict[str, Any]) -> None:
+    """Writes what a stream's `save` returned; raises KyutaiOnnxError where the disk refuses."""
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    plain = _split(state, "", arrays)
+    content = np.frombuffer(json.dumps(plain).encode(), np.uint8)
+    try:
+        with Path(path).open("wb") as file:
+            np.savez(file, **{META: content}, **arrays)  # type: ignore[arg-type]
+    except OSError as error:
+        raise KyutaiOnnxError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def read_state(path: Path | str) -> dict[str, Any]:
+    """Reads a state file; raises ModelError where it is none or is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            plain = json.loads(bytes(file[META]).decode())
+            return _join(plain, "", dict(file))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{path}: not a saved stream ({error})") from None
+
+
+def _split(state: dict[str, Any], prefix: str, arrays: dict[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = {}
+    for name, value in state.items():
+        if isinstance(value, dict):
+            plain[name] = _split(value, f"{prefix}{name}/", arrays)
+        elif isinstance(value, np.ndarray):
+            arrays[f"{prefix}{name}"] = value
+            plain[name] = {META: "array"}
+        else:
+            plain[name] = value
+    return plain
+
+
+def _join(plain: dict[str, Any], prefix: str, arrays: dict[str, Any]) -> dict[str, Any]:
+    state: dict[str, Any] = {}
+    for name, value in plain.items():
+        if value == {META: "array"}:
+            state[name] = arrays[f"{prefix}{name}"]
+        elif isinstance(value, dict):
+            state[name] = _join(value, f"{prefix}{name}/", arrays)
+        else:
+            state[name] = value
+    return state

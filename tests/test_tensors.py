@@ -1,0 +1,220 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from kyutai_onnx.export.tensors import (
+    InMemory,
+    Overlay,
+    PickleFile,
+    Piece,
+    Recipe,
+    Renamed,
+    SafetensorsFile,
+    SafetensorsShards,
+    check_tensors,
+    renamed,
+    whole,
+)
+from kyutai_onnx.runtime.errors import ModelError
+
+TABLE = torch.arange(24, dtype=torch.float32).reshape(6, 4)
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    path = tmp_path / "model.safetensors"
+    tensors = {
+        "half": TABLE.to(torch.bfloat16) / 3,
+        "float": TABLE,
+        "codes": torch.arange(6, dtype=torch.int32),
+    }
+    save_file(tensors, path)
+    return path
+
+
+def test_a_safetensors_file_tells_shapes_and_types_before_it_is_read(stored):
+    tensors = SafetensorsFile(stored)
+    assert tensors.shapes() == {"half": (6, 4), "float": (6, 4), "codes": (6,)}
+    assert tensors.dtype("half") == torch.bfloat16
+    assert tensors.dtype("codes") == torch.int32
+
+
+def test_floats_come_as_float32_exactly_and_integers_as_they_are(stored):
+    tensors = SafetensorsFile(stored)
+    half = tensors.read("half")
+    assert half.dtype == torch.float32
+    assert torch.equal(half, (TABLE.to(torch.bfloat16) / 3).float())
+    assert tensors.read("codes").dtype == torch.int32
+
+
+@pytest.mark.parametrize("rows", [slice(0, 2), slice(2, 3), slice(4, None), slice(6, 6)])
+def test_rows_can_be_read_alone(stored, rows):
+    assert torch.equal(SafetensorsFile(stored).read("float", rows), TABLE[rows])
+    assert torch.equal(InMemory({"float": TABLE}).read("float", rows), TABLE[rows])
+
+
+@pytest.mark.parametrize("cut", [0, 4, 40, -1])
+def test_a_file_cut_short_is_named_in_one_line(stored, cut):
+    whole_file = stored.read_bytes()
+    stored.write_bytes(whole_file[:cut])
+    with pytest.raises(ModelError, match=r"model.safetensors is not a whole safetensors") as error:
+        SafetensorsFile(stored)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_or_foreign_file_is_refused(tmp_path):
+    with pytest.raises(ModelError, match=r"absent.safetensors"):
+        SafetensorsFile(tmp_path / "absent.safetensors")
+    foreign = tmp_path / "foreign.safetensors"
+    foreign.write_text("version https://git-lfs.github.com/spec/v1\n" * 4)
+    with pytest.raises(ModelError, match=r"foreign.safetensors"):
+        SafetensorsFile(foreign)
+
+
+def write_shards(folder: Path, index: object) -> Path:
+    save_file({"a": TABLE}, folder / "model-1.safetensors")
+    save_file({"b": TABLE + 1}, folder / "model-2.safetensors")
+    path = folder / "model.safetensors.index.json"
+    path.write_text(json.dumps(index))
+    return path
+
+
+def test_shards_are_one_set(tmp_path):
+    places = {"a": "model-1.safetensors", "b": "model-2.safetensors"}
+    tensors = SafetensorsShards(write_shards(tmp_path, {"weight_map": places}))
+    assert tensors.shapes() == {"a": (6, 4), "b": (6, 4)}
+    assert tensors.dtype("b") == torch.float32
+    assert torch.equal(tensors.read("b", slice(1, 2)), TABLE[1:2] + 1)
+
+
+@pytest.mark.parametrize(
+    ("index", "complaint"),
+    [
+        ({"weight_map": {"c": "model-1.safetensors"}}, "names tensors that its files lack: c"),
+        ({"weight_map": {"a": "model-3.safetensors"}}, "model-3.safetensors"),
+        ({"metadata": {}}, "is not an index of safetensors"),
+        ([], "is not an index of safetensors"),
+    ],
+)
+def test_an_index_that_lies_is_refused(tmp_path, index, complaint):
+    with pytest.raises(ModelError, match=complaint):
+        SafetensorsShards(write_shards(tmp_path, index))
+
+
+@pytest.mark.parametrize("container", [("fsdp_best_state", "model"), ("model",), ()])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_training_checkpoint_is_read_without_running_it(tmp_path, container, zipped):
+    package: object = {"a": TABLE.to(torch.bfloat16)}
+    for key in reversed(container):
+        package = {key: package, "epoch": 3}
+    path = tmp_path / "checkpoint.th"
+    torch.save(package, path, _use_new_zipfile_serialization=zipped)
+    tensors = PickleFile(path)
+    assert tensors.shapes() == {"a": (6, 4)}
+    assert tensors.dtype("a") == torch.bfloat16
+    assert torch.equal(tensors.read("a"), TABLE)
+
+
+class Dangerous:
+    def __reduce__(self):
+        return (Path.touch, (Path("ran"),))
+
+
+def test_a_pickle_that_would_run_code_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "model.th"
+    torch.save({"model": Dangerous()}, path)
+    with pytest.raises(ModelError, match="cannot be read as a PyTorch checkpoint") as error:
+        PickleFile(path)
+    assert "\n" not in str(error.value)
+    assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04 not a zip", bytes(range(256))])
+def test_a_damaged_pickle_is_refused(tmp_path, content):
+    path = tmp_path / "model.th"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"model.th cannot be read"):
+        PickleFile(path)
+
+
+@pytest.mark.parametrize("package", [[1, 2], {"epoch": 3}, {"model": {"a": 1}}])
+def test_a_pickle_without_tensors_is_refused(tmp_path, package):
+    path = tmp_path / "model.th"
+    torch.save(package, path)
+    with pytest.raises(ModelError, match="holds no named tensors"):
+        PickleFile(path)
+
+
+class Counting(InMemory):
+    """Notes what was read."""
+
+    def __init__(self, tensors):
+        super().__init__(tensors)
+        self.reads: list[tuple[str, slice | None]] = []
+
+    def read(self, name, rows=None):
+        self.reads.append((name, rows))
+        return super().read(name, rows)
+
+
+def test_a_view_reads_its_pieces_when_it_is_read():
+    source = Counting({"table": TABLE, "other": TABLE + 100})
+    rows = slice(2, 4)
+    view = Renamed(
+        source,
+        {
+            "part": Recipe((Piece("table", rows),), (2, 4)),
+            "joined": Recipe((Piece("table"), Piece("other", rows)), (8, 4)),
+            "flat": Recipe((Piece("other"),), (24,)),
+            "twice": Recipe((Piece("table"),), (6, 4), lambda parts: parts[0] * 2),
+        },
+    )
+    assert view.shapes()["joined"] == (8, 4)
+    assert source.reads == []
+    assert torch.equal(view.read("part"), TABLE[2:4])
+    assert source.reads == [("table", rows)]
+    assert torch.equal(view.read("joined"), torch.cat([TABLE, TABLE[2:4] + 100]))
+    assert torch.equal(view.read("flat"), TABLE.flatten() + 100)
+    assert torch.equal(view.read("twice", slice(1, 2)), TABLE[1:2] * 2)
+
+
+def test_a_renaming_leaves_out_what_has_no_name_and_refuses_clashes():
+    source = InMemory({"a.old": TABLE, "b": TABLE})
+    view = renamed(source, lambda name: name.removesuffix(".old") if "a" in name else None)
+    assert dict(view.shapes()) == {"a": (6, 4)}
+    with pytest.raises(ModelError, match=r"a.old and b both hold c"):
+        renamed(source, lambda name: "c")
+
+
+def test_the_upper_set_of_an_overlay_counts():
+    both = Overlay(InMemory({"a": TABLE, "b": TABLE}), InMemory({"b": TABLE.half()[:2]}))
+    assert dict(both.shapes()) == {"a": (6, 4), "b": (2, 4)}
+    assert (both.dtype("a"), both.dtype("b")) == (torch.float32, torch.float16)
+    assert torch.equal(both.read("b", slice(1, None)), TABLE[1:2])
+
+
+def test_a_whole_tensor_keeps_its_type():
+    view = Renamed(InMemory({"a": TABLE.half()}), {"b": whole(InMemory({"a": TABLE}), "a")})
+    assert view.dtype("b") == torch.float16
+
+
+def test_tensors_that_fit_pass_with_alphas_of_either_shape():
+    tensors = InMemory({"norm1.alpha": torch.ones(1, 1, 4), "weight": TABLE})
+    check_tensors({"norm1.alpha": (4,), "weight": (6, 4)}, tensors, "the model")
+
+
+def test_all_misfits_are_told_in_one_message():
+    expected = {f"layers.{i}.weight": (4,) for i in range(9)} | {"table": (4, 6)}
+    tensors = InMemory({"table": TABLE, "spare": TABLE, "layers.0.weight": torch.ones(4)})
+    with pytest.raises(ModelError) as error:
+        check_tensors(expected, tensors, "the model")
+    message = str(error.value)
+    assert message.startswith("the model does not fit its configuration: 8 missing (layers.1.")
+    assert "layers.4.weight, ...)" in message
+    assert "1 unexpected (spare)" in message
+    assert "1 misshapen (table [6, 4] instead of [4, 6])" in message
+    assert "\n" not in message
