@@ -1,6 +1,5 @@
 """`codec encode` and `codec decode`: Mimi on files."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,7 +14,9 @@ app = typer.Typer(
 @app.command()
 def encode(
     audio: Annotated[str, typer.Argument(help="Audio file; - is standard input.")],
-    codes: Annotated[Path, typer.Argument(help="File of codes to write (.npz).")],
+    codes: Annotated[
+        str, typer.Argument(help="File of codes to write (.npz); - is standard output.")
+    ],
     model: options.Model = None,
     codebooks: Annotated[
         int | None, typer.Option(min=1, help="How many of the bundle's codebooks; default: all.")
@@ -41,7 +42,7 @@ def encode(
 
 @app.command()
 def decode(
-    codes: Annotated[Path, typer.Argument(help="File of codes (.npz).")],
+    codes: Annotated[str, typer.Argument(help="File of codes (.npz); - is standard input.")],
     audio: Annotated[str, typer.Argument(help="Audio file to write; - is standard output.")],
     model: options.Model = None,
     dump_tokens: options.DumpTokens = None,

@@ -1,5 +1,10 @@
-"""Codes in a file: `codes` int64 `[codebooks, frames]` and `samples`, how long the audio was."""
+"""Codes in a file: `codes` int64 `[codebooks, frames]` and `samples`, how long the audio was.
 
+The name - stands for standard input or output.
+"""
+
+import io
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -8,14 +13,15 @@ import numpy as np
 
 from ..models import Mimi
 from ..runtime.audio import AudioWriter, read_audio
-from ..runtime.errors import AudioError, KyutaiOnnxError
+from ..runtime.errors import AudioError
+from .disk import writing
 
 Array = np.ndarray[Any, Any]
 FRAMES = 25
 """Decoded at once."""
 
 
-def encode(mimi: Mimi, audio: str, path: Path, codebooks: int | None, channel: int | None) -> Array:
+def encode(mimi: Mimi, audio: str, path: str, codebooks: int | None, channel: int | None) -> Array:
     """Encodes a file into another; where reading fails, what was read before is written."""
     stream = mimi.stream("encode", codebooks)
     made: list[Array] = []
@@ -33,10 +39,11 @@ def encode(mimi: Mimi, audio: str, path: Path, codebooks: int | None, channel: i
     return codes
 
 
-def decode(mimi: Mimi, path: Path, audio: str) -> Array:
+def decode(mimi: Mimi, path: str, audio: str) -> Array:
     """Decodes a file into another and returns the codes."""
     codes, samples = _read(path)
     stream = mimi.stream("decode")
+    stream.check(codes)
     with AudioWriter(audio, mimi.sample_rate) as writer:
         left = samples
         for start in range(0, codes.shape[1], FRAMES):
@@ -46,21 +53,27 @@ def decode(mimi: Mimi, path: Path, audio: str) -> Array:
     return codes
 
 
-def _write(path: Path, codes: Array, samples: int) -> None:
+def _write(path: str, codes: Array, samples: int) -> None:
+    content = io.BytesIO()
+    np.savez(content, codes=codes, samples=np.int64(samples))
+    with writing(path):
+        if path == "-":
+            sys.stdout.buffer.write(content.getvalue())
+        else:
+            Path(path).write_bytes(content.getvalue())
+
+
+def _read(path: str) -> tuple[Array, int]:
     try:
-        with path.open("wb") as file:
-            np.savez(file, codes=codes, samples=np.int64(samples))
+        content = io.BytesIO(sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes())
     except OSError as error:
-        raise KyutaiOnnxError(f"{path}: cannot be written ({error.strerror})") from None
-
-
-def _read(path: Path) -> tuple[Array, int]:
+        raise AudioError(f"{path}: cannot be read ({error.strerror})") from None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with zipfile.ZipFile(content), np.load(content, allow_pickle=False) as file:
             codes = np.asarray(file["codes"])
             samples = int(file["samples"]) if "samples" in file else np.iinfo(np.int64).max
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, TypeError, zipfile.BadZipFile):
         raise AudioError(
-            f"{path}: not a file of codes ({error}); make one with 'kyutai-onnx codec encode'"
+            f"{path}: not a file of codes; make one with 'kyutai-onnx codec encode'"
         ) from None
     return codes, samples

@@ -96,17 +96,24 @@ def _folder(folder: Path) -> Iterator[Sample]:
 
 def _manifest(path: Path) -> Iterator[Sample]:
     """A line a sample: `audio` (a path, from the manifest's folder), `text`, and maybe `words`."""
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+    for number, line in enumerate(_lines(path), 1):
         if not line.strip():
             continue
         try:
             entry = json.loads(line)
             words = tuple(Word(w["text"], w["start"], w["end"]) for w in entry.get("words", ()))
             yield Sample(path.parent / entry["audio"], entry["text"], words)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError(
                 f'{path}, line {number}: not {{"audio": ..., "text": ...}} ({error})'
             ) from None
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not a manifest (.jsonl) that can be read ({error})") from None
 
 
 def _hub(named: Named) -> Iterator[Sample]:

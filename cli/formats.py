@@ -1,6 +1,7 @@
 """A transcript in each format that `transcribe` writes."""
 
 import enum
+import heapq
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -21,6 +22,15 @@ class Format(enum.StrEnum):
 class LiveFormat(enum.StrEnum):
     TEXT = "text"
     JSONL = "jsonl"
+
+
+@dataclass(frozen=True)
+class Style:
+    """How transcripts are written: the format and, of text, whether with word times and pauses."""
+
+    kind: Format = Format.TEXT
+    timestamps: bool = False
+    pauses: bool = False
 
 
 SUFFIXES = {Format.TEXT: ".txt"}
@@ -59,11 +69,16 @@ def word_text(word: Word, timestamps: bool) -> str:
     return f"[{word.start:7.2f} -{word.end:7.2f}] {word.text}"
 
 
-def render(transcript: Transcript, kind: Format, timestamps: bool = False) -> str:
+def pause_text(pause: Pause) -> str:
+    """A pause as the text format has it."""
+    return f"[pause at {pause.time:.2f} s]"
+
+
+def render(transcript: Transcript, style: Style) -> str:
     """A whole transcript, without the line feed at its end."""
+    kind = style.kind
     if kind is Format.TEXT:
-        words = [word_text(word, timestamps) for word in transcript.words]
-        return ("\n" if timestamps else " ").join(words)
+        return ("\n" if style.timestamps else " ").join(_text_parts(transcript, style))
     if kind is Format.SRT:
         return srt(transcript.words).rstrip("\n")
     if kind is Format.VTT:
@@ -74,6 +89,13 @@ def render(transcript: Transcript, kind: Format, timestamps: bool = False) -> st
     return json.dumps(
         as_json(transcript), ensure_ascii=False, indent=2 if kind is Format.JSON else None
     )
+
+
+def _text_parts(transcript: Transcript, style: Style) -> Iterable[str]:
+    """Words, and pauses among them by their times."""
+    words = ((word.start, word_text(word, style.timestamps)) for word in transcript.words)
+    pauses = ((pause.time, pause_text(pause)) for pause in transcript.pauses if style.pauses)
+    return (text for _, text in heapq.merge(words, pauses, key=lambda part: part[0]))
 
 
 def as_json(transcript: Transcript) -> dict[str, object]:

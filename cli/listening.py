@@ -1,6 +1,7 @@
 """Plays a file into a stream at the pace at which it was spoken, and shows what comes out."""
 
 import json
+import math
 import time
 from collections.abc import Iterable, Iterator
 
@@ -69,10 +70,14 @@ class Pace:
 
 
 class Screen:
-    """Words on standard output as soon as a token of them is there, or events as lines of JSON."""
+    """Words on standard output as soon as a token of them is there, or events as lines of JSON.
+
+    Among words a pause waits until the text, which lags behind it, has come as far.
+    """
 
     def __init__(self, kind: LiveFormat, vad: bool) -> None:
         self._kind, self._vad = kind, vad
+        self._pauses: list[Pause] = []
         self._shown = ""
         self._begun = False
 
@@ -81,14 +86,17 @@ class Screen:
             if self._kind is LiveFormat.JSONL:
                 self._line(event)
             elif isinstance(event, Word):
+                self._put_pauses(event.start)
                 self._finish(event.text)
             elif isinstance(event, Pause) and self._vad:
-                self._finish("[pause]")
+                self._pauses.append(event)
         if self._kind is LiveFormat.TEXT:
             self._begin(stream.partial)
+            self._put_pauses(stream.told_until)
 
     def end(self) -> None:
         if self._kind is LiveFormat.TEXT:
+            self._put_pauses(math.inf)
             print(flush=True)
 
     def _line(self, event: Event) -> None:
@@ -97,7 +105,8 @@ class Screen:
         print(json.dumps(content, ensure_ascii=False), flush=True)
 
     def _begin(self, partial: str) -> None:
-        """Shows the rest of a word that is growing."""
+        """Shows the rest of a word that is growing, but half a character not before the whole."""
+        partial = partial.rstrip("\N{REPLACEMENT CHARACTER}")
         if partial.startswith(self._shown):
             self._put(partial[len(self._shown) :], new=not self._shown)
             self._shown = partial
@@ -110,6 +119,11 @@ class Screen:
         grew = bool(self._shown) and text.startswith(self._shown)
         self._put(text[len(self._shown) :] if grew else text, new=not grew)
         self._shown = ""
+
+    def _put_pauses(self, until: float) -> None:
+        while self._pauses and self._pauses[0].time <= until:
+            del self._pauses[0]
+            self._put("[pause]", new=True)
 
     def _put(self, text: str, *, new: bool) -> None:
         if text:

@@ -1,9 +1,10 @@
 """The `kyutai-onnx` command: its subcommands, and how errors become exit codes."""
 
+import io
 import os
 import sys
+from typing import Any, cast
 
-import click
 import typer
 
 from ..runtime.errors import KyutaiOnnxError
@@ -12,6 +13,8 @@ from .options import Debugging
 from .say import say_error
 
 INTERRUPTED = 130
+CLICK_ERROR = cast("type[Exception]", typer.BadParameter.__mro__[2])
+"""The parser's `ClickException`: of click, or of the copy that newer releases of typer bring."""
 
 app = typer.Typer(
     name="kyutai-onnx",
@@ -31,35 +34,53 @@ app.add_typer(codec.app, name="codec")
 
 def main() -> None:
     """Runs a command and exits with its code."""
-    sys.exit(run(sys.argv[1:]))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+    code = run(sys.argv[1:])
+    discard_unwritten()
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
     """Runs a command and returns its exit code; errors are one line on stderr."""
+    Debugging.enabled = False
     try:
-        result = app(arguments, standalone_mode=False)
+        result = app(arguments, prog_name=app.info.name, standalone_mode=False)
+        sys.stdout.flush()
     except KyutaiOnnxError as error:
-        return fail(error, error.exit_code)
-    except click.ClickException as error:
-        error.show()
+        say_error(error)
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except CLICK_ERROR as error:
+        return misused(error)
+    except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:
-        return closed_pipe()
+        return 0  # whoever read our output has enough
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # as typer answers one
+            return 0
+        raise
     except Exception as error:  # what nobody foresaw is still one line
-        return fail(error, 1, f"{type(error).__name__}: {error} (more with '--debug')")
+        cause = str(error).partition("\n")[0]
+        say_error(error, f"{type(error).__name__}: {cause} (more with '--debug')")
+        return 1
     return result if isinstance(result, int) else 0
 
 
-def fail(error: Exception, code: int, line: str | None = None) -> int:
-    if Debugging.enabled:
-        raise error
-    say_error(line or str(error))
-    return code
+def misused(error: Any) -> int:
+    """What the parser refuses; where a command alone was given, it has shown the help instead."""
+    message = error.format_message()
+    if message:
+        command = error.ctx.command_path if error.ctx else app.info.name
+        say_error(error, f"{message.rstrip('.')}; see '{command} --help'")
+    return int(error.exit_code)
 
 
-def closed_pipe() -> int:
-    """Whoever read our output has enough; nothing more can be written, not even at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+def discard_unwritten() -> None:
+    """Keeps Python from complaining at exit, once more, of output that nobody takes."""
+    if sys.__stdout__ is None:
+        return
+    try:
+        sys.__stdout__.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())

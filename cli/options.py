@@ -38,7 +38,7 @@ AllowFallback = Annotated[
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Threads a graph; default: the processors, 4 at most.")
 ]
-Seed = Annotated[int | None, typer.Option(help="Makes sampled output repeat.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Makes sampled output repeat.")]
 Temp = Annotated[
     float | None,
     typer.Option(min=0.0, help="Sampling temperature; 0 takes the best. Default: the model's."),

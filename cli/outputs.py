@@ -5,8 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..runtime.errors import KyutaiOnnxError, UsageError
-from .formats import SUFFIXES, TABLE_HEAD, Format, Transcript, as_json, render
+from ..runtime.errors import UsageError
+from .disk import writing
+from .formats import SUFFIXES, TABLE_HEAD, Format, Style, Transcript, as_json, render
 
 
 def out_path(out: Path | None, file: str, kind: Format, several: bool) -> Path | None:
@@ -35,30 +36,28 @@ def check_out(out: Path | None, files: Sequence[str], kind: Format) -> None:
         raise UsageError(f"two of the files would both be written to {twice}; do them one by one")
 
 
-def write_file(path: Path, transcript: Transcript, kind: Format, timestamps: bool) -> None:
+def write_file(path: Path, transcript: Transcript, style: Style) -> None:
     """Writes one transcript; raises KyutaiOnnxError where the disk refuses."""
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(render(transcript, kind, timestamps) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise KyutaiOnnxError(f"{path}: cannot be written ({error.strerror})") from None
+        path.write_text(render(transcript, style) + "\n", "utf-8", "backslashreplace")
 
 
-def print_whole(transcript: Transcript, kind: Format, timestamps: bool) -> None:
+def print_whole(transcript: Transcript, style: Style) -> None:
     """Prints the transcript of the only input."""
-    print(render(transcript, kind, timestamps), flush=True)
+    print(render(transcript, style), flush=True)
 
 
-def print_one_of_several(transcript: Transcript, kind: Format, timestamps: bool) -> None:
+def print_one_of_several(transcript: Transcript, style: Style) -> None:
     """Prints one transcript among others, with the name of its file."""
-    if kind is Format.JSONL:
-        print_whole(transcript, kind, timestamps)
-    elif kind is Format.TSV:
-        rows = render(transcript, kind).splitlines()[1:]
+    if style.kind is Format.JSONL:
+        print_whole(transcript, style)
+    elif style.kind is Format.TSV:
+        rows = render(transcript, style).splitlines()[1:]
         sys.stdout.writelines(f"{transcript.file}\t{row}\n" for row in rows)
     else:
-        text = render(transcript, kind, timestamps)
-        print(f"{transcript.file}:{chr(10) if timestamps else ' '}{text}", flush=True)
+        separator = "\n" if style.timestamps else " "
+        print(f"{transcript.file}:{separator}{render(transcript, style)}", flush=True)
 
 
 def print_head(kind: Format) -> None:

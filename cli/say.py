@@ -1,8 +1,11 @@
 """What goes to stderr: notes, errors and progress. Results alone go to stdout."""
 
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from .options import Debugging
 
 
 def say(line: str, *, quiet: bool = False) -> None:
@@ -11,8 +14,11 @@ def say(line: str, *, quiet: bool = False) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
-def say_error(line: str) -> None:
-    print(f"error: {line}", file=sys.stderr, flush=True)
+def say_error(error: Exception, line: str | None = None) -> None:
+    """One line, by default the error's own; with `--debug`, first where it came from."""
+    if Debugging.enabled:
+        traceback.print_exception(error)
+    print(f"error: {line or error}", file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.errors import KyutaiOnnxError
+from .disk import writing
 
 Array = np.ndarray[Any, Any]
 
@@ -22,8 +22,5 @@ def dump_tokens(
         "audio": none if audio is None else audio.astype(np.int64),
         "codes": none if codes is None else codes.astype(np.int64),
     }
-    try:
-        with path.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-    except OSError as error:
-        raise KyutaiOnnxError(f"{path}: cannot be written ({error.strerror})") from None
+    with writing(path), path.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]

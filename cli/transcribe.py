@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from . import options
-from .formats import Format
+from .formats import Format, Style
 
 
 def transcribe(
@@ -48,10 +48,8 @@ def transcribe(
 
     request = Request(
         files=tuple(files),
-        kind=kind,
+        style=Style(kind, timestamps, pauses=vad),
         out=out,
-        timestamps=timestamps,
-        vad=vad,
         prompt=Prompt(prompt_text, prompt_audio, cut_prompt),
         channel=channel,
         temperature=temp,

@@ -1,5 +1,6 @@
 """Transcribes files one after the other; what was found before a fault is written all the same."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from ..models.speech_to_text_stream import Heard
 from ..runtime.audio import Pcm, read_audio
 from ..runtime.errors import KyutaiOnnxError, UsageError
 from . import outputs
-from .formats import Format, Transcript, word_text
+from .formats import Format, Style, Transcript, pause_text, word_text
 from .load import read_whole
 from .say import say_error
 from .tokens import dump_tokens
@@ -32,10 +33,8 @@ class Request:
     """What `transcribe` was asked for."""
 
     files: tuple[str, ...]
-    kind: Format
+    style: Style
     out: Path | None
-    timestamps: bool
-    vad: bool
     prompt: Prompt
     channel: int | None
     temperature: float | None
@@ -52,7 +51,7 @@ class Request:
             raise UsageError("--cut-prompt leaves out an audio prompt: give '--prompt-audio' too")
         if self.several and self.dump_tokens is not None:
             raise UsageError("--dump-tokens takes one file at a time")
-        outputs.check_out(self.out, self.files, self.kind)
+        outputs.check_out(self.out, self.files, self.style.kind)
 
 
 def require_pauses(model: SpeechToText) -> None:
@@ -68,7 +67,7 @@ class Transcription:
     """All files of one request."""
 
     def __init__(self, model: SpeechToText, request: Request) -> None:
-        if request.vad:
+        if request.style.pauses:
             require_pauses(model)
         self._model, self._request = model, request
         self._to_stdout = request.out is None or str(request.out) == "-"
@@ -79,15 +78,17 @@ class Transcription:
         request, code = self._request, 0
         done: list[Transcript] = []
         if request.several and self._to_stdout:
-            outputs.print_head(request.kind)
-        for file in request.files:
-            try:
-                self._transcribe(file, done)
-            except KyutaiOnnxError as error:
-                say_error(str(error))
-                code = code or error.exit_code
-        if request.several and self._to_stdout and request.kind is Format.JSON:
-            outputs.print_array(done)
+            outputs.print_head(request.style.kind)
+        try:
+            for file in request.files:
+                try:
+                    self._transcribe(file, done)
+                except KyutaiOnnxError as error:
+                    say_error(error)
+                    code = code or error.exit_code
+        finally:
+            if request.several and self._to_stdout and request.style.kind is Format.JSON:
+                outputs.print_array(done)
         return code
 
     def _transcribe(self, file: str, done: list[Transcript]) -> None:
@@ -96,12 +97,12 @@ class Transcription:
         heard = Heard() if request.dump_tokens is not None else None
         transcript = Transcript(file, manifest.name, manifest.precision)
         done.append(transcript)
-        live = LiveText(request) if self._is_live else None
+        live = LiveText(request.style) if self._is_live else None
         try:
             with blocks:
                 self._listen(blocks, transcript, heard, live)
-        except KyutaiOnnxError as error:
-            transcript.error = str(error)
+        except (KyutaiOnnxError, KeyboardInterrupt) as error:
+            transcript.error = str(error) or "interrupted"
             raise
         finally:
             self._write(transcript, live)
@@ -144,19 +145,19 @@ class Transcription:
     def _is_live(self) -> bool:
         """Whether words are shown as they are found."""
         request = self._request
-        return self._to_stdout and request.kind is Format.TEXT and not request.several
+        return self._to_stdout and request.style.kind is Format.TEXT and not request.several
 
     def _write(self, transcript: Transcript, live: "LiveText | None") -> None:
-        request = self._request
-        path = outputs.out_path(request.out, transcript.file, request.kind, request.several)
+        request, style = self._request, self._request.style
+        path = outputs.out_path(request.out, transcript.file, style.kind, request.several)
         if path is not None:
-            outputs.write_file(path, transcript, request.kind, request.timestamps)
+            outputs.write_file(path, transcript, style)
         elif live is not None:
             live.end()
         elif not request.several:
-            outputs.print_whole(transcript, request.kind, request.timestamps)
-        elif request.kind is not Format.JSON:
-            outputs.print_one_of_several(transcript, request.kind, request.timestamps)
+            outputs.print_whole(transcript, style)
+        elif style.kind is not Format.JSON:
+            outputs.print_one_of_several(transcript, style)
 
     def _read_prompt(self) -> Pcm | None:
         if self._request.prompt.audio is None:
@@ -165,23 +166,31 @@ class Transcription:
 
 
 class LiveText:
-    """Shows words on standard output as they are found."""
+    """Shows words on standard output as they are found, and a pause once the words that began
+    before it are shown."""
 
-    def __init__(self, request: Request) -> None:
-        self._request = request
+    def __init__(self, style: Style) -> None:
+        self._style = style
         self._separator = ""
+        self._pauses: list[Pause] = []
 
     def show(self, events: Iterable[Event]) -> None:
         for event in events:
             if isinstance(event, Word):
-                self._put(word_text(event, self._request.timestamps))
-            elif isinstance(event, Pause) and self._request.vad:
-                self._put(f"[pause at {event.time:.2f} s]")
+                self._put_pauses(event.start)
+                self._put(word_text(event, self._style.timestamps))
+            elif isinstance(event, Pause) and self._style.pauses:
+                self._pauses.append(event)
 
     def end(self) -> None:
-        """Ends the line."""
+        """Shows the last pauses and ends the line."""
+        self._put_pauses(math.inf)
         print(flush=True)
+
+    def _put_pauses(self, before: float) -> None:
+        while self._pauses and self._pauses[0].time < before:
+            self._put(pause_text(self._pauses.pop(0)))
 
     def _put(self, text: str) -> None:
         print(f"{self._separator}{text}", end="", flush=True)
-        self._separator = "\n" if self._request.timestamps else " "
+        self._separator = "\n" if self._style.timestamps else " "

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..runtime.errors import KyutaiOnnxError, UsageError
+from ..runtime.manifest import FILE_NAME
 
 REASONS = {
     errno.ENOSPC: "no space is left on the disk; free some or choose another place with '--out'",
@@ -19,8 +20,8 @@ REASONS = {
 def whole_or_nothing(out: Path, *, force: bool) -> Iterator[Path]:
     """A folder to write in, which becomes `out` when all is done and vanishes if anything fails.
 
-    Raises UsageError where `out` is there already and not forced, KyutaiOnnxError where the disk
-    does not take what is written.
+    Raises UsageError where `out` is there already and not forced or no bundle, KyutaiOnnxError
+    where the disk does not take what is written.
     """
     if out.exists() and not force:
         raise UsageError(
@@ -28,6 +29,8 @@ def whole_or_nothing(out: Path, *, force: bool) -> Iterator[Path]:
         )
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; give a folder as '--out'")
+    if out.exists() and any(out.iterdir()) and not (out / FILE_NAME).is_file():
+        raise UsageError(f"{out} holds other things than a bundle; give another '--out'")
     partial = out.with_name(f".{out.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
@@ -49,5 +52,9 @@ def _replace(partial: Path, out: Path) -> None:
     old = out.with_name(f".{out.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     out.rename(old)
-    partial.rename(out)
+    try:
+        partial.rename(out)
+    except BaseException:
+        old.rename(out)
+        raise
     shutil.rmtree(old, ignore_errors=True)

@@ -53,6 +53,7 @@ def load_weights(model: torch.nn.Module, tensors: Tensors) -> None:
     expected = model.state_dict()
     state = {name: tensors.read(name).reshape(expected[name].shape) for name in tensors.shapes()}
     model.load_state_dict(state, assign=True)
+    model.requires_grad_(False)
 
 
 def mimi_arguments(config: MimiConfig) -> dict[str, Any]:

@@ -68,9 +68,10 @@ DEMO_NOTE = (
 
 def exported_bundles(name: str) -> list[Path]:
     """Bundles in the cache that were exported from the repository of that name."""
-    folder = bundles_folder()
-    found = sorted(folder.glob(f"{name.replace('/', '--')}--*")) if folder.is_dir() else []
-    return [path for path in found if (path / FILE_NAME).is_file()]
+    folder, plain = bundles_folder(), name.replace("/", "--")
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    mine = (path for path in found if path.name.rpartition("--")[0] == plain)
+    return [path for path in mine if (path / FILE_NAME).is_file()]
 
 
 def _missing(name: str) -> str:

@@ -73,7 +73,7 @@ class DecoderStream:
         """Takes codes `[codebooks, n]`, any n, the first ones if fewer than the bundle has; returns
         float32 `[n * frame_size]`. Raises UsageError for codes out of range."""
         codes = np.asarray(codes)
-        self._check(codes)
+        self.check(codes)
         full = np.full((self._codec.codebooks, codes.shape[1]), -1, np.int64)
         full[: len(codes)] = codes
         pcm = [self._step(part.T) for part in _parts(full.T, self._chain.max_frames)]
@@ -96,7 +96,8 @@ class DecoderStream:
         check_saved(saved, self._bundle, "decoder")
         self._rows.load(0, saved["graph"])
 
-    def _check(self, codes: Array) -> None:
+    def check(self, codes: Array) -> None:
+        """Raises UsageError for codes that this codec cannot decode."""
         most, cardinality = self._codec.codebooks, self._codec.cardinality
         if codes.ndim != 2 or not 1 <= len(codes) <= most:
             raise UsageError(f"codes have shape {codes.shape}, [1 to {most}, frames] expected")

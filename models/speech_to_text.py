@@ -10,11 +10,12 @@ import sentencepiece
 from ..runtime.audio import AudioSource, read_audio
 from ..runtime.bundle import Bundle
 from ..runtime.chain import open_graph
-from ..runtime.errors import UsageError
+from ..runtime.errors import AudioError, UsageError
 from ..runtime.providers import choose
 from .events import Word
 from .locate import open_bundle
 from .mimi import Mimi
+from .pauses import HEAD
 from .speech_to_text_stream import Heard, Settings, SpeechToTextStream
 
 Array = np.ndarray[Any, Any]
@@ -40,7 +41,7 @@ class SpeechToText:
         self.sample_rate = self.mimi.sample_rate
         self.frame_size = self.mimi.frame_size
         self.frame_rate = self.mimi.frame_rate
-        self.has_pauses = manifest.lm.extra_heads > 0
+        self.has_pauses = manifest.lm.extra_heads > HEAD
         self.tokenizer = sentencepiece.SentencePieceProcessor(
             model_file=str(bundle.file(manifest.tokenizer))
         )
@@ -78,9 +79,15 @@ class SpeechToText:
             if isinstance(audio, np.ndarray)
             else read_audio(audio, self.sample_rate, channel=channel)
         )
-        for block in blocks:
-            yield from _words(stream.feed(block))
+        failure = None
+        try:
+            for block in blocks:
+                yield from _words(stream.feed(block))
+        except AudioError as error:
+            failure = error
         yield from _words(stream.flush())
+        if failure is not None:
+            raise failure
 
     def stream(
         self,

@@ -106,6 +106,11 @@ class SpeechToTextStream:
         """The text of the word that is being heard and not yet closed."""
         return self._words.partial
 
+    @property
+    def told_until(self) -> float:
+        """Seconds of the audio up to which words were told or begun: text lags behind pauses."""
+        return self._words.time
+
     def save(self) -> dict[str, Any]:
         """All that the stream remembers, to be loaded by another stream of the same weights."""
         return {
@@ -189,5 +194,5 @@ class SpeechToTextStream:
         )
         self._prompt.take(token)
         made = self._cache.write(np.array([[token]]), self._active)
-        heads = outputs.get("extra_heads")
-        return int(made[0, 0]), None if heads is None else float(heads[0, HEAD, 0])
+        pause = float(outputs["extra_heads"][0, HEAD, 0]) if self.model.has_pauses else None
+        return int(made[0, 0]), pause

@@ -3,7 +3,8 @@
 The rule is that of `tokens_to_timestamped_text` in Kyutai's delayed-streams-modeling
 (scripts/stt_from_file_pytorch.py): a boundary token stands before each word; what lies between two
 boundaries is a word, or several that were said too quickly to be told apart; after the last one a
-word ends where the stream does, or a second later.
+word ends where the stream does, or a second later, and no text is lost there (the script, whose
+frame rate is no whole number, fails on a second that is cut).
 """
 
 from typing import Any, Protocol
@@ -24,7 +25,8 @@ class WordAssembler:
     """Takes tokens one step at a time and returns each word when the next boundary closes it.
 
     A word after a boundary at step `i` starts at `(i + 1) / frame_rate - lag` seconds, `lag` being
-    what lies before the audio and by how much the text follows it.
+    what lies before the audio and by how much the text follows it. Paddings are not kept, so that
+    silence costs nothing however long it is.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class WordAssembler:
         self._step = self._first = 0
         self._start: int | None = None
         self._tokens: list[int] = []
+        self._eos: list[int] | None = None
 
     def skip(self, first: int, seconds: float) -> None:
         """Leaves out words that start before step `first`; times count from `seconds` later."""
@@ -52,9 +55,9 @@ class WordAssembler:
         words: list[Word] = []
         if token == self._boundary:
             words = self._close(self._step)
-            self._start, self._tokens = self._step + 1, []
+            self._start, self._tokens, self._eos = self._step + 1, [], None
         elif self._start is not None:
-            self._tokens.append(token)
+            self._take(token)
         self._step += 1
         return words
 
@@ -62,19 +65,23 @@ class WordAssembler:
         """The words after the last boundary."""
         if self._start is None:
             return []
-        if EOS in self._tokens:
-            end: float = self._start + self._tokens.index(EOS)
-            self._tokens = self._tokens[: self._tokens.index(EOS)]
-        else:
-            end = min(self._step, self._start + self._frame_rate)
+        end = min(self._step, self._start + self._frame_rate)
+        if self._eos is not None:
+            end, count = self._eos
+            del self._tokens[count:]
         words = self._close(end)
         self._start = None
         return words
 
     @property
+    def time(self) -> float:
+        """Seconds of the audio up to which words are known."""
+        return self._seconds(self._step)
+
+    @property
     def open_start(self) -> float | None:
         """Start in seconds of the word that is being heard, once a token of it is there."""
-        if self._start is None or not any(token > self._padding for token in self._tokens):
+        if self._start is None or not self._tokens:
             return None
         return self._seconds(self._start)
 
@@ -83,9 +90,14 @@ class WordAssembler:
         """The text since the last boundary."""
         return self._spoken() if self._start is not None and self._start >= self._first else ""
 
+    def _take(self, token: int) -> None:
+        if token == EOS and self._eos is None:
+            self._eos = [self._step, len(self._tokens)]
+        if token > self._padding:
+            self._tokens.append(token)
+
     def _spoken(self) -> str:
-        spoken = [token for token in self._tokens if token > self._padding]
-        return self._tokenizer.decode(spoken) if spoken else ""
+        return self._tokenizer.decode(self._tokens) if self._tokens else ""
 
     def _close(self, end: float) -> list[Word]:
         if self._start is None or self._start < self._first:
@@ -97,7 +109,7 @@ class WordAssembler:
             words.append(self._word(text, start, start + length))
             start += length
         if texts:
-            words.append(self._word(texts[-1], start, end))
+            words.append(self._word(texts[-1], start, max(start, end)))
         return words
 
     def _word(self, text: str, start: float, end: float) -> Word:
@@ -112,10 +124,12 @@ class WordAssembler:
             "first": self._first,
             "start": self._start,
             "tokens": list(self._tokens),
+            "eos": self._eos,
             "lag": self._lag,
         }
 
     def load(self, saved: dict[str, Any]) -> None:
         self._step, self._first = saved["step"], saved["first"]
         self._start, self._tokens = saved["start"], list(saved["tokens"])
+        self._eos = saved["eos"]
         self._lag = saved["lag"]

@@ -10,7 +10,8 @@ from packaging.version import Version
 
 from .errors import ModelError
 from .jsonfields import parse
-from .manifest import FILE_NAME, FORMAT, FORMAT_VERSION, GraphSpec, Manifest, is_axis, is_inside
+from .manifest import FILE_NAME, FORMAT, FORMAT_VERSION, GraphSpec, Manifest
+from .references import check_references
 from .verified import Verified
 
 
@@ -64,7 +65,7 @@ def read_manifest(path: Path) -> Manifest:
     _check_version(file, content)
     try:
         manifest = parse(Manifest, content)
-        _check_references(manifest)
+        check_references(manifest)
     except ValueError as error:
         raise ModelError(f"{file}: {error}; {AGAIN}") from None
     return manifest
@@ -77,7 +78,9 @@ def _check_version(file: Path, content: object) -> None:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ModelError(f"{file}: not a {FORMAT} bundle; {AGAIN}")
     version = content.get("format_version")
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    if not isinstance(version, int) or version < 1:
+        raise ModelError(f"{file}: format version {version!r} is none; {AGAIN}")
+    if version > FORMAT_VERSION:
         raise ModelError(
             f"{file}: format version {version}, this program reads up to {FORMAT_VERSION}; "
             "upgrade kyutai-onnx"
@@ -92,35 +95,6 @@ def check_onnxruntime(bundle: Bundle, installed: str) -> None:
             f"{bundle.path}: needs onnxruntime {oldest}, {installed} is installed; upgrade it, or "
             "export with '--target directml', whose graphs run on older releases"
         )
-
-
-def _check_references(manifest: Manifest) -> None:
-    for name in manifest.files:
-        if not is_inside(name):
-            raise ValueError(f"files.{name}: points outside the bundle's folder")
-    for name, graph in manifest.graphs.items():
-        for file in filter(None, (graph.file, graph.data)):
-            _require(file in manifest.files, f"graphs.{name}: {file!r} is not among the files")
-        ports = (graph.active, *graph.inputs, *graph.outputs)
-        for shape in (*(p.shape for p in ports), *(s.shape for s in graph.states)):
-            _require(all(map(is_axis, shape)), f"graphs.{name}: shape {list(shape)}")
-        inputs = {state.input for state in graph.states}
-        for state in graph.states:
-            known = state.ring is None or state.ring.position in inputs
-            _require(known, f"graphs.{name}: {state.input} has no position")
-    wanted = [*manifest.codec.encoder, *manifest.codec.decoder]
-    if manifest.lm is not None:
-        wanted.append(manifest.lm.temporal)
-        _require(len(manifest.lm.delays) == manifest.lm.n_q + 1, "lm.delays: not one a stream")
-    for name in wanted:
-        _require(name in manifest.graphs, f"graph {name!r} is not among the graphs")
-    if manifest.tokenizer is not None:
-        _require(manifest.tokenizer in manifest.files, "tokenizer: not among the files")
-
-
-def _require(holds: bool, problem: str) -> None:
-    if not holds:
-        raise ValueError(problem)
 
 
 def check_files(path: Path, manifest: Manifest) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from .bundle import Bundle
+from .bundle import Bundle, check_onnxruntime
 from .errors import UsageError
 from .manifest import GraphSpec, StateSpec, TensorSpec, axis_extent
+from .ports import check_ports
 from .providers import Provider, load_onnxruntime, make_session
 
 Array = np.ndarray[Any, Any]
@@ -20,7 +21,11 @@ State = dict[str, Array]
 
 
 class Graph:
-    """A graph of a bundle, opened on a provider."""
+    """A graph of a bundle, opened on a provider.
+
+    Raises ModelError where ONNX Runtime is too old, the graph unreadable or not as the manifest
+    says, ProviderError where it does not open on the provider.
+    """
 
     def __init__(
         self, bundle: Bundle, name: str, provider: Provider, threads: int | None = None
@@ -28,12 +33,15 @@ class Graph:
         self.name = name
         self.spec: GraphSpec = bundle.graph(name)
         self.provider = provider
-        self.session = make_session(bundle.file(self.spec.file), provider, threads)
+        check_onnxruntime(bundle, load_onnxruntime().__version__)
+        file = bundle.file(self.spec.file)
+        self.session = make_session(file, provider, threads)
+        check_ports(file, self.spec, self.session)
 
     @property
     def fixed_batch(self) -> int | None:
         """The number of rows that the graph was exported for, if it was fixed."""
-        axis = self.spec.inputs[0].shape[0]
+        axis = self.spec.active.shape[0]
         return axis if isinstance(axis, int) else None
 
     def streams(self, batch: int = 1) -> "Streams":
@@ -64,12 +72,16 @@ class Streams:
         """Steps the active rows (all of them by default) and returns the outputs by name.
 
         The outputs are views of buffers that the next step with as many frames writes again; rows
-        that were held are meaningless. Raises UsageError for an input of a wrong shape.
+        that were held are meaningless. Raises UsageError for an input that is missing or of a
+        wrong shape.
         """
+        missing = [port.name for port in self.graph.spec.inputs if port.name not in inputs]
+        if missing:
+            raise UsageError(f"{self.graph.name} takes {', '.join(missing)}, which was not given")
         binding = self._binding(self._frames(inputs))
-        self._active[:] = True if active is None else active
+        self._active[:] = self._rows(active)
         binding.fill(inputs, self._active)
-        self.graph.session.run_with_iobinding(binding.turns[self._turn])
+        binding.run(self._turn)
         self._turn ^= 1
         return binding.outputs
 
@@ -88,26 +100,36 @@ class Streams:
         }
 
     def load(self, row: int, saved: State) -> None:
-        """Continues in `row` what `save` returned; raises UsageError where it does not fit."""
-        for state in self._states:
-            spec = state.spec
+        """Continues in `row` what `save` returned; raises UsageError where it does not fit, and
+        leaves the row as it was."""
+        for spec in self.graph.spec.states:
             if spec.input not in saved:
                 raise UsageError(f"the saved state has no {spec.input}; it is of another model")
-            state.write(row, self._turn, _roll(saved[spec.input], spec, state.row_shape, saved))
+        rolled = [
+            _roll(saved[state.spec.input], state.spec, state.row_shape, saved)
+            for state in self._states
+        ]
+        for state, value in zip(self._states, rolled, strict=True):
+            state.write(row, self._turn, value)
 
     def _frames(self, inputs: Mapping[str, Array]) -> int:
         for spec in self.graph.spec.inputs:
-            value = inputs[spec.name]
-            for axis, extent in zip(spec.shape, value.shape, strict=False):
+            for axis, extent in zip(spec.shape, inputs[spec.name].shape, strict=False):
                 if isinstance(axis, str) and axis.endswith("frames"):
-                    frames = int(extent) // axis_extent(axis, 1, 1)
-                    if frames > self.graph.spec.max_frames:
-                        raise UsageError(
-                            f"{frames} frames in one call of {self.graph.name}, which takes "
-                            f"{self.graph.spec.max_frames}"
-                        )
-                    return frames
+                    return self._allowed(int(extent) // axis_extent(axis, 1, 1))
         return 1
+
+    def _allowed(self, frames: int) -> int:
+        most = self.graph.spec.max_frames
+        if not 1 <= frames <= most:
+            raise UsageError(f"{frames} frames in one call of {self.graph.name}: 1 to {most}")
+        return frames
+
+    def _rows(self, active: Array | Sequence[bool] | None) -> Array:
+        rows = np.ones(self.batch, np.bool_) if active is None else np.asarray(active)
+        if rows.shape != (self.batch,):
+            raise UsageError(f"active has shape {rows.shape}, ({self.batch},) expected")
+        return rows
 
     def _binding(self, frames: int) -> "_Binding":
         if frames not in self._bindings:
@@ -122,10 +144,14 @@ class _Binding:
         self, graph: Graph, batch: int, frames: int, states: Sequence["_StateBuffers"]
     ) -> None:
         spec = graph.spec
+        self._graph, self._states = graph, states
         self.inputs = {port.name: _allocate(port, batch, frames) for port in spec.inputs}
         self.active = _allocate(spec.active, batch, frames)
         self.outputs = {port.name: _allocate(port, batch, frames) for port in spec.outputs}
-        self.turns = [self._bind(graph, states, turn) for turn in (0, 1)]
+        value = load_onnxruntime().OrtValue.ortvalue_from_numpy
+        fed = {**self.inputs, spec.active.name: self.active}
+        self._fed = {name: value(buffer) for name, buffer in fed.items()}
+        self._turns = [self._bind(turn) for turn in (0, 1)]
 
     def fill(self, inputs: Mapping[str, Array], active: Array) -> None:
         for name, buffer in self.inputs.items():
@@ -135,17 +161,27 @@ class _Binding:
             buffer[...] = value
         self.active[...] = active.reshape(-1, *[1] * (self.active.ndim - 1))
 
-    def _bind(self, graph: Graph, states: Sequence["_StateBuffers"], turn: int) -> Any:
-        binding = graph.session.io_binding()
+    def run(self, turn: int) -> None:
+        binding = self._turns[turn]
+        if self._graph.provider.copies_inputs:
+            self._bind_inputs(binding, turn)
+        self._graph.session.run_with_iobinding(binding)
+
+    def _bind(self, turn: int) -> Any:
+        binding = self._graph.session.io_binding()
+        self._bind_inputs(binding, turn)
         value = load_onnxruntime().OrtValue.ortvalue_from_numpy
-        for name, buffer in (*self.inputs.items(), (graph.spec.active.name, self.active)):
-            binding.bind_ortvalue_input(name, value(buffer))
         for name, buffer in self.outputs.items():
             binding.bind_ortvalue_output(name, value(buffer))
-        for state in states:
-            binding.bind_ortvalue_input(state.spec.input, state.values[turn])
+        for state in self._states:
             binding.bind_ortvalue_output(state.spec.output, state.values[turn ^ 1])
         return binding
+
+    def _bind_inputs(self, binding: Any, turn: int) -> None:
+        for name, value in self._fed.items():
+            binding.bind_ortvalue_input(name, value)
+        for state in self._states:
+            binding.bind_ortvalue_input(state.spec.input, state.values[turn])
 
 
 class _StateBuffers:
@@ -172,8 +208,7 @@ class _StateBuffers:
             self._change(rows, turn, np.asarray(self.spec.initial, self.spec.dtype))
 
     def read(self, row: int, turn: int) -> Array:
-        array: Array = self._on_host(turn)[row].copy()
-        return array
+        return np.array(self._on_host(turn)[row])
 
     def write(self, row: int, turn: int, value: Array) -> None:
         self._change([row], turn, value)
@@ -214,8 +249,12 @@ def _roll(value: Array, spec: StateSpec, row_shape: tuple[int, ...], saved: Stat
         return value
     axis, count = spec.ring.axis - 1, int(saved[spec.ring.position])
     capacity = row_shape[axis]
-    kept = min(value.shape[axis], capacity)
     _check_fit(spec, (*value.shape[:axis], capacity, *value.shape[axis + 1 :]), row_shape)
+    if value.shape[axis] > count:
+        raise UsageError(
+            f"the saved {spec.input} holds {value.shape[axis]} entries of a stream of {count}"
+        )
+    kept = min(value.shape[axis], capacity)
     ring = np.full(row_shape, spec.initial, spec.dtype)
     slots = [slice(None)] * len(row_shape)
     slots[axis] = np.arange(count - kept, count) % capacity  # type: ignore[call-overload]

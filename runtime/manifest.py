@@ -3,6 +3,7 @@
 `docs/bundle.schema.json` states the same for other languages, `docs/bundle.md` in words.
 """
 
+import re
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Literal
@@ -205,7 +206,7 @@ def is_inside(name: str) -> bool:
     """Whether a file name of a manifest stays inside the bundle's folder, on every system."""
     path = PurePosixPath(name)
     forbidden = path.is_absolute() or ".." in path.parts or not path.parts
-    return not forbidden and "\\" not in name and ":" not in name
+    return not forbidden and not any(c in "\\:" or ord(c) < 32 for c in name)
 
 
 def axis_extent(axis: int | str, batch: int, frames: int) -> int:
@@ -216,9 +217,9 @@ def axis_extent(axis: int | str, batch: int, frames: int) -> int:
     return int(factor or 1) * {"batch": batch, "frames": frames}[name]
 
 
+AXIS = re.compile(r"batch|([1-9][0-9]*\*)?frames")
+
+
 def is_axis(axis: int | str) -> bool:
     """Whether an axis is written as `TensorSpec` says."""
-    if isinstance(axis, int):
-        return axis > 0
-    factor, _, name = axis.rpartition("*")
-    return name in ("batch", "frames") and (not factor or factor.isdigit())
+    return axis > 0 if isinstance(axis, int) else AXIS.fullmatch(axis) is not None

@@ -8,10 +8,11 @@ import importlib
 import importlib.util
 import os
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from .errors import ProviderError
+from .errors import ModelError, ProviderError
 from .manifest import Target
 
 if TYPE_CHECKING:
@@ -30,13 +31,18 @@ WHEELS = (
 
 @dataclass(frozen=True)
 class Provider:
-    """One execution provider: ONNX Runtime's name for it, its options, and who installs it."""
+    """One execution provider: ONNX Runtime's name for it, its options, and who installs it.
+
+    `copies_inputs` tells that inputs are copied to a memory of its own, which ONNX Runtime does
+    when they are bound and not when the graph runs.
+    """
 
     name: Target
     onnxruntime_name: str
     extra: str
     options: dict[str, str] = field(default_factory=dict)
     device: str = "cpu"
+    copies_inputs: bool = False
     plugin: str | None = None
 
 
@@ -52,10 +58,15 @@ PROVIDERS: dict[Target, Provider] = {
             "use_tf32": "0",
         },
         device="cuda",
+        copies_inputs=True,
     ),
-    "directml": Provider("directml", "DmlExecutionProvider", "directml"),
+    "directml": Provider("directml", "DmlExecutionProvider", "directml", copies_inputs=True),
     "webgpu": Provider(
-        "webgpu", "WebGpuExecutionProvider", "webgpu", plugin="onnxruntime_ep_webgpu"
+        "webgpu",
+        "WebGpuExecutionProvider",
+        "webgpu",
+        copies_inputs=True,
+        plugin="onnxruntime_ep_webgpu",
     ),
     "coreml": Provider(
         "coreml",
@@ -70,6 +81,7 @@ PROVIDERS: dict[Target, Provider] = {
 }
 
 
+@cache
 def load_onnxruntime() -> Any:
     """Imports onnxruntime; raises ProviderError where none, or more than one, is installed."""
     installed = [wheel for wheel in WHEELS if _installed(wheel)]
@@ -115,11 +127,6 @@ def choose(requested: str, target: Target, *, allow_fallback: bool = False) -> P
     if name not in PROVIDERS:
         raise ProviderError(f"no provider {name!r}; choose among {', '.join(PROVIDERS)}, auto")
     provider = PROVIDERS[name]
-    if name != target and not allow_fallback:
-        raise ProviderError(
-            f"this bundle was made for {target}, not {name}; export it with '--target {name}', "
-            "or accept slow or missing operators with '--allow-fallback'"
-        )
     if not available(provider):
         if requested == "auto" and allow_fallback:
             return PROVIDERS["cpu"]
@@ -127,6 +134,11 @@ def choose(requested: str, target: Target, *, allow_fallback: bool = False) -> P
             f"{provider.onnxruntime_name} is not in the installed onnxruntime (it has "
             f"{', '.join(load_onnxruntime().get_available_providers())}); "
             f"run 'pip install \"kyutai-onnx[{provider.extra}]\"'"
+        )
+    if name != target and not allow_fallback:
+        raise ProviderError(
+            f"this bundle was made for {target}, not {name}; export it with '--target {name}', "
+            "or accept slow or missing operators with '--allow-fallback'"
         )
     return provider
 
@@ -139,17 +151,29 @@ def default_threads() -> int:
     return min(4, os.cpu_count() or 1)
 
 
+UNREADABLE = ("InvalidGraph", "InvalidProtobuf", "NoModel", "NoSuchFile")
+"""What onnxruntime raises for a file that no provider can open. The CPU opens all others."""
+
+
 def make_session(
     path: os.PathLike[str], provider: Provider, threads: int | None = None
 ) -> "onnxruntime.InferenceSession":
-    """Opens a graph on the provider; raises ProviderError where it does not open there."""
+    """Opens a graph on the provider; raises ModelError where ONNX Runtime cannot read it,
+    ProviderError where it does not open there."""
     runtime = load_onnxruntime()
     options = session_options(provider, threads)
     providers = _providers(runtime, provider, options)
     try:
-        session = runtime.InferenceSession(os.fspath(path), options, **providers)
+        session = runtime.InferenceSession(
+            os.fspath(path), options, enable_fallback=False, **providers
+        )
     except Exception as error:  # onnxruntime raises classes of its own, one for each code
-        line = str(error).splitlines()[0]
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        if provider.name == "cpu" or type(error).__name__ in UNREADABLE:
+            raise ModelError(
+                f"{os.fspath(path)}: onnxruntime cannot read it ({line}); export or download the "
+                "bundle again"
+            ) from None
         raise ProviderError(f"{provider.name} could not open {os.fspath(path)}: {line}") from None
     if provider.onnxruntime_name not in session.get_providers():
         raise ProviderError(

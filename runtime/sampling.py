@@ -13,7 +13,8 @@ def sample_token(
     """One token `[...]` from each of `logits [..., cardinality]`.
 
     A temperature of 0 takes the best. Otherwise the `top_k` likeliest (all if 0) are drawn from by
-    their probability: the greatest of `p / e` with `e` exponential is such a draw.
+    their probability: the greatest of `p / e` with `e` exponential is such a draw. One `e` is
+    taken for each candidate, the likeliest first, or in the order of the tokens where all are.
     """
     if temperature <= 0:
         best: Array = np.argmax(logits, axis=-1)
@@ -21,10 +22,14 @@ def sample_token(
     scaled = logits.astype(np.float32) / temperature
     probabilities = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     probabilities /= probabilities.sum(axis=-1, keepdims=True)
-    cardinality = logits.shape[-1]
-    kept = min(top_k, cardinality) if top_k else cardinality
-    candidates = np.argsort(-probabilities, axis=-1, kind="stable")[..., :kept]
-    chances = np.take_along_axis(probabilities, candidates, axis=-1)
-    draw = np.argmax(chances / noise.exponential(size=chances.shape), axis=-1)
+    if top_k <= 0:
+        return _draw(probabilities, noise)
+    candidates = np.argsort(-probabilities, axis=-1, kind="stable")[..., :top_k]
+    draw = _draw(np.take_along_axis(probabilities, candidates, axis=-1), noise)
     token: Array = np.take_along_axis(candidates, draw[..., None], axis=-1)[..., 0]
     return token
+
+
+def _draw(chances: Array, noise: np.random.Generator) -> Array:
+    index: Array = np.argmax(chances / noise.exponential(size=chances.shape), axis=-1)
+    return index

@@ -27,10 +27,10 @@ def write_state(path: Path | str, state: dict[str, Any]) -> None:
 def read_state(path: Path | str) -> dict[str, Any]:
     """Reads a state file; raises ModelError where it is none or is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
             plain = json.loads(bytes(file[META]).decode())
             return _join(plain, "", dict(file))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
         raise ModelError(f"{path}: not a saved stream ({error})") from None
 
 

@@ -43,7 +43,7 @@ class Verified:
         if self._known is None:
             try:
                 self._known = dict(json.loads(self._path.read_text(encoding="utf-8")))
-            except (OSError, ValueError):
+            except (OSError, TypeError, ValueError):
                 self._known = {}
         return self._known
 

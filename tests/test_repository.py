@@ -6,7 +6,8 @@ import huggingface_hub
 import pytest
 from huggingface_hub import constants, errors
 
-from kyutai_onnx.export.repository import HTTP_ERROR, Repository
+from kyutai_onnx.export.repository import Repository
+from kyutai_onnx.models.hub_errors import HTTP_ERROR
 from kyutai_onnx.runtime.errors import ModelError, UsageError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

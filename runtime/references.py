@@ -1,0 +1,90 @@
+"""What the parts of a manifest say of one another: checked when it is read, so that nothing fails
+later and says less."""
+
+import re
+
+from .manifest import Family, GraphSpec, LanguageModel, Manifest, StateSpec, is_axis, is_inside
+
+VERSION = re.compile(r"[0-9]+(\.[0-9]+)+")
+
+NEEDED: dict[Family, tuple[str, ...]] = {"stt": ("lm", "sampling", "stt", "tokenizer")}
+"""Fields that a family cannot do without."""
+
+
+def check_references(manifest: Manifest) -> None:
+    """Raises ValueError with a line that names the place where a manifest contradicts itself."""
+    oldest = manifest.minimum_onnxruntime
+    _require(VERSION.fullmatch(oldest), f"minimum_onnxruntime: {oldest!r} is not a version")
+    for name in manifest.files:
+        _require(is_inside(name), f"files: {name!r} points outside the bundle's folder")
+    for name, graph in manifest.graphs.items():
+        _check_graph(f"graphs.{name}", graph, manifest)
+    _require(manifest.codec.encoder, "codec.encoder: names no graph")
+    _check_chain("codec.encoder", manifest.codec.encoder, "pcm", "codes", manifest)
+    _check_chain("codec.decoder", manifest.codec.decoder, "codes", "pcm", manifest)
+    if manifest.lm is not None:
+        _check_language_model(manifest.lm, manifest)
+    tokenizer = manifest.tokenizer
+    _require(tokenizer is None or tokenizer in manifest.files, "tokenizer: not among the files")
+    for field in NEEDED.get(manifest.family, ()):
+        given = getattr(manifest, field) is not None
+        _require(given, f"{field}: missing, and family {manifest.family} needs it")
+
+
+def _check_graph(place: str, graph: GraphSpec, manifest: Manifest) -> None:
+    for file in filter(None, (graph.file, graph.data)):
+        _require(file in manifest.files, f"{place}: {file!r} is not among the files")
+    _require(graph.max_frames > 0, f"{place}.max_frames: expected 1 or more")
+    batch = graph.active.shape[0] if graph.active.shape else None
+    _require(batch == "batch" or isinstance(batch, int), f"{place}.active: has no batch")
+    named = [(port.name, port.shape) for port in (graph.active, *graph.inputs, *graph.outputs)]
+    named += [(state.input, state.shape) for state in graph.states]
+    for name, shape in named:
+        _require(all(map(is_axis, shape)), f"{place}: {name} has the shape {list(shape)}")
+        _require(shape and shape[0] == batch, f"{place}: {name} does not begin with the batch")
+    positions = {s.input for s in graph.states if s.dtype == "int64" and len(s.shape) == 1}
+    for state in graph.states:
+        _check_state(place, state, positions)
+
+
+def _check_state(place: str, state: StateSpec, positions: set[str]) -> None:
+    inner, ring = state.shape[1:], state.ring
+    fixed = all(isinstance(axis, int) for axis in inner)
+    _require(fixed, f"{place}: {state.input} has the shape {list(state.shape)}")
+    if ring is not None:
+        _require(1 <= ring.axis <= len(inner), f"{place}: {state.input} has no axis {ring.axis}")
+        known = ring.position in positions
+        _require(known, f"{place}: {state.input} has no position {ring.position!r}")
+
+
+def _check_chain(
+    place: str, names: tuple[str, ...], taken: str, given: str, manifest: Manifest
+) -> None:
+    """Each graph of a chain must find its inputs among the outputs of the one before."""
+    available = {taken}
+    for name in names:
+        graph = _graph(place, name, manifest)
+        missing = {port.name for port in graph.inputs} - available
+        _require(not missing, f"{place}: nothing gives {name} its {', '.join(sorted(missing))}")
+        available = {port.name for port in graph.outputs}
+    _require(not names or given in available, f"{place}: gives no {given}")
+
+
+def _check_language_model(lm: LanguageModel, manifest: Manifest) -> None:
+    _require(len(lm.delays) == lm.n_q + 1, f"lm.delays: expected {lm.n_q + 1}, one a stream")
+    _require(all(delay >= 0 for delay in lm.delays), "lm.delays: expected 0 or more frames")
+    graph = _graph("lm.temporal", lm.temporal, manifest)
+    outputs = {port.name for port in graph.outputs}
+    wanted = {"text_logits", "extra_heads"} if lm.extra_heads else {"text_logits"}
+    _require({port.name for port in graph.inputs} == {"tokens"}, "lm.temporal: takes not tokens")
+    _require(wanted <= outputs, f"lm.temporal: gives no {', '.join(sorted(wanted - outputs))}")
+
+
+def _graph(place: str, name: str, manifest: Manifest) -> GraphSpec:
+    _require(name in manifest.graphs, f"{place}: {name!r} is not among the graphs")
+    return manifest.graphs[name]
+
+
+def _require(holds: object, problem: str) -> None:
+    if not holds:
+        raise ValueError(problem)

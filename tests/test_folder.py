@@ -1,0 +1,144 @@
+"""An export appears whole or not at all, whatever ends it."""
+
+import errno
+import shutil
+from pathlib import Path
+
+import pytest
+from toy import Toy
+
+from kyutai_onnx.export.folder import whole_or_nothing
+from kyutai_onnx.runtime.bundle import Bundle
+from kyutai_onnx.runtime.errors import KyutaiOnnxError, UsageError
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "models" / "bundle"
+
+
+def export(
+    out: Path, *, force: bool = False, name: str = "made", fail: BaseException | None = None
+) -> None:
+    """Writes a bundle, or half of one."""
+    with whole_or_nothing(out, force=force) as folder:
+        Toy().write(folder)
+        (folder / name).write_text("")
+        if fail is not None:
+            raise fail
+
+
+def left(out: Path) -> list[str]:
+    """What lies where bundles go."""
+    return sorted(path.name for path in out.parent.iterdir()) if out.parent.exists() else []
+
+
+def test_a_bundle_appears_when_it_is_whole(out: Path) -> None:
+    with whole_or_nothing(out, force=False) as folder:
+        assert folder.parent == out.parent
+        Toy().write(folder)
+        assert not out.exists()
+    assert Bundle.open(out).manifest.name == "toy"
+    assert left(out) == ["bundle"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt(), SystemExit(1)])
+def test_what_ends_an_export_leaves_nothing(error: BaseException, out: Path) -> None:
+    with pytest.raises(type(error)):
+        export(out, fail=error)
+    assert left(out) == []
+
+
+def test_what_a_killed_export_left_is_cleared_away(out: Path) -> None:
+    partial = out.with_name(".bundle.partial")
+    partial.mkdir(parents=True)
+    (partial / "half").write_text("")
+    export(out)
+    assert left(out) == ["bundle"]
+    assert not (out / "half").exists()
+
+
+def test_an_existing_bundle_is_kept_unless_forced(out: Path) -> None:
+    export(out, name="first")
+    with pytest.raises(UsageError, match="is there already; give '--force'"):
+        export(out, name="second")
+    assert (out / "first").exists()
+    export(out, name="third", force=True)
+    assert not (out / "first").exists()
+    assert (out / "third").exists()
+    assert left(out) == ["bundle"]
+
+
+def test_an_existing_bundle_outlives_a_failed_export(out: Path) -> None:
+    export(out, name="first")
+    with pytest.raises(KeyboardInterrupt):
+        export(out, force=True, fail=KeyboardInterrupt())
+    assert (out / "first").exists()
+    assert left(out) == ["bundle"]
+
+
+def test_an_existing_bundle_outlives_a_failed_replacement(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(out, name="first")
+    rename = Path.rename
+
+    def refuse(self: Path, target: Path) -> Path:
+        if self.name.endswith(".partial"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(KyutaiOnnxError, match="no space is left"):
+        export(out, force=True)
+    assert (out / "first").exists()
+    assert left(out) == ["bundle"]
+
+
+def test_force_does_not_remove_what_is_no_bundle(out: Path) -> None:
+    out.mkdir(parents=True)
+    (out / "thesis.tex").write_text("years of work")
+    with pytest.raises(UsageError, match="holds other things than a bundle"):
+        export(out, force=True)
+    assert (out / "thesis.tex").read_text() == "years of work"
+
+
+def test_an_empty_folder_may_be_replaced_and_a_file_may_not(out: Path) -> None:
+    out.mkdir(parents=True)
+    export(out, force=True)
+    assert Bundle.open(out).manifest.name == "toy"
+    shutil.rmtree(out)
+    out.write_text("")
+    with pytest.raises(UsageError, match="is a file; give a folder"):
+        export(out, force=True)
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.ENOSPC, "no space is left on the disk; free some or choose another"),
+        (errno.EROFS, "the disk is read-only; choose another"),
+        (errno.EACCES, "it may not be written to; choose another"),
+    ],
+)
+@pytest.mark.parametrize("method", ["write_bytes", "mkdir"])
+def test_a_disk_that_takes_nothing_is_told_in_one_line(
+    method: str, number: int, told: str, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, "refused")
+
+    monkeypatch.setattr(Path, method, refuse)
+    with pytest.raises(KyutaiOnnxError) as refused:
+        export(out)
+    monkeypatch.undo()
+    assert refused.value.exit_code == 1
+    assert str(refused.value).startswith(f"{out}: {told}")
+    assert "\n" not in str(refused.value)
+    assert left(out) == []
+
+
+def test_other_errors_of_the_system_are_not_explained_away(out: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        export(out, fail=FileNotFoundError(errno.ENOENT, "no such file"))
+    assert left(out) == []

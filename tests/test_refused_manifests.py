@@ -1,0 +1,253 @@
+"""What `Bundle.open` refuses in a manifest, and its schema too where a schema can."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from schema import SCHEMA, VALIDATOR
+from toy import Json, Toy, read_manifest, write_manifest
+
+from kyutai_onnx.models.locate import DEMO
+from kyutai_onnx.runtime.bundle import Bundle
+from kyutai_onnx.runtime.errors import ModelError
+from kyutai_onnx.runtime.manifest import is_inside
+
+Change = Callable[[Json], object]
+
+
+def put(path: str, value: object) -> Change:
+    """A change that sets `lm.delays`, `graphs.toy.inputs.0.dtype` or the like."""
+
+    def change(content: Json) -> None:
+        *parents, last = path.split("/")
+        place: Any = content
+        for name in parents:
+            place = place[int(name) if isinstance(place, list) else name]
+        place[int(last) if isinstance(place, list) else last] = value
+
+    return change
+
+
+def drop(path: str) -> Change:
+    def change(content: Json) -> None:
+        *parents, last = path.split("/")
+        place: Any = content
+        for name in parents:
+            place = place[int(name) if isinstance(place, list) else name]
+        del place[last]
+
+    return change
+
+
+def file_named(name: str) -> Change:
+    """A change that adds a file of that name, and has the graph use it."""
+
+    def change(content: Json) -> None:
+        content["files"][name] = content["files"]["toy.onnx"]
+        content["graphs"]["toy"]["file"] = name
+
+    return change
+
+
+def refusal(folder: Path, change: Change) -> tuple[str, bool]:
+    """What is said of a changed manifest, and whether the schema refuses it too."""
+    content = read_manifest(folder)
+    change(content)
+    write_manifest(folder, content)
+    with pytest.raises(ModelError) as refused:
+        Bundle.open(folder)
+    assert refused.value.exit_code == 3
+    line = str(refused.value)
+    assert "\n" not in line
+    assert str(folder / "bundle.json") in line
+    return line, not VALIDATOR.is_valid(content)
+
+
+FIELDS = [
+    (drop("audio"), "audio: missing"),
+    (drop("minimum_onnxruntime"), "minimum_onnxruntime: missing"),
+    (drop("audio/frame_size"), "audio.frame_size: missing"),
+    (drop("graphs/toy/active"), "graphs.toy.active: missing"),
+    (drop("graphs/toy/states/2/shape"), "graphs.toy.states[2].shape: missing"),
+    (drop("graphs/toy/states/2/ring/position"), "graphs.toy.states[2].ring.position: missing"),
+    (put("name", None), "name: expected a string, found None"),
+    (put("audio", []), "audio: expected an object, found []"),
+    (put("audio/sample_rate", "24000"), "audio.sample_rate: expected an integer, found '24000'"),
+    (put("audio/sample_rate", True), "audio.sample_rate: expected an integer, found True"),
+    (put("audio/frame_rate", "fast"), "audio.frame_rate: expected a number, found 'fast'"),
+    (put("graphs", []), "graphs: expected an object"),
+    (put("graphs/toy/inputs", {}), "graphs.toy.inputs: expected a list"),
+    (put("graphs/toy/inputs/0/name", 3), "graphs.toy.inputs[0].name: expected a string, found 3"),
+    (put("codec/encoder", "toy"), "codec.encoder: expected a list"),
+    (put("files/toy.onnx/bytes", 1.5), "files.toy.onnx.bytes: expected an integer, found 1.5"),
+    (put("family", "asr"), "family: expected one of ['mimi', "),
+    (put("target", "tpu"), "target: expected one of ['cpu', "),
+    (put("flavour", "exotic"), "flavour: expected one of ['native', "),
+    (put("precision", "fp8"), "precision: expected one of ['fp32', "),
+    (put("graphs/toy/runs_on", "tpu"), "graphs.toy.runs_on: expected one of ['cpu', "),
+    (put("graphs/toy/states/0/carry", "move"), "graphs.toy.states[0].carry: expected one of"),
+    (put("graphs/toy/inputs/0/dtype", "int4"), "graphs.toy.inputs[0].dtype: expected one of"),
+    (put("minimum_onnxruntime", "new"), "minimum_onnxruntime: 'new' is not a version"),
+    (put("graphs/toy/max_frames", 0), "graphs.toy.max_frames: expected 1 or more"),
+    (put("graphs/toy/states/2/ring/axis", 0), "graphs.toy: ring has no axis 0"),
+    (put("codec/encoder", []), "codec.encoder: names no graph"),
+]
+
+
+@pytest.mark.parametrize(("change", "told"), FIELDS, ids=[told for _, told in FIELDS])
+def test_a_field_that_is_missing_or_of_a_wrong_type_is_refused(
+    change: Change, told: str, tmp_path: Path
+) -> None:
+    line, invalid = refusal(Toy().write(tmp_path), change)
+    assert f"bundle.json: {told}" in line
+    assert invalid
+
+
+AXES = ["rows", "frames*1920", "0*frames", "-2*frames", "*frames", "2*batch", "²*frames", "", 0, -1]
+
+
+@pytest.mark.parametrize("axis", AXES, ids=repr)
+def test_an_axis_of_another_syntax_is_refused(axis: int | str, tmp_path: Path) -> None:
+    line, invalid = refusal(Toy().write(tmp_path), put("graphs/toy/inputs/0/shape/2", axis))
+    assert f"graphs.toy: pcm has the shape {['batch', 1, axis]}" in line
+    assert invalid
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (put("graphs/toy/inputs/0/shape", ["frames", 1]), "pcm does not begin with the batch"),
+        (put("graphs/toy/outputs/0/shape", []), "codes does not begin with the batch"),
+        (put("graphs/toy/active/shape", ["frames"]), "graphs.toy.active: has no batch"),
+        (put("graphs/toy/states/1/shape", ["batch", "frames"]), "total has the shape"),
+        (put("graphs/toy/states/1/shape", ["batch", "batch"]), "total has the shape"),
+    ],
+)
+def test_a_shape_that_no_graph_can_have_is_refused(
+    change: Change, told: str, tmp_path: Path
+) -> None:
+    line, invalid = refusal(Toy().write(tmp_path), change)
+    assert told in line
+    assert invalid
+
+
+OUTSIDE = [
+    "..",
+    "../toy.onnx",
+    "a/../../toy.onnx",
+    "a/..",
+    "/toy.onnx",
+    "//host/toy.onnx",
+    "..\\toy.onnx",
+    "C:\\toy.onnx",
+    "C:toy.onnx",
+    "",
+    ".",
+    "./",
+    "toy\n.onnx",
+    "toy\0.onnx",
+]
+
+
+@pytest.mark.parametrize("name", OUTSIDE, ids=repr)
+def test_a_path_that_leaves_the_folder_is_refused(name: str, tmp_path: Path) -> None:
+    line, invalid = refusal(Toy().write(tmp_path), file_named(name))
+    assert f"files: {name!r} points outside the bundle's folder" in line
+    assert invalid
+
+
+@pytest.mark.parametrize("name", ["toy.onnx", "graphs/toy.onnx", "..toy", "a..b/c", "./toy.onnx"])
+def test_a_path_inside_the_folder_is_not(name: str) -> None:
+    assert is_inside(name)
+    assert re.search(SCHEMA["$defs"]["path"]["pattern"], name)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (put("graphs/toy/file", "b.onnx"), "graphs.toy: 'b.onnx' is not among the files"),
+        (put("graphs/toy/data", "b.data"), "graphs.toy: 'b.data' is not among the files"),
+        (put("tokenizer", "b.model"), "tokenizer: not among the files"),
+        (put("codec/encoder/0", "b"), "codec.encoder: 'b' is not among the graphs"),
+        (put("codec/decoder", ["toy"]), "codec.decoder: nothing gives toy its pcm"),
+        (put("codec/encoder", ["toy", "toy"]), "codec.encoder: nothing gives toy its pcm"),
+        (put("graphs/toy/outputs/0/name", "c"), "codec.encoder: gives no codes"),
+        (put("graphs/toy/states/2/ring/axis", 4), "graphs.toy: ring has no axis 4"),
+        (put("graphs/toy/states/2/ring/position", "total"), "ring has no position 'total'"),
+        (put("graphs/toy/states/2/ring/position", "b"), "ring has no position 'b'"),
+        (put("graphs/toy/inputs/0/shape/0", 2), "pcm does not begin with the batch"),
+    ],
+)
+def test_a_reference_to_nothing_is_refused(change: Change, told: str, tmp_path: Path) -> None:
+    line, _ = refusal(Toy().write(tmp_path), change)
+    assert told in line
+
+
+SPEAKING = [
+    (drop("lm"), "lm: missing, and family stt needs it", True),
+    (put("stt", None), "stt: missing, and family stt needs it", True),
+    (drop("sampling"), "sampling: missing, and family stt needs it", True),
+    (drop("tokenizer"), "tokenizer: missing, and family stt needs it", True),
+    (put("lm/delays", "none"), "lm.delays: expected a list", True),
+    (put("lm/delays/1", -1), "lm.delays: expected 0 or more frames", True),
+    (put("lm/delays", [0, 0]), "lm.delays: expected 9, one a stream", False),
+    (put("lm/n_q", 7), "lm.delays: expected 8, one a stream", False),
+    (put("lm/temporal", "depth"), "lm.temporal: 'depth' is not among the graphs", False),
+    (put("lm/temporal", "mimi_encoder"), "lm.temporal: takes not tokens", False),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "told", "said_by_schema"), SPEAKING, ids=[told for _, told, _ in SPEAKING]
+)
+def test_a_language_model_that_does_not_hold_together_is_refused(
+    change: Change, told: str, said_by_schema: bool, tmp_path: Path
+) -> None:
+    write_manifest(tmp_path, read_manifest(DEMO / "stt"))
+    line, invalid = refusal(tmp_path, change)
+    assert told in line
+    assert invalid == said_by_schema
+
+
+def test_a_language_model_must_give_what_it_has(tmp_path: Path) -> None:
+    write_manifest(tmp_path, read_manifest(DEMO / "stt"))
+    outputs = "graphs/temporal_transformer/outputs"
+    line, _ = refusal(tmp_path, put(f"{outputs}/1/name", "heads"))
+    assert "lm.temporal: gives no extra_heads" in line
+    line, _ = refusal(tmp_path, put(f"{outputs}/0/name", "logits"))
+    assert "lm.temporal: gives no extra_heads, text_logits" in line
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (put("format", "onnx"), "not a kyutai-onnx bundle"),
+        (drop("format"), "not a kyutai-onnx bundle"),
+        (put("format_version", 2), "format version 2, this program reads up to 1; upgrade"),
+        (put("format_version", 0), "format version 0 is none"),
+        (put("format_version", "1"), "format version '1' is none"),
+        (drop("format_version"), "format version None is none"),
+    ],
+)
+def test_another_format_or_a_newer_version_is_refused(
+    change: Change, told: str, tmp_path: Path
+) -> None:
+    line, invalid = refusal(Toy().write(tmp_path), change)
+    assert told in line
+    assert invalid
+
+
+@pytest.mark.parametrize("text", ["", "{}", "{", "[]", "null", "3", '"bundle"', "\ufeff{}"])
+def test_a_manifest_that_is_no_json_object_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "bundle.json").write_text(text, "utf-8")
+    with pytest.raises(ModelError, match=r"bundle\.json: not .*; export or download") as refused:
+        Bundle.open(tmp_path)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_manifest_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "bundle.json").write_bytes(b"\xff\xfe\x00binary")
+    with pytest.raises(ModelError, match="not readable as JSON"):
+        Bundle.open(tmp_path)
