@@ -1,0 +1,61 @@
+"""Random checkpoints and their bundles, made once for all tests that ask for them."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+os.environ["NO_TORCH_COMPILE"] = "1"
+
+pytest.importorskip("torch", reason="parity needs torch")
+pytest.importorskip("moshi", reason="parity needs Kyutai's package")
+
+from checkpoints import Json
+from makers import write_checkpoint
+from variants import LMS, MIMIS
+
+from kyutai_onnx.export.bundle import Request, export_bundle
+from kyutai_onnx.runtime.bundle import Bundle
+
+Checkpoints = Callable[[str, str | None], Path]
+Bundles = Callable[..., Bundle]
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
+    """A folder in Kyutai's layout for a codec variant and, if asked for, a model variant."""
+    made: dict[tuple[str, str | None], Path] = {}
+
+    def make(mimi: str, lm: str | None = None) -> Path:
+        if (mimi, lm) not in made:
+            values: Json | None = None if lm is None else LMS[lm]
+            folder = tmp_path_factory.mktemp("checkpoint") / f"{mimi}-{lm}"
+            made[mimi, lm] = write_checkpoint(folder, values, MIMIS[mimi])
+        return made[mimi, lm]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory, checkpoint: Checkpoints) -> Bundles:
+    """A bundle of such a checkpoint for a target and precision."""
+    made: dict[tuple[object, ...], Bundle] = {}
+
+    def make(
+        mimi: str, lm: str | None = None, *, target: str = "cpu", precision: str = "fp32"
+    ) -> Bundle:
+        key = (mimi, lm, target, precision)
+        if key not in made:
+            out = tmp_path_factory.mktemp("bundle") / f"{mimi}-{lm}-{target}-{precision}"
+            request = Request(
+                str(checkpoint(mimi, lm)),
+                out,
+                target=target,
+                precision=precision,  # type: ignore[arg-type]
+                decoder=True,
+            )
+            made[key] = Bundle.open(export_bundle(request))
+        return made[key]
+
+    return make
