@@ -1,0 +1,84 @@
+"""What exporting a published size costs: time, peak memory, bytes of the bundle.
+
+    python -m benchmarks.export_sizes --work FOLDER [--model stt-1b-en_fr] [--precision int8 int4]
+
+Each export is a process of its own, so that its peak is its own.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from .published import PUBLISHED, write_published
+
+
+def measure(checkpoint: Path, out: Path, precision: str) -> dict[str, float | str]:
+    """Exports in a child and returns seconds, peak megabytes and bundle megabytes."""
+    command = [sys.executable, "-m", "benchmarks.export_sizes", "--child"]
+    started = time.perf_counter()
+    result = subprocess.run(
+        [*command, str(checkpoint), str(out), precision], check=True, capture_output=True, text=True
+    )
+    seconds = time.perf_counter() - started
+    size = sum(file.stat().st_size for file in out.iterdir())
+    peak = json.loads(result.stdout.splitlines()[-1])
+    return {
+        "precision": precision,
+        "seconds": seconds,
+        "peak_mb": peak["anonymous_mb"],
+        "peak_with_mapped_files_mb": peak["all_mb"],
+        "bundle_mb": size / 1e6,
+    }
+
+
+def child(checkpoint: Path, out: Path, precision: str) -> None:
+    """One export, watched from within."""
+    import threading
+
+    from kyutai_onnx.export.bundle import Request, export_bundle
+
+    anonymous = [0.0]
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.05):
+            status = Path("/proc/self/status").read_text()
+            line = next(row for row in status.splitlines() if row.startswith("RssAnon"))
+            anonymous[0] = max(anonymous[0], int(line.split()[1]) / 1e3)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    export_bundle(
+        Request(str(checkpoint), out, precision=precision, force=True)  # type: ignore[arg-type]
+    )
+    done.set()
+    thread.join()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    print(json.dumps({"anonymous_mb": anonymous[0], "all_mb": peak}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--model", nargs="+", default=list(PUBLISHED), choices=PUBLISHED)
+    parser.add_argument("--precision", nargs="+", default=["int8", "int4"])
+    arguments = parser.parse_args()
+    print("| model | precision | seconds | peak MB | with mapped files MB | bundle MB |")
+    print("|---|---|---|---|---|---|")
+    for model in arguments.model:
+        checkpoint = write_published(model, arguments.work / model)
+        for precision in arguments.precision:
+            row = measure(checkpoint, arguments.work / f"{model}-{precision}", precision)
+            figures = (row[k] for k in ("seconds", "peak_mb", "peak_with_mapped_files_mb", "bundle_mb"))
+            print(f"| {model} | {precision} | " + " | ".join(f"{f:.0f}" for f in figures) + " |")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--child"]:
+        child(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])
+    else:
+        main()

@@ -1,0 +1,150 @@
+"""Checkpoints of the published sizes with random weights, written a tensor at a time.
+
+    python -m benchmarks.published stt-1b-en_fr FOLDER
+
+The dimensions are those of Kyutai's own configurations; the numbers are noise, good for measuring
+time and memory and for nothing else.
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from kyutai_onnx.export.config import LMConfig, MimiConfig
+from kyutai_onnx.export.layouts import lm_shapes, mimi_shapes
+
+Shape = tuple[int, ...]
+BLOCK = 1 << 22
+
+STT = {
+    "model_type": "stt",
+    "card": 2048,
+    "n_q": 32,
+    "dep_q": 0,
+    "delays": [0] * 33,
+    "dim": 2048,
+    "hidden_scale": 4.125,
+    "causal": True,
+    "layer_scale": None,
+    "max_period": 100000,
+    "gating": "silu",
+    "norm": "rms_norm_f32",
+    "positional_embedding": "rope",
+    "existing_text_padding_id": 3,
+    "depformer_multi_linear": True,
+    "depformer_dim": 1024,
+    "depformer_num_heads": 16,
+    "depformer_num_layers": 6,
+    "depformer_pos_emb": "none",
+    "conditioners": {},
+    "lm_gen_config": {"temp": 0.0, "temp_text": 0.0, "top_k": 250, "top_k_text": 50},
+    "mimi_name": "mimi-pytorch-e351c8d8@125.safetensors",
+    "tokenizer_name": "tokenizer.model",
+}
+PUBLISHED: dict[str, dict[str, object]] = {
+    "stt-1b-en_fr": STT
+    | {
+        "text_card": 8000,
+        "num_layers": 16,
+        "num_heads": 16,
+        "context": 750,
+        "stt_config": {"audio_delay_seconds": 0.5, "audio_silence_prefix_seconds": 0.0},
+    },
+    "stt-2.6b-en": STT
+    | {
+        "text_card": 4000,
+        "num_layers": 48,
+        "num_heads": 32,
+        "context": 375,
+        "stt_config": {"audio_delay_seconds": 2.5, "audio_silence_prefix_seconds": 1.0},
+    },
+}
+
+
+def write_published(name: str, folder: Path) -> Path:
+    """Writes the checkpoint, unless it is there; returns its folder."""
+    if (folder / "config.json").is_file():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    config = PUBLISHED[name]
+    noise = np.random.default_rng(0)
+    write_safetensors(folder / "model.safetensors", lm_shapes(LMConfig.from_json(config)), noise, 2)
+    mimi = mimi_shapes(MimiConfig.default())
+    write_safetensors(folder / str(config["mimi_name"]), mimi, noise, 4)
+    write_tokenizer(folder / "tokenizer.model", int(str(config["text_card"])))
+    (folder / "config.json").write_text(json.dumps(config, indent=1))
+    return folder
+
+
+def write_safetensors(
+    path: Path, shapes: Mapping[str, Shape], noise: np.random.Generator, width: int
+) -> None:
+    """A safetensors file of random numbers, bfloat16 (`width` 2) or float32 (4)."""
+    header, offset = {}, 0
+    for name, shape in shapes.items():
+        end = offset + math.prod(shape) * width
+        dtype = "BF16" if width == 2 else "F32"
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    block = noise.standard_normal(BLOCK).astype(np.float32)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name, shape in shapes.items():
+            _write_tensor(file, name, shape, block, width)
+
+
+def _write_tensor(file: BinaryIO, name: str, shape: Shape, block: np.ndarray, width: int) -> None:
+    for part in _values(name, shape, block):
+        file.write((part.view(np.uint32) >> 16).astype("<u2") if width == 2 else part)
+
+
+def _values(name: str, shape: Shape, block: np.ndarray) -> Iterator[np.ndarray]:
+    """Norms around 1, usages positive, all else scaled so that activations keep their size."""
+    count = math.prod(shape)
+    fan_in = math.prod(shape[1:]) if len(shape) > 1 else 1
+    for start in range(0, count, BLOCK):
+        values = block[: min(BLOCK, count - start)]
+        if name.endswith(("alpha", "usage", "_initialized")) or ".norm" in name:
+            yield np.ones_like(values) + 0.1 * values
+        else:
+            yield values * np.float32(0.1 if len(shape) == 1 else fan_in**-0.5)
+
+
+def write_tokenizer(path: Path, size: int) -> None:
+    """A SentencePiece model of `size` made-up pieces with Kyutai's special ids."""
+    import io
+
+    import sentencepiece
+
+    noise = np.random.default_rng(0)
+    letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
+    words = ["".join(noise.choice(letters, noise.integers(2, 9))) for _ in range(4 * size)]
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([" ".join(words[i : i + 20]) for i in range(0, len(words), 20)]),
+        model_writer=model,
+        vocab_size=size,
+        model_type="bpe",
+        unk_id=0,
+        bos_id=1,
+        eos_id=2,
+        pad_id=3,
+        normalization_rule_name="identity",
+        minloglevel=2,
+    )
+    path.write_bytes(model.getvalue())
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=PUBLISHED)
+    parser.add_argument("folder", type=Path)
+    arguments = parser.parse_args()
+    print(write_published(arguments.name, arguments.folder))
