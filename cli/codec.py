@@ -35,7 +35,7 @@ def encode(
     from .tokens import dump_tokens as write_dump
 
     mimi = load_mimi(model, provider, threads, allow_fallback, quiet)
-    made = codes_file.encode(mimi, audio, codes, codebooks, channel)
+    made = codes_file.encode(mimi, audio, codes, codebooks=codebooks, channel=channel, quiet=quiet)
     if dump_tokens is not None:
         write_dump(dump_tokens, codes=made)
 

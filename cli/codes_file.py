@@ -6,6 +6,7 @@ The name - stands for standard input or output.
 import io
 import sys
 import zipfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,30 @@ from ..models import Mimi
 from ..runtime.audio import AudioWriter, read_audio
 from ..runtime.errors import AudioError
 from .disk import writing
+from .say import watched
 
 Array = np.ndarray[Any, Any]
 FRAMES = 25
 """Decoded at once."""
 
 
-def encode(mimi: Mimi, audio: str, path: str, codebooks: int | None, channel: int | None) -> Array:
+def encode(
+    mimi: Mimi,
+    audio: str,
+    path: str,
+    *,
+    codebooks: int | None,
+    channel: int | None,
+    quiet: bool,
+) -> Array:
     """Encodes a file into another; where reading fails, what was read before is written."""
     stream = mimi.stream("encode", codebooks)
     made: list[Array] = []
     samples = 0
-    with read_audio(audio, mimi.sample_rate, channel=channel) as blocks:
+    blocks = read_audio(audio, mimi.sample_rate, channel=channel)
+    with blocks, closing(watched(blocks, mimi.sample_rate, quiet=quiet)) as shown:
         try:
-            for block in blocks:
+            for block in shown:
                 samples += len(block)
                 made.append(stream.feed(block))
         finally:

@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from ..models import SpeechToText
 from ..models.events import Event, Pause, Word
@@ -36,12 +37,13 @@ def listen(
         try:
             for frame in _frames(blocks, model.frame_size):
                 pace.wait()
-                screen.show(stream.feed(frame), stream)
+                with pace.working():
+                    screen.show(stream.feed(frame), stream)
         finally:
             screen.show(stream.flush(), stream)
             screen.end()
-    if pace.latest > pace.seconds:
-        say(f"note: up to {pace.latest:.2f} s behind the speaker", quiet=quiet)
+    if pace.most_behind > pace.seconds:
+        say(f"note: up to {pace.most_behind:.2f} s behind the speaker", quiet=quiet)
 
 
 def _frames(blocks: Iterable[Pcm], size: int) -> Iterator[Pcm]:
@@ -54,10 +56,11 @@ def _frames(blocks: Iterable[Pcm], size: int) -> Iterator[Pcm]:
 
 
 class Pace:
-    """Lets frames through one every `seconds`, and notes by how much it came to lag."""
+    """Lets frames through one every `seconds`, and notes by how much work on them came to lag."""
 
     def __init__(self, seconds: float) -> None:
-        self.seconds, self.latest = seconds, 0.0
+        self.seconds, self.most_behind = seconds, 0.0
+        self._behind = 0.0
         self._due: float | None = None
 
     def wait(self) -> None:
@@ -66,7 +69,15 @@ class Pace:
         self._due = (now if self._due is None else self._due) + self.seconds
         if self._due > now:
             time.sleep(self._due - now)
-        self.latest = max(self.latest, now - self._due)
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Around the work on a frame: what it takes beyond the frame's own time adds up."""
+        started = time.monotonic()
+        yield
+        took = time.monotonic() - started
+        self._behind = max(0.0, self._behind + took - self.seconds)
+        self.most_behind = max(self.most_behind, self._behind)
 
 
 class Screen:

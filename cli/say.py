@@ -2,9 +2,10 @@
 
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 
+from ..runtime.audio import AudioReader, Pcm
 from .options import Debugging
 
 
@@ -36,8 +37,20 @@ def progress_bar(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
         TextColumn("{task.percentage:>3.0f} %"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
         task = bar.add_task("", total=None)
         yield lambda what, done, total: bar.update(
             task, description=what, completed=done, total=total or None
         )
+
+
+def watched(blocks: AudioReader, sample_rate: int, *, quiet: bool) -> Generator[Pcm]:
+    """The blocks of a file at `sample_rate`, a bar showing how much of it was taken until the
+    generator is closed."""
+    samples, total = 0, round(blocks.info.duration or 0)
+    with progress_bar(quiet=quiet) as progress:
+        for block in blocks:
+            yield block
+            samples += len(block)
+            progress("listening", samples // sample_rate, total)

@@ -87,9 +87,7 @@ class Score:
         """Of the words that are right, how far their starts are off."""
         if not found:
             return
-        aligned = jiwer.process_words(
-            " ".join(word.text for word in expected), " ".join(word.text for word in found)
-        )
+        aligned = jiwer.process_words(_plain(expected), _plain(found))
         for chunk in aligned.alignments[0]:
             if chunk.type == "equal":
                 pairs = zip(
@@ -151,3 +149,8 @@ class Score:
                 "of sentences with a pause too early"
             )
         return lines
+
+
+def _plain(words: Sequence[Word]) -> str:
+    """Words one by one, without case and punctuation, so that they can be aligned."""
+    return " ".join(word.text.lower().strip(".,;:?!") or "-" for word in words)

@@ -55,6 +55,7 @@ def transcribe(
         temperature=temp,
         seed=seed,
         dump_tokens=dump_tokens,
+        quiet=quiet,
     )
     request.check()
     loaded = load_speech_to_text(model, provider, threads, allow_fallback, quiet)

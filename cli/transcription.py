@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from ..runtime.errors import KyutaiOnnxError, UsageError
 from . import outputs
 from .formats import Format, Style, Transcript, pause_text, word_text
 from .load import read_whole
-from .say import say_error
+from .say import say_error, watched
 from .tokens import dump_tokens
 
 
@@ -40,6 +41,7 @@ class Request:
     temperature: float | None
     seed: int | None
     dump_tokens: Path | None
+    quiet: bool
 
     @property
     def several(self) -> bool:
@@ -99,8 +101,9 @@ class Transcription:
         done.append(transcript)
         live = LiveText(request.style) if self._is_live else None
         try:
-            with blocks:
-                self._listen(blocks, transcript, heard, live)
+            quiet = request.quiet or live is not None
+            with blocks, closing(watched(blocks, self._model.sample_rate, quiet=quiet)) as shown:
+                self._listen(shown, transcript, heard, live)
         except (KyutaiOnnxError, KeyboardInterrupt) as error:
             transcript.error = str(error) or "interrupted"
             raise

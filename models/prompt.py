@@ -18,11 +18,12 @@ class TextPrompt:
         self._tokens = list(tokens)
         self._paddings = list(paddings)
 
-    def constrain(self, logits: Array) -> Array:
-        """`logits [text_card]` with all else at minus infinity, until the prompt is used up."""
+    def constrain(self, logits: Array, *, heard: bool) -> Array:
+        """`logits [text_card]` with all else at minus infinity, until the prompt is used up; of a
+        step that is not `heard`, with the paddings alone."""
         if not self._tokens:
             return logits
-        allowed = [*self._paddings, self._tokens[0]]
+        allowed = [*self._paddings, *self._tokens[:1]] if heard else self._paddings
         constrained = np.full_like(logits, -np.inf)
         constrained[allowed] = logits[allowed]
         return constrained

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 import numpy as np
-import sentencepiece
 
 from ..runtime.audio import AudioSource, read_audio
 from ..runtime.bundle import Bundle
@@ -17,6 +16,7 @@ from .locate import open_bundle
 from .mimi import Mimi
 from .pauses import HEAD
 from .speech_to_text_stream import Heard, Settings, SpeechToTextStream
+from .tokenizer import open_tokenizer
 
 Array = np.ndarray[Any, Any]
 
@@ -42,9 +42,7 @@ class SpeechToText:
         self.frame_size = self.mimi.frame_size
         self.frame_rate = self.mimi.frame_rate
         self.has_pauses = manifest.lm.extra_heads > HEAD
-        self.tokenizer = sentencepiece.SentencePieceProcessor(
-            model_file=str(bundle.file(manifest.tokenizer))
-        )
+        self.tokenizer = open_tokenizer(bundle.file(manifest.tokenizer))
         chosen = choose(provider, manifest.target, allow_fallback=allow_fallback)
         self.temporal = open_graph(bundle, manifest.lm.temporal, chosen, threads)
 

@@ -174,21 +174,24 @@ class SpeechToTextStream:
     def _hear(self, codes: Array) -> list[Event]:
         if not self._started:
             self._started = True
-            self._step(codes)
-        token, pause = self._step(codes)
+            self._step(codes, heard=False)
         if self._heard is not None:
             self._heard.codes.append(codes)
+        token, pause = self._step(codes, heard=True)
+        if token == self._lm.tokens.ungenerated:
+            return []
+        if self._heard is not None:
             self._heard.text.append(token)
         events: list[Event] = [*self._words.push(token)]
         if pause is not None:
             events += self._pauses.push(pause, self._words.open_start)
         return events
 
-    def _step(self, codes: Array) -> tuple[int, float | None]:
+    def _step(self, codes: Array, *, heard: bool) -> tuple[int, float | None]:
         """One step of the language model: the text token of the frame, the chance of a pause."""
         tokens = self._cache.read(codes[None], self._active)
         outputs = self._temporal.step({"tokens": tokens})
-        logits = self._prompt.constrain(outputs["text_logits"][0])
+        logits = self._prompt.constrain(outputs["text_logits"][0], heard=heard)
         token = int(
             sample_token(logits, self.settings.temperature, self.settings.top_k, self._noise)
         )

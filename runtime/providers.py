@@ -12,7 +12,7 @@ from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from .errors import ModelError, ProviderError
+from .errors import ModelError, ProviderError, UsageError
 from .manifest import Target
 
 if TYPE_CHECKING:
@@ -120,12 +120,13 @@ def available(provider: Provider) -> bool:
 def choose(requested: str, target: Target, *, allow_fallback: bool = False) -> Provider:
     """The provider for a bundle made for `target`.
 
-    `auto` is the bundle's own. Raises ProviderError where the provider is unknown, not installed,
-    or another than the bundle's, unless `allow_fallback` accepts to run there all the same.
+    `auto` is the bundle's own. Raises UsageError where there is no such provider, ProviderError
+    where it is not installed or another than the bundle's, unless `allow_fallback` accepts to run
+    there all the same.
     """
     name = target if requested == "auto" else requested
     if name not in PROVIDERS:
-        raise ProviderError(f"no provider {name!r}; choose among {', '.join(PROVIDERS)}, auto")
+        raise UsageError(f"no provider {name!r}; choose among {', '.join(PROVIDERS)}, auto")
     provider = PROVIDERS[name]
     if not available(provider):
         if requested == "auto" and allow_fallback:

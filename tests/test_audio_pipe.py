@@ -241,15 +241,14 @@ def test_standard_input_and_output_carry_wav_between_programs() -> None:
     assert done.stdout == data
 
 
-def test_a_reader_that_leaves_standard_output_is_one_error_and_no_noise() -> None:
+def test_a_reader_that_leaves_standard_output_is_a_broken_pipe_and_no_noise() -> None:
     code = (
         "import sys, numpy\n"
         "from kyutai_onnx.runtime.audio import AudioWriter\n"
-        "from kyutai_onnx.runtime.errors import AudioError\n"
         "try:\n"
         "    with AudioWriter('-', 24000) as writer:\n"
         "        while True: writer.write(numpy.zeros(24000, numpy.float32))\n"
-        "except AudioError as error: sys.exit(str(error))\n"
+        "except BrokenPipeError: sys.exit('it has enough')\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -259,5 +258,5 @@ def test_a_reader_that_leaves_standard_output_is_one_error_and_no_noise() -> Non
         process.stdout.read(1000)
         process.stdout.close()
         said = process.stderr.read().decode()
-    assert said.strip() == "cannot write standard output: its reader has gone; start it again"
+    assert said.strip() == "it has enough"
     assert process.returncode == 1

@@ -132,7 +132,10 @@ class ResidualVectorQuantizer(nn.Module):
 
 
 class SplitResidualVectorQuantizer(nn.Module):
-    """`codebooks` of the configuration's `n_q`, the semantic ones first."""
+    """`codebooks` of the configuration's `n_q`, the semantic ones first.
+
+    Codes are moved about as floats, which hold them exactly: WebGPU does not move 64-bit integers.
+    """
 
     def __init__(self, codebooks: int, config: QuantizerConfig, encodes: bool) -> None:
         super().__init__()
@@ -148,11 +151,13 @@ class SplitResidualVectorQuantizer(nn.Module):
         codes = self.rvq_first.encode(flat)
         if self.rvq_rest is not None:
             codes += self.rvq_rest.encode(flat)
-        return torch.stack(codes, dim=-1).reshape(batch, -1, len(codes)).transpose(1, 2)
+        stacked = torch.stack(codes, dim=-1).reshape(batch, -1, len(codes))
+        return stacked.float().transpose(1, 2).long()
 
     def decode(self, codes: Tensor) -> Tensor:
         """`codes [B, K, T]` to the latent `[B, C, T]`."""
-        latent = self.rvq_first.decode(codes[:, : self._semantic])
+        movable = codes.float()
+        latent = self.rvq_first.decode(movable[:, : self._semantic].long())
         if self.rvq_rest is not None:
-            latent = latent + self.rvq_rest.decode(codes[:, self._semantic :])
+            latent = latent + self.rvq_rest.decode(movable[:, self._semantic :].long())
         return latent.transpose(1, 2)

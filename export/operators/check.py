@@ -65,7 +65,8 @@ def check_graph(
 
     With `allow_shape_nodes`, a node that the provider lacks still passes if the CPU runs it and
     it is shape computation: all its inputs are constants (ONNX Runtime folds it at load), or
-    constants and integers that come from Shape or Size alone (ONNX Runtime keeps it on the CPU).
+    constants and integers that come from Shape or Size alone (ONNX Runtime keeps it on the CPU),
+    or it asks the shape of an input, which the host feeds.
 
     Raises `UsageError` for an unknown provider.
     """
@@ -147,8 +148,8 @@ def _unchecked(calls: Sequence[_Call], table: Table) -> list[Unsupported]:
 
 def _shape_nodes(graph: onnx.GraphProto, types: Mapping[str, str]) -> frozenset[int]:
     """The indices of the nodes that are shape computation, as `check_graph` defines it."""
-    constants = {tensor.name for tensor in graph.initializer}
-    constants -= {value.name for value in graph.input}
+    fed = {value.name for value in graph.input}
+    constants = {tensor.name for tensor in graph.initializer} - fed
     shapes: set[str] = set()
     found = set()
     for index, node in enumerate(graph.node):
@@ -158,6 +159,8 @@ def _shape_nodes(graph: onnx.GraphProto, types: Mapping[str, str]) -> frozenset[
             found.add(index)
         elif node.op_type in SHAPE_OPERATORS:
             shapes.update(node.output)
+            if inputs <= fed:
+                found.add(index)
         elif inputs and inputs <= constants | shapes and _integers(node, types):
             shapes.update(node.output)
             found.add(index)

@@ -33,12 +33,15 @@ def open_stdout() -> BinaryIO:
 
 @contextmanager
 def writing(name: str) -> Iterator[None]:
-    """Turn what the operating system refuses meanwhile into an AudioError about `name`."""
+    """Turn what the operating system refuses meanwhile into an AudioError about `name`.
+
+    A pipe whose reader has gone stays a BrokenPipeError: that is how a reader says it has enough.
+    """
     try:
         yield
-    except BrokenPipeError as error:
+    except BrokenPipeError:
         _abandon_stdout()
-        raise AudioError(f"cannot write {name}: its reader has gone; start it again") from error
+        raise
     except (OSError, ValueError) as error:
         raise AudioError(_write_failure(name, error)) from error
 

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from checkpoints import Json, fused
 from safetensors.torch import save_file
 from torch import Tensor, nn
-
-from checkpoints import Json, fused
 from voices import spell_tokenizer, voices
 
 Hook = Callable[[nn.Module, Any, Tensor], Tensor]

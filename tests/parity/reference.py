@@ -26,7 +26,7 @@ class CodecRun:
     latents: list[torch.Tensor] = field(default_factory=list)
 
     def compare(self, frame: int, row: int, ours: Array, choices: list[Choices]) -> None:
-        """Counts a row's codes `[K]`; after a difference the rest of its chain is not comparable."""
+        """Counts a row's codes `[K]`; after a difference its chain goes on from elsewhere."""
         quantizer, reference = self.model.quantizer, self.codes[frame][row]
         split = quantizer.n_q_semantic
         chains = ((quantizer.rvq_first, 0, split), (quantizer.rvq_rest, split, len(reference)))

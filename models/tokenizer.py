@@ -1,0 +1,16 @@
+"""The text tokenizer of a bundle, a SentencePiece model."""
+
+from pathlib import Path
+
+import sentencepiece
+
+from ..runtime.errors import ModelError
+
+
+def open_tokenizer(path: Path) -> sentencepiece.SentencePieceProcessor:
+    """Raises ModelError where the file is not a SentencePiece model."""
+    try:
+        return sentencepiece.SentencePieceProcessor(model_file=str(path))
+    except (OSError, RuntimeError) as error:
+        cause = str(error).splitlines()[0]
+        raise ModelError(f"{path}: not a SentencePiece model ({cause})") from None

@@ -1,0 +1,59 @@
+"""What many tests share: the embedded demo, speech to try it on, and a way to run commands."""
+
+from pathlib import Path
+
+import pytest
+from commands import Command, run_here
+from speech import Array, say_aloud, whole, write_wav
+
+from kyutai_onnx.models import Mimi, SpeechToText, Word
+from kyutai_onnx.models.locate import DEMO, VARIABLE
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """No test reads or fills the caches of whoever runs it."""
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setenv("KYUTAI_ONNX_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session")
+def model() -> SpeechToText:
+    return SpeechToText.load(DEMO / "stt")
+
+
+@pytest.fixture(scope="session")
+def mimi() -> Mimi:
+    return Mimi.load(DEMO / "stt")
+
+
+@pytest.fixture(scope="session")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sentence that the demo knows, as a wav of some seconds at its own rate."""
+    path = tmp_path_factory.mktemp("speech") / "speech.wav"
+    recorded = [*(DEMO / "samples").glob("*.wav"), *(DEMO / "samples").glob("*.flac")]
+    if recorded:
+        return write_wav(path, whole(min(recorded)))
+    return say_aloud(path, "seven hundred twelve")
+
+
+@pytest.fixture(scope="session")
+def pcm(speech: Path) -> Array:
+    """The same speech as samples float32 `[n]`."""
+    return whole(speech)
+
+
+@pytest.fixture(scope="session")
+def words(pcm: Array, model: SpeechToText) -> list[Word]:
+    """What the demo hears in it when it gets all of it at once."""
+    found = list(model.transcribe(pcm))
+    assert len(found) > 1
+    return found
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs a command in this process and returns its exit code, stdout and stderr."""
+    return lambda *arguments: run_here(capsys, *arguments)

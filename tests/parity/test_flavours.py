@@ -1,0 +1,60 @@
+"""Every graph of every flavour holds to what its provider runs, and may be updated in place."""
+
+from pathlib import Path
+
+import onnx
+import pytest
+from conftest import Bundles, Checkpoints
+
+from kyutai_onnx.export.aliasing import unsafe_states
+from kyutai_onnx.export.checkpoint import open_checkpoint
+from kyutai_onnx.export.graph import fill, trace, write
+from kyutai_onnx.export.operators import check_graph
+from kyutai_onnx.export.plan import plan_lm
+from kyutai_onnx.export.targets import TARGETS
+from kyutai_onnx.runtime.manifest import GraphSpec, Precision
+
+OPTIONS = {"webgpu": ("enableInt64",)}
+ROUNDED = [
+    (target.name, precision)
+    for target in TARGETS.values()
+    for precision in target.precisions
+    if precision != "fp32" and target.name != "coreml"
+]
+
+
+def check(path: Path, spec: GraphSpec, provider: str) -> None:
+    model = onnx.load(path, load_external_data=False)
+    unsupported = check_graph(model, provider, options=OPTIONS.get(provider, ()))
+    assert not unsupported, f"{path.name}: {[str(problem) for problem in unsupported]}"
+    assert not unsafe_states(model, spec), path.name
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_node_runs_where_its_graph_is_meant_to(target: str, bundle: Bundles) -> None:
+    made = bundle("mimi", "stt", target=target)
+    for graph in made.manifest.graphs.values():
+        check(made.file(graph.file), graph, graph.runs_on or target)
+
+
+@pytest.mark.parametrize(("target", "precision"), ROUNDED)
+def test_so_do_the_nodes_of_lower_precisions(
+    target: str, precision: Precision, checkpoint: Checkpoints, tmp_path: Path
+) -> None:
+    made = open_checkpoint(str(checkpoint("mimi", "one-layer")))
+    assert made.config.lm is not None
+    assert made.lm is not None
+    planned = plan_lm(made.config.lm, made.lm, TARGETS[target], precision, None)  # type: ignore[index]
+    traced = trace(planned.build, planned.sizes)
+    fill(traced, planned.tensors)
+    graph, data = write(traced, tmp_path, planned.name, lambda _: None)
+    check(tmp_path / graph.name, planned.spec(traced.module, data.name), target)
+
+
+def test_a_fixed_batch_leaves_no_axis_open(bundle: Bundles) -> None:
+    made = bundle("mimi", "stt", target="coreml")
+    for graph in made.manifest.graphs.values():
+        if graph.runs_on is None:
+            shapes = [port.shape for port in (*graph.inputs, graph.active, *graph.outputs)]
+            shapes += [state.shape for state in graph.states]
+            assert all(isinstance(axis, int) for shape in shapes for axis in shape)

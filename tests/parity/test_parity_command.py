@@ -1,0 +1,102 @@
+"""The command line against the reference's own loop over a file, and `verify` as a user runs it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import Bundles, Checkpoints
+from variants import LMS
+from voices import voices
+
+from kyutai_onnx.cli.main import run
+from kyutai_onnx.export.checkpoint import open_checkpoint
+from kyutai_onnx.export.reference import reference_lm, reference_mimi
+
+RATE, SIZE = 24000, 1920
+
+
+@torch.no_grad()
+def run_inference(folder: Path, pcm: np.ndarray) -> tuple[list[int], np.ndarray]:
+    """Text tokens and codes by the rules of moshi run_inference.py, from its own parts."""
+    from moshi.models import LMGen
+
+    checkpoint = open_checkpoint(str(folder))
+    stt = checkpoint.config.stt
+    left = int(stt.audio_silence_prefix_seconds * RATE)
+    right = int((stt.audio_delay_seconds + 1.0) * RATE)
+    padded = torch.nn.functional.pad(torch.from_numpy(pcm)[None, None], (left, right))
+    mimi = reference_mimi(checkpoint, 8)
+    generator = LMGen(reference_lm(checkpoint), temp=0.0, temp_text=0.0)
+    tokens, heard = [], []
+    with mimi.streaming(1), generator.streaming(1):
+        for chunk in padded.split(SIZE, dim=2):
+            if chunk.shape[2] < SIZE:
+                continue
+            codes = mimi.encode(chunk)
+            if not heard:
+                generator.step(codes)
+            made = generator.step(codes)
+            heard.append(codes[0, :, 0].numpy())
+            if made is not None:
+                tokens.append(int(made[0, 0, 0]))
+    return tokens, np.array(heard).T
+
+
+@pytest.mark.parametrize("lm", ["stt", "sinusoidal"])
+def test_dumped_tokens_are_those_of_the_references_loop(
+    lm: str, checkpoint: Checkpoints, bundle: Bundles, tmp_path: Path
+) -> None:
+    pcm = voices(1, 6 * RATE + 700, RATE, seed=4)[0]
+    soundfile.write(tmp_path / "a.wav", pcm, RATE, subtype="FLOAT")
+    arguments = ["--model", str(bundle("mimi", lm).path), "--dump-tokens", str(tmp_path / "a.npz")]
+    assert run(["transcribe", str(tmp_path / "a.wav"), *arguments]) == 0
+    dumped = np.load(tmp_path / "a.npz")
+    tokens, codes = run_inference(checkpoint("mimi", lm), pcm)
+    assert dumped["codes"].tolist() == codes.tolist()
+    assert dumped["text"].tolist() == tokens
+    assert dumped["audio"].size == 0
+    assert len(set(tokens)) >= 20
+
+
+def test_verify_tells_agreement(
+    checkpoint: Checkpoints, bundle: Bundles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, folder = bundle("mimi", "stt"), checkpoint("mimi", "stt")
+    assert run(["verify", str(made.path), "--repo", str(folder), "--frames", "60"]) == 0
+    told = capsys.readouterr().out
+    assert "codes         100.000 % of 480" in told
+    assert "text tokens   100.000 % of 61" in told
+
+
+def test_verify_refuses_other_weights(
+    checkpoint: Checkpoints, bundle: Bundles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(checkpoint("mimi", "both"), other)
+    config = LMS["stt"] | json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config))
+    made = bundle("mimi", "stt")
+    assert run(["verify", str(made.path), "--repo", str(other), "--frames", "20"]) == 6
+    assert "is not what" in capsys.readouterr().err
+
+
+def test_an_export_through_the_command_line_transcribes(
+    checkpoint: Checkpoints, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, folder = tmp_path / "bundle", checkpoint("mimi", "one-layer")
+    assert run(["export", "--repo", str(folder), "--out", str(out), "--precision", "int4"]) == 0
+    assert capsys.readouterr().out.strip() == str(out)
+    assert run(["export", "--repo", str(folder), "--out", str(out)]) == 2
+    assert "--force" in capsys.readouterr().err
+    assert run(["info", str(out)]) == 0
+    assert "int4" in capsys.readouterr().out
+    soundfile.write(tmp_path / "a.wav", voices(1, RATE, RATE)[0], RATE)
+    assert run(["transcribe", str(tmp_path / "a.wav"), "--model", str(out)]) == 0
+    wav, codes = str(tmp_path / "a.wav"), str(tmp_path / "a.npz")
+    assert run(["codec", "encode", wav, codes, "--model", str(out)]) == 0
+    assert run(["codec", "decode", codes, wav, "--model", str(out)]) == 2
+    assert "no decoder" in capsys.readouterr().err
