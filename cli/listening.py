@@ -60,7 +60,7 @@ class Pace:
 
     def __init__(self, seconds: float) -> None:
         self.seconds, self.most_behind = seconds, 0.0
-        self._behind = 0.0
+        self.behind = 0.0
         self._due: float | None = None
 
     def wait(self) -> None:
@@ -76,8 +76,8 @@ class Pace:
         started = time.monotonic()
         yield
         took = time.monotonic() - started
-        self._behind = max(0.0, self._behind + took - self.seconds)
-        self.most_behind = max(self.most_behind, self._behind)
+        self.behind = max(0.0, self.behind + took - self.seconds)
+        self.most_behind = max(self.most_behind, self.behind)
 
 
 class Screen:

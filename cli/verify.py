@@ -25,6 +25,7 @@ def verify(
         str | None, typer.Option(help="The repository that the heads were taken from.")
     ] = None,
     provider: options.Provider = "auto",
+    allow_fallback: options.AllowFallback = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,  # noqa: ARG001
 ) -> None:
@@ -50,6 +51,7 @@ def verify(
             checkpoint,
             pcm,
             provider=provider,
+            allow_fallback=allow_fallback,
             progress=lambda done, total: progress("comparing", done, total),
         )
     print("\n".join(report.lines()))

@@ -58,12 +58,12 @@ ALL: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int4")
 TARGETS: dict[TargetName, Target] = {
     target.name: target
     for target in (
-        Target("cpu", "native", Native, "int8", ALL, "1.24", accuracy_level=4),
-        Target("cuda", "portable", Portable, "fp16", ALL, "1.22", computes_half=True),
-        Target("directml", "portable", Portable, "fp16", ("fp32", "fp16", "int4"), "1.22", True),
-        Target("webgpu", "portable", Portable, "fp16", ("fp32", "fp16", "int4"), "1.22", True),
+        Target("cpu", "native", Native, "int8", ALL, "1.25", accuracy_level=4),
+        Target("cuda", "portable", Portable, "fp16", ALL, "1.24", computes_half=True),
+        Target("directml", "portable", Portable, "fp16", ALL, "1.24", computes_half=True),
+        Target("webgpu", "portable", Portable, "fp16", ALL, "1.24", computes_half=True),
         Target(
-            "coreml", "coreml", Native, "int8", ALL, "1.24", splits_codec=True, accuracy_level=4
+            "coreml", "coreml", Native, "int8", ALL, "1.25", splits_codec=True, accuracy_level=4
         ),
     )
 }

@@ -81,18 +81,20 @@ def verify_bundle(
     pcm: Array,
     *,
     provider: str = "auto",
+    allow_fallback: bool = False,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Report:
     """Compares on whole frames of `pcm` float32 `[n]`; raises ModelError where the two are not of
     the same model."""
     manifest = bundle.manifest
+    chosen = choose(provider, manifest.target, allow_fallback=allow_fallback).name
     if checkpoint.family != manifest.family:
         raise ModelError(f"{bundle.path} is {manifest.family}, {checkpoint.family} is compared")
     size = manifest.audio.frame_size
     frames = pcm[: len(pcm) // size * size].reshape(-1, size)
     report = Report(frames=len(frames))
     with torch.no_grad():
-        steps = _Steps(bundle, checkpoint, provider, report)
+        steps = _Steps(bundle, checkpoint, chosen, report)
         for index, frame in enumerate(frames):
             steps.step(frame)
             progress(index + 1, len(frames))
@@ -110,7 +112,7 @@ class _Steps:
         self._codebooks = manifest.codec.codebooks
         self._reference = reference_mimi(checkpoint, self._codebooks)
         self._reference.streaming_forever(1)
-        mimi = Mimi.load(bundle, provider=provider)
+        mimi = Mimi.load(bundle, provider=provider, allow_fallback=True)
         self._encoder = mimi.stream("encode")
         self._decoder = mimi.stream("decode") if manifest.codec.decoder else None
         report.codes = [Choices() for _ in range(self._codebooks)]
@@ -158,7 +160,7 @@ class _LanguageModels:
         self._report, self._active = report, np.ones(1, np.bool_)
         self._model = reference_lm(checkpoint)
         self._model.streaming_forever(1)
-        chosen = choose(provider, bundle.manifest.target)
+        chosen = choose(provider, bundle.manifest.target, allow_fallback=True)
         self._graph = open_graph(bundle, lm.temporal, chosen).streams()
         self._cache = DelayCache(lm)
         self._codebooks = lm.n_q - lm.dep_q

@@ -5,6 +5,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
+pytest.importorskip("torch", reason="the export needs torch")
+
 import torch
 from safetensors.torch import save_file
 from torch import Tensor

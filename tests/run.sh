@@ -12,7 +12,7 @@ command -v espeak-ng >/dev/null || echo "skipped: tests of the demo's speech (no
 
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
 . "$venv/bin/activate"
-rm -rf build
+rm -rf build/lib build/bdist.*
 python -m pip install -q --upgrade pip
 # The CPU build of torch by its number: the newest one would bring gigabytes of CUDA along.
 python -m pip install -q torch==2.13.0

@@ -2,6 +2,9 @@ import json
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("torch", reason="the export needs torch")
+
 import torch
 from checkpoints import (
     MIMI,

@@ -9,6 +9,7 @@ import pytest
 import soundfile
 from bundles import copy_demo
 from commands import Command
+from npz import arrays
 from speech import Array, hiss, wav_bytes, write_wav
 
 from kyutai_onnx.cli.main import run
@@ -29,7 +30,7 @@ def write_codes(path: Path, **arrays: object) -> Path:
 
 
 def test_codes_are_those_of_the_model(codes: Path, pcm: Array, mimi: Mimi) -> None:
-    content = np.load(codes)
+    content = arrays(codes)
     assert content["codes"].dtype == np.int64
     np.testing.assert_array_equal(content["codes"], mimi.encode(pcm))
     assert content["samples"] == len(pcm)
@@ -54,7 +55,7 @@ def test_fewer_codebooks_are_the_first_ones(
 ) -> None:
     few = tmp_path / "few.npz"
     assert command("codec", "encode", speech, few, "--codebooks", 3).code == 0
-    np.testing.assert_array_equal(np.load(few)["codes"], np.load(codes)["codes"][:3])
+    np.testing.assert_array_equal(arrays(few)["codes"], arrays(codes)["codes"][:3])
     assert command("codec", "decode", few, tmp_path / "few.wav").code == 0
 
 
@@ -71,7 +72,7 @@ def test_codebooks_that_are_not_there_are_refused(
 def test_a_channel_is_picked(command: Command, codes: Path, pcm: Array, tmp_path: Path) -> None:
     both = write_wav(tmp_path / "both.wav", np.stack([-pcm / 2, pcm], axis=1))
     assert command("codec", "encode", both, tmp_path / "1.npz", "--channel", 1).code == 0
-    np.testing.assert_array_equal(np.load(tmp_path / "1.npz")["codes"], np.load(codes)["codes"])
+    np.testing.assert_array_equal(arrays(tmp_path / "1.npz")["codes"], arrays(codes)["codes"])
 
 
 def test_codes_are_dumped_both_ways(
@@ -80,8 +81,8 @@ def test_codes_are_dumped_both_ways(
     dumps = tmp_path / "encoded.npz", tmp_path / "decoded.npz"
     command("codec", "encode", speech, tmp_path / "x.npz", "--dump-tokens", dumps[0])
     command("codec", "decode", codes, tmp_path / "x.wav", "--dump-tokens", dumps[1])
-    for dump in map(np.load, dumps):
-        np.testing.assert_array_equal(dump["codes"], np.load(codes)["codes"])
+    for dump in map(arrays, dumps):
+        np.testing.assert_array_equal(dump["codes"], arrays(codes)["codes"])
         assert dump["text"].size == dump["audio"].size == 0
 
 
@@ -97,7 +98,7 @@ def test_a_dash_is_a_pipe_at_both_ends(
         return capsysbinary.readouterr().out
 
     encoded = piped(wav_bytes(pcm), "encode", "-", "-")
-    np.testing.assert_array_equal(np.load(io.BytesIO(encoded))["codes"], mimi.encode(pcm))
+    np.testing.assert_array_equal(arrays(io.BytesIO(encoded))["codes"], mimi.encode(pcm))
     samples, _ = soundfile.read(io.BytesIO(piped(encoded, "decode", "-", "-")))
     assert len(samples) == len(pcm)
 
@@ -112,7 +113,7 @@ def test_codes_of_audio_that_breaks_off_are_kept(
     assert done.code == 4
     assert "NaN" in done.error
     expected = mimi.encode(pcm[:-100])
-    np.testing.assert_array_equal(np.load(tmp_path / "codes.npz")["codes"], expected)
+    np.testing.assert_array_equal(arrays(tmp_path / "codes.npz")["codes"], expected)
 
 
 def as_text(path: Path) -> Path:

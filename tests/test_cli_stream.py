@@ -82,7 +82,21 @@ def test_frames_leave_at_their_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(5):
         pace.wait()
     assert slept == pytest.approx([0.08, 0.16, 0.14, 0.22])
-    assert pace.latest == pytest.approx(0.2)
+
+
+def test_work_that_takes_longer_than_a_frame_adds_up_and_is_caught_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = iter([0.0, 0.20, 1.0, 1.18, 2.0, 2.01, 3.0, 3.05])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    pace = Pace(0.08)
+    behind = []
+    for _ in range(4):
+        with pace.working():
+            pass
+        behind.append(pace.behind)
+    assert behind == pytest.approx([0.12, 0.22, 0.15, 0.12])
+    assert pace.most_behind == pytest.approx(0.22)
 
 
 def test_all_samples_are_played_in_frames() -> None:

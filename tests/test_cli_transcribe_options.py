@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from bundles import without_heads
 from commands import Command
+from npz import arrays
 from speech import Array, hiss, wav_bytes, write_wav
 
 from kyutai_onnx.models import SpeechToText, Word
@@ -135,7 +136,7 @@ def test_a_text_prompt_is_said_first(
     done = command("transcribe", speech, "--prompt-text", prompt, "--dump-tokens", dump)
     assert done.code == 0
     padding = model.bundle.manifest.lm.tokens.text_padding
-    said = [int(token) for token in np.load(dump)["text"] if token > padding]
+    said = [int(token) for token in arrays(dump)["text"] if token > padding]
     expected = model.tokenizer.encode(prompt)
     assert said[: len(expected)] == expected[: len(said)] != []
 
@@ -218,7 +219,7 @@ def test_dumped_tokens_are_those_of_the_frames(
     command: Command, speech: Path, pcm: Array, model: SpeechToText, tmp_path: Path
 ) -> None:
     assert command("transcribe", speech, "--dump-tokens", tmp_path / "dump.npz").code == 0
-    dump = np.load(tmp_path / "dump.npz")
+    dump = arrays(tmp_path / "dump.npz")
     assert set(dump.files) == {"text", "codes", "audio"}
     assert {dump[name].dtype for name in dump.files} == {np.dtype(np.int64)}
     assert dump["audio"].size == 0
@@ -244,7 +245,7 @@ def test_a_seed_makes_draws_repeat(command: Command, speech: Path, tmp_path: Pat
         dump = tmp_path / "dump.npz"
         hot = ("--temp", 2.5, "--seed", seed)
         assert command("transcribe", speech, *hot, "--dump-tokens", dump).code == 0
-        return [int(token) for token in np.load(dump)["text"]]
+        return [int(token) for token in arrays(dump)["text"]]
 
     first = tokens(1)
     assert first == tokens(1)

@@ -1,6 +1,9 @@
 from collections.abc import Callable
 
 import pytest
+
+pytest.importorskip("torch", reason="the export needs torch")
+
 import torch
 from checkpoints import (
     MIMI,

@@ -1,4 +1,7 @@
 import pytest
+
+pytest.importorskip("torch", reason="the export needs torch")
+
 import torch
 from checkpoints import MOSHI, SPEAKING, State, random_lm, random_state
 

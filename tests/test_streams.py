@@ -146,12 +146,17 @@ class Copying:
 
     def __init__(self, session: Any) -> None:
         self._session = session
+        self._kept: list[np.ndarray[Any, Any]] = []  # an OrtValue of some versions does not
 
     def io_binding(self) -> Any:
         binding = self._session.io_binding()
         bind = binding.bind_ortvalue_input
-        copied = load_onnxruntime().OrtValue.ortvalue_from_numpy
-        binding.bind_ortvalue_input = lambda name, value: bind(name, copied(value.numpy().copy()))
+
+        def bind_copy(name: str, value: Any) -> None:
+            self._kept.append(value.numpy().copy())
+            bind(name, load_onnxruntime().OrtValue.ortvalue_from_numpy(self._kept[-1]))
+
+        binding.bind_ortvalue_input = bind_copy
         return binding
 
     def run_with_iobinding(self, binding: Any) -> None:
