@@ -73,7 +73,9 @@ def main() -> None:
         checkpoint = write_published(model, arguments.work / model)
         for precision in arguments.precision:
             row = measure(checkpoint, arguments.work / f"{model}-{precision}", precision)
-            figures = (row[k] for k in ("seconds", "peak_mb", "peak_with_mapped_files_mb", "bundle_mb"))
+            figures = (
+                row[k] for k in ("seconds", "peak_mb", "peak_with_mapped_files_mb", "bundle_mb")
+            )
             print(f"| {model} | {precision} | " + " | ".join(f"{f:.0f}" for f in figures) + " |")
 
 
