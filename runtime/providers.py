@@ -214,8 +214,7 @@ def session_options(provider: Provider, threads: int | None) -> Any:
     """Options for small steps in real time.
 
     Spinning threads would starve the other graphs of a frame: with two sessions on two cores they
-    were three times slower. Denormals, which silence leaves in the codec's states, slow a
-    processor down by as much.
+    were three times slower.
     """
     runtime = load_onnxruntime()
     options = runtime.SessionOptions()

@@ -10,6 +10,13 @@ from kyutai_onnx.models import Mimi, SpeechToText, Word
 from kyutai_onnx.models.locate import DEMO, VARIABLE
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fast tests first: those that export, and those that take long, come last."""
+    items.sort(
+        key=lambda item: (item.get_closest_marker("slow") is not None, "parity" in item.path.parts)
+    )
+
+
 @pytest.fixture(autouse=True)
 def _own_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory

@@ -221,7 +221,7 @@ def test_dumped_tokens_are_those_of_the_frames(
     assert command("transcribe", speech, "--dump-tokens", tmp_path / "dump.npz").code == 0
     dump = arrays(tmp_path / "dump.npz")
     assert set(dump) == {"text", "codes", "audio"}
-    assert {dump[name].dtype for name in dump.files} == {np.dtype(np.int64)}
+    assert {dump[name].dtype for name in dump} == {np.dtype(np.int64)}
     assert dump["audio"].size == 0
     assert dump["text"].shape == (dump["codes"].shape[1],)
     settings = model.bundle.manifest.stt

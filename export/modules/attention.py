@@ -52,15 +52,14 @@ class Positions:
 class Rope(Weighted):
     """Rotations by position; `frequencies [D / 2]` as moshi modules/rope.py computes them."""
 
-    def __init__(self, head_dim: int, max_period: float) -> None:
+    def __init__(self, head_dim: int, max_period: float, dialect: Dialect) -> None:
         super().__init__()
-        self._max_period = max_period
+        self._max_period, self._dialect = max_period, dialect
         self.frequencies = empty(head_dim // 2)
 
     def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cosine and sine `[B, T, D / 2]` of integer `positions [B, T]`."""
-        angle = positions.float()[..., None] * self.frequencies
-        return torch.cos(angle), torch.sin(angle)
+        return self._dialect.cos_sin(positions.float()[..., None] * self.frequencies)
 
     def materialize(self, parameter: str, tensors: Below) -> np.ndarray:  # noqa: ARG002
         half = self.frequencies.shape[0]

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from ..config import TransformerConfig
 from .attention import Frames, Positions, Rope, StreamingMultiheadAttention, visible
+from .dialect import Dialect
 from .gating import ActivationGating
 from .linear import Style
 from .norm import make_norm
@@ -30,15 +31,14 @@ class LayerScale(Weighted):
 class SinEmbedding(Weighted):
     """Sinusoidal positions, cosines first (moshi `create_sin_embedding`)."""
 
-    def __init__(self, dim: int, max_period: float) -> None:
+    def __init__(self, dim: int, max_period: float, dialect: Dialect) -> None:
         super().__init__()
-        self._max_period = max_period
+        self._max_period, self._dialect = max_period, dialect
         self.periods = empty(dim // 2)
 
     def forward(self, positions: Tensor) -> Tensor:
         """`[B, T, dim]` of integer `positions [B, T]`."""
-        phase = positions.float()[..., None] / self.periods
-        return torch.cat([torch.cos(phase), torch.sin(phase)], dim=-1)
+        return torch.cat(self._dialect.cos_sin(positions.float()[..., None] / self.periods), dim=-1)
 
     def materialize(self, parameter: str, tensors: Below) -> np.ndarray:  # noqa: ARG002
         half = self.periods.shape[0]
@@ -89,8 +89,9 @@ class StreamingTransformer(Stateful):
             StreamingTransformerLayer(config, frames, style) for _ in range(config.num_layers)
         )
         kind = config.positional_embedding
-        self.rope = Rope(config.head_dim, config.max_period) if "rope" in kind else None
-        self.sin = SinEmbedding(config.dim, config.max_period) if "sin" in kind else None
+        period, dialect = config.max_period, style.dialect
+        self.rope = Rope(config.head_dim, period, dialect) if "rope" in kind else None
+        self.sin = SinEmbedding(config.dim, period, dialect) if "sin" in kind else None
 
     def states(self) -> list[StateSpec]:
         return [StateSpec(f"{self.path}.offset", (), torch.int64)]

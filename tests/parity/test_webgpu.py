@@ -1,0 +1,74 @@
+"""The portable flavour on WebGPU's own kernels, without a GPU: SwiftShader runs their shaders.
+
+Debian's package chromium-common brings SwiftShader, `kyutai-onnx[webgpu]` the provider. WebGPU
+promises a cosine good to 2 ** -11 and no more, so that here and there a code is another.
+"""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Bundles
+from voices import voices
+
+from kyutai_onnx.models import Mimi, SpeechToText
+from kyutai_onnx.models.speech_to_text_stream import Heard
+from kyutai_onnx.runtime.bundle import Bundle
+
+CHROMIUM = Path("/usr/lib/chromium")
+DRIVER = CHROMIUM / "vk_swiftshader_icd.json"
+HERE = """
+import sys
+import numpy as np
+from kyutai_onnx.models import Mimi, SpeechToText
+from kyutai_onnx.models.speech_to_text_stream import Heard
+pcm, codes = np.load(sys.argv[2]), np.load(sys.argv[3])
+heard = Heard()
+model = SpeechToText.load(sys.argv[1])
+assert "WebGpuExecutionProvider" in model.temporal.session.get_providers()
+model.stream(heard=heard).feed(pcm)
+decoded = Mimi.load(sys.argv[1]).decode(codes)
+np.savez(sys.argv[4], codes=np.array(heard.codes).T, text=heard.text, decoded=decoded)
+"""
+
+pytestmark = [
+    pytest.mark.skipif(not DRIVER.exists(), reason="no SwiftShader (apt: chromium-common)"),
+    pytest.mark.skipif(find_spec("onnxruntime_ep_webgpu") is None, reason="no WebGPU provider"),
+]
+
+
+def on_webgpu(
+    made: Bundle, pcm: np.ndarray, codes: np.ndarray, folder: Path
+) -> dict[str, np.ndarray]:
+    """What a process of its own makes with a software adapter: codes and text of `pcm`, and the
+    audio of `codes`."""
+    np.save(folder / "pcm.npy", pcm)
+    np.save(folder / "codes.npy", codes)
+    environment = os.environ | {
+        "LD_LIBRARY_PATH": str(CHROMIUM),
+        "VK_ICD_FILENAMES": str(DRIVER),
+        "ORT_WEBGPU_EP_ALLOW_SOFTWARE_ADAPTER": "1",
+    }
+    files = [str(folder / name) for name in ("pcm.npy", "codes.npy", "made.npz")]
+    command = [sys.executable, "-c", HERE, str(made.path), *files]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with np.load(folder / "made.npz") as file:
+        return dict(file)
+
+
+@pytest.mark.slow
+def test_webgpu_makes_nearly_all_that_the_cpu_makes(bundle: Bundles, tmp_path: Path) -> None:
+    pcm = voices(1, 30 * 1920, 24000, seed=2)[0]
+    native, heard = bundle("mimi", "stt"), Heard()
+    SpeechToText.load(native).stream(heard=heard).feed(pcm)
+    codes = np.array(heard.codes).T
+    decoded = Mimi.load(native).decode(codes)
+    made = on_webgpu(bundle("mimi", "stt", target="webgpu"), pcm, codes, tmp_path)
+    assert (made["codes"] == codes).mean() > 0.99
+    assert (made["text"] == heard.text).mean() > 0.9
+    assert np.abs(made["decoded"] - decoded).max() < 1e-3 * np.abs(decoded).max()
