@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from .halves import halved, widen
 from .modules.step import materialize
 from .step_module import ACTIVE, NEXT, Axis, Port, StepModule
 from .tensors import Tensors
@@ -156,7 +157,8 @@ def _strip(model: ir.Model) -> None:
 def write(traced: Traced, folder: Path, name: str, advance: Callable[[int], None]) -> list[Written]:
     """Writes `name.onnx` and its data file; `advance` is told the bytes of each tensor."""
     data_name = f"{name}.data"
-    data = _write_data(traced.model, folder / data_name, advance)
+    halves = traced.module.dialect.folds_casts
+    data = _write_data(traced.model.graph, folder / data_name, advance, halves=halves)
     graph_path = folder / f"{name}.onnx"
     ir.save(traced.model, graph_path)
     content = graph_path.read_bytes()
@@ -164,17 +166,21 @@ def write(traced: Traced, folder: Path, name: str, advance: Callable[[int], None
     return [graph, data] if data.bytes else [graph]
 
 
-def _write_data(model: ir.Model, path: Path, advance: Callable[[int], None]) -> Written:
+def _write_data(
+    graph: ir.Graph, path: Path, advance: Callable[[int], None], *, halves: bool
+) -> Written:
     digest, position = hashlib.sha256(), 0
     with path.open("wb") as file:
-        for value in model.graph.initializers.values():
-            tensor = value.const_value
+        for initializer in list(graph.initializers.values()):
+            tensor, value = initializer.const_value, initializer
             assert tensor is not None
-            assert value.name is not None
             if tensor.nbytes <= INLINE:
                 continue
-            padding = -position % ALIGNMENT if tensor.nbytes >= ALIGNED else 0
             array = np.ascontiguousarray(tensor.numpy())
+            half = halved(array) if halves else None
+            if half is not None:
+                array, value = half, widen(graph, initializer)
+            padding = -position % ALIGNMENT if array.nbytes >= ALIGNED else 0
             content = array.tobytes()
             for part in (bytes(padding), content):
                 file.write(part)
@@ -184,20 +190,20 @@ def _write_data(model: ir.Model, path: Path, advance: Callable[[int], None]) -> 
                 path.name,
                 position,
                 len(content),
-                tensor.dtype,
+                tensor.dtype if half is None else ir.DataType.FLOAT16,
                 shape=ir.Shape(array.shape),
-                name=value.name,
+                name=value.name or "",
                 base_dir=path.parent,
             )
             position += len(content)
-            advance(len(content))
+            advance(tensor.nbytes)
     if not position:
         path.unlink()
     return Written(path.name, position, digest.hexdigest())
 
 
 def data_bytes(traced: Traced) -> int:
-    """How many bytes of weights `write` is going to write."""
+    """How many bytes of weights `write` is going to read."""
     values = traced.model.graph.initializers.values()
     sizes = [v.const_value.nbytes for v in values if v.const_value is not None]
     return sum(size for size in sizes if size > INLINE)

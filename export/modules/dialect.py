@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 class Dialect(Protocol):
     opset: int
+    folds_casts: bool
+    """Whether a weight may be stored in another type than it is read in, beside a Cast."""
     active_dtype: torch.dtype
     active_axes: int
     """How the rows that are stepped are told: a type, and `[batch]` with so many axes of 1."""
@@ -50,6 +52,7 @@ class Selection:
 
 class Native(Selection):
     opset = 24
+    folds_casts = True
 
     def cos_sin(self, angle: Tensor) -> tuple[Tensor, Tensor]:
         return torch.cos(angle), torch.sin(angle)
@@ -92,6 +95,7 @@ def _polynomial(x: Tensor, coefficients: tuple[float, ...]) -> Tensor:
 
 class Portable(Selection):
     opset = 18
+    folds_casts = False
 
     def modulo(self, x: Tensor, divisor: int) -> Tensor:
         """Neither provider divides integers; in float32 this is exact up to 2 ** 24 frames."""
@@ -109,12 +113,12 @@ class Portable(Selection):
         sine = angle + angle * square * _polynomial(square, SINE)
         cosine = 1 - 0.5 * square + square * square * _polynomial(square, COSINE)
         quadrant = turns - torch.floor(turns / 4) * 4
-        odd = (quadrant == 1) | (quadrant == 3)
+        odd = quadrant - torch.floor(quadrant / 2) * 2 > 0.5
         cos = torch.where(odd, sine, cosine)
         sin = torch.where(odd, cosine, sine)
         return (
-            torch.where((quadrant == 1) | (quadrant == 2), -cos, cos),
-            torch.where(quadrant >= 2, -sin, sin),
+            torch.where((quadrant - 1.5).abs() < 1, -cos, cos),
+            torch.where(quadrant > 1.5, -sin, sin),
         )
 
     def write_ring(self, ring: Tensor, new: Tensor, offset: Tensor) -> Tensor:

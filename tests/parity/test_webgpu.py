@@ -1,7 +1,6 @@
 """The portable flavour on WebGPU's own kernels, without a GPU: SwiftShader runs their shaders.
 
-Debian's package chromium-common brings SwiftShader, `kyutai-onnx[webgpu]` the provider. WebGPU
-promises a cosine good to 2 ** -11 and no more, so that here and there a code is another.
+Debian's package chromium-common brings SwiftShader, `kyutai-onnx[webgpu]` the provider.
 """
 
 import os
@@ -62,13 +61,13 @@ def on_webgpu(
 
 
 @pytest.mark.slow
-def test_webgpu_makes_nearly_all_that_the_cpu_makes(bundle: Bundles, tmp_path: Path) -> None:
+def test_webgpu_makes_what_the_cpu_makes(bundle: Bundles, tmp_path: Path) -> None:
     pcm = voices(1, 30 * 1920, 24000, seed=2)[0]
     native, heard = bundle("mimi", "stt"), Heard()
     SpeechToText.load(native).stream(heard=heard).feed(pcm)
     codes = np.array(heard.codes).T
     decoded = Mimi.load(native).decode(codes)
     made = on_webgpu(bundle("mimi", "stt", target="webgpu"), pcm, codes, tmp_path)
-    assert (made["codes"] == codes).mean() > 0.99
-    assert (made["text"] == heard.text).mean() > 0.9
-    assert np.abs(made["decoded"] - decoded).max() < 1e-3 * np.abs(decoded).max()
+    assert (made["codes"] == codes).mean() > 0.995
+    assert (made["text"] == heard.text).mean() > 0.95
+    assert np.abs(made["decoded"] - decoded).max() < 1e-4 * np.abs(decoded).max()
