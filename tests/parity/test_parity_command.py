@@ -4,11 +4,10 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import soundfile
-import torch
 from conftest import Bundles, Checkpoints
+from inference import run_inference
 from npz import arrays
 from variants import LMS
 from voices import voices
@@ -17,34 +16,7 @@ from kyutai_onnx.cli.main import run
 from kyutai_onnx.export.checkpoint import open_checkpoint
 from kyutai_onnx.export.reference import reference_lm, reference_mimi
 
-RATE, SIZE = 24000, 1920
-
-
-@torch.no_grad()
-def run_inference(folder: Path, pcm: np.ndarray) -> tuple[list[int], np.ndarray]:
-    """Text tokens and codes by the rules of moshi run_inference.py, from its own parts."""
-    from moshi.models import LMGen
-
-    checkpoint = open_checkpoint(str(folder))
-    stt = checkpoint.config.stt
-    left = int(stt.audio_silence_prefix_seconds * RATE)
-    right = int((stt.audio_delay_seconds + 1.0) * RATE)
-    padded = torch.nn.functional.pad(torch.from_numpy(pcm)[None, None], (left, right))
-    mimi = reference_mimi(checkpoint, 8)
-    generator = LMGen(reference_lm(checkpoint), temp=0.0, temp_text=0.0)
-    tokens, heard = [], []
-    with mimi.streaming(1), generator.streaming(1):
-        for chunk in padded.split(SIZE, dim=2):
-            if chunk.shape[2] < SIZE:
-                continue
-            codes = mimi.encode(chunk)
-            if not heard:
-                generator.step(codes)
-            made = generator.step(codes)
-            heard.append(codes[0, :, 0].numpy())
-            if made is not None:
-                tokens.append(int(made[0, 0, 0]))
-    return tokens, np.array(heard).T
+RATE = 24000
 
 
 @pytest.mark.parametrize("lm", ["stt", "sinusoidal"])
@@ -56,7 +28,9 @@ def test_dumped_tokens_are_those_of_the_references_loop(
     arguments = ["--model", str(bundle("mimi", lm).path), "--dump-tokens", str(tmp_path / "a.npz")]
     assert run(["transcribe", str(tmp_path / "a.wav"), *arguments]) == 0
     dumped = arrays(tmp_path / "a.npz")
-    tokens, codes = run_inference(checkpoint("mimi", lm), pcm)
+    reference = open_checkpoint(str(checkpoint("mimi", lm)))
+    mimi, model = reference_mimi(reference, 8), reference_lm(reference)
+    tokens, codes = run_inference(mimi, model, reference.config.stt, pcm)
     assert dumped["codes"].tolist() == codes.tolist()
     assert dumped["text"].tolist() == tokens
     assert dumped["audio"].size == 0
