@@ -101,8 +101,10 @@ def write_safetensors(
 
 
 def _write_tensor(file: BinaryIO, name: str, shape: Shape, block: np.ndarray, width: int) -> None:
-    for part in _values(name, shape, block):
-        file.write((part.view(np.uint32) >> 16).astype("<u2") if width == 2 else part)
+    file.writelines(
+        (part.view(np.uint32) >> 16).astype("<u2") if width == 2 else part
+        for part in _values(name, shape, block)
+    )
 
 
 def _values(name: str, shape: Shape, block: np.ndarray) -> Iterator[np.ndarray]:

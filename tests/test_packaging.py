@@ -182,7 +182,10 @@ def test_an_extra_brings_no_second_onnxruntime(about: Message) -> None:
         assert len([name for name in shared if "-ep-" not in name]) <= 1
 
 
-SHOWN = ("README.md", "docs/development.md")
+SHOWN = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("demo/*.md")]
+)
 FENCE = re.compile(r"^```(?:sh|bash|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -214,6 +217,7 @@ COMMANDS = {shlex.join(words): words for page in SHOWN for words in shown_comman
 @pytest.mark.parametrize("line", COMMANDS)
 def test_a_command_that_a_page_shows_exists(line: str, about: Message) -> None:
     program, *words = COMMANDS[line]
+    program = PurePosixPath(program).name
     if program == "kyutai-onnx":
         check_own(words)
     elif program in ("sh", "bash", "python", "pytest"):
