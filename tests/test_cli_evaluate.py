@@ -11,7 +11,6 @@ from bundles import without_heads
 from commands import Command
 from speech import Array, hiss, write_wav
 
-from kyutai_onnx.cli.evaluation import SAMPLES
 from kyutai_onnx.models import Word
 
 
@@ -223,7 +222,6 @@ def test_a_named_set_that_cannot_be_had_is_a_model_error(
     assert done.error.endswith("could not be downloaded: no network")
 
 
-@pytest.mark.skipif(not (SAMPLES / "manifest.jsonl").is_file(), reason="no samples are there yet")
 def test_by_default_the_samples_of_the_demo_are_used(command: Command) -> None:
     done = command("evaluate", "--json")
     assert done.code == 0

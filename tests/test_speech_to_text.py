@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bundles import copy_demo, without_heads
-from speech import Array, hiss, write_wav
+from speech import Array, hiss, say_aloud, write_wav
 
 from kyutai_onnx.models import EndOfTurn, Event, Mimi, Pause, SpeechToText, Word
 from kyutai_onnx.models.speech_to_text_stream import Heard, SpeechToTextStream
@@ -270,3 +270,11 @@ def test_another_family_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="holds a mimi model, not a stt one"):
         SpeechToText.load(folder)
     assert Mimi.load(folder).sample_rate == 24000
+
+
+@pytest.mark.parametrize("text", ["turn off the kitchen light", "the number is four two seven"])
+def test_the_demo_hears_what_was_never_recorded(
+    text: str, model: SpeechToText, tmp_path: Path
+) -> None:
+    spoken = say_aloud(tmp_path / "spoken.wav", text)
+    assert [word.text for word in model.transcribe(spoken)] == text.split()
