@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -79,35 +79,41 @@ SAFETENSORS_DTYPES = {
 
 
 class SafetensorsFile:
-    """One safetensors file, mapped into memory.
+    """One safetensors file, mapped into memory while a tensor is read: pages that stayed mapped
+    would count as this process's memory.
 
     Raises:
         ModelError: the file is missing, cut short, or not of that format.
     """
 
     def __init__(self, path: Path) -> None:
-        try:
-            self._file = cast("Any", safe_open(path, framework="pt", device="cpu"))
-            names = self._file.keys()
-            self._slices = {name: self._file.get_slice(name) for name in names}
-        except (SafetensorError, OSError) as error:
-            raise ModelError(
-                f"{path} is not a whole safetensors file: {one_line(error)}"
-            ) from error
-        self._shapes = {name: tuple(part.get_shape()) for name, part in self._slices.items()}
+        self._path = path
+        with self._open() as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            self._shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
+            self._dtypes = {name: str(part.get_dtype()) for name, part in slices.items()}
 
     def shapes(self) -> Mapping[str, Shape]:
         return self._shapes
 
     def dtype(self, name: str) -> torch.dtype:
-        stored = self._slices[name].get_dtype()
+        stored = self._dtypes[name]
         if stored not in SAFETENSORS_DTYPES:
             raise ModelError(f"{name} is stored as {stored}, which is not read")
         return SAFETENSORS_DTYPES[stored]
 
     def read(self, name: str, rows: slice | None = None) -> Tensor:
-        tensor: Tensor = self._file.get_tensor(name) if rows is None else self._slices[name][rows]
-        return as_float32(tensor)
+        with self._open() as file:
+            tensor: Tensor = file.get_tensor(name) if rows is None else file.get_slice(name)[rows]
+            return as_float32(tensor)
+
+    def _open(self) -> Any:
+        try:
+            return safe_open(self._path, framework="pt", device="cpu")
+        except (SafetensorError, OSError) as error:
+            raise ModelError(
+                f"{self._path} is not a whole safetensors file: {one_line(error)}"
+            ) from error
 
 
 class SafetensorsShards:
