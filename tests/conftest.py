@@ -1,5 +1,6 @@
 """What many tests share: the embedded demo, speech to try it on, and a way to run commands."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,12 @@ from speech import Array, whole, write_wav
 
 from kyutai_onnx.models import Mimi, SpeechToText, Word
 from kyutai_onnx.models.locate import DEMO, VARIABLE
+
+
+def pytest_configure() -> None:
+    """Tests in the background of a shell ignore interrupts, and so would the programs that they
+    start and interrupt."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
