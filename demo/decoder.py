@@ -21,7 +21,7 @@ from demo.discriminator import Discriminator
 from demo.spectra import SpectralLoss
 from demo.takes import UNHEARD, Takes
 
-PLAN = training.Plan("decoder", steps=4_500, rate=1.2e-3, betas=(0.8, 0.99), seed=300)
+PLAN = training.Plan("decoder", steps=3_600, rate=1.2e-3, betas=(0.8, 0.99), seed=300)
 BATCH = 6
 VALIDATION = 48
 FRAMES = 20
@@ -112,7 +112,7 @@ class DecoderTask:
     @torch.no_grad()
     def validate(self, step: int) -> dict[str, float]:
         """On unheard voices."""
-        if step % 500:
+        if step % 400:
             return {}
         real, codes = self.batch(self.unheard, np.random.default_rng(1), VALIDATION)
         made = self.model(self.frozen.quantizer.decode(codes))
