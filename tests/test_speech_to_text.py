@@ -11,6 +11,7 @@ from bundles import copy_demo, without_heads
 from speech import Array, hiss, say_aloud, write_wav
 
 from kyutai_onnx.models import EndOfTurn, Event, Mimi, Pause, SpeechToText, Word
+from kyutai_onnx.models.locate import DEMO
 from kyutai_onnx.models.speech_to_text_stream import Heard, SpeechToTextStream
 from kyutai_onnx.runtime.errors import AudioError, ModelError, UsageError
 from kyutai_onnx.runtime.state_file import read_state, write_state
@@ -278,3 +279,13 @@ def test_the_demo_hears_what_was_never_recorded(
 ) -> None:
     spoken = say_aloud(tmp_path / "spoken.wav", text)
     assert [word.text for word in model.transcribe(spoken)] == text.split()
+
+
+@pytest.mark.parametrize("audio", ["alarm.wav", "shopping.flac", "train.flac"])
+def test_the_demo_understands_what_its_codec_decodes(
+    audio: str, model: SpeechToText, mimi: Mimi
+) -> None:
+    recording = DEMO / "samples" / audio
+    decoded = mimi.decode(mimi.encode(recording))
+    heard, right = ([w.text for w in model.transcribe(a)] for a in (decoded, recording))
+    assert heard == right
