@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+from .memory import resident_mb
 from .published import PUBLISHED, write_published
 
 
@@ -46,9 +47,7 @@ def child(checkpoint: Path, out: Path, precision: str) -> None:
 
     def watch() -> None:
         while not done.wait(0.05):
-            status = Path("/proc/self/status").read_text()
-            line = next(row for row in status.splitlines() if row.startswith("RssAnon"))
-            anonymous[0] = max(anonymous[0], int(line.split()[1]) / 1e3)
+            anonymous[0] = max(anonymous[0], resident_mb())
 
     thread = threading.Thread(target=watch)
     thread.start()

@@ -17,16 +17,10 @@ from kyutai_onnx.export.verify import made_up_voice
 from kyutai_onnx.models import SpeechToText
 from kyutai_onnx.models.speech_to_text_stream import SpeechToTextStream
 
+from .memory import resident_mb
 from .rings import full_stream
 
 TIMED = 1000
-
-
-def resident_mb() -> float:
-    """Memory of this process that is no file's."""
-    status = Path("/proc/self/status").read_text()
-    line = next(row for row in status.splitlines() if row.startswith("RssAnon"))
-    return int(line.split()[1]) / 1e3
 
 
 def advance(stream: SpeechToTextStream, voice: np.ndarray, count: int) -> None:

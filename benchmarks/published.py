@@ -17,6 +17,7 @@ import numpy as np
 
 from kyutai_onnx.export.config import LMConfig, MimiConfig
 from kyutai_onnx.export.layouts import lm_shapes, mimi_shapes
+from tests.voices import spell_tokenizer
 
 Shape = tuple[int, ...]
 BLOCK = 1 << 22
@@ -76,7 +77,7 @@ def write_published(name: str, folder: Path) -> Path:
     write_safetensors(folder / "model.safetensors", lm_shapes(LMConfig.from_json(config)), noise, 2)
     mimi = mimi_shapes(MimiConfig.default())
     write_safetensors(folder / str(config["mimi_name"]), mimi, noise, 4)
-    write_tokenizer(folder / "tokenizer.model", int(str(config["text_card"])))
+    spell_tokenizer(folder / "tokenizer.model", int(str(config["text_card"])))
     (folder / "config.json").write_text(json.dumps(config, indent=1))
     return folder
 
@@ -117,31 +118,6 @@ def _values(name: str, shape: Shape, block: np.ndarray) -> Iterator[np.ndarray]:
             yield np.ones_like(values) + 0.1 * values
         else:
             yield values * np.float32(0.1 if len(shape) == 1 else fan_in**-0.5)
-
-
-def write_tokenizer(path: Path, size: int) -> None:
-    """A SentencePiece model of `size` made-up pieces with Kyutai's special ids."""
-    import io
-
-    import sentencepiece
-
-    noise = np.random.default_rng(0)
-    letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
-    words = ["".join(noise.choice(letters, noise.integers(2, 9))) for _ in range(4 * size)]
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([" ".join(words[i : i + 20]) for i in range(0, len(words), 20)]),
-        model_writer=model,
-        vocab_size=size,
-        model_type="bpe",
-        unk_id=0,
-        bos_id=1,
-        eos_id=2,
-        pad_id=3,
-        normalization_rule_name="identity",
-        minloglevel=2,
-    )
-    path.write_bytes(model.getvalue())
 
 
 if __name__ == "__main__":
