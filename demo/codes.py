@@ -5,16 +5,14 @@ Run: `python -m demo.codes --work DIR`
 
 import argparse
 import json
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import torch
 from moshi.models import MimiModel, loaders
 
-from demo import augment, export, tokenizer
+from demo import augment, export, shards, tokenizer
 from demo.config import CODEBOOKS, FRAME_SIZE, MIMI, PHONES_PER_FRAME
 from demo.corpus import ENGLISH, Corpus
 from demo.layout import phone_labels, text_tokens, vad_classes
@@ -89,9 +87,7 @@ def read(work: Path, names: list[str]) -> dict[str, torch.Tensor]:
 def build(work: Path) -> None:
     (work / "codes").mkdir(exist_ok=True)
     missing = [name for name in SHARDS if not (work / "codes" / f"{name}.npz").exists()]
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        for job in [pool.submit(write, work, name) for name in missing]:
-            job.result()
+    shards.build(write, work, missing)
 
 
 if __name__ == "__main__":

@@ -7,15 +7,13 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 
 import numpy as np
 
-from demo import grammar, voices
+from demo import grammar, shards, voices
 from demo.espeak import Espeak, Phone, Utterance, Voice, Word
 
 RARE_PHONE = 200
@@ -123,9 +121,7 @@ def build(work: Path) -> None:
     folder = work / "corpus"
     folder.mkdir(parents=True, exist_ok=True)
     missing = [name for name in SHARDS if not (folder / f"{name}.jsonl").exists()]
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        for job in [pool.submit(write, folder, name) for name in missing]:
-            job.result()
+    shards.build(write, folder, missing)
     phones = phone_ids(Corpus(folder, ENGLISH + FRENCH))
     (work / "phones.json").write_text(json.dumps(phones, ensure_ascii=False, indent=1))
 

@@ -7,15 +7,13 @@ and level.
 """
 
 import argparse
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import torch
 from moshi.models import loaders
 
-from demo import augment, export
+from demo import augment, export, shards
 from demo.codes import stream
 from demo.config import CODEBOOKS, FRAME_SIZE, MIMI
 from demo.corpus import ENGLISH, FRENCH, Corpus
@@ -79,9 +77,7 @@ def write(work: Path, name: str) -> None:
 def build(work: Path) -> None:
     (work / "takes").mkdir(exist_ok=True)
     names = [n for n in (*ENGLISH, *FRENCH, UNHEARD) if not (work / "takes" / f"{n}.npz").exists()]
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        for job in [pool.submit(write, work, name) for name in names]:
-            job.result()
+    shards.build(write, work, names)
 
 
 if __name__ == "__main__":

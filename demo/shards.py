@@ -1,0 +1,15 @@
+"""Shards of data, each made by a process of its own, two at a time."""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+Write = Callable[[Path, str], None]
+
+
+def build(write: Write, where: Path, names: Iterable[str]) -> None:
+    """Calls `write(where, name)` for every name."""
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        for job in [pool.submit(write, where, name) for name in names]:
+            job.result()
