@@ -1,5 +1,6 @@
 """The outside of a graph: named inputs, outputs and states around a module's step."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -28,7 +29,7 @@ class Port:
 Axis = int | str | tuple[int, str]
 
 
-class StepModule(nn.Module):
+class StepModule(nn.Module, ABC):
     """A module that `torch.onnx.export` can trace: `forward` takes the inputs, which rows are
     active, then the states, and returns the outputs, then the next states."""
 
@@ -36,14 +37,14 @@ class StepModule(nn.Module):
         super().__init__()
         self.dialect = dialect
 
-    def inputs(self) -> list[Port]:
-        raise NotImplementedError
+    @abstractmethod
+    def inputs(self) -> list[Port]: ...
 
-    def outputs(self) -> list[Port]:
-        raise NotImplementedError
+    @abstractmethod
+    def outputs(self) -> list[Port]: ...
 
-    def step(self, step: Step, *inputs: Tensor) -> tuple[Tensor, ...]:
-        raise NotImplementedError
+    @abstractmethod
+    def step(self, step: Step, *inputs: Tensor) -> tuple[Tensor, ...]: ...
 
     def active(self) -> Port:
         """The input that tells which rows are stepped."""

@@ -1,5 +1,6 @@
 """What one call of a graph carries, and how a module tree names its states and gets its weights."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -57,17 +58,17 @@ class Step:
         return ring
 
 
-class Stateful(nn.Module):
+class Stateful(nn.Module, ABC):
     """A module with states of its own. `path` is its name in the tree, set by `name_states`."""
 
     path: str
 
+    @abstractmethod
     def states(self) -> list[StateSpec]:
         """The states of this module alone, named below `path`."""
-        raise NotImplementedError
 
 
-class Weighted(nn.Module):
+class Weighted(nn.Module, ABC):
     """A module whose parameters are made from tensors of the checkpoint, one at a time.
 
     Tensors are named below the module's own path or, where `rooted`, from the checkpoint's root.
@@ -75,9 +76,9 @@ class Weighted(nn.Module):
 
     rooted = False
 
+    @abstractmethod
     def materialize(self, parameter: str, tensors: "Below") -> np.ndarray:
         """The value of one of its own parameters."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
