@@ -1,18 +1,24 @@
 """Graphs that run one after the other, as one: outputs of each are inputs of the next."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from .bundle import Bundle
 from .graph import Array, Graph, State, Streams
 from .providers import PROVIDERS, Provider
 
 
-def open_graph(bundle: Bundle, name: str, provider: Provider, threads: int | None = None) -> Graph:
+def open_graph(
+    bundle: Bundle,
+    name: str,
+    provider: Provider,
+    threads: int | None = None,
+    outputs: Collection[str] | None = None,
+) -> Graph:
     """A graph on the provider, or on the one that the manifest says it runs on instead."""
     spec = bundle.graph(name)
     elsewhere = spec.runs_on is not None and provider.name == bundle.manifest.target
     chosen = PROVIDERS[spec.runs_on] if elsewhere and spec.runs_on else provider
-    return Graph(bundle, name, chosen, threads)
+    return Graph(bundle, name, chosen, threads, outputs)
 
 
 class Chain:

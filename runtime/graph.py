@@ -4,7 +4,8 @@ A `Graph` is the weights: loaded once, shared by threads. `Streams` are rows of 
 through it together; each row is a stream of its own, and one thread steps them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,21 +22,30 @@ State = dict[str, Array]
 
 
 class Graph:
-    """A graph of a bundle, opened on a provider.
+    """A graph of a bundle, opened on a provider, with all of its outputs or those named alone.
 
     Raises ModelError where ONNX Runtime is too old, the graph unreadable or not as the manifest
     says, ProviderError where it does not open on the provider.
     """
 
     def __init__(
-        self, bundle: Bundle, name: str, provider: Provider, threads: int | None = None
+        self,
+        bundle: Bundle,
+        name: str,
+        provider: Provider,
+        threads: int | None = None,
+        outputs: Collection[str] | None = None,
     ) -> None:
         self.name = name
         self.spec: GraphSpec = bundle.graph(name)
+        if outputs is not None:
+            kept = tuple(port for port in self.spec.outputs if port.name in outputs)
+            self.spec = replace(self.spec, outputs=kept)
+            outputs = {*outputs, *(s.output for s in self.spec.states if s.output is not None)}
         self.provider = provider
         check_onnxruntime(bundle, load_onnxruntime().__version__)
         file = bundle.file(self.spec.file)
-        self.session = make_session(file, provider, threads)
+        self.session = make_session(file, provider, threads, outputs)
         check_ports(file, self.spec, self.session)
 
     @property
@@ -90,6 +100,17 @@ class Streams:
         chosen = list(range(self.batch)) if rows is None else list(rows)
         for state in self._states:
             state.reset(chosen, self._turn)
+
+    def give(self, row: int, constants: State) -> None:
+        """Sets the constant states of a row, all of them; raises UsageError where they do not
+        fit."""
+        states = [state for state in self._states if state.spec.carry == "constant"]
+        for state in states:
+            if state.spec.input not in constants:
+                raise UsageError(f"{self.graph.name} needs {state.spec.input}, which is not given")
+            _check_fit(state.spec, constants[state.spec.input].shape, state.row_shape)
+        for state in states:
+            state.write(row, self._turn, constants[state.spec.input])
 
     def save(self, row: int) -> State:
         """The whole memory of one row, to be loaded elsewhere, on another provider too."""
@@ -174,7 +195,8 @@ class _Binding:
         for name, buffer in self.outputs.items():
             binding.bind_ortvalue_output(name, value(buffer))
         for state in self._states:
-            binding.bind_ortvalue_output(state.spec.output, state.values[turn ^ 1])
+            if state.spec.output is not None:
+                binding.bind_ortvalue_output(state.spec.output, state.values[turn ^ 1])
         return binding
 
     def _bind_inputs(self, binding: Any, turn: int) -> None:
@@ -186,7 +208,7 @@ class _Binding:
 
 class _StateBuffers:
     """A state's memory, on the provider's device: one buffer where the graph may update it in
-    place, else two that take turns."""
+    place or never does, else two that take turns."""
 
     def __init__(self, spec: StateSpec, batch: int, provider: Provider) -> None:
         self.spec, self._device = spec, provider.device
@@ -194,7 +216,7 @@ class _StateBuffers:
         self.row_shape = tuple(shape[1:])
         self._arrays: list[Array] = []
         first = self._make(shape)
-        self.values = [first, first if spec.carry == "in_place" else self._make(shape)]
+        self.values = [first, self._make(shape) if spec.carry == "replace" else first]
 
     def _make(self, shape: list[int]) -> Any:
         array = np.full(shape, self.spec.initial, self.spec.dtype)
@@ -203,8 +225,8 @@ class _StateBuffers:
         return load_onnxruntime().OrtValue.ortvalue_from_numpy(array, *arguments)
 
     def reset(self, rows: Sequence[int], turn: int) -> None:
-        """Rings keep what they hold: without their position it is never read."""
-        if self.spec.ring is None:
+        """Rings keep what they hold: without their position it is never read. Constants stay."""
+        if self.spec.ring is None and self.spec.carry != "constant":
             self._change(rows, turn, np.asarray(self.spec.initial, self.spec.dtype))
 
     def read(self, row: int, turn: int) -> Array:

@@ -7,13 +7,16 @@ checked before a session is made and again after, and a provider that is not the
 import importlib
 import importlib.util
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import ModelError, ProviderError, UsageError
 from .manifest import Target
+from .prune import prune
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -156,18 +159,27 @@ UNREADABLE = ("InvalidGraph", "InvalidProtobuf", "NoModel", "NoSuchFile")
 """What onnxruntime raises for a file that no provider can open. The CPU opens all others."""
 
 
+DATA_FOLDER = "session.model_external_initializers_file_folder_path"
+"""Where the weights of a model lie that is not read from a file itself."""
+
+
 def make_session(
-    path: os.PathLike[str], provider: Provider, threads: int | None = None
+    path: Path,
+    provider: Provider,
+    threads: int | None = None,
+    outputs: Collection[str] | None = None,
 ) -> "onnxruntime.InferenceSession":
-    """Opens a graph on the provider; raises ModelError where ONNX Runtime cannot read it,
-    ProviderError where it does not open there."""
+    """Opens a graph on the provider, with some of its outputs alone if these are named; raises
+    ModelError where ONNX Runtime cannot read it, ProviderError where it does not open there."""
     runtime = load_onnxruntime()
     options = session_options(provider, threads)
     providers = _providers(runtime, provider, options)
+    model: str | bytes = os.fspath(path)
+    if outputs is not None:
+        model = prune(path.read_bytes(), outputs)
+        options.add_session_config_entry(DATA_FOLDER, os.fspath(path.parent))
     try:
-        session = runtime.InferenceSession(
-            os.fspath(path), options, enable_fallback=False, **providers
-        )
+        session = runtime.InferenceSession(model, options, enable_fallback=False, **providers)
     except Exception as error:  # onnxruntime raises classes of its own, one for each code
         line = (str(error).splitlines() or [type(error).__name__])[0]
         if provider.name == "cpu" or type(error).__name__ in UNREADABLE:
