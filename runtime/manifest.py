@@ -63,16 +63,17 @@ class StateSpec:
     """A state: an input that the next step gets from an output.
 
     `carry` is `replace` where the output is a new tensor, `in_place` where the graph is safe with
-    one buffer as both. A row is reset by filling it with `initial`; of a `ring`, resetting its
-    position is enough.
+    one buffer as both, `constant` where there is no output: the host gives it to a row once, and
+    the row keeps it. A row is reset by filling it with `initial`; of a `ring`, resetting its
+    position is enough; a constant stays.
     """
 
     input: str
-    output: str
     dtype: Dtype
     shape: tuple[int | str, ...]
+    output: str | None = None
     initial: float = 0.0
-    carry: Literal["replace", "in_place"] = "replace"
+    carry: Literal["replace", "in_place", "constant"] = "replace"
     ring: Ring | None = None
 
 
@@ -129,11 +130,27 @@ class Tokens:
 
 
 @dataclass(frozen=True)
+class Conditioner:
+    """What a stream may be conditioned on. Of a `lut` it is one of `values`, or, without those, a
+    text whose SHA-256 modulo `bins` is its entry; of a `tensor`, `length` vectors of `dim`."""
+
+    kind: Literal["lut", "tensor"]
+    values: tuple[str, ...] | None = None
+    bins: int | None = None
+    length: int | None = None
+    dim: int | None = None
+
+
+@dataclass(frozen=True)
 class LanguageModel:
-    """The model over `1 + n_q` streams, text first; `temporal` names its graph.
+    """The model over `1 + n_q` streams, text first; `temporal`, `depth` and `conditions` name its
+    graphs.
 
     `delays` has one entry a stream, in frames. `extra_heads` is how many heads there are, each a
-    distribution over `extra_head_classes`; of head 2, class 0 is the probability of a pause.
+    distribution over `extra_head_classes`; of head 2, class 0 is the probability of a pause. With
+    `second_text_stream` a text token stands for two: `t % (text_card + 1)`, and
+    `t // (text_card + 1) - 1`, none where that is negative. The outputs of `conditions` are
+    constants of `temporal`, by their names.
     """
 
     temporal: str
@@ -146,6 +163,10 @@ class LanguageModel:
     tokens: Tokens
     extra_heads: int = 0
     extra_head_classes: int = 0
+    depth: str | None = None
+    conditions: str | None = None
+    conditioners: dict[str, Conditioner] = field(default_factory=dict)
+    second_text_stream: bool = False
 
 
 @dataclass(frozen=True)
@@ -164,6 +185,19 @@ class SpeechToText:
 
     audio_delay_seconds: float
     audio_silence_prefix_seconds: float
+
+
+@dataclass(frozen=True)
+class TextToSpeech:
+    """How speech follows text: seconds by which it lags, and words by which the second text stream
+    runs ahead. `voice_suffix` ends the names of the voices that fit the model, and is empty where a
+    voice is given by speech of its own."""
+
+    audio_delay_seconds: float
+    second_stream_ahead: int
+    max_speakers: int
+    multistream: bool
+    voice_suffix: str
 
 
 @dataclass(frozen=True)
@@ -199,6 +233,7 @@ class Manifest:
     lm: LanguageModel | None = None
     sampling: Sampling | None = None
     stt: SpeechToText | None = None
+    tts: TextToSpeech | None = None
     tokenizer: str | None = None
 
 

@@ -7,8 +7,25 @@ from .manifest import Family, GraphSpec, LanguageModel, Manifest, StateSpec, is_
 
 VERSION = re.compile(r"[0-9]+(\.[0-9]+)+")
 
-NEEDED: dict[Family, tuple[str, ...]] = {"stt": ("lm", "sampling", "stt", "tokenizer")}
+SPOKEN = ("lm", "sampling", "tokenizer")
+NEEDED: dict[Family, tuple[str, ...]] = {
+    "stt": (*SPOKEN, "stt"),
+    "tts": (*SPOKEN, "tts"),
+    "hibiki": SPOKEN,
+    "moshi": SPOKEN,
+}
 """Fields that a family cannot do without."""
+
+DEPTH_INPUTS = {
+    "hidden",
+    "text",
+    "forced",
+    "temperature",
+    "noise",
+    "conditioned",
+    "null",
+    "guidance",
+}
 
 
 def check_references(manifest: Manifest) -> None:
@@ -49,6 +66,8 @@ def _check_graph(place: str, graph: GraphSpec, manifest: Manifest) -> None:
 
 def _check_state(place: str, state: StateSpec, positions: set[str]) -> None:
     inner, ring = state.shape[1:], state.ring
+    given = state.carry == "constant"
+    _require((state.output is None) == given, f"{place}: {state.input} and its output disagree")
     fixed = all(isinstance(axis, int) for axis in inner)
     _require(fixed, f"{place}: {state.input} has the shape {list(state.shape)}")
     if ring is not None:
@@ -73,11 +92,30 @@ def _check_chain(
 def _check_language_model(lm: LanguageModel, manifest: Manifest) -> None:
     _require(len(lm.delays) == lm.n_q + 1, f"lm.delays: expected {lm.n_q + 1}, one a stream")
     _require(all(delay >= 0 for delay in lm.delays), "lm.delays: expected 0 or more frames")
+    _require(lm.dep_q == 0 or lm.depth, f"lm.depth: missing, and dep_q is {lm.dep_q}")
     graph = _graph("lm.temporal", lm.temporal, manifest)
-    outputs = {port.name for port in graph.outputs}
-    wanted = {"text_logits", "extra_heads"} if lm.extra_heads else {"text_logits"}
-    _require({port.name for port in graph.inputs} == {"tokens"}, "lm.temporal: takes not tokens")
-    _require(wanted <= outputs, f"lm.temporal: gives no {', '.join(sorted(wanted - outputs))}")
+    text = {"second_text"} if lm.second_text_stream else set()
+    wanted = {"text_logits"} | ({"extra_heads"} if lm.extra_heads else set())
+    wanted |= {"hidden"} if lm.depth else set()
+    _check_ports("lm.temporal", graph, {"tokens"} | text, wanted)
+    if lm.depth:
+        codes = {f"codes.{index}" for index in range(lm.dep_q)}
+        _check_ports("lm.depth", _graph("lm.depth", lm.depth, manifest), DEPTH_INPUTS | text, codes)
+    constants = {state.input for state in graph.states if state.carry == "constant"}
+    _require(lm.conditions or not constants, "lm.conditions: missing, and lm.temporal needs it")
+    if lm.conditions:
+        takes = set(lm.conditioners)
+        takes |= {f"{n}.mask" for n, c in lm.conditioners.items() if c.kind == "tensor"}
+        conditions = _graph("lm.conditions", lm.conditions, manifest)
+        _check_ports("lm.conditions", conditions, takes, constants)
+
+
+def _check_ports(place: str, graph: GraphSpec, takes: set[str], gives: set[str]) -> None:
+    inputs = {port.name for port in graph.inputs}
+    missing = gives - {port.name for port in graph.outputs}
+    found, wanted = (", ".join(sorted(names)) for names in (inputs, takes))
+    _require(inputs == takes, f"{place}: takes {found}, not {wanted}")
+    _require(not missing, f"{place}: gives no {', '.join(sorted(missing))}")
 
 
 def _graph(place: str, name: str, manifest: Manifest) -> GraphSpec:

@@ -195,7 +195,7 @@ SPEAKING = [
     (put("lm/delays", [0, 0]), "lm.delays: expected 9, one a stream", False),
     (put("lm/n_q", 7), "lm.delays: expected 8, one a stream", False),
     (put("lm/temporal", "depth"), "lm.temporal: 'depth' is not among the graphs", False),
-    (put("lm/temporal", "mimi_encoder"), "lm.temporal: takes not tokens", False),
+    (put("lm/temporal", "mimi_encoder"), "lm.temporal: takes pcm, not tokens", False),
 ]
 
 
