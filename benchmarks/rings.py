@@ -18,7 +18,7 @@ def full_stream(model: SpeechToText, seed: int = 0) -> SpeechToTextStream:
     saved = stream.save()
     for part, graphs in (
         ("encoder", model.mimi.open("encode").graphs),
-        ("temporal", [model.temporal]),
+        ("temporal", [model.lm.temporal]),
     ):
         states = saved[part]["graph"] if part == "encoder" else saved[part]
         for graph in graphs:

@@ -16,19 +16,22 @@ Array = np.ndarray[Any, Any]
 
 
 class DelayCache:
-    """Tokens `[batch, 1 + n_q]` in a ring of positions; text is stream 0."""
+    """Tokens `[batch, 1 + n_q]` in a ring of positions; text is stream 0.
+
+    `delays [1 + n_q]` are in steps, `offsets [batch]` count the steps of each row.
+    """
 
     def __init__(self, model: LanguageModel, batch: int = 1) -> None:
         tokens = model.tokens
-        self._delays = np.asarray(model.delays)
+        self.delays = np.asarray(model.delays)
         self._made = 1 + model.dep_q
         self._ungenerated = tokens.ungenerated
         self._initial = np.full(1 + model.n_q, tokens.audio_initial)
         self._initial[0] = tokens.text_initial
-        self._max_delay = int(self._delays.max())
+        self._max_delay = int(self.delays.max())
         shape = (batch, 1 + model.n_q, self._max_delay + 2)
         self._cache = np.full(shape, self._ungenerated, np.int64)
-        self._offsets = np.zeros(batch, np.int64)
+        self.offsets = np.zeros(batch, np.int64)
 
     def read(self, codes: Array, active: Array) -> Array:
         """Takes the codes `[batch, n_q - dep_q]` heard at this step; returns the tokens that the
@@ -36,39 +39,43 @@ class DelayCache:
         rows = np.flatnonzero(active)
         length = self._cache.shape[2]
         heard = np.arange(self._made, self._cache.shape[1])
-        positions = (self._offsets[rows, None] + self._delays[heard]) % length
+        positions = (self.offsets[rows, None] + self.delays[heard]) % length
         self._cache[rows[:, None], heard, positions] = codes[rows, : len(heard)]
-        starting = self._offsets[:, None] <= self._delays
-        starting[~np.asarray(active, bool)] = True
-        now = self._cache[np.arange(len(self._cache)), :, self._offsets % length]
-        read: Array = np.where(starting, self._initial, now)
+        now = self._cache[np.arange(len(self._cache)), :, self.offsets % length]
+        read: Array = np.where(self.starting(active), self._initial, now)
         return read
+
+    def starting(self, active: Array) -> Array:
+        """Which streams `[batch, 1 + n_q]` read their initial token at this step."""
+        starting: Array = self.offsets[:, None] <= self.delays
+        starting[~np.asarray(active, bool)] = True
+        return starting
 
     def write(self, made: Array, active: Array) -> Array:
         """Takes the tokens `[batch, 1 + dep_q]` made at this step; returns those of the frame that
         is complete by now, or `ungenerated` where none is yet and in held rows."""
         rows = np.flatnonzero(active)
-        self._offsets[rows] += 1
+        self.offsets[rows] += 1
         length, streams = self._cache.shape[2], np.arange(self._made)
-        self._cache[rows[:, None], streams, self._offsets[rows, None] % length] = made[rows]
-        positions = (self._offsets[:, None] - self._max_delay + self._delays[streams]) % length
+        self._cache[rows[:, None], streams, self.offsets[rows, None] % length] = made[rows]
+        positions = (self.offsets[:, None] - self._max_delay + self.delays[streams]) % length
         complete = np.take_along_axis(self._cache[:, : self._made], positions[..., None], axis=2)[
             ..., 0
         ]
-        early = (self._offsets <= self._max_delay) | ~np.asarray(active, bool)
+        early = (self.offsets <= self._max_delay) | ~np.asarray(active, bool)
         complete[early] = self._ungenerated
         return complete
 
     def reset(self, rows: Sequence[int]) -> None:
         """Takes rows back to the beginning of a stream."""
         self._cache[list(rows)] = self._ungenerated
-        self._offsets[list(rows)] = 0
+        self.offsets[list(rows)] = 0
 
     def save(self, row: int) -> dict[str, Any]:
         """The memory of one row."""
-        return {"tokens": self._cache[row].copy(), "offset": int(self._offsets[row])}
+        return {"tokens": self._cache[row].copy(), "offset": int(self.offsets[row])}
 
     def load(self, row: int, saved: dict[str, Any]) -> None:
         """Continues what `save` returned."""
         self._cache[row] = saved["tokens"]
-        self._offsets[row] = saved["offset"]
+        self.offsets[row] = saved["offset"]

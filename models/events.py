@@ -1,6 +1,9 @@
-"""What a listening stream tells as it goes. Times are seconds of the audio that was fed."""
+"""What a stream tells as it goes. Times are seconds of the audio that was fed or made."""
 
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -27,4 +30,18 @@ class EndOfTurn:
     time: float
 
 
-Event = Word | Pause | EndOfTurn
+@dataclass(frozen=True)
+class Text:
+    """A piece of text as it comes: a part of a word, with the spaces around it."""
+
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Audio:
+    """Speech: float32 `[n]` at the model's sample rate."""
+
+    pcm: np.ndarray[Any, Any]
+
+
+Event = Word | Pause | EndOfTurn | Text | Audio

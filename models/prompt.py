@@ -8,30 +8,35 @@ from typing import Any
 
 import numpy as np
 
+from .generation import Rules
+
 Array = np.ndarray[Any, Any]
 
 
-class TextPrompt:
-    """Constrains text logits to the paddings and the next token of the prompt."""
+class TextPrompt(Rules):
+    """Constrains text logits to the paddings and the next token of the prompt; to the paddings
+    alone at a step that is not `heard`."""
+
+    heard = True
 
     def __init__(self, tokens: Sequence[int], paddings: tuple[int, int]) -> None:
         self._tokens = list(tokens)
         self._paddings = list(paddings)
 
-    def constrain(self, logits: Array, *, heard: bool) -> Array:
-        """`logits [text_card]` with all else at minus infinity, until the prompt is used up; of a
-        step that is not `heard`, with the paddings alone."""
+    def constrain(self, logits: Array) -> Array:
+        """`logits [text_card]` with all else at minus infinity, until the prompt is used up."""
         if not self._tokens:
             return logits
-        allowed = [*self._paddings, *self._tokens[:1]] if heard else self._paddings
+        allowed = [*self._paddings, *self._tokens[:1]] if self.heard else self._paddings
         constrained = np.full_like(logits, -np.inf)
         constrained[allowed] = logits[allowed]
         return constrained
 
-    def take(self, token: int) -> None:
-        """Notes what was said."""
+    def choose_text(self, token: int) -> int:
+        """Notes what is said, and leaves it."""
         if self._tokens and token == self._tokens[0] and token not in self._paddings:
             del self._tokens[0]
+        return token
 
     @property
     def remaining(self) -> list[int]:

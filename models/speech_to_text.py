@@ -8,14 +8,14 @@ import numpy as np
 
 from ..runtime.audio import AudioSource, read_audio
 from ..runtime.bundle import Bundle
-from ..runtime.chain import open_graph
 from ..runtime.errors import AudioError, UsageError
-from ..runtime.providers import choose
 from .events import Word
+from .generation import Drawing
+from .language_model import LanguageModel
 from .locate import open_bundle
 from .mimi import Mimi
 from .pauses import HEAD
-from .speech_to_text_stream import Heard, Settings, SpeechToTextStream
+from .speech_to_text_stream import Heard, SpeechToTextStream
 from .tokenizer import open_tokenizer
 
 Array = np.ndarray[Any, Any]
@@ -43,8 +43,9 @@ class SpeechToText:
         self.frame_rate = self.mimi.frame_rate
         self.has_pauses = manifest.lm.extra_heads > HEAD
         self.tokenizer = open_tokenizer(bundle.file(manifest.tokenizer))
-        chosen = choose(provider, manifest.target, allow_fallback=allow_fallback)
-        self.temporal = open_graph(bundle, manifest.lm.temporal, chosen, threads)
+        self.lm = LanguageModel(
+            bundle, provider=provider, threads=threads, allow_fallback=allow_fallback
+        )
 
     @classmethod
     def load(
@@ -103,13 +104,12 @@ class SpeechToText:
         """
         sampling = self.bundle.manifest.sampling
         assert sampling is not None
-        settings = Settings(
-            prompt=self._spell(prompt) if prompt else (),
-            temperature=sampling.temp_text if temperature is None else temperature,
-            top_k=sampling.top_k_text,
+        drawing = Drawing(
+            temp_text=sampling.temp_text if temperature is None else temperature,
+            top_k_text=sampling.top_k_text,
             seed=seed,
         )
-        return SpeechToTextStream(self, settings, heard)
+        return SpeechToTextStream(self, drawing, self._spell(prompt) if prompt else (), heard)
 
     def _spell(self, prompt: str) -> tuple[int, ...]:
         tokens = tuple(self.tokenizer.encode(prompt))

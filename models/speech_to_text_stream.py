@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..runtime.audio import Framer
-from ..runtime.sampling import sample_token
-from .delays import DelayCache
 from .events import Event
+from .generation import Drawing, Generator
 from .pauses import HEAD, PauseDetector
 from .prompt import TextPrompt
 from .saved import check_saved, stamp
@@ -31,16 +30,6 @@ PROMPT_GAP = 10
 """Silent frames between an audio prompt and the audio (stt_from_file_with_prompt_pytorch.py)."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How a stream draws its text: the tokens that it must say first, and its sampling."""
-
-    prompt: tuple[int, ...] = ()
-    temperature: float = 0.0
-    top_k: int = 0
-    seed: int | None = None
-
-
 @dataclass
 class Heard:
     """What a stream made, frame by frame, for whoever wants to compare it."""
@@ -56,22 +45,22 @@ class SpeechToTextStream:
     _pauses: PauseDetector
 
     def __init__(
-        self, model: "SpeechToText", settings: Settings, heard: Heard | None = None
+        self,
+        model: "SpeechToText",
+        drawing: Drawing,
+        prompt: tuple[int, ...] = (),
+        heard: Heard | None = None,
     ) -> None:
-        manifest = model.bundle.manifest
-        assert manifest.lm is not None
-        assert manifest.stt is not None
-        self.model, self.settings = model, settings
-        self._lm, self._stt, self._heard = manifest.lm, manifest.stt, heard
+        assert model.bundle.manifest.stt is not None
+        self.model, self._drawing, self._said_first = model, drawing, prompt
+        self._lm, self._stt, self._heard = model.lm.spec, model.bundle.manifest.stt, heard
         self._encoder = model.mimi.stream("encode", self._lm.n_q - self._lm.dep_q)
-        self._temporal = model.temporal.streams()
-        self._active = np.ones(1, np.bool_)
+        self._generator = Generator(model.lm)
         self._begin()
 
     def reset(self) -> None:
         """Starts over, as a new stream would."""
         self._encoder.reset()
-        self._temporal.reset()
         self._begin()
 
     def prime(self, audio: Array, *, cut: bool) -> list[Event]:
@@ -116,13 +105,11 @@ class SpeechToTextStream:
         return {
             **stamp(self.model.bundle, "speech-to-text"),
             "encoder": self._encoder.save(),
-            "temporal": self._temporal.save(0),
+            "generator": self._generator.save(0),
             "pending": self._framer.waiting.copy(),
-            "cache": self._cache.save(0),
             "words": self._words.save(),
             "pauses": self._pauses.save(),
             "prompt": self._prompt.remaining,
-            "noise": self._noise.bit_generator.state,
             "led": self._led,
             "started": self._started,
         }
@@ -132,13 +119,11 @@ class SpeechToTextStream:
         check_saved(saved, self.model.bundle, "speech-to-text")
         self._begin()
         self._encoder.load(saved["encoder"])
-        self._temporal.load(0, saved["temporal"])
+        self._prompt = TextPrompt(saved["prompt"], self._paddings)
+        self._generator.load(0, saved["generator"], self._prompt)
         self._framer.push(saved["pending"])
-        self._cache.load(0, saved["cache"])
         self._words.load(saved["words"])
         self._pauses.load(saved["pauses"])
-        self._prompt = TextPrompt(saved["prompt"], self._paddings)
-        self._noise.bit_generator.state = saved["noise"]
         self._led, self._started = saved["led"], saved["started"]
 
     @property
@@ -150,9 +135,8 @@ class SpeechToTextStream:
         lead = self._stt.audio_silence_prefix_seconds
         boundary, padding = self._paddings
         self._framer = Framer(self.model.frame_size)
-        self._cache = DelayCache(self._lm)
-        self._noise = np.random.default_rng(self.settings.seed)
-        self._prompt = TextPrompt(self.settings.prompt, self._paddings)
+        self._prompt = TextPrompt(self._said_first, self._paddings)
+        self._generator.begin(0, self._drawing, self._prompt)
         self._words = WordAssembler(
             self.model.tokenizer,
             self.model.frame_rate,
@@ -189,13 +173,7 @@ class SpeechToTextStream:
 
     def _step(self, codes: Array, *, heard: bool) -> tuple[int, float | None]:
         """One step of the language model: the text token of the frame, the chance of a pause."""
-        tokens = self._cache.read(codes[None], self._active)
-        outputs = self._temporal.step({"tokens": tokens})
-        logits = self._prompt.constrain(outputs["text_logits"][0], heard=heard)
-        token = int(
-            sample_token(logits, self.settings.temperature, self.settings.top_k, self._noise)
-        )
-        self._prompt.take(token)
-        made = self._cache.write(np.array([[token]]), self._active)
-        pause = float(outputs["extra_heads"][0, HEAD, 0]) if self.model.has_pauses else None
-        return int(made[0, 0]), pause
+        self._prompt.heard = heard
+        made = self._generator.step(codes[None])
+        chance = made.extra_heads if self.model.has_pauses else None
+        return int(made.frame[0, 0]), None if chance is None else float(chance[0, HEAD, 0])

@@ -219,7 +219,7 @@ def test_the_first_frame_is_given_twice(model: SpeechToText, pcm: Array, mimi: M
     lm = model.bundle.manifest.lm
     assert not any(lm.delays)
     lead = int(model.bundle.manifest.stt.audio_silence_prefix_seconds * mimi.sample_rate)
-    heard, rows = Heard(), model.temporal.streams()
+    heard, rows = Heard(), model.lm.temporal.streams()
     stream = model.stream(temperature=0, heard=heard)
     stream.feed(pcm)
     initial = [lm.tokens.text_initial, *[lm.tokens.audio_initial] * lm.n_q]
@@ -229,7 +229,7 @@ def test_the_first_frame_is_given_twice(model: SpeechToText, pcm: Array, mimi: M
         token = int(rows.step({"tokens": np.array([[token, *codes]])})["text_logits"].argmax())
         made.append(token)
     assert heard.text == made
-    for name, state in stream.save()["temporal"].items():
+    for name, state in stream.save()["generator"]["temporal"].items():
         np.testing.assert_array_equal(state, rows.save(0)[name])
 
 
