@@ -21,7 +21,8 @@ def unsafe_states(model: onnx.ModelProto, spec: GraphSpec) -> list[str]:
     """
     graph = model.graph
     updated = [state for state in spec.states if state.carry == "in_place"]
-    problems = [(state.input, _problem(graph, state.input, state.output)) for state in updated]
+    pairs = [(state.input, state.output) for state in updated if state.output is not None]
+    problems = [(source, _problem(graph, source, target)) for source, target in pairs]
     return [f"{name}: {problem}" for name, problem in problems if problem]
 
 

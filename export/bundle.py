@@ -16,6 +16,7 @@ from ..runtime.manifest import (
     FORMAT_VERSION,
     Audio,
     Codec,
+    Conditioner,
     FileEntry,
     GraphSpec,
     LanguageModel,
@@ -24,20 +25,22 @@ from ..runtime.manifest import (
     Sampling,
     Source,
     SpeechToText,
+    TextToSpeech,
     Tokens,
 )
 from .card import license_text, model_card
 from .checkpoint import Checkpoint, open_checkpoint
-from .config import LMConfig
+from .conditions import condition_lengths
+from .config import LMConfig, LutConditioner, RepositoryConfig
 from .folder import whole_or_nothing
 from .graph import data_bytes, fill, trace, write
-from .plan import Planned, plan_codec, plan_lm
+from .plan import CONDITIONS, DEPTH, TEMPORAL, Planned, is_conditioned, plan_codec, plan_lm
 from .targets import Target, quantization, target
+
+SPEECH_TEMPERATURE = 0.6
 
 Progress = Callable[[str, int, int], None]
 """Told which graph is being written, and how many bytes of how many are."""
-
-EXPORTED = ("mimi", "stt")
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,6 @@ def export_bundle(request: Request, progress: Progress = lambda *_: None) -> Pat
     """
     chosen = target(request.target)
     checkpoint = open_checkpoint(request.repo, request.revision, request.lora, request.extra_heads)
-    if checkpoint.family not in EXPORTED:
-        raise UsageError(
-            f"{request.repo} holds a {checkpoint.family} model; this version exports "
-            f"{' and '.join(EXPORTED)}"
-        )
     precision = _precision(request, checkpoint, chosen)
     graphs, codec = _plan(request, checkpoint, chosen, precision)
     out = request.out or _default_folder(checkpoint, chosen, precision)
@@ -100,11 +98,13 @@ def _plan(
     lm, tensors = checkpoint.config.lm, checkpoint.lm
     codebooks = request.codebooks or checkpoint.config.mimi_codebooks
     if lm is not None and codebooks < checkpoint.config.mimi_codebooks:
-        raise UsageError(f"--codebooks {codebooks}: this model reads {lm.n_q - lm.dep_q}")
-    decoder = lm is None if request.decoder is None else request.decoder
+        least = checkpoint.config.mimi_codebooks
+        raise UsageError(f"--codebooks {codebooks}: this model needs {least} of the codec's")
+    speaks = lm is None or lm.dep_q > 0
+    decoder = speaks if request.decoder is None else request.decoder
     graphs, codec = plan_codec(checkpoint, chosen, codebooks, request.batch, decoder)
     if lm is not None and tensors is not None:
-        graphs.append(plan_lm(lm, tensors, chosen, precision, request.batch))
+        graphs += plan_lm(checkpoint.config, tensors, chosen, precision, request.batch)
     return graphs, codec
 
 
@@ -164,9 +164,10 @@ def _manifest(
         quantization=quantization(chosen.style(precision)),
         audio=Audio(mimi.sample_rate, mimi.channels, mimi.frame_size, mimi.frame_rate),
         codec=codec,
-        lm=None if lm is None else _language_model(lm, graphs),
+        lm=None if lm is None else _language_model(config, lm, graphs),
         sampling=None if lm is None else _sampling(checkpoint),
         stt=stt,
+        tts=_text_to_speech(config) if config.family == "tts" else None,
         tokenizer=tokenizer,
         graphs=graphs,
         files=files,
@@ -189,10 +190,40 @@ def _source(checkpoint: Checkpoint) -> Source:
     )
 
 
-def _language_model(config: LMConfig, graphs: dict[str, GraphSpec]) -> LanguageModel:
+def _text_to_speech(config: RepositoryConfig) -> TextToSpeech:
+    """Voices for cross-attention are files made for one model (moshi models/tts.py)."""
+    tts, model = config.tts, config.model_id
+    has_voices = config.lm is not None and "speaker_wavs" in config.lm.conditioners
+    return TextToSpeech(
+        audio_delay_seconds=tts.audio_delay,
+        second_stream_ahead=tts.second_stream_ahead,
+        max_speakers=tts.max_speakers,
+        multistream=tts.multistream,
+        voice_suffix=f".{model.get('sig')}@{model.get('epoch')}.safetensors" if has_voices else "",
+    )
+
+
+def _conditioners(repository: RepositoryConfig, config: LMConfig) -> dict[str, Conditioner]:
+    lengths = condition_lengths(config, repository.tts.max_speakers)
+    return {
+        name: Conditioner("lut", values=given.possible_values, bins=given.n_bins)
+        if isinstance(given, LutConditioner)
+        else Conditioner("tensor", length=lengths[name], dim=given.dim)
+        for name, given in config.conditioners.items()
+        if is_conditioned(config)
+    }
+
+
+def _language_model(
+    repository: RepositoryConfig, config: LMConfig, graphs: dict[str, GraphSpec]
+) -> LanguageModel:
     assert config.transformer.context is not None
     return LanguageModel(
-        temporal=next(name for name in graphs if name.startswith("temporal")),
+        temporal=TEMPORAL,
+        depth=DEPTH if DEPTH in graphs else None,
+        conditions=CONDITIONS if CONDITIONS in graphs else None,
+        conditioners=_conditioners(repository, config),
+        second_text_stream=config.demux_second_text_stream,
         n_q=config.n_q,
         dep_q=config.dep_q,
         card=config.card,
@@ -211,8 +242,12 @@ def _language_model(config: LMConfig, graphs: dict[str, GraphSpec]) -> LanguageM
 
 
 def _sampling(checkpoint: Checkpoint) -> Sampling:
-    """What the repository sets of moshi LMGen's arguments, and its defaults for the rest."""
+    """What the repository sets of moshi LMGen's arguments, and its defaults for the rest; text to
+    speech has one temperature (moshi models/tts.py)."""
     given, default = checkpoint.config.lm_gen, Sampling()
+    if checkpoint.family == "tts":
+        default = Sampling(temp=SPEECH_TEMPERATURE)
+        given = {**given, "temp_text": given.get("temp", default.temp)}
     return Sampling(
         temp=float(str(given.get("temp", default.temp))),
         temp_text=float(str(given.get("temp_text", default.temp_text))),

@@ -62,6 +62,21 @@ TASKS = {
         "Speech to text, as a stream, with word times.",
         "transcribe speech.wav --model {model}",
     ),
+    "tts": (
+        "text-to-speech",
+        "Text to speech, as a stream, with word times; it speaks while text still comes.",
+        'say "Hello there." -o speech.wav --model {model}',
+    ),
+    "hibiki": (
+        "audio-to-audio",
+        "Speech translation, as a stream: speech and text in the other language.",
+        "translate speech.wav translated.wav --model {model}",
+    ),
+    "moshi": (
+        "audio-to-audio",
+        "Spoken dialogue, as a stream: it listens and talks at once.",
+        "chat question.wav answer.wav --model {model}",
+    ),
 }
 
 

@@ -68,12 +68,15 @@ def trace(build: Callable[[], StepModule], sizes: Sizes) -> Traced:
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             module,
-            (inputs, active, carried),
+            (inputs, active, carried)[: 3 if states else 2],
             dynamo=True,
             opset_version=module.dialect.opset,
             dynamic_shapes=_dynamic_shapes(ports, len(states), sizes),
             input_names=[*(p.name for p in ports), ACTIVE, *(s.name for s in states)],
-            output_names=[*(p.name for p in module.outputs()), *(s.name + NEXT for s in states)],
+            output_names=[
+                *(p.name for p in module.outputs()),
+                *(s.name + NEXT for s in states if s.carry != "constant"),
+            ],
             optimize=False,
             verbose=False,
         )
@@ -112,7 +115,8 @@ def _dynamic_shapes(ports: list[Port], states: int, sizes: Sizes) -> tuple[objec
         return open_axes
 
     row = axes(("batch",))
-    return (tuple(axes(port.shape) for port in ports), row, (row,) * states)
+    shapes = tuple(axes(port.shape) for port in ports)
+    return (shapes, row, (row,) * states) if states else (shapes, row)
 
 
 @contextmanager

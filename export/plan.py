@@ -9,7 +9,9 @@ from ..runtime.errors import UsageError
 from ..runtime.manifest import Codec, GraphSpec, Precision, Ring, StateSpec, TensorSpec
 from ..runtime.manifest import Target as TargetName
 from .checkpoint import Checkpoint
-from .config import LMConfig
+from .conditions import Conditions, condition_lengths, source_length
+from .config import LMConfig, RepositoryConfig
+from .depth import DepthTransformer
 from .graph import Sizes
 from .lm import TemporalTransformer
 from .mimi import MimiDecoder, MimiEncoder, MimiStep, Part
@@ -24,6 +26,8 @@ MOST_FRAMES = 25
 """Frames a call of the codec may bring: no more were faster, and each costs the rings two slots."""
 
 TEMPORAL = "temporal_transformer"
+DEPTH = "depth_transformer"
+CONDITIONS = "conditions"
 
 DTYPES = {
     torch.float32: "float32",
@@ -63,7 +67,7 @@ class Planned:
     def _state(self, state: ModuleState) -> StateSpec:
         return StateSpec(
             input=state.name,
-            output=state.name + NEXT,
+            output=None if state.carry == "constant" else state.name + NEXT,
             dtype=DTYPES[state.dtype],  # type: ignore[arg-type]
             shape=(self._axis("batch"), *state.shape),
             initial=state.initial,
@@ -125,14 +129,32 @@ def plan_codec(
 
 
 def plan_lm(
-    config: LMConfig, tensors: Tensors, target: Target, precision: Precision, batch: int | None
-) -> Planned:
-    """The temporal transformer's graph."""
-    style = target.style(precision)
-    return Planned(
-        TEMPORAL,
-        lambda: TemporalTransformer(config, style),
-        tensors,
-        Sizes(batch),
-        runs_on="cpu" if target.splits_codec else None,
-    )
+    config: RepositoryConfig,
+    tensors: Tensors,
+    target: Target,
+    precision: Precision,
+    batch: int | None,
+) -> list[Planned]:
+    """The graphs of the language model: the temporal transformer, and the depth transformer and the
+    conditions of a model that has them."""
+    lm, style = config.lm, target.style(precision)
+    assert lm is not None
+    lengths = condition_lengths(lm, config.tts.max_speakers)
+    source = source_length(lm, lengths)
+    candidates = min(lm.card, config.top_k or lm.card)
+    builders: dict[str, Callable[[], StepModule]] = {
+        TEMPORAL: lambda: TemporalTransformer(lm, style, source)
+    }
+    if lm.depformer is not None:
+        builders[DEPTH] = lambda: DepthTransformer(lm, candidates, style)
+    if is_conditioned(lm):
+        builders[CONDITIONS] = lambda: Conditions(lm, lengths, style)
+    runs_on: TargetName | None = "cpu" if target.splits_codec else None
+    return [
+        Planned(name, build, tensors, Sizes(batch), runs_on) for name, build in builders.items()
+    ]
+
+
+def is_conditioned(config: LMConfig) -> bool:
+    """Whether conditions reach the temporal transformer."""
+    return config.fuser is not None and bool(config.fuser.sum or config.fuser.cross)

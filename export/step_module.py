@@ -56,9 +56,10 @@ class StepModule(nn.Module, ABC):
         return all_states(self)
 
     def forward(
-        self, inputs: tuple[Tensor, ...], active: Tensor, states: tuple[Tensor, ...]
+        self, inputs: tuple[Tensor, ...], active: Tensor, states: tuple[Tensor, ...] = ()
     ) -> tuple[Tensor, ...]:
         names = [state.name for state in self.states()]
         step = Step(dict(zip(names, states, strict=True)), active, self.dialect)
         outputs = self.step(step, *inputs)
-        return (*outputs, *(step.outputs[name] for name in names))
+        carried = (step.outputs[s.name] for s in self.states() if s.carry != "constant")
+        return (*outputs, *carried)

@@ -98,6 +98,11 @@ class RepositoryConfig:
         codebooks = max(self.lm.dep_q, self.lm.n_q - self.lm.dep_q)
         return codebooks // 2 if self.tts.multistream else codebooks
 
+    @property
+    def top_k(self) -> int:
+        """Codes that a draw is made among, 0 for all; 250 where nothing is said (moshi LMGen)."""
+        return int(str(self.lm_gen.get("top_k", 250)))
+
     @staticmethod
     def from_json(values: Mapping[str, object]) -> "RepositoryConfig":
         """Reads `config.json`, in Kyutai's form or transformers'.

@@ -71,6 +71,8 @@ class TransformerConfig:
         dim, heads, repeat = self.dim, self.num_heads, self.kv_repeat
         require(dim % heads == 0, f"num_heads is {heads}, which does not divide dim {dim}")
         require(heads % repeat == 0, f"kv_repeat is {repeat}, which does not divide {heads} heads")
+        crosses = self.cross_attention and repeat > 1
+        require(not crosses, "cross_attention and kv_repeat exclude each other")
         if "rope" in self.positional_embedding:
             require(self.head_dim % 2 == 0, f"rope needs an even head width, not {self.head_dim}")
         if "sin" in self.positional_embedding:

@@ -9,6 +9,7 @@ ring is large enough not to lose a key that an earlier frame of the call still s
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from ..config import TransformerConfig
 from .dialect import Dialect
-from .linear import Style
+from .linear import Style, as_stored
 from .step import Below, Stateful, StateSpec, Step, Weighted, empty
 
 
@@ -80,6 +81,28 @@ def visible(offset: Tensor, length: int, context: int, frames: Frames, dialect: 
     return (held >= 0) & (held <= query) & (held > frame_end - context)
 
 
+def interleaves(config: TransformerConfig) -> bool:
+    """Whether rotations turn neighbouring numbers, and not those half a head apart."""
+    return config.positional_embedding in ("rope", "sin_rope")
+
+
+def attend(q: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
+    """Softmax attention of `q [B, H, T, D]` to `keys, values [B, KV, C, D]`, each head of which
+    serves `H / KV` heads of queries; `bias [B, 1, T, C]` is added to the scores."""
+    batch, heads, length, head_dim = q.shape
+    kv_heads, capacity = keys.shape[1], keys.shape[2]
+    q = q * (1 / math.sqrt(head_dim))
+    grouped = q if kv_heads == heads else q.reshape(batch, kv_heads, -1, head_dim)
+    scores = grouped @ keys.transpose(2, 3)  # heads of a group lie in rows
+    per_head = scores if kv_heads == heads else scores.reshape(batch, heads, length, capacity)
+    if bias is not None:
+        per_head = per_head + bias.to(q.dtype)
+    weights = torch.softmax(per_head.float(), dim=-1).to(q.dtype)
+    if kv_heads == heads:
+        return weights @ values
+    return (weights.reshape(scores.shape) @ values).reshape(batch, heads, length, head_dim)
+
+
 class StreamingMultiheadAttention(Stateful):
     """Self-attention with grouped keys and values, its ring an explicit state."""
 
@@ -91,10 +114,12 @@ class StreamingMultiheadAttention(Stateful):
         self.capacity = frames.capacity(config.context)
         self.single = frames.single
         self.rotated = config.positional_embedding in ("rope", "rope_concat", "sin_rope")
-        self._interleaved = config.positional_embedding in ("rope", "sin_rope")
+        self._interleaved = interleaves(config)
         self._style = style
         width = (self.heads + 2 * self.kv_heads) * self.head_dim
-        projection = style.linear(config.dim, width, arrange=self._halves)
+        halves = partial(as_halves, self.heads + self.kv_heads, self.head_dim)
+        arrange = halves if self._interleaved else as_stored
+        projection = style.linear(config.dim, width, arrange=arrange)
         self.in_projs = torch.nn.ModuleList([projection])
         self.out_projs = torch.nn.ModuleList([style.linear(config.dim, config.dim)])
 
@@ -120,23 +145,9 @@ class StreamingMultiheadAttention(Stateful):
         q, k = qk[..., : heads * self.head_dim], qk[..., heads * self.head_dim :]
         keys = step.append(f"{self.path}.keys", self._by_head(k, kv_heads), at.offset)
         values = step.append(f"{self.path}.values", self._by_head(v, kv_heads), at.offset)
-        y: Tensor = self.out_projs[0](self._attend(self._by_head(q, heads), keys, values, at.bias))
+        attended = attend(self._by_head(q, heads), keys, values, at.bias)
+        y: Tensor = self.out_projs[0](self._together(attended))
         return y
-
-    def _attend(self, q: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
-        batch, heads, length, _ = q.shape
-        q = q * (1 / math.sqrt(self.head_dim))
-        if self.kv_heads == heads:
-            scores = q @ keys.transpose(2, 3) + bias.to(q.dtype)
-            y = torch.softmax(scores.float(), dim=-1).to(q.dtype) @ values
-        else:
-            grouped = q.reshape(batch, self.kv_heads, -1, self.head_dim)  # heads of a group in rows
-            scores = grouped @ keys.transpose(2, 3)
-            per_head = scores.reshape(batch, heads, length, self.capacity) + bias.to(q.dtype)
-            weights = torch.softmax(per_head.float(), dim=-1).to(q.dtype)
-            y = weights.reshape(scores.shape) @ values
-            y = y.reshape(batch, heads, length, self.head_dim)
-        return self._together(y)
 
     def _by_head(self, x: Tensor, heads: int) -> Tensor:
         """`[B, T, H * D]` to `[B, H, T, D]`."""
@@ -151,11 +162,11 @@ class StreamingMultiheadAttention(Stateful):
             return y.reshape(-1, 1, width)
         return y.transpose(1, 2).reshape(y.shape[0], -1, width)
 
-    def _halves(self, weight: Tensor) -> Tensor:
-        """Reorders query and key rows so that interleaved pairs become the two halves of a head:
-        every flavour then rotates alike, and their rings hold the same numbers."""
-        if not self._interleaved:
-            return weight
-        turning = (self.heads + self.kv_heads) * self.head_dim
-        pairs = weight[:turning].reshape(-1, self.head_dim // 2, 2, weight.shape[1])
-        return torch.cat([pairs.transpose(1, 2).reshape(turning, -1), weight[turning:]])
+
+def as_halves(heads: int, head_dim: int, weight: Tensor) -> Tensor:
+    """Reorders the rows of so many heads, queries' and keys', so that interleaved pairs become the
+    two halves of a head: every flavour then rotates alike, and their rings hold the same numbers.
+    """
+    turning = heads * head_dim
+    pairs = weight[:turning].reshape(-1, head_dim // 2, 2, weight.shape[1])
+    return torch.cat([pairs.transpose(1, 2).reshape(turning, -1), weight[turning:]])

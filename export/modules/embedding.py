@@ -1,47 +1,117 @@
-"""The token embeddings of a temporal transformer (moshi models/lm_utils.py `ScaledEmbedding`)."""
+"""The token embeddings of the language model (moshi models/lm_utils.py `ScaledEmbedding`).
+
+Every table ends with a row of zeros, which token -1 stands for.
+"""
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config import LMConfig
+from .linear import Style
 from .step import Below, Weighted, empty, to_numpy
 
 
 class Embeddings(Weighted):
-    """Every table of the model in one, so that a step gathers once: the audio codebooks in order,
-    then text, then the row of zeros that token -1 stands for."""
+    """The tables of the temporal transformer in one, so that a step gathers once: the audio
+    codebooks in order, then text unless it is two streams in one."""
 
     rooted = True
 
-    def __init__(self, config: LMConfig, stored: torch.dtype, compute: torch.dtype) -> None:
+    def __init__(self, config: LMConfig, style: Style) -> None:
         super().__init__()
-        self._config, self._compute = config, compute
+        self._config, self._compute = config, style.compute
         self._audio_rows = config.card + 1
-        self._zero_row = config.n_q * self._audio_rows + config.text_card + 1
-        self.table = empty(self._zero_row + 1, config.dim, dtype=stored)
+        self._text_row = config.n_q * self._audio_rows
+        self._gathers_text = not config.demux_second_text_stream
+        text_rows = config.text_card + 1 if self._gathers_text else 0
+        self._zero_row = self._text_row + text_rows
+        self.table = empty(self._zero_row + 1, config.dim, dtype=style.stored)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """`tokens [B, 1 + n_q]`, text first, to their sum `[B, 1, dim]`."""
-        text_row = self._config.n_q * self._audio_rows
-        audio = torch.arange(self._config.n_q) * self._audio_rows
-        first_rows = torch.cat([torch.full((1,), text_row), audio])
+        """`tokens [B, 1 + n_q]`, text first, to their sum `[B, 1, dim]`; of two text streams in
+        one, the audio's alone."""
+        first_rows = torch.arange(self._config.n_q) * self._audio_rows
+        if self._gathers_text:
+            first_rows = torch.cat([torch.full((1,), self._text_row), first_rows])
+        else:
+            tokens = tokens[:, 1:]
         rows = torch.where(tokens < 0, self._zero_row, tokens + first_rows)
         return F.embedding(rows, self.table).to(self._compute).sum(dim=1, keepdim=True)
 
     def materialize(self, parameter: str, tensors: Below) -> np.ndarray:  # noqa: ARG002
         value = np.zeros(self.table.shape, to_numpy(torch.empty(0), self.table.dtype).dtype)
         row = 0
-        for name in (*(f"emb.{k}" for k in range(self._config.n_q)), "text_emb"):
-            rows = to_numpy(self._normed(name, tensors), self.table.dtype)
+        names = [f"emb.{k}." for k in range(self._config.n_q)]
+        for name in (*names, "text_emb.") if self._gathers_text else names:
+            below = Below(tensors.tensors, tensors.prefix + name)
+            rows = to_numpy(normed(below, norm=self._config.norm_emb), self.table.dtype)
             value[row : row + len(rows)] = rows
             row += len(rows)
         return value
 
-    def _normed(self, name: str, tensors: Below) -> Tensor:
-        rows = tensors.read(f"{name}.weight")
-        if not self._config.norm_emb:
-            return rows
-        weight, bias = (tensors.read(f"{name}.norm.{p}") for p in ("weight", "bias"))
-        return F.layer_norm(rows, (rows.shape[1],), weight, bias, eps=1e-5)
+
+class TokenEmbedding(Weighted):
+    """One table, in a low rank where `width` is less than `dim`; of text that is two streams in
+    one, a projection for each."""
+
+    def __init__(
+        self,
+        rows: int,
+        width: int,
+        dim: int,
+        style: Style,
+        *,
+        low_rank: bool = False,
+        norm: bool = False,
+        second_stream: bool = False,
+    ) -> None:
+        super().__init__()
+        self._zero_row, self._norm, self._compute = rows, norm, style.compute
+        self.weight = empty(rows + 1, width, dtype=style.stored)
+        self.low_rank, self.out1, self.out2 = None, None, None
+        if second_stream:
+            self.out1, self.out2 = style.linear(width, dim), style.linear(width, dim)
+        elif low_rank:
+            self.low_rank = style.linear(width, dim)
+
+    def forward(self, token: Tensor, second: Tensor | None = None) -> Tensor:
+        """`token [B]`, and the second stream's, to `[B, 1, dim]`."""
+        x = self._gather(token)
+        if self.out1 is not None and self.out2 is not None and second is not None:
+            y: Tensor = self.out1(x) + self.out2(self._gather(second))
+            return y
+        return x if self.low_rank is None else self.low_rank(x)
+
+    def _gather(self, token: Tensor) -> Tensor:
+        rows = torch.where(token < 0, self._zero_row, token)[:, None]
+        return F.embedding(rows, self.weight).to(self._compute)
+
+    def materialize(self, parameter: str, tensors: Below) -> np.ndarray:  # noqa: ARG002
+        rows = normed(tensors, norm=self._norm)
+        return to_numpy(F.pad(rows, (0, 0, 0, 1)), self.weight.dtype)
+
+
+def normed(tensors: Below, *, norm: bool) -> Tensor:
+    """A table's rows, after the layer norm that follows the look-up in some models."""
+    rows = tensors.read("weight")
+    if not norm:
+        return rows
+    weight, bias = (tensors.read(f"norm.{p}") for p in ("weight", "bias"))
+    return F.layer_norm(rows, (rows.shape[1],), weight, bias, eps=1e-5)
+
+
+def text_embedding(
+    config: LMConfig, width: int, dim: int, style: Style, *, low_rank: bool
+) -> nn.Module:
+    """The table of the text's tokens, its initial one included."""
+    return TokenEmbedding(
+        config.text_card + 1,
+        width,
+        dim,
+        style,
+        low_rank=low_rank,
+        norm=config.norm_emb,
+        second_stream=config.demux_second_text_stream,
+    )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..tensors import Tensors
 from .dialect import Dialect
 
-Carry = Literal["replace", "in_place"]
+Carry = Literal["replace", "in_place", "constant"]
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,9 @@ class Below:
 
     tensors: Tensors
     prefix: str
+
+    def __contains__(self, name: str) -> bool:
+        return self.prefix + name in self.tensors.shapes()
 
     def read(self, name: str) -> Tensor:
         return self.tensors.read(self.prefix + name)

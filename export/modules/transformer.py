@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from ..config import TransformerConfig
 from .attention import Frames, Positions, Rope, StreamingMultiheadAttention, visible
+from .cross_attention import CrossAttention
 from .dialect import Dialect
 from .gating import ActivationGating
 from .linear import Style
@@ -28,6 +29,13 @@ class LayerScale(Weighted):
         return to_numpy(tensors.read(parameter), torch.float32)
 
 
+def sin_periods(half: int, max_period: float) -> Tensor:
+    """What positions are divided by, `[half]` (moshi `create_sin_embedding`)."""
+    steps = torch.arange(half, dtype=torch.float32)
+    periods: Tensor = torch.full([], max_period) ** (steps / (half - 1))
+    return periods
+
+
 class SinEmbedding(Weighted):
     """Sinusoidal positions, cosines first (moshi `create_sin_embedding`)."""
 
@@ -41,14 +49,17 @@ class SinEmbedding(Weighted):
         return torch.cat(self._dialect.cos_sin(positions.float()[..., None] / self.periods), dim=-1)
 
     def materialize(self, parameter: str, tensors: Below) -> np.ndarray:  # noqa: ARG002
-        half = self.periods.shape[0]
-        steps = torch.arange(half, dtype=torch.float32)
-        value: np.ndarray = (torch.full([], self._max_period) ** (steps / (half - 1))).numpy()
-        return value
+        return sin_periods(self.periods.shape[0], self._max_period).numpy()
+
+
+def residual_scale(config: TransformerConfig) -> nn.Module:
+    return nn.Identity() if config.layer_scale is None else LayerScale(config.dim)
 
 
 class StreamingTransformerLayer(nn.Module):
-    def __init__(self, config: TransformerConfig, frames: Frames, style: Style) -> None:
+    def __init__(
+        self, config: TransformerConfig, frames: Frames, style: Style, source: int = 0
+    ) -> None:
         super().__init__()
         assert isinstance(config.dim_feedforward, int)
         self.self_attn = StreamingMultiheadAttention(config, frames, style)
@@ -60,12 +71,17 @@ class StreamingTransformerLayer(nn.Module):
             self.linear2 = style.linear(config.dim_feedforward, config.dim)
         else:
             self.gating = ActivationGating(config.dim, config.dim_feedforward, config.gating, style)
-        scaled = config.layer_scale is not None
-        self.layer_scale_1 = LayerScale(config.dim) if scaled else nn.Identity()
-        self.layer_scale_2 = LayerScale(config.dim) if scaled else nn.Identity()
+        self.layer_scale_1, self.layer_scale_2 = residual_scale(config), residual_scale(config)
+        self.cross_attention: nn.Module | None = None
+        if config.cross_attention:
+            self.cross_attention = CrossAttention(config, source, style)
+            self.norm_cross = make_norm("layer_norm", config.dim, style.dialect)
+            self.layer_scale_cross = residual_scale(config)
 
     def forward(self, x: Tensor, at: Positions, step: Step) -> Tensor:
         x = x + self.layer_scale_1(self.self_attn(self.norm1(x), at, step))
+        if self.cross_attention is not None:
+            x = x + self.layer_scale_cross(self.cross_attention(self.norm_cross(x), step))
         y: Tensor = x + self.layer_scale_2(self._feed_forward(self.norm2(x)))
         return y
 
@@ -79,14 +95,20 @@ class StreamingTransformerLayer(nn.Module):
 
 
 class StreamingTransformer(Stateful):
-    """All layers over the tokens of one call, `[B, T, dim]`; its state is the position."""
+    """All layers over the tokens of one call, `[B, T, dim]`; its state is the position.
 
-    def __init__(self, config: TransformerConfig, frames: Frames, style: Style) -> None:
+    With cross-attention they attend to a condition of `source` positions.
+    """
+
+    def __init__(
+        self, config: TransformerConfig, frames: Frames, style: Style, source: int = 0
+    ) -> None:
         super().__init__()
         assert config.context is not None
         self._context, self._frames, self._style = config.context, frames, style
         self.layers = nn.ModuleList(
-            StreamingTransformerLayer(config, frames, style) for _ in range(config.num_layers)
+            StreamingTransformerLayer(config, frames, style, source)
+            for _ in range(config.num_layers)
         )
         kind = config.positional_embedding
         period, dialect = config.max_period, style.dialect
