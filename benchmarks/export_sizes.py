@@ -13,8 +13,9 @@ import sys
 import time
 from pathlib import Path
 
+from .configs import PUBLISHED
 from .memory import resident_mb
-from .published import PUBLISHED, write_published
+from .published import write_published
 
 
 def measure(checkpoint: Path, out: Path, precision: str) -> dict[str, float | str]:

@@ -19,52 +19,10 @@ from kyutai_onnx.export.config import LMConfig, MimiConfig
 from kyutai_onnx.export.layouts import lm_shapes, mimi_shapes
 from tests.voices import spell_tokenizer
 
+from .configs import PUBLISHED
+
 Shape = tuple[int, ...]
 BLOCK = 1 << 22
-
-STT = {
-    "model_type": "stt",
-    "card": 2048,
-    "n_q": 32,
-    "dep_q": 0,
-    "delays": [0] * 33,
-    "dim": 2048,
-    "hidden_scale": 4.125,
-    "causal": True,
-    "layer_scale": None,
-    "max_period": 100000,
-    "gating": "silu",
-    "norm": "rms_norm_f32",
-    "positional_embedding": "rope",
-    "existing_text_padding_id": 3,
-    "depformer_multi_linear": True,
-    "depformer_dim": 1024,
-    "depformer_num_heads": 16,
-    "depformer_num_layers": 6,
-    "depformer_pos_emb": "none",
-    "conditioners": {},
-    "lm_gen_config": {"temp": 0.0, "temp_text": 0.0, "top_k": 250, "top_k_text": 50},
-    "mimi_name": "mimi-pytorch-e351c8d8@125.safetensors",
-    "tokenizer_name": "tokenizer.model",
-}
-PUBLISHED: dict[str, dict[str, object]] = {
-    "stt-1b-en_fr": STT
-    | {
-        "text_card": 8000,
-        "num_layers": 16,
-        "num_heads": 16,
-        "context": 750,
-        "stt_config": {"audio_delay_seconds": 0.5, "audio_silence_prefix_seconds": 0.0},
-    },
-    "stt-2.6b-en": STT
-    | {
-        "text_card": 4000,
-        "num_layers": 48,
-        "num_heads": 32,
-        "context": 375,
-        "stt_config": {"audio_delay_seconds": 2.5, "audio_silence_prefix_seconds": 1.0},
-    },
-}
 
 
 def write_published(name: str, folder: Path) -> Path:

@@ -8,8 +8,6 @@ rings are full. A frame is 80 ms of speech: what takes less keeps up.
 
 import argparse
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +15,10 @@ import torch
 
 from kyutai_onnx.export.checkpoint import Checkpoint, open_checkpoint
 from kyutai_onnx.export.reference import reference_lm, reference_mimi
-from kyutai_onnx.export.verify import made_up_voice
 from kyutai_onnx.models import SpeechToText
 
-from .rings import LATE, full_stream
-
-FRAME_MS = 80.0
-Engine = Callable[[np.ndarray], None]
+from .rings import full_stream
+from .timing import Engine, fill, measure, report
 
 
 def ours(bundle: Path, threads: int) -> Engine:
@@ -54,30 +49,6 @@ def reference(checkpoint: Checkpoint, dtype: torch.dtype) -> Engine:
     return step
 
 
-def fill(model: torch.nn.Module) -> None:
-    """Fills every ring with noise and moves its position on."""
-    for module in model.modules():
-        state = getattr(module, "_streaming_state", None)
-        if getattr(state, "kv_cache", None) is not None:
-            state.kv_cache.cache.normal_(0, 0.1)
-            state.kv_cache.end_offset.fill_(LATE)
-            state.offset.fill_(LATE)
-
-
-def measure(engines: dict[str, Engine], rounds: int, frames: int) -> dict[str, list[float]]:
-    """Milliseconds of each frame, by engine."""
-    voice = made_up_voice(24000, 1920 * frames).reshape(frames, 1920)
-    times: dict[str, list[float]] = {name: [] for name in engines}
-    for _ in range(rounds):
-        for name, engine in engines.items():
-            engine(voice[0])
-            for frame in voice:
-                started = time.perf_counter()
-                engine(frame)
-                times[name].append(1e3 * (time.perf_counter() - started))
-    return times
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint")
@@ -95,15 +66,7 @@ def main() -> None:
     if arguments.fp32:
         engines["moshi fp32"] = reference(checkpoint, torch.float32)
     times = measure(engines, arguments.rounds, arguments.frames)
-    base = float(np.median(times["moshi bf16"]))
-    print("| engine | ms a frame (median) | p90 | of real time | against moshi bf16 |")
-    print("|---|---|---|---|---|")
-    for name, values in times.items():
-        median, p90 = np.median(values), np.percentile(values, 90)
-        print(
-            f"| {name} | {median:.1f} | {p90:.1f} | {FRAME_MS / median:.2f} x | "
-            f"{base / median:.2f} x |"
-        )
+    report(times)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(times))
 

@@ -1,0 +1,132 @@
+"""Configurations of the published sizes, after Kyutai's own."""
+
+Config = dict[str, object]
+
+MIMI = "mimi-pytorch-e351c8d8@125.safetensors"
+
+LM: Config = {
+    "card": 2048,
+    "hidden_scale": 4.125,
+    "causal": True,
+    "layer_scale": None,
+    "max_period": 100000,
+    "gating": "silu",
+    "norm": "rms_norm_f32",
+    "positional_embedding": "rope",
+    "existing_text_padding_id": 3,
+    "depformer_multi_linear": True,
+    "depformer_dim": 1024,
+    "depformer_num_heads": 16,
+    "depformer_num_layers": 6,
+    "depformer_pos_emb": "none",
+    "conditioners": {},
+    "mimi_name": MIMI,
+    "tokenizer_name": "tokenizer.model",
+}
+
+STT: Config = LM | {
+    "model_type": "stt",
+    "n_q": 32,
+    "dep_q": 0,
+    "delays": [0] * 33,
+    "dim": 2048,
+    "lm_gen_config": {"temp": 0.0, "temp_text": 0.0, "top_k": 250, "top_k_text": 50},
+}
+
+DEPTH: Config = LM | {
+    "depformer_weights_per_step": True,
+    "depformer_gating": "silu",
+    "depformer_layer_scale": None,
+}
+
+
+def table(values: list[str], bins: int, dim: int) -> Config:
+    """A lookup table among the conditioners."""
+    lut = {"n_bins": bins, "dim": dim, "tokenizer": "noop", "possible_values": values}
+    return {"type": "lut", "lut": lut}
+
+
+PUBLISHED: dict[str, Config] = {
+    "stt-1b-en_fr": STT
+    | {
+        "text_card": 8000,
+        "num_layers": 16,
+        "num_heads": 16,
+        "context": 750,
+        "stt_config": {"audio_delay_seconds": 0.5, "audio_silence_prefix_seconds": 0.0},
+    },
+    "stt-2.6b-en": STT
+    | {
+        "text_card": 4000,
+        "num_layers": 48,
+        "num_heads": 32,
+        "context": 375,
+        "stt_config": {"audio_delay_seconds": 2.5, "audio_silence_prefix_seconds": 1.0},
+    },
+    "tts-1.6b-en_fr": DEPTH
+    | {
+        "model_type": "tts",
+        "n_q": 32,
+        "dep_q": 32,
+        "delays": [0, 0, *[2] * 31],
+        "dim": 2048,
+        "text_card": 8000,
+        "num_layers": 16,
+        "num_heads": 16,
+        "context": 500,
+        "max_period": 10000,
+        "cross_attention": True,
+        "demux_second_stream": True,
+        "depformer_num_layers": 4,
+        "depformer_dim_feedforward": 3072,
+        "depformer_low_rank_embeddings": 128,
+        "depformer_weights_per_step_schedule": [*range(8), *[8] * 8, *[9] * 8, *[10] * 8],
+        "conditioners": {
+            "speaker_wavs": {"type": "tensor", "tensor": {"dim": 512}},
+            "cfg": table(["1.0", "1.5", "2.0", "2.5", "3.0", "3.5", "4.0"], 7, 16),
+            "control": table(["ok"], 1, 2048),
+        },
+        "fuser": {
+            "sum": ["control", "cfg"],
+            "cross": ["speaker_wavs"],
+            "prepend": [],
+            "cross_attention_pos_emb": True,
+            "cross_attention_pos_emb_scale": 1,
+        },
+        "tts_config": {"audio_delay": 1.28, "second_stream_ahead": 2},
+        "model_id": {"sig": "1e68beda", "epoch": 240},
+        "lm_gen_config": {"temp": 0.6, "text_temp": 0.6},
+    },
+    "hibiki-1b": DEPTH
+    | {
+        "model_type": "hibiki",
+        "n_q": 16,
+        "dep_q": 8,
+        "delays": [0, 0, *[2] * 7, 0, *[2] * 7],
+        "dim": 2048,
+        "text_card": 48000,
+        "num_layers": 16,
+        "num_heads": 16,
+        "context": 1500,
+        "depformer_dim_feedforward": None,
+        "conditioners": {
+            "description": table(["very_bad", "bad", "neutral", "good", "very_good"], 31, 16)
+        },
+        "fuser": {"sum": ["description"], "cross": [], "prepend": []},
+        "lm_gen_config": {"temp": 0.8, "temp_text": 0.8, "top_k": 250, "top_k_text": 50},
+    },
+    "moshi-7b": DEPTH
+    | {
+        "model_type": "moshi",
+        "n_q": 16,
+        "dep_q": 8,
+        "delays": [0, 0, *[1] * 7, 0, *[1] * 7],
+        "dim": 4096,
+        "text_card": 32000,
+        "num_layers": 32,
+        "num_heads": 32,
+        "context": 3000,
+        "max_period": 10000,
+        "depformer_dim_feedforward": 4224,
+    },
+}
