@@ -50,20 +50,34 @@ def locate(model: str | os.PathLike[str] | None, task: str = "stt") -> Located:
 
 def embedded_demo(task: str) -> Located:
     """The small model that ships with the package; raises ModelError where a task has none."""
-    path = DEMO / task
-    if not (path / FILE_NAME).is_file():
+    path, demo = DEMO / task, DEMOS[task]
+    if demo.knows is None or not (path / FILE_NAME).is_file():
         raise ModelError(
-            f"no embedded demo for {task}; give '--model' a bundle, or make one with "
-            "'kyutai-onnx export --repo kyutai/...'"
+            f"there is no embedded demo for this: give '--model' a bundle, such as the one that "
+            f"'kyutai-onnx export --repo {demo.repository}' makes (needs the export extra)"
         )
-    return Located(path, DEMO_NOTE)
+    return Located(
+        path,
+        f"no --model given: using the embedded demo, a toy that {demo.knows}; it is not Kyutai's "
+        f"model. For that one: kyutai-onnx export --repo {demo.repository} (needs the export "
+        "extra)",
+    )
 
 
-DEMO_NOTE = (
-    "no --model given: using the embedded demo, a toy that knows spoken numbers, times and short "
-    "commands; it is not Kyutai's model. For that one: "
-    "kyutai-onnx export --repo kyutai/stt-1b-en_fr (needs the export extra)"
-)
+@dataclass(frozen=True)
+class Demo:
+    """What the embedded demo of a task knows, if there is one, and what Kyutai has for the task."""
+
+    knows: str | None
+    repository: str
+
+
+DEMOS = {
+    "stt": Demo("knows spoken numbers, times and short commands", "kyutai/stt-1b-en_fr"),
+    "tts": Demo(None, "kyutai/tts-1.6b-en_fr"),
+    "hibiki": Demo(None, "kyutai/hibiki-1b-pytorch-bf16"),
+    "moshi": Demo(None, "kyutai/moshiko-pytorch-bf16"),
+}
 
 
 def exported_bundles(name: str) -> list[Path]:

@@ -9,7 +9,7 @@ from bundles import copy_demo
 from huggingface_hub import constants, errors
 
 from kyutai_onnx.models import SpeechToText
-from kyutai_onnx.models.locate import DEMO, VARIABLE, locate, open_bundle
+from kyutai_onnx.models.locate import DEMO, DEMOS, VARIABLE, locate, open_bundle
 from kyutai_onnx.runtime.bundle import Bundle
 from kyutai_onnx.runtime.cache import bundles_folder
 from kyutai_onnx.runtime.errors import ModelError
@@ -120,7 +120,14 @@ def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
 
 
 def test_a_task_without_a_demo_asks_for_a_model() -> None:
-    assert missing(None, "sing").startswith("no embedded demo for sing; give '--model'")
+    told = missing(None, "moshi")
+    assert told.startswith("there is no embedded demo for this: give '--model' a bundle")
+    assert "export --repo kyutai/moshiko-pytorch-bf16" in told
+
+
+def test_every_demo_is_there_that_is_told_of() -> None:
+    for task, demo in DEMOS.items():
+        assert (DEMO / task / "bundle.json").is_file() == (demo.knows is not None)
 
 
 class Hub:
