@@ -3,33 +3,23 @@
 Weights are opened, not read: every tensor stays on disk until the exporter asks for it.
 """
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from ..runtime.errors import ModelError, UsageError
+from .adapter import open_adapter, wants_adapter
 from .config import FAMILIES, LMConfig, MimiConfig, RepositoryConfig, SttConfig
 from .config.keys import Keys, located
-from .layouts import canonical_lm, canonical_mimi
+from .config.rust import from_rust
+from .documents import read_json, read_toml
+from .layouts import canonical_lm, canonical_mimi, is_quantised, with_widths
 from .lora import Lora
-from .repository import HUB, Repository
-from .tensors import (
-    Overlay,
-    PickleFile,
-    Piece,
-    Recipe,
-    Renamed,
-    SafetensorsFile,
-    SafetensorsShards,
-    Tensors,
-    renamed,
-    whole,
-)
+from .repository import Repository
+from .tensors import Overlay, Piece, Recipe, Renamed, Tensors, renamed, whole
+from .weights import OTHERS, find_weights, open_weights
 
-SAFETENSORS = (".safetensors", ".sft", ".sfts")
 HEADS = "extra_heads."
 PREPROCESSOR = "preprocessor_config.json"
 TEXT_EMBEDDING = "text_emb.weight"
@@ -102,10 +92,10 @@ def open_checkpoint(
 
 
 def read_config(repository: Repository) -> RepositoryConfig:
-    """`config.json`, or what its absence means."""
+    """`config.json`, `config.toml` of the Rust programs, or what the absence of both means."""
     path = repository.optional("config.json")
     if path is None:
-        return _legacy_config(repository)
+        return _read_without_json(repository)
     with located(repository.name):
         config = RepositoryConfig.from_json(read_json(path))
     if config.mimi is not None and config.lm is not None:
@@ -113,11 +103,18 @@ def read_config(repository: Repository) -> RepositoryConfig:
     return config
 
 
-def _legacy_config(repository: Repository) -> RepositoryConfig:
+def _read_without_json(repository: Repository) -> RepositoryConfig:
+    path = repository.optional("config.toml")
+    if path is not None:
+        with located(f"{repository.name}: config.toml"):
+            return RepositoryConfig.from_json(from_rust(read_toml(path)))
     config = RepositoryConfig.legacy()
-    if repository.optional(config.moshi_name) is None:
-        neither = f"neither config.json nor {config.moshi_name}"
-        raise ModelError(f"{repository.name} has {neither}: it is no checkpoint of Kyutai's")
+    if find_weights(repository, config.moshi_name) is None:
+        names = ", ".join((config.moshi_name, *OTHERS))
+        raise ModelError(
+            f"{repository.name} has neither config.json nor any of {names}: it is no checkpoint "
+            "of Kyutai's"
+        )
     return config
 
 
@@ -136,17 +133,6 @@ def read_mimi_config(repository: Repository, config: RepositoryConfig) -> MimiCo
         return MimiConfig.from_json(read_json(path))
 
 
-def read_json(path: Path) -> Mapping[str, object]:
-    """A JSON object."""
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} is not JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise ModelError(f"{path} holds no JSON object")
-    return values
-
-
 def read_tokenizer(repository: Repository, config: RepositoryConfig) -> Path | None:
     if config.tokenizer_name is not None:
         return repository.file(config.tokenizer_name)
@@ -158,23 +144,6 @@ def read_tokenizer(repository: Repository, config: RepositoryConfig) -> Path | N
     )
 
 
-def open_weights(repository: Repository, name: str) -> Tensors:
-    """The tensors of a file by its name in the configuration; it may come in shards."""
-    if name.endswith(".gguf"):
-        raise ModelError(
-            f"{repository.name} is quantised in candle's GGUF form ({name}), which is not read "
-            "yet; export from the repository with bf16 weights"
-        )
-    path = repository.optional(name)
-    if path is None and name.endswith(SAFETENSORS):
-        index = repository.optional(f"{name}.index.json")
-        if index is not None:
-            folder = name.removesuffix(name.rpartition("/")[2])
-            return SafetensorsShards(index, lambda shard: repository.file(folder + shard))
-    path = path or repository.file(name)
-    return SafetensorsFile(path) if name.endswith(SAFETENSORS) else PickleFile(path)
-
-
 def open_lm(
     repository: Repository,
     config: RepositoryConfig,
@@ -183,9 +152,16 @@ def open_lm(
     extra_heads: str | None,
 ) -> tuple[Tensors, LMConfig]:
     """The language model with all that is put on top of it, and what its configuration becomes."""
-    lm, lm_config = _open_base(repository, config, lm_config)
+    name = find_weights(repository, config.moshi_name) or config.moshi_name
+    source = open_weights(repository, name)
+    lm, lm_config = _canonical(repository, source, lm_config)
     heads = None if extra_heads is None else take_heads(extra_heads, repository, lm, lm_config)
-    if lora is not None or lm_config.lora or config.lora_name is not None:
+    if wants_adapter(config, lm_config, lora, name):
+        if lm_config.quantize or is_quantised(source):
+            raise ModelError(
+                f"{repository.name} is quantised, which LoRA cannot be merged into: give the "
+                "adapter to the repository with bf16 weights"
+            )
         adapter, scaling = open_adapter(repository, config, lm_config, lora)
         with located(repository.name):
             lm = Lora(lm, adapter, scaling)
@@ -196,15 +172,18 @@ def open_lm(
     return lm, lm_config
 
 
-def _open_base(
-    repository: Repository, config: RepositoryConfig, lm_config: LMConfig
+def _canonical(
+    repository: Repository, source: Tensors, lm_config: LMConfig
 ) -> tuple[Tensors, LMConfig]:
-    """A configuration may leave out heads that the file has, as repositories for candle do."""
-    source = open_weights(repository, config.moshi_name)
+    """The source under canonical names, and the configuration with what the file knows better.
+
+    A configuration may leave out heads that the file has, as repositories for candle do.
+    """
     with located(repository.name):
         if not lm_config.extra_heads_num_heads:
             lm_config = count_heads(lm_config, source)
-        return canonical_lm(source, lm_config), lm_config
+        lm = canonical_lm(source, lm_config)
+        return lm, with_widths(lm_config, lm)
 
 
 def count_heads(config: LMConfig, tensors: Tensors) -> LMConfig:
@@ -227,7 +206,8 @@ def take_heads(repo: str, repository: Repository, base: Tensors, lm_config: LMCo
     config = read_config(other)
     if config.lm is None:
         raise ModelError(f"{repo} holds a codec alone, without extra heads")
-    tensors, found = _open_base(other, config, config.lm)
+    name = find_weights(other, config.moshi_name) or config.moshi_name
+    tensors, found = _canonical(other, open_weights(other, name), config.lm)
     if not found.extra_heads_num_heads:
         raise ModelError(f"{repo} has no extra heads")
     heads = renamed(tensors, lambda name: name if name.startswith(HEADS) else None)
@@ -245,50 +225,6 @@ def _require_same_model(base: Tensors, other: Tensors, complaint: str) -> None:
     for name in FINGERPRINT:
         if name in ours and not torch.equal(base.read(name), other.read(name)):
             raise ModelError(f"{complaint}: {name} has other values")
-
-
-def open_adapter(
-    repository: Repository, config: RepositoryConfig, lm_config: LMConfig, lora: str | None
-) -> tuple[Tensors, float]:
-    """A LoRA adapter and its scaling, which a `config.json` beside the adapter may set.
-
-    Raises:
-        ModelError: the configuration asks for an adapter that it does not name, names one that it
-            does not ask for, or quantises.
-    """
-    name = repository.name
-    if lm_config.quantize:
-        raise ModelError(f"{name} is quantised, which LoRA cannot be merged into")
-    if lora is not None:
-        path, settings = _find_adapter(repository, lora)
-        return SafetensorsFile(path), _read_scaling(settings, lm_config.lora_scaling)
-    if config.lora_name is None:
-        raise ModelError(
-            f"{name} sets lora without a lora_name: give the adapter, or set lora to false if "
-            "the weights have it merged in"
-        )
-    if not lm_config.lora:
-        raise ModelError(f"{name} names an adapter, {config.lora_name}, but sets lora to false")
-    return SafetensorsFile(repository.file(config.lora_name)), lm_config.lora_scaling
-
-
-def _find_adapter(repository: Repository, lora: str) -> tuple[Path, Path | None]:
-    """The adapter and the configuration beside it."""
-    path = Path(lora).expanduser()
-    if path.is_file():
-        repository.add(path.name, path)
-        beside = path.with_name("config.json")
-        return path, beside if beside.is_file() else None
-    path = repository.file(lora)
-    folder = lora.rpartition("/")[0]
-    return path, repository.optional(f"{folder}/config.json") if lora.startswith(HUB) else None
-
-
-def _read_scaling(settings: Path | None, default: float) -> float:
-    if settings is None:
-        return default
-    with located(str(settings)):
-        return Keys(read_json(settings)).number("lora_scaling", default)
 
 
 def with_padding_for_end(lm: Tensors) -> Tensors:

@@ -5,8 +5,6 @@ Knows file formats and views over them; knows nothing of what the names mean.
 
 import json
 import math
-import pickle
-import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +26,7 @@ class Tensors(Protocol):
         """Every tensor's shape, from headers alone."""
 
     def dtype(self, name: str) -> torch.dtype:
-        """The type as stored."""
+        """The type as stored; uint8 for values that are packed into bytes."""
 
     def read(self, name: str, rows: slice | None = None) -> Tensor:
         """One tensor on the CPU, or some rows of it (its first axis).
@@ -151,54 +149,6 @@ def _read_index(index: Path) -> dict[str, str]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{index} is not an index of safetensors: {one_line(error)}") from error
     return places
-
-
-PICKLE_CONTAINERS = (("fsdp_best_state", "model"), ("best_state", "model"), ("model",))
-"""Where a training checkpoint keeps its tensors (moshi models/loaders.py, scripts/import_*.py)."""
-
-UNREADABLE = (
-    pickle.UnpicklingError,
-    RuntimeError,
-    EOFError,
-    OSError,
-    ValueError,
-    LookupError,
-    AttributeError,
-    TypeError,
-)
-"""What torch.load raises for files that are damaged, foreign, or would run code."""
-
-
-class PickleFile(InMemory):
-    """A checkpoint of `torch.save`, read without running any code that it may hold.
-
-    Raises:
-        ModelError: the file is missing, unreadable, or holds more than plain data and tensors.
-    """
-
-    def __init__(self, path: Path) -> None:
-        try:
-            mapped = zipfile.is_zipfile(path)
-            package = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-        except UNREADABLE as error:
-            raise ModelError(
-                f"{path} cannot be read as a PyTorch checkpoint of plain tensors: "
-                f"{one_line(error)}; convert it to safetensors where it is trusted"
-            ) from error
-        super().__init__(_unpacked(package, path))
-
-
-def _unpacked(package: object, path: Path) -> dict[str, Tensor]:
-    for container in PICKLE_CONTAINERS:
-        found: object = package
-        for key in container:
-            found = found.get(key) if isinstance(found, Mapping) else None
-        if isinstance(found, Mapping):
-            package = found
-            break
-    if not isinstance(package, Mapping) or not all(map(torch.is_tensor, package.values())):
-        raise ModelError(f"{path} holds no named tensors where a Kyutai checkpoint has them")
-    return dict(package)
 
 
 @dataclass(frozen=True)

@@ -172,21 +172,6 @@ def test_a_checkpoint_of_another_size_says_what_does_not_fit():
     assert "2 misshapen (text_emb.weight [16, 32] instead of [21, 32]" in message
 
 
-@pytest.mark.parametrize(
-    ("name", "form"),
-    [
-        ("text_linear.scales", "MLX's"),
-        ("text_linear.biases", "MLX's"),
-        ("text_linear.weight_scb", "bitsandbytes'"),
-        ("transformer.layers.0.self_attn.in_proj_weight_scb", "bitsandbytes'"),
-    ],
-)
-def test_quantised_weights_are_refused_by_their_form(name, form):
-    written = fused(random_lm(TEXT_ONLY)) | {name: torch.ones(4)}
-    with pytest.raises(ModelError, match=f"quantised in {form} form .{name}"):
-        canonical_lm(InMemory(written), lm_config(TEXT_ONLY))
-
-
 def test_published_codecs_are_read():
     state = random_mimi()
     assert_same(canonical_mimi(InMemory(fused(state)), MIMI_CONFIG), state)

@@ -1,10 +1,15 @@
+import json
+
 import pytest
 
 pytest.importorskip("torch", reason="the export needs torch")
 
 import torch
-from checkpoints import MOSHI, SPEAKING, State, random_lm, random_state
+from checkpoints import MOSHI, SPEAKING, Json, State, fused, random_lm, random_state, write_folder
+from safetensors.torch import save_file
+from sources import is_linear
 
+from kyutai_onnx.export.checkpoint import open_checkpoint
 from kyutai_onnx.export.lora import Lora
 from kyutai_onnx.export.tensors import InMemory
 from kyutai_onnx.runtime.errors import ModelError
@@ -118,3 +123,48 @@ def test_an_adapter_that_does_not_fit_is_refused(part, shape):
     adapter = adapter_for(state, "text_linear.weight") | {part: torch.ones(shape)}
     with pytest.raises(ModelError, match="does not fit the shape of text_"):
         Lora(InMemory(state), InMemory(adapter), 2.0)
+
+
+def full_adapter(values: Json) -> tuple[State, State]:
+    """A model, and an adapter of every linear layer of it."""
+    state = random_lm(values)
+    return state, adapter_for(state, *(name for name in state if is_linear(name, state[name])))
+
+
+@pytest.mark.parametrize("values", [MOSHI, SPEAKING])
+def test_an_adapter_of_every_linear_layer_is_merged_as_the_reference_does(tmp_path, values):
+    loaders = pytest.importorskip("moshi.models.loaders")
+    state, adapter = full_adapter(values)
+    folder = write_folder(tmp_path, values, fused(state), dtype=torch.float32)
+    save_file(adapter, tmp_path / "lora.safetensors")
+    files = ("model_type", "mimi_name", "mimi_config_name", "tokenizer_name", "stt_config")
+    known = {key: value for key, value in values.items() if key not in (*files, "tts_config")}
+    reference = loaders.get_moshi_lm(
+        folder / "model.safetensors",
+        known | {"lora": True, "lora_rank": RANK, "lora_scaling": 0.5},
+        dtype=torch.float32,
+        lora_weights=folder / "lora.safetensors",
+        fuse_lora=True,
+    )
+    (folder / "config.json").write_text(json.dumps(values | {"lora_scaling": 0.5}))
+    lm = open_checkpoint(str(folder), lora="lora.safetensors").lm
+    assert lm is not None
+    expected = reference.state_dict()
+    assert set(expected) == set(lm.shapes())
+    for name, tensor in expected.items():
+        torch.testing.assert_close(lm.read(name), tensor.reshape(lm.shapes()[name]))
+        changed = not torch.equal(lm.read(name), state[name])
+        assert changed == (name in {part.replace("lora_A.", "") for part in adapter})
+
+
+def test_a_fine_tune_with_its_adapter_merged_in_needs_none(tmp_path):
+    """moshi-finetune finetune/checkpointing.py, whose configuration still says `lora`."""
+    state = random_lm(MOSHI)
+    write_folder(tmp_path, MOSHI | {"lora": True, "lora_rank": RANK}, state)
+    (tmp_path / "model.safetensors").rename(tmp_path / "consolidated.safetensors")
+    lm = open_checkpoint(str(tmp_path)).lm
+    assert lm is not None
+    assert all(torch.equal(lm.read(name), tensor) for name, tensor in state.items())
+    (tmp_path / "consolidated.safetensors").rename(tmp_path / "model.safetensors")
+    with pytest.raises(ModelError, match="sets lora without a lora_name"):
+        open_checkpoint(str(tmp_path))

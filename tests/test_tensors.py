@@ -8,10 +8,10 @@ pytest.importorskip("torch", reason="the export needs torch")
 import torch
 from safetensors.torch import save_file
 
+from kyutai_onnx.export.pickle_file import PickleFile
 from kyutai_onnx.export.tensors import (
     InMemory,
     Overlay,
-    PickleFile,
     Piece,
     Recipe,
     Renamed,

@@ -2,10 +2,20 @@
 
 The canonical names are those of Kyutai's PyTorch modules after their load hooks: attention weights
 are `in_projs.{set}.weight` and `out_projs.{set}.weight`, alphas of norms are flat, codebooks hold
-`embedding_sum`, `cluster_usage` and `_initialized`. All views are lazy.
+`embedding_sum`, `cluster_usage` and `_initialized`. All views are lazy, and quantised weights are
+multiplied out when they are read.
 """
 
 from .canonical import canonical_lm, canonical_mimi
+from .quantised import is_quantised
 from .shapes import lm_shapes, mimi_shapes
+from .widths import with_widths
 
-__all__ = ["canonical_lm", "canonical_mimi", "lm_shapes", "mimi_shapes"]
+__all__ = [
+    "canonical_lm",
+    "canonical_mimi",
+    "is_quantised",
+    "lm_shapes",
+    "mimi_shapes",
+    "with_widths",
+]

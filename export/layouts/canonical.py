@@ -4,22 +4,17 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from ...runtime.errors import ModelError
 from ..config import LMConfig, MimiConfig
 from ..tensors import Renamed, Shape, Tensors, check_tensors
 from .native import native_lm, native_mimi
+from .quantised import dequantised
 from .shapes import lm_shapes, mimi_shapes
 from .slices import candle_lm, mlx_lm
 from .transformers_format import transformers_lm, transformers_mimi
+from .widths import with_widths
 
 Config = TypeVar("Config")
 Layout = Callable[[Tensors, Config], Renamed]
-
-QUANTISED = {
-    re.compile(r"\.(scales|biases)$"): "MLX's",
-    re.compile(r"_scb$"): "bitsandbytes'",
-}
-"""Names that only a quantised checkpoint has, and whose form it is."""
 
 LM_LAYOUTS: Mapping[re.Pattern[str], Layout[LMConfig]] = {
     re.compile(r"(lm_head|model\.embed_tokens)\."): transformers_lm,
@@ -34,23 +29,24 @@ MIMI_LAYOUTS: Mapping[re.Pattern[str], Layout[MimiConfig]] = {
 
 
 def canonical_lm(tensors: Tensors, config: LMConfig) -> Tensors:
-    """The language model under canonical names, whichever layout `tensors` have.
+    """The language model under canonical names, whichever layout `tensors` have, quantised or not.
+
+    Its feed-forwards may be of other widths than the configuration says: see `with_widths`.
 
     Raises:
-        ModelError: quantised weights, or tensors that do not fit the configuration.
+        ModelError: damaged weights, or tensors that do not fit the configuration.
     """
-    refuse_quantised(tensors)
     layout = recognise(tensors, LM_LAYOUTS) or native_lm
-    return _checked(layout(tensors, config), lm_shapes(config), "the language model")
+    view = layout(dequantised(tensors, config.dim), config)
+    return _checked(view, lm_shapes(with_widths(config, view)), "the language model")
 
 
 def canonical_mimi(tensors: Tensors, config: MimiConfig) -> Tensors:
     """The codec under canonical names, whichever layout `tensors` have.
 
     Raises:
-        ModelError: quantised weights, or tensors that do not fit the configuration.
+        ModelError: tensors that do not fit the configuration.
     """
-    refuse_quantised(tensors)
     layout = recognise(tensors, MIMI_LAYOUTS) or native_mimi
     return _checked(layout(tensors, config), mimi_shapes(config), "the codec")
 
@@ -69,17 +65,3 @@ def recognise(
         if any(map(mark.match, names)):
             return layout
     return None
-
-
-def refuse_quantised(tensors: Tensors) -> None:
-    """Lets plain weights pass.
-
-    Raises:
-        ModelError: the weights are quantised; names the form and one of the tensors.
-    """
-    for mark, whose in QUANTISED.items():
-        if found := next(filter(mark.search, tensors.shapes()), None):
-            raise ModelError(
-                f"the weights are quantised in {whose} form ({found}), which is not read yet; "
-                "export from the repository with bf16 weights"
-            )
