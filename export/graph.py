@@ -5,7 +5,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from .halves import halved, widen
 from .modules.step import materialize
+from .open_batch import ROWS, open_batch
 from .step_module import ACTIVE, NEXT, Axis, Port, StepModule
 from .tensors import Tensors
 
@@ -59,6 +60,8 @@ def trace(build: Callable[[], StepModule], sizes: Sizes) -> Traced:
     with FakeTensorMode():
         module = build().eval()
         ports, states = module.inputs(), module.states()
+        opens = sizes.batch is None and not any(_has_frames(port) for port in ports)
+        asked, sizes = sizes, replace(sizes, batch=ROWS) if opens else sizes
         inputs = tuple(_example(port, sizes) for port in ports)
         active = _example(module.active(), sizes)
         carried = tuple(
@@ -81,7 +84,15 @@ def trace(build: Callable[[], StepModule], sizes: Sizes) -> Traced:
             verbose=False,
         )
     assert program is not None
-    return Traced(module, program.model, sizes)
+    if opens:
+        open_batch(program.model)
+    return Traced(module, program.model, asked)
+
+
+def _has_frames(port: Port) -> bool:
+    """Whether a call may bring several frames."""
+    names = (axis[1] if isinstance(axis, tuple) else axis for axis in port.shape)
+    return "frames" in names
 
 
 def _extent(axis: Axis, sizes: Sizes) -> int:
