@@ -148,7 +148,8 @@ class Generator:
         hidden = outputs.get("hidden")
         if self._depth is not None and hidden is not None:
             made[:, 1:] = self._make_codes(self._depth, hidden, made[:, 0], rows)
-        return Made(self._cache.write(made, rows), text, hidden, outputs.get("extra_heads"))
+        frame = self._cache.write(made, rows)
+        return Made(frame, text, self._own(hidden), self._own(outputs.get("extra_heads")))
 
     def save(self, row: int) -> dict[str, Any]:
         """The memory of a row, its rules' own apart."""
@@ -186,6 +187,10 @@ class Generator:
         noise.bit_generator.state = saved["noise"]
         drawing = Drawing(**saved["drawing"])
         self._rows[row] = _Row(drawing, rules or self._rows[row].rules, guidance, noise)
+
+    def _own(self, output: Array | None) -> Array | None:
+        """An output without its null rows."""
+        return None if output is None else output[: self.batch]
 
     def _null(self, row: int) -> int:
         return self.batch + row

@@ -92,7 +92,8 @@ def attend(q: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tens
     batch, heads, length, head_dim = q.shape
     kv_heads, capacity = keys.shape[1], keys.shape[2]
     q = q * (1 / math.sqrt(head_dim))
-    grouped = q if kv_heads == heads else q.reshape(batch, kv_heads, -1, head_dim)
+    rows = heads // kv_heads * length
+    grouped = q if kv_heads == heads else q.reshape(batch, kv_heads, rows, head_dim)
     scores = grouped @ keys.transpose(2, 3)  # heads of a group lie in rows
     per_head = scores if kv_heads == heads else scores.reshape(batch, heads, length, capacity)
     if bias is not None:

@@ -1,0 +1,182 @@
+"""Runs a recording through a model that hears and speaks; what was made before a fault is kept."""
+
+from collections.abc import Iterable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..models.events import Audio, Event, Word
+from ..models.hibiki import HibikiStream
+from ..models.speech_model import too_short
+from ..models.speech_stream import SpeechStream, Trace
+from ..runtime.audio import AudioReader, AudioWriter, Pcm, read_audio
+from ..runtime.errors import AudioError, UsageError
+from ..runtime.state_file import read_state, write_state
+from . import words_file
+from .caption import Caption
+from .formats import Format, LiveFormat, Transcript
+from .messages import say, watched
+from .pace import Pace, frames
+from .tokens import dump_tokens
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `translate`, `chat` or `stream` was asked for. `rate` is how much faster than it was
+    spoken a recording is played in; None is as fast as can be."""
+
+    audio: str
+    out: str | None
+    channel: int | None = None
+    words: Path | None = None
+    srt: Path | None = None
+    dump_tokens: Path | None = None
+    save_state: Path | None = None
+    load_state: Path | None = None
+    kind: LiveFormat = LiveFormat.TEXT
+    rate: float | None = None
+    quiet: bool = False
+
+    def trace(self) -> Trace | None:
+        """What a stream is to be traced by, if that is asked for."""
+        return None if self.dump_tokens is None else Trace()
+
+    def check(self) -> None:
+        """Raises UsageError for what does not go together."""
+        if self.words is not None:
+            words_file.format_of(self.words)
+        if self.out is None:
+            return
+        out, audio = Path(self.out), Path(self.audio)
+        if out.exists() and audio.exists() and out.samefile(audio):
+            raise UsageError(f"{self.out} is the recording itself; name another file")
+
+
+def resume(stream: SpeechStream, request: Request, seed: int | None, **given: object) -> None:
+    """Loads the saved stream that a request names, or says what a new one draws by.
+
+    Raises UsageError for options `given` that come with the saved stream.
+    """
+    if request.load_state is None:
+        drawing = stream.settings.drawing
+        if seed is None and (drawing.temp > 0 or drawing.temp_text > 0):
+            say(f"seed {stream.seed}", quiet=request.quiet)
+        return
+    extra = [name for name, value in given.items() if value is not None]
+    if extra:
+        option = extra[0].replace("_", "-")
+        raise UsageError(f"--{option} comes with the stream of '--load-state'; leave it out")
+    stream.load(read_state(request.load_state), seed=seed)
+
+
+def interpret(stream: SpeechStream, request: Request, trace: Trace | None = None) -> None:
+    """Feeds a recording to a stream and writes what it says, as it says it.
+
+    Where reading fails, what was read before is answered. Interrupted, what was made is kept.
+    """
+    rate = stream.model.sample_rate
+    with ExitStack() as stack:
+        blocks = stack.enter_context(read_audio(request.audio, rate, channel=request.channel))
+        writer = (
+            None if request.out is None else stack.enter_context(AudioWriter(request.out, rate))
+        )
+        session = Session(stream, request, writer)
+        try:
+            session.run(blocks)
+        except KeyboardInterrupt:
+            say(f"interrupted after {session.seconds:.1f} s of speech", quiet=request.quiet)
+            raise
+        finally:
+            session.end(trace)
+
+
+class Session:
+    """One recording on its way through a stream."""
+
+    def __init__(self, stream: SpeechStream, request: Request, writer: AudioWriter | None) -> None:
+        self._stream, self._request, self._writer = stream, request, writer
+        manifest = stream.model.bundle.manifest
+        self._transcript = Transcript(request.audio, manifest.name, manifest.precision)
+        self._caption = Caption(request.kind, aside=request.out == "-")
+        self._frame = 1 / stream.model.frame_rate
+        self._before = stream.spoken_seconds
+        self.seconds = 0.0
+        """Of speech that was made."""
+
+    def run(self, blocks: AudioReader) -> None:
+        """Hears all of the recording and says all that is to be said."""
+        request, failure = self._request, None
+        try:
+            self._hear(blocks)
+        except AudioError as error:
+            failure = error
+        if not self._stream.heard_seconds:
+            raise failure or AudioError(f"{request.audio}: {too_short(self._stream.model)}")
+        if request.save_state is not None and failure is None:
+            write_state(request.save_state, self._stream.save())
+        for event in self._stream.finish():
+            self._take([event])
+        if isinstance(self._stream, HibikiStream) and not self._stream.complete:
+            note = "note: the translation did not come to its end and was cut; see --max-tail"
+            say(note, quiet=request.quiet)
+        if failure is not None:
+            raise failure
+
+    def end(self, trace: Trace | None) -> None:
+        """Writes the files beside the sound, and the last word."""
+        request = self._request
+        self._take(self._stream.break_off())
+        self._transcript.duration = self.seconds
+        self._caption.end()
+        if self._caption.unread:
+            say("note: nobody read the text to its end", quiet=request.quiet)
+        if request.words is not None:
+            words_file.write_words(request.words, self._transcript)
+        if request.srt is not None:
+            words_file.write_words(request.srt, self._transcript, Format.SRT)
+        if request.dump_tokens is not None and trace is not None:
+            dump_tokens(
+                request.dump_tokens,
+                text=trace.text,
+                codes=_columns(trace.codes),
+                audio=_columns(trace.audio),
+            )
+
+    def _hear(self, blocks: AudioReader) -> None:
+        request, model = self._request, self._stream.model
+        if request.rate is None:
+            quiet = request.quiet or self._caption.is_on_terminal
+            with closing(watched(blocks, model.sample_rate, quiet=quiet)) as shown:
+                self._feed(frames(shown, model.frame_size))
+            return
+        pace = Pace(self._frame / request.rate)
+        self._feed(pace.paced(frames(blocks, model.frame_size)))
+        pace.tell(quiet=request.quiet)
+
+    def _feed(self, pieces: Iterable[Pcm]) -> None:
+        for pcm in pieces:
+            self._take(self._stream.feed(pcm))
+
+    def _take(self, events: list[Event]) -> None:
+        events = [_earlier(event, self._before) for event in events]
+        for event in events:
+            if isinstance(event, Audio):
+                self.seconds += self._frame
+                if self._writer is not None:
+                    self._writer.write(np.clip(event.pcm, -1, 1))
+        self._transcript.add(events)
+        self._caption.show(events)
+
+
+def _earlier(event: Event, seconds: float) -> Event:
+    """A word's times in the sound of this run, of a stream that spoke for so long before."""
+    if not isinstance(event, Word):
+        return event
+    return replace(event, start=max(0.0, event.start - seconds), end=event.end - seconds)
+
+
+def _columns(made: list[Any]) -> np.ndarray[Any, Any] | None:
+    return np.array(made).T if made else None

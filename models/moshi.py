@@ -1,0 +1,85 @@
+"""Moshi: the other side of a talk, heard and spoken at once."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..runtime.audio import AudioSource
+from ..runtime.bundle import Bundle
+from ..runtime.errors import ModelError
+from ..runtime.manifest import Family
+from .events import Word
+from .speech_model import SpeechModel
+from .speech_stream import Settings, SpeechStream, Trace
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Reply:
+    """Speech float32 `[n]` at `sample_rate` that goes along with what was heard, its text and its
+    words, with their times in it; `seed` makes it again."""
+
+    pcm: Array
+    sample_rate: int
+    text: str
+    words: tuple[Word, ...]
+    seed: int | None
+
+
+class Moshi(SpeechModel):
+    """A partner in conversation, loaded. May be shared by threads; each of its streams belongs to
+    one at a time."""
+
+    family: ClassVar[Family] = "moshi"
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        provider: str = "auto",
+        threads: int | None = None,
+        allow_fallback: bool = False,
+    ) -> None:
+        super().__init__(bundle, provider=provider, threads=threads, allow_fallback=allow_fallback)
+        if self.language_model.is_conditioned:
+            known = ", ".join(self.language_model.spec.conditioners)
+            raise ModelError(
+                f"{bundle.path}: a Moshi with conditions ({known}), which nobody has a rule for; "
+                "use one without"
+            )
+
+    def reply(
+        self,
+        audio: Array | AudioSource,
+        *,
+        channel: int | None = None,
+        temp: float | None = None,
+        temp_text: float | None = None,
+        seed: int | None = None,
+    ) -> Reply:
+        """Moshi's side of a talk of which `audio`, a file or samples float32 `[n]` at
+        `sample_rate`, is the other; it ends with it. For the rest see `stream`.
+
+        Raises AudioError where it cannot be read or does not fill a frame.
+        """
+        stream = self.stream(temp=temp, temp_text=temp_text, seed=seed)
+        said = self.hear(stream, audio, channel)
+        return Reply(said.pcm, self.sample_rate, said.text, tuple(said.words), stream.seed)
+
+    def stream(
+        self,
+        *,
+        temp: float | None = None,
+        temp_text: float | None = None,
+        seed: int | None = None,
+        trace: Trace | None = None,
+    ) -> SpeechStream:
+        """One independent stream.
+
+        `temp` and `temp_text` replace the model's own temperatures of codes and text (0 takes the
+        best, which keeps Moshi silent), `seed` makes draws repeat. `trace` is filled with codes
+        and tokens. Raises UsageError for a value out of range.
+        """
+        return SpeechStream(self, Settings(self.drawing(temp, temp_text, seed)), trace)

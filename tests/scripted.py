@@ -1,0 +1,163 @@
+"""A model that speaks by a script instead of weights, to see the rules around it at work.
+
+Its codec says what a frame's first sample is, in hundredths, and sounds as loud as its codes; the
+text of step `t` is what the script says of it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+
+from kyutai_onnx.models import Hibiki, Moshi
+from kyutai_onnx.runtime.manifest import LanguageModel, Sampling, TensorSpec, Tokens
+
+Array = np.ndarray[Any, Any]
+Script = Callable[[int, Array], int]
+"""The text token of a step, by its number and the tokens `[1 + n_q]` that it reads."""
+
+RATE, SIZE, CARD = 24000, 1920, 200
+PIECES = ["<unk>", "<s>", "</s>", "<pad>", "▁one", "▁two", "s", "▁", "<0xC3>", "<0xA9>"]
+BOUNDARY, START, END, PADDING, ONE, TWO, PLURAL, SPACE, FIRST_BYTE, SECOND_BYTE = range(10)
+SPEC = LanguageModel(
+    temporal="temporal",
+    depth="depth",
+    n_q=4,
+    dep_q=2,
+    card=CARD,
+    text_card=len(PIECES),
+    context=9,
+    delays=(0, 0, 1, 0, 1),
+    tokens=Tokens(len(PIECES), CARD, PADDING, BOUNDARY),
+)
+
+
+class Spelling:
+    """Stands for SentencePiece."""
+
+    def get_piece_size(self) -> int:
+        return len(PIECES)
+
+    def id_to_piece(self, id: int) -> str:  # noqa: A002
+        return PIECES[id]
+
+    def is_byte(self, id: int) -> bool:  # noqa: A002
+        return PIECES[id].startswith("<0x")
+
+    def is_control(self, id: int) -> bool:  # noqa: A002
+        return id in (START, END, PADDING)
+
+    def eos_id(self) -> int:
+        return END
+
+
+class Streams:
+    """Rows that count their steps, which are all that they remember."""
+
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+        self.steps = np.zeros(batch, np.int64)
+
+    def reset(self, rows: Sequence[int]) -> None:
+        self.steps[list(rows)] = 0
+
+    def save(self, row: int) -> dict[str, Array]:
+        return {"steps": np.array(self.steps[row])}
+
+    def load(self, row: int, saved: Mapping[str, Array]) -> None:
+        self.steps[row] = saved["steps"]
+
+
+class Temporal(Streams):
+    def __init__(self, batch: int, script: Script) -> None:
+        super().__init__(batch)
+        self._script = script
+
+    def step(self, inputs: Mapping[str, Array], active: Array) -> dict[str, Array]:
+        logits = np.zeros((self.batch, SPEC.text_card), np.float32)
+        for row in np.flatnonzero(active):
+            logits[row, self._script(int(self.steps[row]), inputs["tokens"][row])] = 1
+        self.steps += active
+        return {"text_logits": logits, "hidden": self.steps[:, None].astype(np.float32)}
+
+
+class Depth(Streams):
+    def step(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        steps = inputs["hidden"][:, 0].astype(np.int64)
+        return {f"codes.{index}": (steps + index) % CARD for index in range(SPEC.dep_q)}
+
+
+class Encoder:
+    """Codes of a frame: its first sample in hundredths, and one more for each codebook."""
+
+    def encode(self, frames: Array) -> Array:
+        level = np.rint(100 * frames[:, 0]).astype(np.int64)
+        return level + np.arange(SPEC.n_q - SPEC.dep_q)[:, None]
+
+    def reset(self) -> None: ...
+    def save(self) -> dict[str, Any]:
+        return {}
+
+    def load(self, saved: dict[str, Any]) -> None: ...
+
+
+class Decoder(Encoder):
+    def feed(self, codes: Array) -> Array:
+        return np.full(SIZE, codes[0, 0] / CARD, np.float32)
+
+
+def scripted(family: type[Any], script: Script) -> Any:
+    """A model of a family that follows a script, greedy."""
+    noise = TensorSpec("noise", "float32", ("batch", SPEC.dep_q, 5))
+    made = family.__new__(family)
+    manifest = SimpleNamespace(name="scripted", precision="fp32", family=family.family)
+    made.bundle = SimpleNamespace(
+        manifest=SimpleNamespace(**vars(manifest), sampling=Sampling(0.0, 0.0, 5, 5)), identity="x"
+    )
+    made.sample_rate, made.frame_size, made.frame_rate = RATE, SIZE, 12.5
+    made.tokenizer = Spelling()
+    made.mimi = SimpleNamespace(
+        cardinality=CARD,
+        stream=lambda direction, codebooks=None: Encoder() if direction == "encode" else Decoder(),
+    )
+    made.language_model = SimpleNamespace(
+        spec=SPEC,
+        exported_codebooks=SPEC.dep_q,
+        is_conditioned=False,
+        condition=dict,
+        temporal=SimpleNamespace(streams=lambda batch: Temporal(batch, script)),
+        depth=SimpleNamespace(streams=Depth, spec=SimpleNamespace(inputs=[noise])),
+    )
+    return made
+
+
+def hibiki(script: Script) -> Hibiki:
+    return cast("Hibiki", scripted(Hibiki, script))
+
+
+def moshi(script: Script) -> Moshi:
+    return cast("Moshi", scripted(Moshi, script))
+
+
+def tokens(*said: int) -> Script:
+    """A script that says these tokens, one a step, and then nothing."""
+    return lambda step, _: said[step] if step < len(said) else PADDING
+
+
+def ends_after(steps: int) -> Script:
+    """A script that reads when its source ends, and ends so many steps later."""
+    heard: list[int] = []
+
+    def script(step: int, read: Array) -> int:
+        if read[3] == CARD and step > 1:
+            heard.append(step)
+        return END if heard and step == heard[0] + steps else PADDING
+
+    return script
+
+
+def ramp(count: int) -> Array:
+    """Samples of `count` frames, the first sample of frame `i` being `(i + 1) / 100`."""
+    pcm: Array = np.repeat(np.arange(1, count + 1, dtype=np.float32) / 100, SIZE)
+    return pcm
