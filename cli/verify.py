@@ -7,7 +7,7 @@ import typer
 
 from ..runtime.errors import QualityError, UsageError
 from . import options
-from .say import progress_bar
+from .messages import progress_bar
 
 
 def verify(

@@ -5,14 +5,21 @@ Uses `moshi`, which is no dependency of this package: it pins old releases of it
 
 import importlib
 import os
-from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
 
 from ..runtime.errors import UsageError
 from .checkpoint import Checkpoint
-from .config import LMConfig, MimiConfig, TransformerConfig
+from .config import (
+    Conditioner,
+    DepformerConfig,
+    LMConfig,
+    LutConditioner,
+    MimiConfig,
+    TransformerConfig,
+)
 from .tensors import Tensors
 
 
@@ -41,6 +48,8 @@ def reference_lm(checkpoint: Checkpoint) -> Any:
     assert checkpoint.config.lm is not None
     assert checkpoint.lm is not None
     arguments = lm_arguments(checkpoint.config.lm)
+    if "conditioners" in checkpoint.config.raw:
+        arguments |= provider_arguments(checkpoint.config.lm)
     module = importlib.import_module("moshi.models.lm") if loaders() else None
     assert module is not None
     model = module.LMModel(**arguments, device="meta", dtype=torch.float32)
@@ -126,30 +135,83 @@ def transformer_arguments(config: TransformerConfig) -> dict[str, Any]:
     }
 
 
-def lm_arguments(config: LMConfig) -> Mapping[str, Any]:
-    """The configuration as `LMModel` takes it; of a model without a depth transformer."""
-    feedforward = config.transformer.dim_feedforward
-    assert isinstance(feedforward, int)
+def lm_arguments(config: LMConfig) -> dict[str, Any]:
+    """The configuration as `LMModel` takes it, less the conditioners; the fuser is made."""
+    transformer = config.transformer
+    assert isinstance(transformer.dim_feedforward, int)
+    names = (
+        "n_q",
+        "dep_q",
+        "card",
+        "text_card",
+        "text_card_out",
+        "demux_second_text_stream",
+        "dim",
+        "norm_emb",
+        "bias_proj",
+        "existing_text_padding_id",
+        "existing_text_end_padding_id",
+        "extra_heads_num_heads",
+        "extra_heads_dim",
+    )
     return {
-        **transformer_arguments(config.transformer),
-        **{
-            name: getattr(config, name)
-            for name in (
-                "n_q",
-                "dep_q",
-                "card",
-                "text_card",
-                "text_card_out",
-                "dim",
-                "norm_emb",
-                "bias_proj",
-                "existing_text_padding_id",
-                "existing_text_end_padding_id",
-                "extra_heads_num_heads",
-                "extra_heads_dim",
-            )
-        },
+        **transformer_arguments(transformer),
+        **{name: getattr(config, name) for name in names},
+        "cross_attention": transformer.cross_attention,
         "delays": list(config.delays),
-        "hidden_scale": (feedforward + 0.5) / config.dim,
+        "hidden_scale": (transformer.dim_feedforward + 0.5) / config.dim,
         "depformer_multi_linear": True,
+        **({} if config.depformer is None else depth_arguments(config.depformer)),
+        **fuser_arguments(config),
+    }
+
+
+def depth_arguments(config: DepformerConfig) -> dict[str, Any]:
+    """The depth transformer's part of it. Its norm, context and direction are the temporal one's
+    or fixed, and are not said twice."""
+    transformer = config.transformer
+    feedforward = transformer.dim_feedforward
+    own = ("num_heads", "num_layers", "layer_scale", "gating", "max_period", "kv_repeat")
+    return {
+        **{f"depformer_{name}": getattr(transformer, name) for name in own},
+        "depformer_dim": config.dim,
+        "depformer_dim_feedforward": (
+            feedforward if isinstance(feedforward, int) else list(feedforward)
+        ),
+        "depformer_pos_emb": transformer.positional_embedding,
+        "depformer_multi_linear": config.multi_linear,
+        "depformer_weights_per_step": config.weights_per_step,
+        "depformer_weights_per_step_schedule": (
+            None if config.schedule is None else list(config.schedule)
+        ),
+        "depformer_low_rank_embeddings": config.low_rank_embeddings,
+        "depformer_norm": config.norm,
+    }
+
+
+def provider_arguments(config: LMConfig) -> dict[str, Any]:
+    """`condition_provider`, as loaders.py makes it where the file speaks of conditioners, be it to
+    say that there are none."""
+    conditioners = {name: _conditioner(entry) for name, entry in config.conditioners.items()}
+    make = loaders().get_conditioner_provider
+    return {"condition_provider": make(config.dim, "cpu", {"conditioners": conditioners})}
+
+
+def fuser_arguments(config: LMConfig) -> dict[str, Any]:
+    """`fuser`, of a model that has one."""
+    if config.fuser is None:
+        return {}
+    fuser = {**asdict(config.fuser), "sum": list(config.fuser.sum)}
+    fuser["cross"] = list(config.fuser.cross)
+    return {"fuser": loaders().get_condition_fuser({"fuser": fuser})}
+
+
+def _conditioner(config: Conditioner) -> dict[str, Any]:
+    """One of `conditioners` of a `config.json`."""
+    if not isinstance(config, LutConditioner):
+        return {"type": "tensor", "tensor": asdict(config)}
+    values = None if config.possible_values is None else list(config.possible_values)
+    return {
+        "type": "lut",
+        "lut": {**asdict(config), "tokenizer": "noop", "possible_values": values},
     }

@@ -1,8 +1,6 @@
 """A bundle and Kyutai's package side by side on the same audio: how far they agree.
 
-Both hear the same frames, one a call. The language models are held in step: each reads the codes
-and the text of the reference, so that one different token is one difference and not a different
-future.
+Both hear the same frames, one a call. Our language model goes on with what the reference chose.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,14 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..models.delays import DelayCache
+from ..models.language_model import LanguageModel
 from ..models.mimi import Mimi
 from ..runtime.bundle import Bundle
-from ..runtime.chain import open_graph
 from ..runtime.errors import ModelError
 from ..runtime.providers import choose
 from .agreement import Choices, Numbers
 from .checkpoint import Checkpoint
+from .following import Agreement, SideBySide
+from .made_up import made_up_case, make_generator, make_recording
 from .reference import reference_lm, reference_mimi
 
 Array = np.ndarray[Any, Any]
@@ -29,38 +28,56 @@ WAVEFORM_BOUND = 1e-4
 
 @dataclass
 class Report:
-    """What was compared, by name, in the order in which it is told."""
+    """What was compared, by name, in the order in which it is told. `lm` is None for a codec;
+    `guidance` is what the language model was guided by."""
 
     codes: list[Choices] = field(default_factory=list)
-    tokens: Choices | None = None
-    heads: Numbers | None = None
     waveform: Numbers | None = None
+    lm: Agreement | None = None
+    guidance: float = 1.0
     frames: int = 0
 
     def lines(self) -> Iterator[str]:
-        total = Choices()
-        for choices in self.codes:
-            total.equal += choices.equal
-            total.ties += choices.ties
-            total.wrong += choices.wrong
-            total.distinct |= choices.distinct
         yield f"frames        {self.frames}"
-        yield f"codes         {total}"
+        yield f"codes         {together(self.codes)}"
         if self.waveform is not None:
             yield f"waveform      {self.waveform}"
-        if self.tokens is not None:
-            yield f"text tokens   {self.tokens}"
-        if self.heads is not None:
-            yield f"extra heads   {self.heads.error:.1e} at most"
+        if self.lm is None:
+            return
+        if self.guidance != 1:
+            yield f"guidance      {self.guidance:g}"
+        yield f"text tokens   {self.lm.text}"
+        if self.lm.codes:
+            yield f"hidden        {self.lm.hidden}"
+            yield f"made codes    {together(self.lm.codes)}"
+        if self.lm.heads is not None:
+            yield f"extra heads   {self.lm.heads.error:.1e} at most"
 
     def failures(self, precision: str) -> Iterator[str]:
-        """What is not as it must be: all exact in fp32; the codec always."""
+        """What is not as it must be: all exact in fp32; the codec and the delays always."""
         if any(choices.wrong for choices in self.codes):
             yield "codes differ"
         if self.waveform is not None and self.waveform.relative > WAVEFORM_BOUND:
             yield f"the waveform differs by more than {WAVEFORM_BOUND:g} of its peak"
-        if precision == "fp32" and self.tokens is not None and self.tokens.wrong:
+        if self.lm is None:
+            return
+        if self.lm.frames:
+            yield "frames are put together from other steps"
+        if precision == "fp32" and self.lm.text.wrong:
             yield "text tokens differ"
+        if precision == "fp32" and any(choices.wrong for choices in self.lm.codes):
+            yield "made codes differ"
+
+
+def together(parts: list[Choices]) -> Choices:
+    """The counts of all codebooks."""
+    total = Choices()
+    for choices in parts:
+        total.equal += choices.equal
+        total.ties += choices.ties
+        total.wrong += choices.wrong
+        total.distinct |= choices.distinct
+    return total
 
 
 def made_up_voice(sample_rate: int, samples: int, seed: int = 0) -> Array:
@@ -150,38 +167,29 @@ class _Steps:
 
 
 class _LanguageModels:
-    """Two language models that read the same tokens."""
+    """Two language models that go on with the same tokens."""
 
     def __init__(
         self, bundle: Bundle, checkpoint: Checkpoint, provider: str, report: Report
     ) -> None:
-        lm = bundle.manifest.lm
-        assert lm is not None
-        self._report, self._active = report, np.ones(1, np.bool_)
-        self._model = reference_lm(checkpoint)
-        self._model.streaming_forever(1)
-        chosen = choose(provider, bundle.manifest.target, allow_fallback=True)
-        self._graph = open_graph(bundle, lm.temporal, chosen).streams()
-        self._cache = DelayCache(lm)
-        self._codebooks = lm.n_q - lm.dep_q
-        self._started = False
-        report.tokens = Choices()
-        report.heads = Numbers() if lm.extra_heads else None
+        lm = LanguageModel(bundle, provider=provider, allow_fallback=True)
+        self._codebooks = lm.spec.n_q - lm.spec.dep_q
+        self._started, self._active = False, np.ones(1, np.bool_)
+        case = made_up_case(bundle.manifest, guided=lm.temporal.fixed_batch is None)
+        self._doubles = bundle.manifest.family != "tts"
+        model = reference_lm(checkpoint)
+        self._recording = make_recording(model, case)
+        self._recording.generator.streaming_forever(1)
+        agreement = Agreement(codes=[Choices() for _ in range(lm.spec.dep_q)])
+        generator, rules = make_generator(lm, case, agreement)
+        self._beside = SideBySide(generator, [rules], agreement)
+        report.lm, report.guidance = agreement, case.coefficient
+        if not lm.spec.extra_heads:
+            agreement.heads = None
 
     def step(self, codes: torch.Tensor) -> None:
+        """The first frame twice, as in moshi run_inference.py; text to speech hears nothing."""
         heard = codes[:, : self._codebooks, 0].numpy()
-        for _ in range(1 if self._started else 2):  # the first frame twice, as in run_inference.py
-            self._step(heard)
+        for _ in range(1 if self._started or not self._doubles else 2):
+            self._beside.step(self._recording.step(heard), heard, self._active)
         self._started = True
-
-    def _step(self, heard: Array) -> None:
-        tokens = self._cache.read(heard, self._active)
-        hidden, logits = self._model.forward_text(torch.from_numpy(tokens)[:, :, None])
-        scores = logits[0, 0, 0].numpy()
-        outputs = self._graph.step({"tokens": tokens})
-        assert self._report.tokens is not None
-        self._report.tokens.add(scores, int(np.argmax(outputs["text_logits"][0])))
-        if self._report.heads is not None:
-            heads = [torch.softmax(head(hidden), -1)[0, 0] for head in self._model.extra_heads]
-            self._report.heads.add(torch.stack(heads).numpy(), outputs["extra_heads"][0])
-        self._cache.write(np.array([[int(np.argmax(scores))]]), self._active)

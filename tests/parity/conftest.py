@@ -12,6 +12,7 @@ pytest.importorskip("torch", reason="parity needs torch")
 pytest.importorskip("moshi", reason="parity needs Kyutai's package")
 
 from checkpoints import Json
+from codecs_once import Codecs
 from makers import write_checkpoint
 from variants import LMS, MIMIS
 
@@ -37,25 +38,42 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
     return make
 
 
+def codebooks_of(mimi: str, lm: str | None) -> int:
+    """As many as a model needs; of the light codec all, so that all models share it."""
+    if mimi == "light" or lm is None:
+        return int(MIMIS[mimi]["quantizer"]["n_q"])  # type: ignore[index]
+    made, all_streams = int(str(LMS[lm]["dep_q"])), int(str(LMS[lm]["n_q"]))
+    return max(made, all_streams - made)
+
+
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory, checkpoint: Checkpoints) -> Bundles:
     """A bundle of such a checkpoint for a target and precision."""
     made: dict[tuple[object, ...], Bundle] = {}
+    codecs = Codecs()
 
     def make(
-        mimi: str, lm: str | None = None, *, target: str = "cpu", precision: str = "fp32"
+        mimi: str,
+        lm: str | None = None,
+        *,
+        target: str = "cpu",
+        precision: str = "fp32",
+        decoder: bool = True,
     ) -> Bundle:
-        key = (mimi, lm, target, precision)
+        key = (mimi, lm, target, precision, decoder)
+        codebooks = codebooks_of(mimi, lm)
         if key not in made:
-            out = tmp_path_factory.mktemp("bundle") / f"{mimi}-{lm}-{target}-{precision}"
+            out = tmp_path_factory.mktemp("bundle") / "-".join(map(str, key))
             request = Request(
                 str(checkpoint(mimi, lm)),
                 out,
                 target=target,
                 precision=precision,  # type: ignore[arg-type]
-                decoder=True,
+                decoder=decoder,
+                codebooks=codebooks,
             )
-            made[key] = Bundle.open(export_bundle(request))
+            with codecs.shared((mimi, target, codebooks), out):
+                made[key] = Bundle.open(export_bundle(request))
         return made[key]
 
     return make

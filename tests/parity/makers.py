@@ -5,6 +5,7 @@ somewhere, and codebooks are made of vectors that really occur: then codes, toke
 vary, and an error anywhere in a state shows in them.
 """
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,13 +18,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from voices import spell_tokenizer, voices
 
+PROJECTIONS = (".low_rank.weight", ".out1.weight", ".out2.weight", ".output_proj.weight")
+"""What brings embeddings and conditions to the width that they are needed in."""
+
 Hook = Callable[[nn.Module, Any, Tensor], Tensor]
 
 
 def write_checkpoint(folder: Path, lm: Json | None, mimi: Json, seed: int = 0) -> Path:
     """A repository with a random model; without `lm` it holds the codec alone."""
     from moshi.models import loaders
-    from moshi.models.lm import LMModel
 
     torch.manual_seed(seed)
     folder.mkdir(parents=True)
@@ -33,9 +36,8 @@ def write_checkpoint(folder: Path, lm: Json | None, mimi: Json, seed: int = 0) -
     (folder / "mimi_config.json").write_text(json.dumps(mimi))
     files = {"mimi_name": "mimi.safetensors", "mimi_config_name": "mimi_config.json"}
     if lm is not None:
-        settings = ("model_type", "stt_config", "lm_gen_config")
-        model = LMModel(**{name: value for name, value in lm.items() if name not in settings})
-        enliven_lm(model.eval())
+        model = loaders.get_moshi_lm(None, arguments(lm), dtype=torch.float32)
+        enliven_lm(model)
         _save(model.state_dict(), folder / "model.safetensors")
         spell_tokenizer(folder / "tokenizer.model", int(str(lm["text_card"])))
         files |= {"moshi_name": "model.safetensors", "tokenizer_name": "tokenizer.model"}
@@ -43,8 +45,15 @@ def write_checkpoint(folder: Path, lm: Json | None, mimi: Json, seed: int = 0) -
     return folder
 
 
+def arguments(lm: Json) -> dict[str, Any]:
+    """A configuration less the keys that are not the model's; the loader writes into it."""
+    settings = ("model_type", "stt_config", "tts_config", "lm_gen_config", "model_id")
+    return copy.deepcopy({name: value for name, value in lm.items() if name not in settings})
+
+
 def _save(state: dict[str, Tensor], path: Path) -> None:
-    save_file({name: t.contiguous().clone() for name, t in fused(state).items()}, path)
+    flat = {name: t.flatten() if name.endswith(".alpha") else t for name, t in state.items()}
+    save_file({name: t.contiguous().clone() for name, t in fused(flat).items()}, path)
 
 
 @torch.no_grad()
@@ -106,8 +115,13 @@ def enliven_lm(model: Any) -> None:
     """Tokens that depend on all that was read: strong attention and spread-out embeddings."""
     _enliven_transformers(model)
     for name, weight in model.named_parameters():
-        if "emb" in name and weight.ndim == 2:
-            weight.normal_(0, 0.5)
+        if name.endswith(PROJECTIONS) or name.startswith("depformer_in"):
+            weight.normal_(0, weight.shape[-1] ** -0.5)
+        elif name.startswith("linears"):
+            weight.normal_()
+            weight.div_(weight.norm(dim=-1, keepdim=True))
+        elif "emb" in name and weight.ndim == 2:
+            weight.normal_(0, 1 if name.startswith("depformer") else 0.5)
         if name.endswith(("linear_in.weight", "linear1.weight")):
             weight.mul_(1.5)
         if name.startswith(("text_linear", "extra_heads")):
@@ -122,10 +136,10 @@ def _enliven_transformers(model: nn.Module) -> None:
             weight.normal_(1, 0.1)
         elif "norm" in name:
             weight.normal_(0, 0.1)
-        elif name.endswith("in_projs.0.weight"):
+        elif ".in_projs." in name:
             weight.normal_(0, weight.shape[1] ** -0.5)
             weight[: 2 * weight.shape[0] // 3].mul_(1.7)
-        elif name.endswith("out_projs.0.weight"):
+        elif ".out_projs." in name:
             weight.normal_(0, weight.shape[1] ** -0.5)
 
 

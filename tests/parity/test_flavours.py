@@ -22,6 +22,12 @@ ROUNDED = [
     if precision != "fp32" and target.name != "coreml"
 ]
 
+SPEAKING: list[tuple[str, Precision]] = [
+    ("cpu", "int8"),
+    ("directml", "fp16"),
+    ("webgpu", "int4"),
+]
+
 
 def check(path: Path, spec: GraphSpec, provider: str) -> None:
     model = onnx.load(path, load_external_data=False)
@@ -37,18 +43,34 @@ def test_every_node_runs_where_its_graph_is_meant_to(target: str, bundle: Bundle
         check(made.file(graph.file), graph, graph.runs_on or target)
 
 
+def check_language_model(folder: Path, target: str, precision: Precision, out: Path) -> list[str]:
+    """Writes and checks the graphs of a checkpoint's language model; returns their names."""
+    made = open_checkpoint(str(folder))
+    assert made.lm is not None
+    planned = plan_lm(made.config, made.lm, TARGETS[target], precision, None)  # type: ignore[index]
+    for graph in planned:
+        traced = trace(graph.build, graph.sizes)
+        fill(traced, graph.tensors)
+        path, data = write(traced, out, graph.name, lambda _: None)
+        spec = graph.spec(traced.module, data.name)
+        check(out / path.name, spec, spec.runs_on or target)
+    return [graph.name for graph in planned]
+
+
 @pytest.mark.parametrize(("target", "precision"), ROUNDED)
 def test_so_do_the_nodes_of_lower_precisions(
     target: str, precision: Precision, checkpoint: Checkpoints, tmp_path: Path
 ) -> None:
-    made = open_checkpoint(str(checkpoint("mimi", "one-layer")))
-    assert made.config.lm is not None
-    assert made.lm is not None
-    planned = plan_lm(made.config.lm, made.lm, TARGETS[target], precision, None)  # type: ignore[index]
-    traced = trace(planned.build, planned.sizes)
-    fill(traced, planned.tensors)
-    graph, data = write(traced, tmp_path, planned.name, lambda _: None)
-    check(tmp_path / graph.name, planned.spec(traced.module, data.name), target)
+    folder = checkpoint("mimi", "one-layer")
+    assert len(check_language_model(folder, target, precision, tmp_path)) == 1
+
+
+@pytest.mark.parametrize(("target", "precision"), SPEAKING)
+def test_so_do_those_of_models_that_speak(
+    target: str, precision: Precision, checkpoint: Checkpoints, tmp_path: Path
+) -> None:
+    graphs = check_language_model(checkpoint("light", "tts"), target, precision, tmp_path)
+    assert graphs == ["temporal_transformer", "depth_transformer", "conditions"]
 
 
 def test_a_fixed_batch_leaves_no_axis_open(bundle: Bundles) -> None:

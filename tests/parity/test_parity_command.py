@@ -9,6 +9,7 @@ import soundfile
 from conftest import Bundles, Checkpoints
 from inference import run_inference
 from npz import arrays
+from safetensors.torch import load_file, save_file
 from variants import LMS
 from voices import voices
 
@@ -57,6 +58,43 @@ def test_verify_refuses_other_weights(
     made = bundle("mimi", "stt")
     assert run(["verify", str(made.path), "--repo", str(other), "--frames", "20"]) == 6
     assert "is not what" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("lm", ["moshi", "hibiki", "hibiki-zero", "tts", "tts-prefix"])
+def test_verify_tells_agreement_of_models_that_speak(
+    lm: str, checkpoint: Checkpoints, bundle: Bundles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, folder = bundle("light", lm, decoder=False), checkpoint("light", lm)
+    assert run(["verify", str(made.path), "--repo", str(folder), "--frames", "40"]) == 0
+    told = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert told["text"].startswith("tokens   100.000 % of 4")
+    assert told["made"].startswith("codes    100.000 % of ")
+    assert "of 0 " not in told["made"], "hollow: no codes were made"
+    assert told.get("guidance") == {"hibiki": "3", "tts-prefix": "2"}.get(lm)
+
+
+def test_verify_tells_agreement_of_another_flavour(
+    checkpoint: Checkpoints, bundle: Bundles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = bundle("light", "tts", target="directml", decoder=False)
+    command = ["verify", str(made.path), "--repo", str(checkpoint("light", "tts"))]
+    assert run([*command, "--frames", "40", "--provider", "cpu", "--allow-fallback"]) == 0
+    assert "made codes    100.000 % of " in capsys.readouterr().out
+
+
+def test_verify_refuses_other_weights_of_the_depth_transformer(
+    checkpoint: Checkpoints, bundle: Bundles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(checkpoint("light", "moshi"), other)
+    weights = load_file(other / "model.safetensors")
+    weights["linears.1.weight"] = weights["linears.1.weight"].roll(1, 0)
+    save_file(weights, other / "model.safetensors")
+    made = bundle("light", "moshi", decoder=False)
+    assert run(["verify", str(made.path), "--repo", str(other), "--frames", "20"]) == 6
+    said = capsys.readouterr()
+    assert "made codes differ" in said.err
+    assert "text tokens   100.000 %" in said.out
 
 
 def test_an_export_through_the_command_line_transcribes(

@@ -1,6 +1,7 @@
 """The configurations that are compared: together they take every branch the reference has."""
 
 from checkpoints import Json
+from families import FAMILIES
 
 MIMI: Json = {
     "sample_rate": 24000,
@@ -98,7 +99,25 @@ SAME_RATE_MIMI: Json = {
 }
 """The encoder's rate is the frame rate: nothing to resample."""
 
-MIMIS: dict[str, Json] = {"mimi": MIMI, "odd": ODD_MIMI, "same-rate": SAME_RATE_MIMI}
+WIDE_MIMI: Json = {**MIMI, "quantizer": {**MIMI["quantizer"], "bins": 400}}  # type: ignore[dict-item]
+"""Codebooks as wide as the vocabulary of the models that make codes."""
+
+LIGHT_MIMI: Json = {
+    **SAME_RATE_MIMI,
+    "sample_rate": 100,
+    "frame_rate": 12.5,
+    "quantizer": WIDE_MIMI["quantizer"],
+    "transformer": {**MIMI["transformer"], "num_layers": 1},  # type: ignore[dict-item]
+}
+"""For models that are looked at without their codec."""
+
+MIMIS: dict[str, Json] = {
+    "mimi": MIMI,
+    "odd": ODD_MIMI,
+    "same-rate": SAME_RATE_MIMI,
+    "wide": WIDE_MIMI,
+    "light": LIGHT_MIMI,
+}
 
 LM: Json = {
     "model_type": "stt",
@@ -132,6 +151,7 @@ LM: Json = {
 """Kyutai's STT, smaller."""
 
 LMS: dict[str, Json] = {
+    **FAMILIES,
     "stt": LM,
     "grouped": {
         **LM,
