@@ -16,7 +16,7 @@ from ..models import Mimi
 from ..runtime.audio import AudioWriter, read_audio
 from ..runtime.errors import AudioError
 from .disk import writing
-from .say import watched
+from .messages import watched
 
 Array = np.ndarray[Any, Any]
 FRAMES = 25

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from . import options
-from .say import progress_bar, say
+from .messages import progress_bar, say
 from .scores import Normalizer
 
 

@@ -7,7 +7,7 @@ import typer
 
 from ..runtime.errors import UsageError
 from . import options
-from .say import progress_bar, say
+from .messages import progress_bar, say
 
 
 def export(

@@ -2,82 +2,47 @@
 
 import json
 import math
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 from ..models import SpeechToText
 from ..models.events import Event, Pause, Word
 from ..models.speech_to_text_stream import SpeechToTextStream
-from ..runtime.audio import Framer, Pcm, read_audio
+from ..runtime.audio import read_audio
+from ..runtime.state_file import read_state, write_state
 from .formats import LiveFormat, rounded
-from .say import say
+from .interpreting import Request
+from .pace import Pace, frames
 from .transcription import require_pauses
 
 
 def listen(
     model: SpeechToText,
-    file: str,
-    *,
-    kind: LiveFormat,
+    request: Request,
     vad: bool,
-    rate: float,
-    channel: int | None,
     temperature: float | None,
     seed: int | None,
-    quiet: bool,
 ) -> None:
-    """Shows words as they come; interrupted or broken off, what was heard so far is finished."""
+    """Shows words as they come; interrupted or broken off, what was heard so far is finished.
+
+    The stream is saved where the file ends, before what it still has to say.
+    """
     if vad:
         require_pauses(model)
     stream = model.stream(temperature=temperature, seed=seed)
-    screen = Screen(kind, vad)
-    pace = Pace(model.frame_size / model.sample_rate / rate)
-    with read_audio(file, model.sample_rate, channel=channel) as blocks:
+    if request.load_state is not None:
+        stream.load(read_state(request.load_state))
+    screen = Screen(request.kind, vad)
+    pace = Pace(model.frame_size / model.sample_rate / (request.rate or 1.0))
+    with read_audio(request.audio, model.sample_rate, channel=request.channel) as blocks:
         try:
-            for frame in _frames(blocks, model.frame_size):
-                pace.wait()
-                with pace.working():
-                    screen.show(stream.feed(frame), stream)
+            for frame in pace.paced(frames(blocks, model.frame_size)):
+                screen.show(stream.feed(frame), stream)
+            if request.save_state is not None:
+                write_state(request.save_state, stream.save())
         finally:
             screen.show(stream.flush(), stream)
             screen.end()
-    if pace.most_behind > pace.seconds:
-        say(f"note: up to {pace.most_behind:.2f} s behind the speaker", quiet=quiet)
-
-
-def _frames(blocks: Iterable[Pcm], size: int) -> Iterator[Pcm]:
-    framer = Framer(size)
-    for block in blocks:
-        yield from framer.push(block)
-    rest = framer.waiting.copy()
-    if len(rest):
-        yield rest
-
-
-class Pace:
-    """Lets frames through one every `seconds`, and notes by how much work on them came to lag."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds, self.most_behind = seconds, 0.0
-        self.behind = 0.0
-        self._due: float | None = None
-
-    def wait(self) -> None:
-        """Returns when the next frame has been spoken."""
-        now = time.monotonic()
-        self._due = (now if self._due is None else self._due) + self.seconds
-        if self._due > now:
-            time.sleep(self._due - now)
-
-    @contextmanager
-    def working(self) -> Iterator[None]:
-        """Around the work on a frame: what it takes beyond the frame's own time adds up."""
-        started = time.monotonic()
-        yield
-        took = time.monotonic() - started
-        self.behind = max(0.0, self.behind + took - self.seconds)
-        self.most_behind = max(self.most_behind, self.behind)
+    pace.tell(quiet=request.quiet)
 
 
 class Screen:

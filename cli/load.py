@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from ..models import Mimi, SpeechToText
+from ..models import Hibiki, Mimi, Moshi, SpeechToText, TextToSpeech
 from ..models.locate import locate
 from ..runtime.audio import read_audio
 from ..runtime.bundle import Bundle
-from .say import say
+from .messages import say
 
 
 def load_speech_to_text(
@@ -33,6 +33,48 @@ def load_mimi(
         provider=provider,
         threads=threads,
         allow_fallback=allow_fallback,
+    )
+
+
+def load_hibiki(
+    model: str | None, provider: str, threads: int | None, allow_fallback: bool, quiet: bool
+) -> Hibiki:
+    """Loads a speech translator."""
+    return Hibiki.load(
+        open_model(model, "hibiki", quiet),
+        provider=provider,
+        threads=threads,
+        allow_fallback=allow_fallback,
+    )
+
+
+def load_moshi(
+    model: str | None, provider: str, threads: int | None, allow_fallback: bool, quiet: bool
+) -> Moshi:
+    """Loads a partner in conversation."""
+    return Moshi.load(
+        open_model(model, "moshi", quiet),
+        provider=provider,
+        threads=threads,
+        allow_fallback=allow_fallback,
+    )
+
+
+def load_text_to_speech(
+    model: str | None,
+    provider: str,
+    threads: int | None,
+    allow_fallback: bool,
+    quiet: bool,
+    codebooks: int | None = None,
+) -> TextToSpeech:
+    """Loads a text-to-speech bundle, to make so many codebooks of each frame."""
+    return TextToSpeech.load(
+        open_model(model, "tts", quiet),
+        provider=provider,
+        threads=threads,
+        allow_fallback=allow_fallback,
+        codebooks=codebooks,
     )
 
 

@@ -8,9 +8,21 @@ from typing import Any, cast
 import typer
 
 from ..runtime.errors import KyutaiOnnxError
-from . import codec, evaluate, export, info, stream, transcribe, verify
+from . import (
+    chat,
+    codec,
+    evaluate,
+    export,
+    info,
+    say,
+    stream,
+    transcribe,
+    translate,
+    verify,
+    voices,
+)
+from .messages import say_error
 from .options import Debugging
-from .say import say_error
 
 INTERRUPTED = 130
 CLICK_ERROR = cast("type[Exception]", typer.BadParameter.__mro__[2])
@@ -24,12 +36,16 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command("transcribe")(transcribe.transcribe)
+app.command("say")(say.say)
+app.command("translate")(translate.translate)
+app.command("chat")(chat.chat)
 app.command("stream")(stream.stream)
 app.command("export")(export.export)
 app.command("verify")(verify.verify)
 app.command("info")(info.info)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(codec.app, name="codec")
+app.add_typer(voices.app, name="voices")
 
 
 def main() -> None:

@@ -55,6 +55,32 @@ DumpTokens = Annotated[
     Path | None,
     typer.Option("--dump-tokens", metavar="FILE.npz", help="Write codes and tokens to compare."),
 ]
+TempText = Annotated[
+    float | None, typer.Option(min=0.0, help="Temperature of the text alone, where it differs.")
+]
+CfgCoef = Annotated[
+    float | None,
+    typer.Option(help="Guidance to the speaker's voice, such as 3, at twice the cost; default: 1."),
+]
+Words = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Write the words that are spoken, with times; as .srt, .vtt, .json, .jsonl, .tsv "
+        "or .txt.",
+    ),
+]
+Srt = Annotated[Path | None, typer.Option(metavar="FILE", help="Write subtitles of the speech.")]
+SaveState = Annotated[
+    Path | None,
+    typer.Option(
+        "--save-state", metavar="FILE", help="Save the stream as it stands after the recording."
+    ),
+]
+LoadState = Annotated[
+    Path | None,
+    typer.Option("--load-state", metavar="FILE", help="Go on from a stream that was saved."),
+]
 
 
 class Precision(enum.StrEnum):

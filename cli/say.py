@@ -1,56 +1,115 @@
-"""What goes to stderr: notes, errors and progress. Results alone go to stdout."""
+"""`say`: text to speech of a text, of a pipe while it is being written, or of a list of texts."""
 
-import sys
-import traceback
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
 
-from ..runtime.audio import AudioReader, Pcm
-from .options import Debugging
+import typer
 
-
-def say(line: str, *, quiet: bool = False) -> None:
-    """A note for a person, unless they asked for quiet."""
-    if not quiet:
-        print(line, file=sys.stderr, flush=True)
+from . import options
 
 
-def say_error(error: Exception, line: str | None = None) -> None:
-    """One line, by default the error's own; with `--debug`, first where it came from."""
-    if Debugging.enabled:
-        traceback.print_exception(error)
-    print(f"error: {line or error}", file=sys.stderr, flush=True)
+def say(
+    text: Annotated[
+        str | None,
+        typer.Argument(metavar="TEXT", help="What to say; - is standard input, said as it comes."),
+    ] = None,
+    jsonl: Annotated[
+        str | None,
+        typer.Option(
+            "--jsonl",
+            metavar="FILE",
+            help="Say many texts side by side: a JSON object a line with 'turns' (or 'text'), "
+            "'voices' and 'id'; - is standard input.",
+        ),
+    ] = None,
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Audio file to write (.wav, .flac, .ogg, .opus, .mp3); - is standard output. "
+            "With --jsonl a folder.",
+        ),
+    ] = "-",
+    model: options.Model = None,
+    voice: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--voice",
+            metavar="V",
+            help="A name ('kyutai-onnx voices list'), a file, or one saved by --save-voice; twice "
+            "for two speakers.",
+        ),
+    ] = None,
+    turns: Annotated[
+        bool,
+        typer.Option("--turns", help="Every line is a turn of a conversation between two voices."),
+    ] = False,
+    cfg_coef: Annotated[
+        float | None,
+        typer.Option(help="How much the voice is insisted on; default: 2 where there is one."),
+    ] = None,
+    padding_between: Annotated[
+        int, typer.Option(min=0, help="Least rest between words, in steps of 80 ms.")
+    ] = 1,
+    padding_bonus: Annotated[
+        float, typer.Option(help="From -2 to 2: positive is slower speech, negative quicker.")
+    ] = 0.0,
+    codebooks: Annotated[
+        str, typer.Option(metavar="N", help="Codebooks to make, quicker with less; or all.")
+    ] = "all",
+    words: options.Words = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Samples alone, 16-bit little-endian, without a header.")
+    ] = False,
+    save_voice: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.npz", help="Keep the voice, ready, in a file for later; needs no TEXT."
+        ),
+    ] = None,
+    rows: Annotated[
+        int, typer.Option("--batch-size", min=1, help="Texts of --jsonl spoken side by side.")
+    ] = 32,
+    dump_tokens: options.DumpTokens = None,
+    temp: options.Temp = None,
+    seed: options.Seed = None,
+    provider: options.Provider = "auto",
+    allow_fallback: options.AllowFallback = False,
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,  # noqa: ARG001
+) -> None:
+    """Say a text: speech to a file or to standard output, as it is made."""
+    from . import speaking, speaking_many
+    from .load import load_text_to_speech
 
-
-@contextmanager
-def progress_bar(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar that is told what is done, and how much of how much; none without a terminal."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda *_: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeRemainingColumn(),
+    request = speaking.Request(
+        text=text,
+        jsonl=jsonl,
+        out=out,
+        voices=tuple(voice or ()),
+        turns=turns,
+        words=words,
+        raw=raw,
+        save_voice=save_voice,
+        dump_tokens=dump_tokens,
+        rows=rows,
+        quiet=quiet,
     )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda what, done, total: bar.update(
-            task, description=what, completed=done, total=total or None
-        )
-
-
-def watched(blocks: AudioReader, sample_rate: int, *, quiet: bool) -> Generator[Pcm]:
-    """The blocks of a file at `sample_rate`, a bar showing how much of it was taken until the
-    generator is closed."""
-    samples, total = 0, round(blocks.info.duration or 0)
-    with progress_bar(quiet=quiet) as progress:
-        for block in blocks:
-            yield block
-            samples += len(block)
-            progress("listening", samples // sample_rate, total)
+    request.check()
+    count = speaking.count_of(codebooks)
+    loaded = load_text_to_speech(model, provider, threads, allow_fallback, quiet, count)
+    manner = speaking.manner(
+        loaded,
+        quiet=quiet,
+        cfg_coef=cfg_coef,
+        temperature=temp,
+        seed=seed,
+        padding_between=padding_between,
+        padding_bonus=padding_bonus,
+    )
+    if jsonl is None:
+        speaking.speak(loaded, request, manner)
+    else:
+        speaking_many.speak(loaded, request, manner)

@@ -16,7 +16,7 @@ from ..runtime.errors import KyutaiOnnxError, UsageError
 from . import outputs
 from .formats import Format, Style, Transcript, pause_text, word_text
 from .load import read_whole
-from .say import say_error, watched
+from .messages import say_error, watched
 from .tokens import dump_tokens
 
 

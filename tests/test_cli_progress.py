@@ -9,7 +9,7 @@ import pytest
 from npz import arrays
 
 from kyutai_onnx.cli.main import run
-from kyutai_onnx.cli.say import progress_bar
+from kyutai_onnx.cli.messages import progress_bar
 from kyutai_onnx.models.speech_to_text_stream import SpeechToTextStream
 
 

@@ -14,8 +14,8 @@ from commands import Command
 from speech import Array, hiss, write_wav
 
 from kyutai_onnx.cli.formats import LiveFormat
-from kyutai_onnx.cli.listening import Pace, Screen
-from kyutai_onnx.cli.listening import _frames as frames
+from kyutai_onnx.cli.listening import Screen
+from kyutai_onnx.cli.pace import Pace, frames
 from kyutai_onnx.models import EndOfTurn, Event, Pause, Word
 
 FAST = ("--rate", 100, "-q")

@@ -1,0 +1,56 @@
+"""What goes to stderr: notes, errors and progress. Results alone go to stdout."""
+
+import sys
+import traceback
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+
+from ..runtime.audio import AudioReader, Pcm
+from .options import Debugging
+
+
+def say(line: str, *, quiet: bool = False) -> None:
+    """A note for a person, unless they asked for quiet."""
+    if not quiet:
+        print(line, file=sys.stderr, flush=True)
+
+
+def say_error(error: Exception, line: str | None = None) -> None:
+    """One line, by default the error's own; with `--debug`, first where it came from."""
+    if Debugging.enabled:
+        traceback.print_exception(error)
+    print(f"error: {line or error}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress_bar(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar that is told what is done, and how much of how much; none without a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda what, done, total: bar.update(
+            task, description=what, completed=done, total=total or None
+        )
+
+
+def watched(blocks: AudioReader, sample_rate: int, *, quiet: bool) -> Generator[Pcm]:
+    """The blocks of a file at `sample_rate`, a bar showing how much of it was taken until the
+    generator is closed."""
+    samples, total = 0, round(blocks.info.duration or 0)
+    with progress_bar(quiet=quiet) as progress:
+        for block in blocks:
+            yield block
+            samples += len(block)
+            progress("listening", samples // sample_rate, total)

@@ -1,0 +1,93 @@
+"""Speaks a list of texts into a folder, a file each; what was made before a fault is kept."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from ..models import TextToSpeech
+from ..models.events import Audio, Event
+from ..models.manner import Options
+from ..models.speech_batch import Speech, SpeechRequest
+from ..runtime.audio import AudioWriter
+from . import words_file
+from .disk import writing
+from .formats import Transcript
+from .messages import progress_bar, say
+from .speaking import Request, chosen_voices, cut
+from .text_input import read_requests
+from .tokens import dump_tokens
+
+
+def speak(model: TextToSpeech, request: Request, manner: Options) -> None:
+    """Says every text of the list, so many of them side by side."""
+    assert request.jsonl is not None
+    texts = read_requests(request.jsonl, request.voices)
+    if not all(text.voices for text in texts):
+        default = chosen_voices(model, (), quiet=request.quiet)
+        texts = [SpeechRequest(text.turns, text.voices or default, text.id) for text in texts]
+    folders = [Path(request.out), *([request.dump_tokens] if request.dump_tokens else [])]
+    for folder in folders:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+    with progress_bar(quiet=request.quiet) as progress:
+        for start in range(0, len(texts), request.rows):
+            group = texts[start : start + request.rows]
+            progress(f"speaking {group[0].id}", start, len(texts))
+            _speak_together(model, group, request, manner)
+
+
+def _speak_together(
+    model: TextToSpeech, group: Sequence[SpeechRequest], request: Request, manner: Options
+) -> None:
+    """Writes what is said as it is made, and the words even where it breaks off."""
+    batch = model.together(group, **manner)
+    with ExitStack() as stack:
+        outputs = [Output(model, text.id, request, stack) for text in group]
+        try:
+            for row, event in batch.run():
+                outputs[row].take(event)
+        finally:
+            for output in outputs:
+                output.end()
+    for row, output in enumerate(outputs):
+        output.tell(batch.speech(row, []))
+
+
+class Output:
+    """The files of one text among many."""
+
+    def __init__(self, model: TextToSpeech, name: str, request: Request, stack: ExitStack) -> None:
+        self._name, self._request = name, request
+        self._stem = Path(request.out) / name
+        path = self._stem.with_name(f"{name}{'.raw' if request.raw else '.wav'}")
+        writer = AudioWriter(path, model.sample_rate, raw=request.encoding)
+        self._writer = stack.enter_context(writer)
+        manifest = model.bundle.manifest
+        self._transcript = Transcript(str(path), manifest.name, manifest.precision)
+
+    def take(self, event: Event) -> None:
+        """Files an event away."""
+        if isinstance(event, Audio):
+            self._writer.write(event.pcm)
+        else:
+            self._transcript.add([event])
+
+    def end(self) -> None:
+        """Writes the words of what was made."""
+        if self._request.words is None:
+            return
+        made = cut(self._transcript, self._writer.frames / self._writer.sample_rate)
+        words_file.write_words(self._request.beside(self._stem), made)
+
+    def tell(self, speech: Speech) -> None:
+        """Writes the tokens, and notes what could not be spelled."""
+        if speech.unspelled:
+            words = ", ".join(speech.unspelled)
+            note = f"note: {self._name}: the model cannot spell all of: {words}"
+            say(note, quiet=self._request.quiet)
+        if self._request.dump_tokens is not None:
+            dump_tokens(
+                self._request.dump_tokens / f"{self._name}.npz",
+                text=speech.text_tokens.tolist(),
+                audio=speech.audio_tokens,
+            )

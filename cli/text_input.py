@@ -1,0 +1,96 @@
+"""Text that comes in on standard input, in pieces, and lists of texts."""
+
+import codecs
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from ..models.speech_batch import SpeechRequest
+from ..runtime.errors import KyutaiOnnxError, UsageError
+
+PIECE = 4096
+
+
+def read_text() -> Iterator[str]:
+    """Standard input as it comes; what is not UTF-8 becomes a replacement character.
+
+    Raises UsageError where there is no standard input.
+    """
+    stream = _stdin()
+    decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
+    while data := stream.read1(PIECE):  # type: ignore[attr-defined]
+        yield decoder.decode(data)
+    yield decoder.decode(b"", final=True)
+
+
+def read_requests(name: str, voices: tuple[str, ...]) -> list[SpeechRequest]:
+    """The texts of a list, one JSON object a line, with the fields of moshi run_tts.py: `turns`,
+    `voices` and `id`. `text` stands for a single turn, `voices` may be left out for those given.
+
+    Raises UsageError, naming the line, for what is none.
+    """
+    lines = _lines(name)
+    requests = [
+        _request(f"{name}, line {number}", line, voices, number)
+        for number, line in enumerate(lines, 1)
+        if line.strip()
+    ]
+    if not requests:
+        raise UsageError(f"{name}: no text in it")
+    twice = [text_id for text_id, count in Counter(r.id for r in requests).items() if count > 1]
+    if twice:
+        raise UsageError(f"{name}: two texts have the id {twice[0]}; give each its own")
+    return requests
+
+
+def _lines(name: str) -> list[str]:
+    try:
+        content = _stdin().read() if name == "-" else Path(name).read_bytes()
+        return content.decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError:
+        raise UsageError(f"{name}: not UTF-8; save it as such") from None
+    except OSError as error:
+        raise KyutaiOnnxError(f"{name}: cannot be read ({error.strerror})") from None
+
+
+def _request(place: str, line: str, voices: tuple[str, ...], number: int) -> SpeechRequest:
+    try:
+        given = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{place}: not JSON ({error})") from None
+    if not isinstance(given, dict):
+        raise UsageError(f"{place}: not a JSON object with turns, voices and id")
+    unknown = sorted(set(given) - {"turns", "text", "voices", "id"})
+    if unknown:
+        raise UsageError(f"{place}: {unknown[0]} is unknown; use turns or text, voices and id")
+    if ("turns" in given) == ("text" in given):
+        raise UsageError(f"{place}: give turns, a list of texts, or one text")
+    turns = _texts(place, "turns", given.get("turns", [given.get("text")]))
+    if not any(turn.strip() for turn in turns):
+        raise UsageError(f"{place}: the text is empty: there is nothing to say")
+    own = _texts(place, "voices", given["voices"]) if "voices" in given else voices
+    return SpeechRequest(turns, own, _id(place, given.get("id", str(number))))
+
+
+def _texts(place: str, field: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise UsageError(f"{place}: {field} is not a list of texts")
+    return tuple(value)
+
+
+def _id(place: str, value: object) -> str:
+    """Ids become names of files and must not leave their folder."""
+    name = value if isinstance(value, str) else ""
+    forbidden = any(c in '/\\:*?"<>|' or ord(c) < 32 for c in name)
+    if not name or forbidden or name.startswith(".") or len(name.encode()) > 200:
+        raise UsageError(f"{place}: id {str(value)[:40]!r} cannot name a file")
+    return name
+
+
+def _stdin() -> BinaryIO:
+    if sys.stdin is None:
+        raise UsageError("there is no standard input here: give TEXT or a file")
+    return sys.stdin.buffer

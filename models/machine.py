@@ -1,0 +1,155 @@
+"""The text-to-speech machine: it turns entries into the tokens that the model reads, at the pace
+that the model asks for.
+
+At each step the model says `new word` or `pad`; the machine feeds the tokens of the next word, or
+paddings, and, for a model with a second text stream, tokens of the word `ahead` places further on.
+The rules are those of `StateMachine.process` in moshi models/tts.py, without its growing lists.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from .script import Entry
+
+
+@dataclass(frozen=True)
+class Pacing:
+    """Token ids and limits of a machine.
+
+    `ahead` is how many words the second text stream looks ahead, 0 without one; `multiplier` is
+    what a token of that stream is multiplied by. `max_padding` is the most paddings in a row that
+    the model may choose, `initial_padding` how many come first of all.
+    """
+
+    pad: int
+    new_word: int
+    multiplier: int
+    ahead: int = 0
+    max_padding: int = 8
+    initial_padding: int = 2
+
+
+class Machine:
+    """The words yet to be said, and what is being fed. One step after the other."""
+
+    def __init__(self, pacing: Pacing) -> None:
+        self.pacing = pacing
+        self.complete = False
+        """Set once no more entries will come."""
+        self.given = False
+        """Whether there was ever an entry."""
+        self.end_step: int | None = None
+        """The step at which the model asked for a word and there was none."""
+        self._entries: deque[Entry] = deque()
+        self._queued: deque[int] = deque()
+        self._ahead_queued: deque[int] = deque()
+        self._remaining = self._forced = pacing.initial_padding
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Puts entries behind those that wait."""
+        self._entries.extend(entries)
+        self.given |= bool(self._entries)
+
+    @property
+    def waiting(self) -> int:
+        """How many entries wait."""
+        return len(self._entries)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a step may be made: whatever text may still come, it would not change it.
+
+        Beyond the rule of moshi-server tts.py `ClientState.is_active`, a step at which no word can
+        begin may always be made.
+        """
+        if self.complete or self._queued or self._forced > 0:
+            return True
+        if not self._entries:
+            return False
+        if not self.pacing.ahead or not self._entries[0].tokens:
+            return True
+        return self._tokens_ahead(self.pacing.ahead + 1) is not None
+
+    def process(self, step: int, token: int) -> tuple[int, Entry | None]:
+        """From the token that the model made at a step: the one that it reads next, and the entry
+        that began, if one did."""
+        chosen, entry = self._begin_entry(step, self._allowed(token))
+        output = chosen if chosen == self.pacing.new_word else self._feed_padding()
+        return (self._multiplexed(output) if self.pacing.ahead else output), entry
+
+    def _allowed(self, token: int) -> int:
+        if self._queued or self._forced > 0:
+            return self.pacing.pad
+        if self._remaining <= 0 or token == self.pacing.new_word:
+            return self.pacing.new_word
+        return self.pacing.pad
+
+    def _begin_entry(self, step: int, token: int) -> tuple[int, Entry | None]:
+        if token != self.pacing.new_word:
+            return token, None
+        if not self._entries:
+            return self._end(step), None
+        entry = self._entries.popleft()
+        self._forced = entry.padding
+        if not entry.tokens:
+            return self.pacing.pad, entry
+        self._queued.extend(entry.tokens)
+        if self.pacing.ahead:
+            self._ahead_queued.extend(self._tokens_ahead(self.pacing.ahead) or ())
+        self._remaining = self.pacing.max_padding
+        return token, entry
+
+    def _end(self, step: int) -> int:
+        """Past the last entry; the first time, a model with a second stream is told of it."""
+        first = self.end_step is None
+        if first:
+            self.end_step = step
+        return self.pacing.new_word if first and self.pacing.ahead else self.pacing.pad
+
+    def _feed_padding(self) -> int:
+        self._remaining = max(0, self._remaining - 1)
+        self._forced = max(0, self._forced - 1)
+        return self._queued.popleft() if self._queued else self.pacing.pad
+
+    def _multiplexed(self, output: int) -> int:
+        """Both streams in one token: `new word` goes to the second, so that the word's own tokens
+        begin at once."""
+        second = -1
+        if output == self.pacing.new_word:
+            second = self.pacing.new_word
+            output = self._queued.popleft() if self._queued else self.pacing.pad
+        elif self._ahead_queued:
+            second = self._ahead_queued.popleft()
+        return (second + 1) * self.pacing.multiplier + output
+
+    def _tokens_ahead(self, count: int) -> tuple[int, ...] | None:
+        """The tokens of the `count`-th waiting word."""
+        for entry in self._entries:
+            count -= bool(entry.tokens)
+            if not count:
+                return entry.tokens
+        return None
+
+    def save(self) -> dict[str, Any]:
+        return {
+            "complete": self.complete,
+            "given": self.given,
+            "end_step": self.end_step,
+            "entries": [[list(e.tokens), e.text, e.padding] for e in self._entries],
+            "queued": list(self._queued),
+            "ahead_queued": list(self._ahead_queued),
+            "remaining": self._remaining,
+            "forced": self._forced,
+        }
+
+    def load(self, saved: dict[str, Any]) -> None:
+        self.complete, self.given = saved["complete"], saved["given"]
+        self.end_step = saved["end_step"]
+        self._entries = deque(
+            Entry(tuple(tokens), text, padding) for tokens, text, padding in saved["entries"]
+        )
+        self._queued = deque(saved["queued"])
+        self._ahead_queued = deque(saved["ahead_queued"])
+        self._remaining, self._forced = saved["remaining"], saved["forced"]

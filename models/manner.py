@@ -1,0 +1,64 @@
+"""How a text is spoken: what may be chosen for each, apart from the voice."""
+
+from dataclasses import dataclass
+from typing import TypedDict
+
+from ..runtime.errors import UsageError
+
+COUNTS = (
+    "padding_between",
+    "initial_padding",
+    "max_padding",
+    "final_padding",
+    "top_k",
+    "top_k_text",
+)
+
+
+@dataclass(frozen=True)
+class Manner:
+    """Defaults are those of moshi run_tts.py. Paddings are in steps, of which a second has 12.5.
+
+    `cfg_coef` is how much the voice and the text are insisted on; None is 2, or no guidance at all
+    for a model that has neither a table of it nor a voice. `temperature` is that of text and codes,
+    0 taking the best; like the numbers of candidates, `top_k` and `top_k_text`, it is the bundle's
+    own unless given.
+    `padding_between` is the least rest after a word, `padding_bonus`, between -2 and 2, slows
+    speech or, negative, quickens it. `max_padding` is the longest rest that the model may choose
+    after a word, `initial_padding` what comes before the first and `final_padding` after the last.
+    """
+
+    cfg_coef: float | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    top_k_text: int | None = None
+    seed: int | None = None
+    padding_between: int = 1
+    padding_bonus: float = 0.0
+    initial_padding: int = 2
+    max_padding: int = 8
+    final_padding: int = 4
+
+    def __post_init__(self) -> None:
+        for name in COUNTS:
+            if (getattr(self, name) or 0) < 0:
+                raise UsageError(f"{name} is {getattr(self, name)}: it must be 0 or more")
+        if self.temperature is not None and not 0 <= self.temperature < float("inf"):
+            raise UsageError(f"temperature is {self.temperature}: it must be 0 or more")
+        if not abs(self.padding_bonus) < float("inf"):
+            raise UsageError(f"padding_bonus is {self.padding_bonus}: give -2 to 2")
+
+
+class Options(TypedDict, total=False):
+    """`Manner` as keyword arguments."""
+
+    cfg_coef: float | None
+    temperature: float | None
+    top_k: int | None
+    top_k_text: int | None
+    seed: int | None
+    padding_between: int
+    padding_bonus: float
+    initial_padding: int
+    max_padding: int
+    final_padding: int

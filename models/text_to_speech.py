@@ -1,0 +1,183 @@
+"""Text to speech: a text, or many, spoken in a voice; or a stream that speaks as text comes."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self, Unpack
+
+import numpy as np
+
+from ..runtime.bundle import Bundle
+from ..runtime.errors import ModelError
+from .generation import Drawing
+from .language_model import LanguageModel
+from .locate import open_bundle
+from .machine import Pacing
+from .manner import Manner, Options
+from .mimi import Mimi
+from .speaker import SPEAKER_WAVS, Speaker, make_speaker
+from .speech_batch import Speech, SpeechBatch, SpeechRequest
+from .text_to_speech_stream import TextToSpeechStream
+from .tokenizer import open_tokenizer
+from .utterance import Trace
+from .voices import Voices
+
+Array = np.ndarray[Any, Any]
+Voice = str | Path | Sequence[str | Path] | None
+ROWS = 32
+"""Texts that are spoken side by side, as moshi run_tts.py has it."""
+
+
+class TextToSpeech:
+    """A text-to-speech model, loaded. May be shared by threads; each of its streams belongs to one
+    at a time."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        provider: str = "auto",
+        threads: int | None = None,
+        allow_fallback: bool = False,
+        codebooks: int | None = None,
+    ) -> None:
+        manifest = bundle.manifest
+        assert manifest.tts is not None
+        assert manifest.sampling is not None
+        assert manifest.tokenizer is not None
+        if manifest.tts.multistream:
+            raise ModelError(
+                f"{bundle.path}: speaks two voices in two streams at once (multistream), which is "
+                "not supported; choose another model"
+            )
+        self.bundle, self.name = bundle, manifest.name
+        self.mimi = Mimi(bundle, provider=provider, threads=threads, allow_fallback=allow_fallback)
+        self.language_model = LanguageModel(
+            bundle,
+            provider=provider,
+            threads=threads,
+            allow_fallback=allow_fallback,
+            codebooks=codebooks,
+        )
+        self.spec = self.language_model.spec
+        self.sample_rate = self.mimi.sample_rate
+        self.frame_rate = self.mimi.frame_rate
+        self.frame_size = self.mimi.frame_size
+        self.tokenizer = open_tokenizer(bundle.file(manifest.tokenizer))
+        self.voices = Voices(bundle)
+        self.max_speakers = manifest.tts.max_speakers
+        self.delay_steps = int(manifest.tts.audio_delay_seconds * self.frame_rate)
+        self._ahead, self._sampling = manifest.tts.second_stream_ahead, manifest.sampling
+
+    @classmethod
+    def load(
+        cls,
+        model: str | os.PathLike[str] | Bundle | None = None,
+        *,
+        provider: str = "auto",
+        threads: int | None = None,
+        allow_fallback: bool = False,
+        codebooks: int | None = None,
+    ) -> Self:
+        """Loads a bundle: a folder, a repository exported before, or `hf://owner/name`; the
+        embedded demo by default. `codebooks` makes only so many of each frame: quicker, less clear.
+
+        Raises ModelError for a bundle that is missing, damaged or of another family, ProviderError
+        where it cannot run, UsageError for more codebooks than there are.
+        """
+        bundle = open_bundle(model, "tts", "tts")
+        return cls(
+            bundle,
+            provider=provider,
+            threads=threads,
+            allow_fallback=allow_fallback,
+            codebooks=codebooks,
+        )
+
+    @property
+    def knows_speakers(self) -> bool:
+        """Whether voices are given as embeddings, up to `max_speakers`; otherwise a voice is a
+        recording that the model goes on from."""
+        return SPEAKER_WAVS in self.spec.conditioners
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether its tokens are not drawn unless a temperature is given."""
+        return self._sampling.temp == self._sampling.temp_text == 0
+
+    def speak(
+        self, text: str | Sequence[str], voice: Voice = None, **manner: Unpack[Options]
+    ) -> Speech:
+        """A text, or the turns of two speakers, spoken in a voice; see `stream` and `Manner`."""
+        turns = (text,) if isinstance(text, str) else tuple(text)
+        wanted = Manner(**manner)
+        speaker = self.speaker(voice, wanted.cfg_coef)
+        return SpeechBatch(self, [turns], [speaker], wanted).speeches()[0]
+
+    def stream(
+        self, voice: Voice = None, *, trace: Trace | None = None, **manner: Unpack[Options]
+    ) -> TextToSpeechStream:
+        """One independent stream.
+
+        `voice` is a name, a file or a list of them, the main speaker's first; a `.npz` of a saved
+        stream goes on from there; None leaves the voice to the model. `trace` is filled with every
+        frame. Raises as `speaker` does.
+        """
+        wanted = Manner(**manner)
+        return TextToSpeechStream(self, self.speaker(voice, wanted.cfg_coef), wanted, trace)
+
+    def batch(
+        self,
+        requests: Sequence[SpeechRequest],
+        *,
+        rows: int = ROWS,
+        **manner: Unpack[Options],
+    ) -> Iterator[Speech]:
+        """Many texts, `rows` of them side by side, in their order."""
+        for start in range(0, len(requests), max(1, rows)):
+            yield from self.together(requests[start : start + max(1, rows)], **manner).speeches()
+
+    def together(self, requests: Sequence[SpeechRequest], **manner: Unpack[Options]) -> SpeechBatch:
+        """Texts that start together and are heard as they are spoken."""
+        wanted = Manner(**manner)
+        voices = {request.voices for request in requests}
+        made = {voice: self.speaker(voice, wanted.cfg_coef) for voice in voices}
+        speakers = [made[request.voices] for request in requests]
+        return SpeechBatch(self, [request.turns for request in requests], speakers, wanted)
+
+    def speaker(self, voice: Voice, cfg_coef: float | None = None) -> Speaker:
+        """A voice made ready, to be used by several streams.
+
+        Raises UsageError for an unknown voice, one that this model cannot take or a coefficient
+        that its table lacks, ModelError for a file that is no voice.
+        """
+        voices = [voice] if isinstance(voice, str | Path) else list(voice or ())
+        return make_speaker(self, voices, cfg_coef)
+
+    def pacing(self, manner: Manner) -> Pacing:
+        """The machine's settings."""
+        tokens = self.spec.tokens
+        return Pacing(
+            pad=tokens.text_padding,
+            new_word=tokens.text_end_of_padding,
+            multiplier=self.spec.text_card + 1,
+            ahead=self._ahead,
+            max_padding=manner.max_padding,
+            initial_padding=manner.initial_padding,
+        )
+
+    def drawing(self, manner: Manner) -> Drawing:
+        """How tokens are drawn: by the bundle's settings unless the manner has its own."""
+        own, given = self._sampling, manner.temperature
+        top_k = own.top_k if manner.top_k is None else manner.top_k
+        return Drawing(
+            temp=own.temp if given is None else given,
+            temp_text=own.temp_text if given is None else given,
+            top_k=min(top_k, self.spec.card),
+            top_k_text=own.top_k_text if manner.top_k_text is None else manner.top_k_text,
+            seed=manner.seed,
+        )
+
+    def unheard(self, rows: int) -> Array:
+        """The codes of a step for codebooks that are left out: none."""
+        return np.full((rows, self.spec.n_q - self.spec.dep_q), self.spec.tokens.zero, np.int64)
