@@ -6,6 +6,7 @@ Run: `python -m demo.export --work DIR --output demo/stt-demo-en`
 import argparse
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -19,16 +20,13 @@ from demo.config import AUDIO_DELAY, LM, MIMI
 MIMI_NAME = "mimi-demo.safetensors"
 MIMI_CONFIG_NAME = "mimi_config.json"
 LM_NAME = "model.safetensors"
-KYUTAI_NAMES = {
-    "self_attn.in_projs.0.weight": "self_attn.in_proj_weight",
-    "self_attn.out_projs.0.weight": "self_attn.out_proj.weight",
-}
+PROJECTION = re.compile(r"self_attn\.(in|out)_projs\.\d+\.weight")
+KYUTAI_NAMES = {"in": "self_attn.in_proj_weight", "out": "self_attn.out_proj.weight"}
 
 
 def kyutai_name(name: str) -> str:
-    for ours, theirs in KYUTAI_NAMES.items():
-        name = name.replace(ours, theirs)
-    return name
+    """Kyutai stacks the projections of all the sets of weights, in their order."""
+    return PROJECTION.sub(lambda found: KYUTAI_NAMES[found[1]], name)
 
 
 def mimi_tensors(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -45,7 +43,10 @@ def mimi_tensors(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def lm_tensors(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {kyutai_name(n): t.to(torch.bfloat16).contiguous() for n, t in state.items()}
+    stacked: dict[str, list[Tensor]] = {}
+    for name, tensor in state.items():
+        stacked.setdefault(kyutai_name(name), []).append(tensor.to(torch.bfloat16))
+    return {name: torch.cat(tensors).contiguous() for name, tensors in stacked.items()}
 
 
 def save(tensors: dict[str, Tensor], path: Path) -> None:

@@ -22,6 +22,8 @@ def run(work: Callable[..., None], *arguments: object, ranks: int = 2) -> None:
 
 
 def _join(rank: int, work: Callable[..., None], ranks: int, meeting: Path, arguments: tuple):
+    # Linux shares processors out by session: on a busy machine, ranks in one would get one share.
+    os.setsid()
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo", init_method=f"file://{meeting}", rank=rank, world_size=ranks, timeout=PATIENCE

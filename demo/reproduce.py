@@ -1,5 +1,5 @@
-"""Make the whole demo from nothing: data, codec, language model, decoder, checkpoint, evaluation
-sets, samples and the bundle that ships.
+"""Make the whole demo from nothing: data, codec, language model, decoder, the model that speaks and
+the one that translates, checkpoints, evaluation sets, samples and the bundles that ship.
 
 Run: `python -m demo.reproduce --work DIR`
 
@@ -11,18 +11,37 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from demo import codec, codes, corpus, decoder, export, lm, ranks, sets, takes, tokenizer, training
+from demo import (
+    codec,
+    codes,
+    corpus,
+    decoder,
+    export,
+    french,
+    hibiki,
+    lm,
+    ranks,
+    sets,
+    speaker,
+    speaking_checkpoints,
+    takes,
+    tokenizer,
+    training,
+    tts,
+)
 from kyutai_onnx.export.bundle import Request, export_bundle
 
 HERE = Path(__file__).parent
 CHECKPOINT = HERE / "stt-demo-en"
+TTS = HERE / "tts-demo-en"
+HIBIKI = HERE / "hibiki-demo-fr-en"
 SHIPPED = HERE.parent / "models" / "demo"
 
 
-def teach(train: Callable[[Path], None], plan: training.Plan, work: Path) -> None:
+def teach(train: Callable[..., None], plan: training.Plan, work: Path, *recipe: str) -> None:
     """Train to the end of the plan, in two processes."""
     if not training.finished(plan, work):
-        ranks.run(train, work)
+        ranks.run(train, work, *recipe)
 
 
 def make(work: Path) -> None:
@@ -39,12 +58,27 @@ def make(work: Path) -> None:
     export.export_lm(work)
     shutil.copytree(work / "checkpoint", CHECKPOINT, dirs_exist_ok=True)
     sets.write(HERE / "sets", SHIPPED / "samples")
+    make_speakers(work)
     ship()
 
 
+def make_speakers(work: Path) -> None:
+    """What speaks and what translates, each by the recipe that was best."""
+    speaker.build(work)
+    french.build(work)
+    for recipe in tts.PATH:
+        teach(tts.train, tts.plan(recipe), work, recipe)
+    for recipe in hibiki.PATH:
+        teach(hibiki.train, hibiki.plan(recipe), work, recipe)
+    speaking_checkpoints.write_tts(work, tts.PATH[-1], TTS)
+    speaking_checkpoints.write_hibiki(work, hibiki.PATH[-1], HIBIKI)
+
+
 def ship() -> None:
-    """Export the checkpoint as the bundle that is used when no model is given."""
+    """Export the checkpoints as the bundles that are used when no model is given."""
     export_bundle(Request(str(CHECKPOINT), out=SHIPPED / "stt", decoder=True, force=True))
+    export_bundle(Request(str(TTS), out=SHIPPED / "tts", force=True))
+    export_bundle(Request(str(HIBIKI), out=SHIPPED / "hibiki", force=True))
 
 
 if __name__ == "__main__":

@@ -74,8 +74,11 @@ class Demo:
 
 DEMOS = {
     "stt": Demo("knows spoken numbers, times and short commands", "kyutai/stt-1b-en_fr"),
-    "tts": Demo(None, "kyutai/tts-1.6b-en_fr"),
-    "hibiki": Demo(None, "kyutai/hibiki-1b-pytorch-bf16"),
+    "tts": Demo("says spoken numbers, times and short commands", "kyutai/tts-1.6b-en_fr"),
+    "hibiki": Demo(
+        "hears French numbers under ten thousand and says them in English",
+        "kyutai/hibiki-1b-pytorch-bf16",
+    ),
     "moshi": Demo(None, "kyutai/moshiko-pytorch-bf16"),
 }
 
