@@ -16,13 +16,13 @@ Array = np.ndarray[Any, Any]
 RATE = 24000
 
 
-def say_aloud(path: Path, text: str) -> Path:
+def say_aloud(path: Path, text: str, voice: str = "en-us") -> Path:
     """Speaks a text into a wav at the demo's rate; skips the test where espeak-ng is missing."""
     program = shutil.which("espeak-ng")
     if program is None:
         pytest.skip("espeak-ng is not installed")
     spoken = subprocess.run(
-        [program, "-v", "en-us", "-s", "150", "--stdout", text], capture_output=True, check=True
+        [program, "-v", voice, "-s", "150", "--stdout", text], capture_output=True, check=True
     )
     return write_wav(path, whole(io.BytesIO(spoken.stdout)))
 

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = ("cli", "export", "models", "runtime")
 EXTRAS = {"audio", "cpu", "cuda", "datasets", "dev", "directml", "export", "webgpu"}
 LARGEST_FILE = 5_000_000
-LARGEST_BUNDLE = 10_000_000
+LARGEST_BUNDLE = 11_000_000
 BACK_END = """
 import sys
 from setuptools import build_meta
@@ -134,7 +134,7 @@ def test_no_file_of_the_wheel_is_large(wheel: ZipFile) -> None:
     assert large == {}
 
 
-def test_an_embedded_bundle_is_under_ten_megabytes(wheel: ZipFile) -> None:
+def test_an_embedded_bundle_is_under_eleven_megabytes(wheel: ZipFile) -> None:
     sizes: dict[PurePosixPath, int] = {}
     for file in wheel.infolist():
         path = PurePosixPath(file.filename)
