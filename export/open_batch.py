@@ -27,7 +27,9 @@ def open_batch(model: ir.Model) -> None:
         for value in node.outputs:
             _open_shape(value)
         if node.op_type == "Reshape":
-            _open_target(node, graph)
+            _open_reshape(node, graph)
+        elif node.op_type == "Expand":
+            _open_expand(node, graph)
     for node in graph:
         if node.op_type != "Concat" and any(_shows(value) for value in node.inputs):
             raise ValueError(f"{node.op_type} {node.name} holds the number of rows")
@@ -64,7 +66,7 @@ def _shows(value: ir.Value | None) -> bool:
     return numbers is not None and bool(np.any((numbers % ROWS == 0) & (numbers != 0)))
 
 
-def _open_target(node: ir.Node, graph: ir.Graph) -> None:
+def _open_reshape(node: ir.Node, graph: ir.Graph) -> None:
     """The one axis of a new shape that is a multiple of the rows is whatever is left."""
     shape = _constant(node.inputs[1])
     if shape is None or not _shows(node.inputs[1]):
@@ -72,6 +74,30 @@ def _open_target(node: ir.Node, graph: ir.Graph) -> None:
     rows = (shape % ROWS == 0) & (shape != 0)
     if rows.sum() != 1 or (shape < 0).any():
         raise ValueError(f"{node.name} reshapes to {shape.tolist()}, which cannot be opened")
-    opened = ir.node("Constant", [], {"value": ir.tensor(np.where(rows, -1, shape))})
-    graph.insert_before(node, opened)
-    node.replace_input_with(1, opened.outputs[0])
+    _replace_shape(node, graph, [_numbers(np.where(rows, -1, shape))])
+
+
+def _open_expand(node: ir.Node, graph: ir.Graph) -> None:
+    """The first axis is as many rows as the graph is given."""
+    shape = _constant(node.inputs[1])
+    if shape is None or not _shows(node.inputs[1]):
+        return
+    if shape[0] != ROWS or (shape[1:] % ROWS == 0).any():
+        raise ValueError(f"{node.name} expands to {shape.tolist()}, which cannot be opened")
+    rows = ir.node("Shape", [graph.inputs[0]], {"start": 0, "end": 1})
+    rest = _numbers(shape[1:])
+    _replace_shape(
+        node,
+        graph,
+        [rows, rest, ir.node("Concat", [rows.outputs[0], rest.outputs[0]], {"axis": 0})],
+    )
+
+
+def _numbers(values: np.ndarray) -> ir.Node:
+    return ir.node("Constant", [], {"value": ir.tensor(values)})
+
+
+def _replace_shape(node: ir.Node, graph: ir.Graph, nodes: list[ir.Node]) -> None:
+    """Puts nodes before one, and gives it what the last of them makes as its new shape."""
+    graph.insert_before(node, nodes)
+    node.replace_input_with(1, nodes[-1].outputs[0])
