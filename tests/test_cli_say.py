@@ -239,14 +239,11 @@ def test_a_voice_that_does_not_fit_is_refused(
         assert not out.exists()
 
 
-def test_without_a_model_it_says_how_to_get_one(command: Command) -> None:
-    from kyutai_onnx.models.locate import DEMO
-
-    if (DEMO / "tts").exists():
-        pytest.skip("a demo that speaks is embedded")
-    done = command("say", "hello", "-o", "x.wav")
-    assert done.code == 3
-    assert "kyutai-onnx export" in done.error
+def test_without_a_model_the_demo_speaks_and_says_so(command: Command, tmp_path: Path) -> None:
+    done = command("say", "seven", "-o", tmp_path / "seven.wav", "--seed", "1")
+    assert done.code == 0
+    assert "embedded demo" in done.err
+    assert soundfile.info(tmp_path / "seven.wav").duration > 0.3
 
 
 def test_voices_are_listed(command: Command, embedded: Path, cloning: Path) -> None:
