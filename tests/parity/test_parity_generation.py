@@ -28,7 +28,7 @@ FEWER = Case("tts, five codebooks", "tts", codebooks=5, frames=200)
 PREFIX = Case("tts-prefix by 2", "tts-prefix", 2.0, True, True, prefixes=True, frames=480)
 ODD = Case("odd", "odd-depth", frames=620)
 ODD_GUIDED = Case("odd by 1.5", "odd-depth", 1.5, frames=150)
-ONE_SET = Case("one weight set", "one-set", frames=300)
+ONE_SET = Case("one weight set", "one-set", frames=560)
 WHOLE = [MOSHI, HIBIKI, GUIDED, ZERO, TTS, PREFIX, ODD, ONE_SET]
 """Those that are told to be varied: long enough for every codebook to show what it has."""
 PORTABLE = [MOSHI, GUIDED, ZERO, TTS, PREFIX]
