@@ -94,7 +94,8 @@ class DepthTransformer(StepModule):
         scaled = logits / torch.where(temperature > 0, temperature, 1.0)[:, None]
         chances, candidates = torch.topk(torch.softmax(scaled, dim=-1), self.candidates)
         index = torch.argmax(chances / given["noise"][:, codebook], dim=-1, keepdim=True)
-        drawn = torch.gather(candidates, 1, index)[:, 0]
+        # As floats, which hold every code: WebGPU gathers no integers.
+        drawn = torch.gather(candidates.float(), 1, index)[:, 0].to(index.dtype)
         return torch.where(temperature > 0, drawn, torch.argmax(logits, dim=-1))
 
 

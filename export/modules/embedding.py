@@ -32,12 +32,11 @@ class Embeddings(Weighted):
     def forward(self, tokens: Tensor) -> Tensor:
         """`tokens [B, 1 + n_q]`, text first, to their sum `[B, 1, dim]`; of two text streams in
         one, the audio's alone."""
-        first_rows = torch.arange(self._config.n_q) * self._audio_rows
-        if self._gathers_text:
-            first_rows = torch.cat([torch.full((1,), self._text_row), first_rows])
-        else:
-            tokens = tokens[:, 1:]
+        audio = torch.arange(self._config.n_q) * self._audio_rows
+        first_rows = torch.cat([torch.full((1,), self._text_row), audio])
         rows = torch.where(tokens < 0, self._zero_row, tokens + first_rows)
+        if not self._gathers_text:  # selected, since WebGPU cuts no integers
+            rows = torch.where(torch.arange(tokens.shape[1]) > 0, rows, self._zero_row)
         return F.embedding(rows, self.table).to(self._compute).sum(dim=1, keepdim=True)
 
     def materialize(self, parameter: str, tensors: Below) -> np.ndarray:  # noqa: ARG002
