@@ -1,13 +1,18 @@
 """Operators that a flavour puts together itself, against numpy in double precision."""
 
+import warnings
+
 import pytest
 
 pytest.importorskip("torch", reason="the export needs torch")
 
 import numpy as np
+import onnxruntime
+import onnxscript.optimizer
 import torch
+from torch import Tensor, nn
 
-from kyutai_onnx.export.modules.dialect import Native, Portable
+from kyutai_onnx.export.modules.dialect import Dialect, Native, Portable
 
 
 @pytest.mark.parametrize("most", [1.0, 100.0, 1e4, 1e6])
@@ -45,3 +50,30 @@ def test_rings_are_written_from_each_rows_own_position(length: int) -> None:
         for step in range(length):
             expected[:, (start + step) % 7] = new[row, :, step]
         assert torch.equal(written[row], expected)
+
+
+class Norm(nn.Module):
+    def __init__(self, dialect: Dialect) -> None:
+        super().__init__()
+        self.dialect, self.alpha = dialect, nn.Parameter(torch.linspace(0.5, 2, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dialect.rms_norm(x, self.alpha, 1e-8)
+
+
+@pytest.mark.parametrize("dialect", [Native(), Portable()], ids=["native", "portable"])
+def test_norms_of_nothing_and_of_next_to_nothing_outlive_the_optimiser(dialect: Dialect) -> None:
+    scale = torch.tensor([0, 1e-5, 1e-4, 1, 1e4])[None, :, None]
+    x = scale * torch.randn(1, 5, 8, generator=torch.Generator().manual_seed(0))
+    norm = Norm(dialect).eval()
+    with warnings.catch_warnings(action="ignore"), torch.no_grad():
+        exported = torch.onnx.export(
+            norm, (x,), dynamo=True, opset_version=dialect.opset, verbose=False
+        )
+    assert exported is not None
+    onnxscript.optimizer.optimize(exported.model)
+    session = onnxruntime.InferenceSession(exported.model_proto.SerializeToString())
+    (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    wide = x.numpy().astype(np.float64)
+    exact = wide * norm.alpha.detach().numpy() / np.sqrt((wide**2).mean(-1, keepdims=True) + 1e-8)
+    np.testing.assert_allclose(found, exact, rtol=1e-6, atol=1e-9)

@@ -130,8 +130,11 @@ class Portable(Selection):
         return torch.where((index < length)[:, None, :, None], spread, ring)
 
     def rms_norm(self, x: Tensor, alpha: Tensor, eps: float) -> Tensor:
-        variance = eps + (x * x).mean(dim=-1, keepdim=True)
-        return x * (alpha * torch.rsqrt(variance))
+        """Of sums, not means: the optimiser takes an addition of up to 1e-8 for one of nothing,
+        and a frame without a token is then 0 / 0."""
+        width = x.shape[-1]
+        squares = width * eps + (x * x).sum(dim=-1, keepdim=True)
+        return x * (alpha * math.sqrt(width) * torch.rsqrt(squares))
 
     def rotate(self, x: Tensor, cos: Tensor, sin: Tensor, heads: int) -> Tensor:
         batch, length, width = x.shape
