@@ -60,20 +60,25 @@ def is_tie(scores: Array) -> bool:
 
 @dataclass
 class Numbers:
-    """The greatest difference between two sequences, and the greatest value of the reference."""
+    """The greatest difference between two sequences, and the greatest value of the reference; NaN
+    once anything was NaN."""
 
     error: float = 0.0
     peak: float = 0.0
 
     def add(self, reference: Array, ours: Array) -> None:
         if reference.size:
-            self.error = max(self.error, float(np.abs(reference - ours).max()))
+            self.error = float(np.maximum(self.error, np.abs(reference - ours).max()))
             self.peak = max(self.peak, float(np.abs(reference).max()))
 
     @property
     def relative(self) -> float:
         """The difference as a part of the peak."""
         return self.error / self.peak if self.peak else self.error
+
+    def within(self, bound: float) -> bool:
+        """Whether the difference is at most this part of the peak; what is no number is not."""
+        return self.relative <= bound
 
     def __str__(self) -> str:
         return f"{self.error:.1e} at most, {self.relative:.1e} of the peak"

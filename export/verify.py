@@ -57,7 +57,7 @@ class Report:
         """What is not as it must be: all exact in fp32; the codec and the delays always."""
         if any(choices.wrong for choices in self.codes):
             yield "codes differ"
-        if self.waveform is not None and self.waveform.relative > WAVEFORM_BOUND:
+        if self.waveform is not None and not self.waveform.within(WAVEFORM_BOUND):
             yield f"the waveform differs by more than {WAVEFORM_BOUND:g} of its peak"
         if self.lm is None:
             return
