@@ -19,7 +19,8 @@ import torch
 from kyutai_onnx.export.checkpoint import Checkpoint, open_checkpoint
 from kyutai_onnx.export.reference import reference_lm, reference_mimi
 from kyutai_onnx.models import Mimi
-from kyutai_onnx.models.generation import Drawing, Generator
+from kyutai_onnx.models.drawing import Drawing
+from kyutai_onnx.models.generation import Generator
 from kyutai_onnx.models.language_model import LanguageModel
 from kyutai_onnx.runtime.bundle import Bundle
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..models.generation import Drawing, Generator, Guidance
+from ..models.drawing import Drawing, Guidance
+from ..models.generation import Generator
 from ..models.language_model import LanguageModel
 from ..runtime.manifest import Conditioner, Manifest
 from .conditions import VOICE_FRAMES

@@ -10,38 +10,13 @@ from typing import Any
 import numpy as np
 
 from ..runtime.errors import UsageError
-from ..runtime.graph import Streams
 from ..runtime.sampling import sample_token
 from .delays import DelayCache
+from .depth_streams import DepthStreams, split_text
+from .drawing import Drawing, Guidance
 from .language_model import Conditions, LanguageModel
 
 Array = np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """How a row's tokens are drawn: temperatures, 0 taking the best; candidates, 0 for all; and the
-    seed that makes them repeat."""
-
-    temp: float = 0.0
-    temp_text: float = 0.0
-    top_k: int = 0
-    top_k_text: int = 0
-    seed: int | None = None
-
-
-@dataclass(frozen=True)
-class Guidance:
-    """Classifier-free guidance: scores are `null + (conditioned - null) * coefficient`.
-
-    The null half has other conditions, reads no tokens up to `masked_until` steps past each
-    stream's delay, and with `no_text` no text at all; then text is scored without guidance.
-    """
-
-    coefficient: float
-    null: Conditions | None = None
-    masked_until: int | None = None
-    no_text: bool = False
 
 
 class Rules:
@@ -101,10 +76,7 @@ class Generator:
         self._temporal = model.temporal.streams(batch * (2 if guided else 1))
         self._depth = None if model.depth is None else DepthStreams(model, self._temporal.batch)
         self._heard = spec.n_q - spec.dep_q
-        if model.is_conditioned:
-            padding = model.condition()
-            for row in range(self._temporal.batch):
-                self._temporal.give(row, padding)
+        self._conditioned: set[int] = set()
 
     def begin(
         self,
@@ -115,7 +87,8 @@ class Generator:
         conditions: Conditions | None = None,
         guidance: Guidance | None = None,
     ) -> None:
-        """Starts a new stream in a row; its conditions stay those of the row before unless given.
+        """Starts a new stream in a row; its conditions stay those of the row before unless given,
+        and are the learnt paddings where there were none.
 
         Raises UsageError for a number of candidates that the bundle was not exported for.
         """
@@ -127,11 +100,9 @@ class Generator:
         self._rows[row] = _Row(drawing, rules or Rules(), guidance, noise)
         self._temporal.reset([row, self._null(row)] if self.guided else [row])
         self._cache.reset([row])
-        if conditions is not None and self.model.is_conditioned:
-            self._temporal.give(row, conditions)
-        null = conditions if guidance is None or guidance.null is None else guidance.null
-        if self.guided and null is not None and self.model.is_conditioned:
-            self._temporal.give(self._null(row), null)
+        self._condition(row, conditions)
+        if guidance is not None:
+            self._condition(self._null(row), conditions if guidance.null is None else guidance.null)
 
     def step(self, codes: Array, active: Array | None = None) -> Made:
         """Steps the active rows (all by default) on the codes int64 `[batch, n_q - dep_q]` that
@@ -171,22 +142,43 @@ class Generator:
             }
         return saved
 
-    def load(self, row: int, saved: dict[str, Any], rules: Rules | None = None) -> None:
-        """Continues in a row what `save` returned, by these rules or the row's own.
+    def load(
+        self,
+        row: int,
+        saved: dict[str, Any],
+        rules: Rules | None = None,
+        drawing: Drawing | None = None,
+    ) -> None:
+        """Continues in a row what `save` returned, by these rules or the row's own; drawing as it
+        did, or from now on by `drawing`.
 
         Raises UsageError where it does not fit, or was guided and this generator is not.
         """
         guidance = None if saved["guidance"] is None else Guidance(**saved["guidance"])
         if guidance is not None and not self.guided:
             raise UsageError("this stream was saved with guidance, which is not set here")
-        self._temporal.load(row, saved["temporal"])
+        self._load_states(row, saved["temporal"])
         if guidance is not None:
-            self._temporal.load(self._null(row), saved["null"])
+            self._load_states(self._null(row), saved["null"])
         self._cache.load(row, saved["cache"])
-        noise = np.random.default_rng(0)
-        noise.bit_generator.state = saved["noise"]
-        drawing = Drawing(**saved["drawing"])
+        noise = np.random.default_rng(None if drawing is None else drawing.seed)
+        if drawing is None:
+            noise.bit_generator.state = saved["noise"]
+            drawing = Drawing(**saved["drawing"])
         self._rows[row] = _Row(drawing, rules or self._rows[row].rules, guidance, noise)
+
+    def _load_states(self, row: int, saved: dict[str, Array]) -> None:
+        self._temporal.load(row, saved)
+        self._conditioned.add(row)
+
+    def _condition(self, row: int, conditions: Conditions | None) -> None:
+        """Gives a row of the graph its conditions, once: they are large, and costly to make."""
+        if not self.model.is_conditioned:
+            return
+        if conditions is None and row in self._conditioned:
+            return
+        self._temporal.give(row, self.model.condition() if conditions is None else conditions)
+        self._conditioned.add(row)
 
     def _own(self, output: Array | None) -> Array | None:
         """An output without its null rows."""
@@ -239,9 +231,7 @@ class Generator:
         drawing = row.drawing
         return int(sample_token(scores, drawing.temp_text, drawing.top_k_text, row.noise))
 
-    def _make_codes(
-        self, depth: "DepthStreams", hidden: Array, text: Array, active: Array
-    ) -> Array:
+    def _make_codes(self, depth: DepthStreams, hidden: Array, text: Array, active: Array) -> Array:
         stepped = np.flatnonzero(active).tolist()
         making = [row for row in stepped if self._rows[row].rules.makes_audio()]
         codes = np.full((self.batch, self.model.spec.dep_q), -1, np.int64)
@@ -256,86 +246,3 @@ class Generator:
         for row in stepped:
             codes[row] = self._rows[row].rules.choose_audio(codes[row])
         return codes
-
-
-class DepthStreams:
-    """The depth transformer over rows, and the inputs by which their codes are drawn."""
-
-    def __init__(self, model: LanguageModel, rows: int) -> None:
-        assert model.depth is not None
-        self._model, self._rows = model, rows
-        self._streams: Streams = model.depth.streams(rows)
-        (noise,) = (port for port in model.depth.spec.inputs if port.name == "noise")
-        self.most = int(noise.shape[2])
-        ungenerated = model.spec.tokens.ungenerated
-        shape = (rows, model.exported_codebooks)
-        self._forced = np.full(shape, ungenerated, np.int64)
-        self._noise = np.ones((*shape, self.most), np.float32)
-        self._temperature = np.zeros(rows, np.float32)
-        self._guidance = np.ones(rows, np.float32)
-        self._conditioned = np.arange(rows)
-        self._null = np.arange(rows)
-
-    def check(self, drawing: Drawing) -> None:
-        """Raises UsageError for more candidates than the graph draws from."""
-        everything = drawing.top_k == 0 and self.most < self._model.spec.card
-        if drawing.temp > 0 and (drawing.top_k > self.most or everything):
-            raise UsageError(f"top_k {drawing.top_k}: this bundle draws from 1 to {self.most}")
-
-    def begin(self) -> None:
-        """Every row by itself, and greedy."""
-        self._temperature[:] = 0
-        self._guidance[:] = 1
-        self._conditioned[:] = self._null[:] = np.arange(self._rows)
-
-    def set(
-        self,
-        row: int,
-        null: int,
-        drawing: Drawing,
-        guidance: Guidance | None,
-        noise: np.random.Generator,
-    ) -> None:
-        """How the next codes of a row are drawn; its null row gets the same ones."""
-        pair = [row, null]
-        self._conditioned[pair], self._null[pair] = row, null
-        self._guidance[pair] = 1.0 if guidance is None else guidance.coefficient
-        self._temperature[pair] = drawing.temp
-        if drawing.temp > 0:
-            made = self._model.spec.dep_q
-            candidates = drawing.top_k or self.most
-            self._noise[pair] = np.inf
-            self._noise[pair, :made, :candidates] = noise.exponential(size=(made, candidates))
-
-    def step(self, hidden: Array, text: Array, forced: Array | None = None) -> Array:
-        """Codes int64 `[rows, dep_q]` for the temporal transformer's output `[rows, dim]` and the
-        text `[rows]`. `forced` `[rows, dep_q]` are codes that are not drawn, -2 where they are."""
-        self._forced[:] = self._model.spec.tokens.ungenerated
-        if forced is not None:
-            self._forced[:, : forced.shape[1]] = forced
-        inputs = {
-            "hidden": hidden,
-            "forced": self._forced,
-            "temperature": self._temperature,
-            "noise": self._noise,
-            "conditioned": self._conditioned,
-            "null": self._null,
-            "guidance": self._guidance,
-        }
-        text_inputs = split_text(self._model, text[:, None])
-        inputs["text"] = text_inputs.pop("tokens")[:, 0]
-        outputs = self._streams.step(inputs | text_inputs)
-        made = range(self._model.spec.dep_q)
-        return np.stack([outputs[f"codes.{index}"] for index in made], axis=1)
-
-
-def split_text(model: LanguageModel, tokens: Array) -> dict[str, Array]:
-    """`tokens [rows, streams]` as the graphs take them: of a model with a second text stream the
-    text, which stands for two tokens, apart (moshi models/lm_utils.py ScaledEmbedding)."""
-    if not model.spec.second_text_stream:
-        return {"tokens": tokens}
-    text, count = tokens[:, 0], model.spec.text_card + 1
-    first = tokens.copy()
-    first[:, 0] = np.where(text < 0, -1, text % count)
-    second = np.where(text < 0, -1, text // count - 1)
-    return {"tokens": first, "second_text": second}

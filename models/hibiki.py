@@ -13,8 +13,8 @@ import numpy as np
 from ..runtime.audio import AudioSource
 from ..runtime.errors import UsageError
 from ..runtime.manifest import Family
+from .drawing import Guidance
 from .events import Event, Word
-from .generation import Guidance
 from .speech_model import SpeechModel
 from .speech_stream import Settings, SpeechStream, Trace
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..runtime.errors import UsageError
 from ..runtime.state_file import read_state
-from .generation import Guidance
+from .drawing import Guidance
 from .language_model import Conditions
 from .saved import check_saved
 from .voices import read_embedding

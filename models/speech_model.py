@@ -12,8 +12,8 @@ from ..runtime.audio import AudioSource, read_audio
 from ..runtime.bundle import Bundle
 from ..runtime.errors import AudioError, ModelError, UsageError
 from ..runtime.manifest import Family
+from .drawing import Drawing
 from .events import Audio, Event, Text, Word
-from .generation import Drawing
 from .language_model import LanguageModel
 from .locate import open_bundle
 from .mimi import Mimi

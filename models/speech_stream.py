@@ -5,15 +5,16 @@ since the language model reads its initial tokens instead of the first codes tha
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from ..runtime.audio import Framer
 from ..runtime.errors import UsageError
+from .drawing import Drawing, Guidance
 from .events import Audio, Event
-from .generation import Drawing, Generator, Guidance
+from .generation import Generator
 from .language_model import Conditions
 from .saved import check_saved, stamp
 from .spoken_text import SpokenText
@@ -118,20 +119,19 @@ class SpeechStream:
         Raises UsageError if it is of another model.
         """
         check_saved(saved, self.model.bundle, self.model.family)
-        generator = dict(saved["generator"])
+        generator, drawing = saved["generator"], None
         if seed is not None:
-            generator["noise"] = np.random.default_rng(seed).bit_generator.state
-            generator["drawing"] = {**generator["drawing"], "seed": seed}
+            drawing = replace(Drawing(**generator["drawing"]), seed=seed)
         if generator["guidance"] is not None and not self._generator.guided:
             self._generator = self._open_generator(guided=True)
         self._begin()
-        self._generator.load(0, generator)
+        self._generator.load(0, generator, drawing=drawing)
         self._encoder.load(saved["encoder"])
         self._decoder.load(saved["decoder"])
         self._framer.push(saved["pending"])
         self._text.load(saved["text"])
         self._frames, self._ended = saved["frames"], saved["ended"]
-        self.seed = generator["drawing"]["seed"]
+        self.seed = generator["drawing"]["seed"] if seed is None else seed
 
     def _open_generator(self, *, guided: bool) -> Generator:
         return Generator(self.model.language_model, guided=guided)

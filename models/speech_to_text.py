@@ -9,8 +9,8 @@ import numpy as np
 from ..runtime.audio import AudioSource, read_audio
 from ..runtime.bundle import Bundle
 from ..runtime.errors import AudioError, UsageError
+from .drawing import Drawing
 from .events import Word
-from .generation import Drawing
 from .language_model import LanguageModel
 from .locate import open_bundle
 from .mimi import Mimi

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..runtime.audio import Framer
+from .drawing import Drawing
 from .events import Event
-from .generation import Drawing, Generator
+from .generation import Generator
 from .pauses import HEAD, PauseDetector
 from .prompt import TextPrompt
 from .saved import check_saved, stamp

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..runtime.bundle import Bundle
 from ..runtime.errors import ModelError
-from .generation import Drawing
+from .drawing import Drawing
 from .language_model import LanguageModel
 from .locate import open_bundle
 from .machine import Pacing

@@ -6,14 +6,15 @@ voice given as audio is forced at first and cut from what comes out.
 """
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..runtime.errors import UsageError
+from .drawing import Drawing
 from .events import Audio, Event
-from .generation import Drawing, Generator, Rules
+from .generation import Generator, Rules
 from .machine import Machine
 from .manner import Manner
 from .script import Script
@@ -119,7 +120,7 @@ class Utterance:
             row,
             self.drawing,
             self.rules,
-            conditions=speaker.conditions or generator.model.condition(),
+            conditions=speaker.conditions,
             guidance=speaker.guidance,
         )
 
@@ -194,7 +195,7 @@ class Utterance:
         self.machine.load(saved["machine"])
         self._words.load(saved["words"])
         self.rules.step, self._frames = saved["step"], saved["frames"]
-        generator.load(row, _redrawn(saved["generator"], drawing), self.rules)
+        generator.load(row, saved["generator"], self.rules, drawing)
 
     @property
     def _last_frame(self) -> int | None:
@@ -223,11 +224,3 @@ class Utterance:
         if index < self._prefix.shape[1]:
             return []
         return [Audio(np.clip(pcm, -1.0, 1.0))]
-
-
-def _redrawn(saved: dict[str, Any], drawing: Drawing | None) -> dict[str, Any]:
-    """A generator's saved row that draws anew."""
-    if drawing is None:
-        return saved
-    noise = np.random.default_rng(drawing.seed).bit_generator.state
-    return {**saved, "noise": noise, "drawing": asdict(drawing)}

@@ -15,7 +15,7 @@ from kyutai_onnx.export.conditions import condition_lengths
 from kyutai_onnx.export.config import LutConditioner
 from kyutai_onnx.export.recording import Conditioning, Recorded, Recording, condition_tensors
 from kyutai_onnx.export.reference import reference_lm
-from kyutai_onnx.models.generation import Drawing
+from kyutai_onnx.models.drawing import Drawing
 
 Array = np.ndarray[Any, Any]
 GREEDY = Drawing()

@@ -1,0 +1,31 @@
+"""How a row's tokens are drawn, and guided."""
+
+from dataclasses import dataclass
+
+from .language_model import Conditions
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How a row's tokens are drawn: temperatures, 0 taking the best; candidates, 0 for all; and the
+    seed that makes them repeat."""
+
+    temp: float = 0.0
+    temp_text: float = 0.0
+    top_k: int = 0
+    top_k_text: int = 0
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Classifier-free guidance: scores are `null + (conditioned - null) * coefficient`.
+
+    The null half has other conditions, reads no tokens up to `masked_until` steps past each
+    stream's delay, and with `no_text` no text at all; then text is scored without guidance.
+    """
+
+    coefficient: float
+    null: Conditions | None = None
+    masked_until: int | None = None
+    no_text: bool = False
