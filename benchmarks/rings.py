@@ -21,7 +21,7 @@ def full_stream(model: SpeechToText, seed: int = 0) -> SpeechToTextStream:
     stream = model.stream()
     saved = stream.save()
     fill_rings(saved["encoder"]["graph"], model.mimi.open("encode").graphs, noise)
-    fill_rings(saved["generator"]["temporal"], [model.lm.temporal], noise)
+    fill_rings(saved["generator"]["temporal"], [model.language_model.temporal], noise)
     stream.load(saved)
     return stream
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self, overload
 
 import numpy as np
 
-from ..runtime.audio import AudioSource, read_audio
+from ..runtime.audio import AudioSource, audio_blocks
 from ..runtime.bundle import Bundle
 from ..runtime.chain import Chain
 from ..runtime.errors import UsageError
@@ -66,8 +66,7 @@ class Mimi:
         """Codes int64 `[codebooks, frames]` of a file or of samples float32 `[n]` at
         `sample_rate`; the last frame is filled with silence."""
         stream = self.stream("encode", codebooks)
-        blocks = [audio] if isinstance(audio, np.ndarray) else read_audio(audio, self.sample_rate)
-        codes = [stream.feed(block) for block in blocks]
+        codes = [stream.feed(block) for block in audio_blocks(audio, self.sample_rate)]
         return np.concatenate([*codes, stream.flush()], axis=1)
 
     def decode(self, codes: Array) -> Array:

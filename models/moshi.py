@@ -34,17 +34,12 @@ class Moshi(SpeechModel):
 
     family: ClassVar[Family] = "moshi"
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        *,
-        provider: str = "auto",
-        threads: int | None = None,
-        allow_fallback: bool = False,
-    ) -> None:
-        super().__init__(bundle, provider=provider, threads=threads, allow_fallback=allow_fallback)
-        if self.language_model.is_conditioned:
-            known = ", ".join(self.language_model.spec.conditioners)
+    @classmethod
+    def check(cls, bundle: Bundle) -> None:
+        super().check(bundle)
+        assert bundle.manifest.lm is not None
+        known = ", ".join(bundle.manifest.lm.conditioners)
+        if known:
             raise ModelError(
                 f"{bundle.path}: a Moshi with conditions ({known}), which nobody has a rule for; "
                 "use one without"

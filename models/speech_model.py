@@ -1,79 +1,45 @@
-"""What Hibiki and Moshi have in common once loaded: a codec both ways and a language model."""
+"""What Hibiki and Moshi have in common: they speak while they hear."""
 
 import math
-import os
 import secrets
 from collections.abc import Iterable
-from typing import Any, ClassVar, Self
+from typing import Any
 
 import numpy as np
 
-from ..runtime.audio import AudioSource, read_audio
+from ..runtime.audio import AudioSource, audio_blocks
 from ..runtime.bundle import Bundle
 from ..runtime.errors import AudioError, ModelError, UsageError
-from ..runtime.manifest import Family
 from .drawing import Drawing
 from .events import Audio, Event, Text, Word
-from .language_model import LanguageModel
-from .locate import open_bundle
-from .mimi import Mimi
+from .model import Model
 from .speech_stream import SpeechStream
-from .tokenizer import open_tokenizer
 
 Array = np.ndarray[Any, Any]
 
 
-class SpeechModel:
-    """A model that hears speech and speaks, loaded. May be shared by threads; each of its streams
-    belongs to one at a time. `sample_rate` is in Hz, `frame_size` in samples."""
-
-    family: ClassVar[Family]
-
-    def __init__(
-        self,
-        bundle: Bundle,
-        *,
-        provider: str = "auto",
-        threads: int | None = None,
-        allow_fallback: bool = False,
-    ) -> None:
-        _check(bundle)
-        assert bundle.manifest.tokenizer is not None
-        self.bundle = bundle
-        self.mimi = Mimi(bundle, provider=provider, threads=threads, allow_fallback=allow_fallback)
-        self.sample_rate = self.mimi.sample_rate
-        self.frame_size = self.mimi.frame_size
-        self.frame_rate = self.mimi.frame_rate
-        self.tokenizer = open_tokenizer(bundle.file(bundle.manifest.tokenizer))
-        self.language_model = LanguageModel(
-            bundle, provider=provider, threads=threads, allow_fallback=allow_fallback
-        )
+class SpeechModel(Model):
+    """A model that hears speech and speaks, loaded."""
 
     @classmethod
-    def load(
-        cls,
-        model: str | os.PathLike[str] | Bundle | None = None,
-        *,
-        provider: str = "auto",
-        threads: int | None = None,
-        allow_fallback: bool = False,
-    ) -> Self:
-        """Loads a bundle: a folder, a repository exported before, or `hf://owner/name`; the
-        embedded demo by default, where there is one.
-
-        Raises ModelError for a bundle that is missing, damaged, of another family or without a
-        decoder, ProviderError where it cannot run.
-        """
-        bundle = open_bundle(model, cls.family, cls.family)
-        return cls(bundle, provider=provider, threads=threads, allow_fallback=allow_fallback)
+    def check(cls, bundle: Bundle) -> None:
+        manifest = bundle.manifest
+        if not manifest.codec.decoder:
+            raise ModelError(
+                f"{bundle.path} has no decoder to speak with; export it again with '--decoder'"
+            )
+        if manifest.lm is None or manifest.lm.depth is None:
+            raise ModelError(
+                f"{bundle.path} has no depth transformer to speak with; export it again with this "
+                "release of kyutai-onnx"
+            )
 
     def drawing(
         self, temp: float | None = None, temp_text: float | None = None, seed: int | None = None
     ) -> Drawing:
         """The repository's sampling, with other temperatures of codes and text where given, and
         with a seed at random unless given. Raises UsageError for a temperature that is none."""
-        sampling = self.bundle.manifest.sampling
-        assert sampling is not None
+        sampling = self.sampling
         chosen = (
             sampling.temp if temp is None else temp,
             sampling.temp_text if temp_text is None else temp_text,
@@ -90,12 +56,7 @@ class SpeechModel:
         Raises AudioError where it cannot be read or does not fill a frame.
         """
         said = Said()
-        blocks = (
-            [audio]
-            if isinstance(audio, np.ndarray)
-            else read_audio(audio, self.sample_rate, channel=channel)
-        )
-        for block in blocks:
+        for block in audio_blocks(audio, self.sample_rate, channel=channel):
             said.take(stream.feed(block))
         if not stream.heard_seconds:
             raise AudioError(too_short(self))
@@ -133,16 +94,3 @@ class Said:
     @property
     def text(self) -> str:
         return "".join(self._pieces).strip()
-
-
-def _check(bundle: Bundle) -> None:
-    manifest = bundle.manifest
-    if not manifest.codec.decoder:
-        raise ModelError(
-            f"{bundle.path} has no decoder to speak with; export it again with '--decoder'"
-        )
-    if manifest.lm is None or manifest.lm.depth is None or manifest.tokenizer is None:
-        raise ModelError(
-            f"{bundle.path} has no depth transformer to speak with; export it again with this "
-            "release of kyutai-onnx"
-        )

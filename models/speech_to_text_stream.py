@@ -54,9 +54,13 @@ class SpeechToTextStream:
     ) -> None:
         assert model.bundle.manifest.stt is not None
         self.model, self._drawing, self._said_first = model, drawing, prompt
-        self._lm, self._stt, self._heard = model.lm.spec, model.bundle.manifest.stt, heard
+        self._lm, self._stt, self._heard = (
+            model.language_model.spec,
+            model.bundle.manifest.stt,
+            heard,
+        )
         self._encoder = model.mimi.stream("encode", self._lm.n_q - self._lm.dep_q)
-        self._generator = Generator(model.lm)
+        self._generator = Generator(model.language_model)
         self._begin()
 
     def reset(self) -> None:

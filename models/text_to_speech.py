@@ -3,22 +3,21 @@
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self, Unpack
+from typing import Any, ClassVar, Self, Unpack
 
 import numpy as np
 
 from ..runtime.bundle import Bundle
 from ..runtime.errors import ModelError
+from ..runtime.manifest import Family
 from .drawing import Drawing
-from .language_model import LanguageModel
 from .locate import open_bundle
 from .machine import Pacing
 from .manner import Manner, Options
-from .mimi import Mimi
+from .model import Model
 from .speaker import SPEAKER_WAVS, Speaker, make_speaker
 from .speech_batch import Speech, SpeechBatch, SpeechRequest
 from .text_to_speech_stream import TextToSpeechStream
-from .tokenizer import open_tokenizer
 from .utterance import Trace
 from .voices import Voices
 
@@ -28,9 +27,11 @@ ROWS = 32
 """Texts that are spoken side by side, as moshi run_tts.py has it."""
 
 
-class TextToSpeech:
+class TextToSpeech(Model):
     """A text-to-speech model, loaded. May be shared by threads; each of its streams belongs to one
     at a time."""
+
+    family: ClassVar[Family] = "tts"
 
     def __init__(
         self,
@@ -41,33 +42,29 @@ class TextToSpeech:
         allow_fallback: bool = False,
         codebooks: int | None = None,
     ) -> None:
-        manifest = bundle.manifest
-        assert manifest.tts is not None
-        assert manifest.sampling is not None
-        assert manifest.tokenizer is not None
-        if manifest.tts.multistream:
-            raise ModelError(
-                f"{bundle.path}: speaks two voices in two streams at once (multistream), which is "
-                "not supported; choose another model"
-            )
-        self.bundle, self.name = bundle, manifest.name
-        self.mimi = Mimi(bundle, provider=provider, threads=threads, allow_fallback=allow_fallback)
-        self.language_model = LanguageModel(
+        super().__init__(
             bundle,
             provider=provider,
             threads=threads,
             allow_fallback=allow_fallback,
             codebooks=codebooks,
         )
-        self.spec = self.language_model.spec
-        self.sample_rate = self.mimi.sample_rate
-        self.frame_rate = self.mimi.frame_rate
-        self.frame_size = self.mimi.frame_size
-        self.tokenizer = open_tokenizer(bundle.file(manifest.tokenizer))
+        settings = bundle.manifest.tts
+        assert settings is not None
+        self.name, self.spec = bundle.manifest.name, self.language_model.spec
         self.voices = Voices(bundle)
-        self.max_speakers = manifest.tts.max_speakers
-        self.delay_steps = int(manifest.tts.audio_delay_seconds * self.frame_rate)
-        self._ahead, self._sampling = manifest.tts.second_stream_ahead, manifest.sampling
+        self.max_speakers = settings.max_speakers
+        self.delay_steps = int(settings.audio_delay_seconds * self.frame_rate)
+        self._ahead = settings.second_stream_ahead
+
+    @classmethod
+    def check(cls, bundle: Bundle) -> None:
+        assert bundle.manifest.tts is not None
+        if bundle.manifest.tts.multistream:
+            raise ModelError(
+                f"{bundle.path}: speaks two voices in two streams at once (multistream), which is "
+                "not supported; choose another model"
+            )
 
     @classmethod
     def load(
@@ -85,9 +82,8 @@ class TextToSpeech:
         Raises ModelError for a bundle that is missing, damaged or of another family, ProviderError
         where it cannot run, UsageError for more codebooks than there are.
         """
-        bundle = open_bundle(model, "tts", "tts")
         return cls(
-            bundle,
+            open_bundle(model, cls.family, cls.family),
             provider=provider,
             threads=threads,
             allow_fallback=allow_fallback,
@@ -103,7 +99,7 @@ class TextToSpeech:
     @property
     def is_greedy(self) -> bool:
         """Whether its tokens are not drawn unless a temperature is given."""
-        return self._sampling.temp == self._sampling.temp_text == 0
+        return self.sampling.temp == self.sampling.temp_text == 0
 
     def speak(
         self, text: str | Sequence[str], voice: Voice = None, **manner: Unpack[Options]
@@ -168,7 +164,7 @@ class TextToSpeech:
 
     def drawing(self, manner: Manner) -> Drawing:
         """How tokens are drawn: by the bundle's settings unless the manner has its own."""
-        own, given = self._sampling, manner.temperature
+        own, given = self.sampling, manner.temperature
         top_k = own.top_k if manner.top_k is None else manner.top_k
         return Drawing(
             temp=own.temp if given is None else given,

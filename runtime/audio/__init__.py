@@ -6,7 +6,7 @@ Built on libsndfile and soxr. Knows nothing of models; a frame here is what `Fra
 from .framer import Framer
 from .info import AudioInfo
 from .pcm import Encoding, Pcm, RawFormat
-from .reader import AudioReader, probe, read_audio
+from .reader import AudioReader, audio_blocks, probe, read_audio
 from .resampler import Resampler
 from .source import AudioSource
 from .targets import AudioTarget
@@ -23,6 +23,7 @@ __all__ = [
     "Pcm",
     "RawFormat",
     "Resampler",
+    "audio_blocks",
     "probe",
     "read_audio",
 ]

@@ -1,9 +1,9 @@
 """Reads audio as mono float32 blocks at one sample rate, in constant memory whatever its length."""
 
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -17,6 +17,16 @@ from .source import AudioSource
 
 _LARGEST_BLOCK = 1 << 21  # samples of all channels together
 _NO_SOUND = 1e30  # NaN and infinity are not below it, nor what would overflow in a filter
+
+
+def audio_blocks(
+    audio: np.ndarray[Any, Any] | AudioSource, sample_rate: int, *, channel: int | None = None
+) -> Iterable[np.ndarray[Any, Any]]:
+    """Samples float32 `[n]` as they are, which must be at `sample_rate`; all else as `read_audio`
+    reads it."""
+    if isinstance(audio, np.ndarray):
+        return [audio]
+    return read_audio(audio, sample_rate, channel=channel)
 
 
 def read_audio(

@@ -28,7 +28,7 @@ from kyutai_onnx.models.speech_to_text_stream import Heard
 pcm, codes = np.load(sys.argv[2]), np.load(sys.argv[3])
 heard = Heard()
 model = SpeechToText.load(sys.argv[1])
-assert "WebGpuExecutionProvider" in model.lm.temporal.session.get_providers()
+assert "WebGpuExecutionProvider" in model.language_model.temporal.session.get_providers()
 model.stream(heard=heard).feed(pcm)
 decoded = Mimi.load(sys.argv[1]).decode(codes)
 np.savez(sys.argv[4], codes=np.array(heard.codes).T, text=heard.text, decoded=decoded)

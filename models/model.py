@@ -1,0 +1,69 @@
+"""What every family has once loaded: a codec, a tokenizer and a language model."""
+
+import os
+from typing import ClassVar, Self
+
+from ..runtime.bundle import Bundle
+from ..runtime.manifest import Family
+from .language_model import LanguageModel
+from .locate import open_bundle
+from .mimi import Mimi
+from .tokenizer import open_tokenizer
+
+
+class Model:
+    """A model, loaded. May be shared by threads; each of its streams belongs to one at a time.
+
+    `sample_rate` is in Hz, `frame_rate` in frames a second, `frame_size` in samples.
+    """
+
+    family: ClassVar[Family]
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        provider: str = "auto",
+        threads: int | None = None,
+        allow_fallback: bool = False,
+        codebooks: int | None = None,
+    ) -> None:
+        self.check(bundle)
+        manifest = bundle.manifest
+        assert manifest.sampling is not None
+        assert manifest.tokenizer is not None
+        self.bundle, self.sampling = bundle, manifest.sampling
+        self.mimi = Mimi(bundle, provider=provider, threads=threads, allow_fallback=allow_fallback)
+        self.sample_rate = self.mimi.sample_rate
+        self.frame_rate = self.mimi.frame_rate
+        self.frame_size = self.mimi.frame_size
+        self.tokenizer = open_tokenizer(bundle.file(manifest.tokenizer))
+        self.language_model = LanguageModel(
+            bundle,
+            provider=provider,
+            threads=threads,
+            allow_fallback=allow_fallback,
+            codebooks=codebooks,
+        )
+
+    @classmethod
+    def load(
+        cls,
+        model: str | os.PathLike[str] | Bundle | None = None,
+        *,
+        provider: str = "auto",
+        threads: int | None = None,
+        allow_fallback: bool = False,
+    ) -> Self:
+        """Loads a bundle: a folder, a repository exported before, or `hf://owner/name`; the
+        embedded demo by default, where the family has one.
+
+        Raises ModelError for a bundle that is missing, damaged, of another family or without what
+        it needs, ProviderError where it cannot run.
+        """
+        bundle = open_bundle(model, cls.family, cls.family)
+        return cls(bundle, provider=provider, threads=threads, allow_fallback=allow_fallback)
+
+    @classmethod
+    def check(cls, bundle: Bundle) -> None:
+        """Raises ModelError where a bundle of the family lacks what is needed of it."""
