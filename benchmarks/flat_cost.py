@@ -15,12 +15,23 @@ import numpy as np
 
 from kyutai_onnx.export.verify import made_up_voice
 from kyutai_onnx.models import SpeechToText
+from kyutai_onnx.models.rings import fill_rings
 from kyutai_onnx.models.speech_to_text_stream import SpeechToTextStream
 
 from .memory import resident_mb
-from .rings import full_stream
 
 TIMED = 1000
+
+
+def full_stream(model: SpeechToText) -> SpeechToTextStream:
+    """A stream in which every ring of the codec and of the language model is full of noise."""
+    noise = np.random.default_rng(0)
+    stream = model.stream()
+    saved = stream.save()
+    fill_rings(saved["encoder"]["graph"], model.mimi.open("encode").graphs, noise)
+    fill_rings(saved["generator"]["temporal"], [model.language_model.temporal], noise)
+    stream.load(saved)
+    return stream
 
 
 def advance(stream: SpeechToTextStream, voice: np.ndarray, count: int) -> None:

@@ -3,7 +3,7 @@
     python -m benchmarks.speech_realtime CHECKPOINT BUNDLE... [--threads 2] [--rounds 5]
 
 A frame is what one stream costs in 80 ms: Mimi's encoder where the model listens, the temporal and
-the depth transformer, Mimi's decoder. Rings are full, codes and text are taken greedily, engines
+the depth transformer, Mimi's decoder. Rings are full, engines
 take turns, so that all meet the same machine. `--no-reference` leaves Kyutai's package out, where
 its weights do not fit beside ours.
 """
@@ -18,36 +18,11 @@ import torch
 
 from kyutai_onnx.export.checkpoint import Checkpoint, open_checkpoint
 from kyutai_onnx.export.reference import reference_lm, reference_mimi
-from kyutai_onnx.models import Mimi
-from kyutai_onnx.models.drawing import Drawing
-from kyutai_onnx.models.generation import Generator
-from kyutai_onnx.models.language_model import LanguageModel
-from kyutai_onnx.runtime.bundle import Bundle
 
-from .rings import fill_generator, full_codec
-from .timing import Engine, fill, measure, report
+from .timing import Engine, fill, measure, ours, report
 
 TEXTS = {"description": "very_good", "cfg": "2.0", "control": "ok"}
 """What models are conditioned on, of those conditioners that they have."""
-
-
-def ours(path: Path, threads: int) -> Engine:
-    """A bundle, through the generator and the codec's streams."""
-    bundle = Bundle.open(path)
-    model, mimi = LanguageModel(bundle, threads=threads), Mimi(bundle, threads=threads)
-    heard = model.spec.n_q - model.spec.dep_q
-    encoder, decoder = full_codec(mimi, heard or 1)
-    generator = Generator(model)
-    texts = {name: text for name, text in TEXTS.items() if name in model.spec.conditioners}
-    generator.begin(0, Drawing(), conditions=model.condition(texts))
-    fill_generator(generator)
-
-    def step(frame: np.ndarray) -> None:
-        codes = encoder.feed(frame).T if heard else np.zeros((1, 0), np.int64)
-        made = generator.step(codes).frame
-        decoder.feed(np.clip(made[:, 1:], 0, mimi.cardinality - 1).T)
-
-    return step
 
 
 @torch.no_grad()

@@ -15,17 +15,8 @@ import torch
 
 from kyutai_onnx.export.checkpoint import Checkpoint, open_checkpoint
 from kyutai_onnx.export.reference import reference_lm, reference_mimi
-from kyutai_onnx.models import SpeechToText
 
-from .rings import full_stream
-from .timing import Engine, fill, measure, report
-
-
-def ours(bundle: Path, threads: int) -> Engine:
-    """A bundle, through the public stream."""
-    model = SpeechToText.load(bundle, threads=threads)
-    stream = full_stream(model)
-    return lambda frame: stream.feed(frame) and None
+from .timing import Engine, fill, measure, ours, report
 
 
 @torch.no_grad()

@@ -2,18 +2,26 @@
 
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from kyutai_onnx.export.verify import made_up_voice
-
-from .rings import LATE
+from kyutai_onnx.models.frame_time import FrameLoop
+from kyutai_onnx.models.rings import LATE
+from kyutai_onnx.runtime.bundle import Bundle
 
 FRAME_MS = 80.0
 SAMPLE_RATE, FRAME_SIZE = 24000, 1920
 Engine = Callable[[np.ndarray], None]
 Times = Mapping[str, list[float]]
+
+
+def ours(path: Path, threads: int) -> Engine:
+    """A bundle, every stage that its family has."""
+    loop = FrameLoop(Bundle.open(path), threads=threads)
+    return lambda _: loop.step()
 
 
 def fill(model: torch.nn.Module) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from ..runtime.errors import KyutaiOnnxError
 from . import (
+    bench,
     chat,
     codec,
     evaluate,
@@ -43,6 +44,7 @@ app.command("stream")(stream.stream)
 app.command("export")(export.export)
 app.command("verify")(verify.verify)
 app.command("info")(info.info)
+app.command("bench")(bench.bench)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(codec.app, name="codec")
 app.add_typer(voices.app, name="voices")

@@ -4,6 +4,7 @@ A `Graph` is the weights: loaded once, shared by threads. `Streams` are rows of 
 through it together; each row is a stream of its own, and one thread steps them.
 """
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -24,6 +25,8 @@ State = dict[str, Array]
 class Graph:
     """A graph of a bundle, opened on a provider, with all of its outputs or those named alone.
 
+    `seconds` is how long ONNX Runtime has run it so far, for all streams together.
+
     Raises ModelError where ONNX Runtime is too old, the graph unreadable or not as the manifest
     says, ProviderError where it does not open on the provider.
     """
@@ -36,7 +39,7 @@ class Graph:
         threads: int | None = None,
         outputs: Collection[str] | None = None,
     ) -> None:
-        self.name = name
+        self.name, self.seconds = name, 0.0
         self.spec: GraphSpec = bundle.graph(name)
         if outputs is not None:
             kept = tuple(port for port in self.spec.outputs if port.name in outputs)
@@ -186,7 +189,9 @@ class _Binding:
         binding = self._turns[turn]
         if self._graph.provider.copies_inputs:
             self._bind_inputs(binding, turn)
+        started = time.perf_counter()
         self._graph.session.run_with_iobinding(binding)
+        self._graph.seconds += time.perf_counter() - started
 
     def _bind(self, turn: int) -> Any:
         binding = self._graph.session.io_binding()

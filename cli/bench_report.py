@@ -1,0 +1,73 @@
+"""What `bench` tells: figures, and the same as a table."""
+
+import platform
+import sys
+from typing import Any
+
+from ..models.frame_time import FrameLoop, FrameTimes
+from ..runtime.providers import default_threads, load_onnxruntime
+
+
+def figures(loop: FrameLoop, times: FrameTimes) -> dict[str, Any]:
+    """Times in milliseconds a frame of all streams together, memory and size in megabytes."""
+    manifest = loop.bundle.manifest
+    return {
+        "model": manifest.name,
+        "family": manifest.family,
+        "precision": manifest.precision,
+        "provider": loop.provider,
+        "threads": loop.threads or default_threads(),
+        "streams": times.streams,
+        "frames": len(times.total),
+        "graphs_ms": {name: 1e3 * value for name, value in times.medians.items()},
+        "rest_ms": 1e3 * times.rest,
+        "frame_ms": 1e3 * times.median,
+        "frame_p99_ms": 1e3 * times.p99,
+        "first_frame_ms": 1e3 * loop.first_seconds,
+        "frame_lasts_ms": 1e3 * times.frame_seconds,
+        "times_real_time": times.times_real_time,
+        "keeps_up": times.p99 <= times.frame_seconds,
+        "open_seconds": loop.load_seconds,
+        "peak_memory_mb": peak_memory_mb(),
+        "size_mb": sum(entry.bytes for entry in manifest.files.values()) / 1e6,
+        "machine": platform.processor() or platform.machine(),
+        "onnxruntime": str(load_onnxruntime().__version__),
+    }
+
+
+def table(found: dict[str, Any]) -> str:
+    """One line a graph, then the verdict."""
+    rows = [(name.replace("_", " "), value, None) for name, value in found["graphs_ms"].items()]
+    rows.append(("the rest", found["rest_ms"], None))
+    rows.append(("a frame", found["frame_ms"], found["frame_p99_ms"]))
+    count = found["streams"]
+    streams = "1 stream" if count == 1 else f"{count} streams"
+    lines = [
+        f"{found['model']}: {found['precision']}, {found['provider']}, {found['threads']} threads, "
+        f"{streams}, every ring full",
+        f"{'':24}{'ms (median)':>12}{'99 % under':>12}",
+    ]
+    for name, median, p99 in rows:
+        lines.append(f"{name:24}{median:12.2f}" + ("" if p99 is None else f"{p99:12.2f}"))
+    each = "" if count == 1 else f", {found['times_real_time'] / count:.2f} for each stream"
+    lines.append(
+        f"a frame lasts {found['frame_lasts_ms']:.0f} ms: runs at "
+        f"{found['times_real_time']:.2f} times real time{each}"
+    )
+    memory = found["peak_memory_mb"]
+    lines.append(
+        f"open in {found['open_seconds']:.2f} s, first frame {found['first_frame_ms']:.0f} ms, "
+        + ("" if memory is None else f"{memory:.0f} MB of memory at most, ")
+        + f"{found['size_mb']:.1f} MB on disk"
+    )
+    return "\n".join(lines)
+
+
+def peak_memory_mb() -> float | None:
+    """The most that this process ever held; None where the system does not tell."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    unit = 1e6 if sys.platform == "darwin" else 1e3
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

@@ -1,0 +1,184 @@
+"""What a frame costs: a model of any family stepped as it is in use, every ring full, and timed."""
+
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..runtime.bundle import Bundle
+from ..runtime.chain import Chain, ChainStreams
+from ..runtime.errors import UsageError
+from ..runtime.graph import Graph
+from ..runtime.providers import choose
+from .drawing import Drawing, Guidance
+from .generation import Generator
+from .language_model import LanguageModel
+from .mimi import Mimi
+from .rings import fill_chain, fill_generator
+
+Array = np.ndarray[Any, Any]
+WARM_UP = 2
+LOUDNESS = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class FrameTimes:
+    """Seconds of each timed frame, float64 `[frames]`, of all streams together: in all, and of each
+    graph by its name. `frame_seconds` is the time that one frame stands for."""
+
+    total: Array
+    graphs: dict[str, Array]
+    streams: int
+    frame_seconds: float
+
+    @cached_property
+    def median(self) -> float:
+        return float(np.median(self.total))
+
+    @cached_property
+    def p99(self) -> float:
+        return float(np.percentile(self.total, 99))
+
+    @property
+    def medians(self) -> dict[str, float]:
+        """Seconds of each graph."""
+        return {name: float(np.median(values)) for name, values in self.graphs.items()}
+
+    @property
+    def times_real_time(self) -> float:
+        """Seconds of audio by seconds of computing, all streams together."""
+        return self.streams * self.frame_seconds / self.median
+
+    @property
+    def rest(self) -> float:
+        """The median outside of all graphs, in seconds."""
+        return float(np.median(self.total - sum(self.graphs.values())))
+
+
+class FrameLoop:
+    """Streams side by side, stepped in one thread: what hears hears noise, tokens are drawn as the
+    bundle says.
+
+    A codec is stepped in both directions. `codebooks` makes only so many of each frame of speech;
+    `guided` doubles the rows of the language model, as guidance does. `load_seconds` is what
+    opening the graphs took, `first_seconds` the first frame.
+
+    Raises what loading the bundle raises, UsageError for a batch that it was not exported for.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        provider: str = "auto",
+        threads: int | None = None,
+        allow_fallback: bool = False,
+        batch: int = 1,
+        codebooks: int | None = None,
+        guided: bool = False,
+    ) -> None:
+        started = time.perf_counter()
+        self.bundle, self.batch, self.threads = bundle, batch, threads
+        self.provider = choose(provider, bundle.manifest.target, allow_fallback=allow_fallback).name
+        self._noise = np.random.default_rng(0)
+        mimi = Mimi(bundle, provider=provider, threads=threads, allow_fallback=allow_fallback)
+        self.model: LanguageModel | None = None
+        if bundle.manifest.lm is not None:
+            self.model = LanguageModel(
+                bundle,
+                provider=provider,
+                threads=threads,
+                allow_fallback=allow_fallback,
+                codebooks=codebooks,
+            )
+        elif codebooks is not None or guided:
+            raise UsageError("a codec alone makes no speech: leave out codebooks and guidance")
+        hears, speaks = self._directions()
+        self._encoder = mimi.open("encode") if hears else None
+        self._decoder = mimi.open("decode") if speaks else None
+        self.load_seconds = time.perf_counter() - started
+        self._heard = self._begin(self._encoder)
+        self._spoken = self._begin(self._decoder)
+        self._generator = self._generate(guided) if self.model is not None else None
+        started = time.perf_counter()
+        self.step()
+        self.first_seconds = time.perf_counter() - started
+
+    def time(self, frames: int) -> FrameTimes:
+        """Steps so many frames, after a few that are not counted."""
+        for _ in range(WARM_UP):
+            self.step()
+        total = np.empty(frames)
+        graphs = {graph.name: np.empty(frames) for graph in self._graphs()}
+        for index in range(frames):
+            before = [graph.seconds for graph in self._graphs()]
+            started = time.perf_counter()
+            self.step()
+            total[index] = time.perf_counter() - started
+            for graph, seconds in zip(self._graphs(), before, strict=True):
+                graphs[graph.name][index] = graph.seconds - seconds
+        return FrameTimes(total, graphs, self.batch, 1 / self.bundle.manifest.audio.frame_rate)
+
+    def step(self) -> None:
+        """One frame of every stream."""
+        codes = self._hear()
+        if self._generator is not None:
+            assert self.model is not None
+            heard = self.model.spec.n_q - self.model.spec.dep_q
+            codes = self._generator.step(codes[:, :heard]).frame[:, 1:]
+        if self._spoken is not None:
+            self._spoken.step({"codes": self._whole(codes)})
+
+    def _directions(self) -> tuple[bool, bool]:
+        """Whether frames are encoded, and whether they are decoded."""
+        codec = self.bundle.manifest.codec
+        if self.model is None:
+            return True, bool(codec.decoder)
+        return self.model.exported_codebooks < self.model.spec.n_q, self.model.spec.dep_q > 0
+
+    def _begin(self, chain: Chain | None) -> ChainStreams | None:
+        if chain is None:
+            return None
+        rows = chain.streams(self.batch)
+        for row in range(self.batch):
+            fill_chain(rows, chain.graphs, row, seed=row)
+        return rows
+
+    def _generate(self, guided: bool) -> Generator:
+        assert self.model is not None
+        sampling = self.bundle.manifest.sampling
+        assert sampling is not None
+        generator = Generator(self.model, self.batch, guided=guided)
+        conditions = self.model.condition()
+        guidance = Guidance(2.0, null=conditions) if guided else None
+        for row in range(self.batch):
+            drawing = Drawing(
+                sampling.temp, sampling.temp_text, sampling.top_k, sampling.top_k_text, seed=row
+            )
+            generator.begin(row, drawing, conditions=conditions, guidance=guidance)
+            fill_generator(generator, row, seed=row)
+        return generator
+
+    def _hear(self) -> Array:
+        codes = np.zeros((self.batch, self.bundle.manifest.codec.codebooks), np.int64)
+        if self._heard is None:
+            return codes
+        shape = (self.batch, 1, self.bundle.manifest.audio.frame_size)
+        pcm = self._noise.standard_normal(shape, np.float32) * np.float32(LOUDNESS)
+        heard: Array = self._heard.step({"pcm": pcm})["codes"][:, :, 0]
+        return heard
+
+    def _whole(self, codes: Array) -> Array:
+        """Codes `[batch, codebooks]` as the decoder takes them: filled up with none."""
+        codec = self.bundle.manifest.codec
+        whole = np.full((self.batch, codec.codebooks, 1), -1, np.int64)
+        whole[:, : codes.shape[1], 0] = np.clip(codes, 0, codec.cardinality - 1)
+        return whole
+
+    def _graphs(self) -> list[Graph]:
+        found = [] if self._encoder is None else [*self._encoder.graphs]
+        if self.model is not None:
+            found += [self.model.temporal] + ([self.model.depth] if self.model.depth else [])
+        return found + ([] if self._decoder is None else [*self._decoder.graphs])
