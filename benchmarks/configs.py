@@ -130,3 +130,28 @@ PUBLISHED: dict[str, Config] = {
         "depformer_dim_feedforward": 4224,
     },
 }
+PUBLISHED["hibiki-1b-context-3000"] = PUBLISHED["hibiki-1b"] | {"context": 3000}
+
+TRANSFORMERS_MIMI: Config = {
+    "model_type": "mimi",
+    "architectures": ["MimiModel"],
+    "sampling_rate": 24000,
+    "audio_channels": 1,
+    "frame_rate": 12.5,
+    "hidden_size": 512,
+    "num_filters": 64,
+    "upsampling_ratios": [8, 6, 5, 4],
+    "codebook_size": 2048,
+    "codebook_dim": 256,
+    "vector_quantization_hidden_dimension": 256,
+    "num_quantizers": 32,
+    "upsample_groups": 512,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 8,
+    "head_dim": 64,
+    "intermediate_size": 2048,
+    "sliding_window": 250,
+    "rope_theta": 10000.0,
+}
+"""kyutai/mimi, in the form of transformers."""

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from safetensors.torch import load_file, save_file
 
 from kyutai_onnx.export.config import LMConfig, MimiConfig
 from kyutai_onnx.export.layouts import lm_shapes, mimi_shapes
+from tests.checkpoints import transformers_mimi
 from tests.voices import spell_tokenizer
 
-from .configs import PUBLISHED
+from .configs import MIMI, PUBLISHED, TRANSFORMERS_MIMI, Config
 
 Shape = tuple[int, ...]
 BLOCK = 1 << 22
@@ -30,14 +32,43 @@ def write_published(name: str, folder: Path) -> Path:
     if (folder / "config.json").is_file():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    config = PUBLISHED[name]
     noise = np.random.default_rng(0)
-    write_safetensors(folder / "model.safetensors", lm_shapes(LMConfig.from_json(config)), noise, 2)
-    mimi = mimi_shapes(MimiConfig.default())
-    write_safetensors(folder / str(config["mimi_name"]), mimi, noise, 4)
-    spell_tokenizer(folder / "tokenizer.model", int(str(config["text_card"])))
+    mimi = stacked(mimi_shapes(MimiConfig.default()))
+    write_safetensors(folder / MIMI, mimi, noise, 4)
+    if name == "mimi":
+        config = write_transformers_mimi(folder)
+    else:
+        config = PUBLISHED[name]
+        shapes = stacked(lm_shapes(LMConfig.from_json(config)))
+        write_safetensors(folder / "model.safetensors", shapes, noise, 2)
+        spell_tokenizer(folder / "tokenizer.model", int(str(config["text_card"])))
     (folder / "config.json").write_text(json.dumps(config, indent=1))
     return folder
+
+
+def write_transformers_mimi(folder: Path) -> Config:
+    """The same codec as kyutai/mimi holds it, which is transformers' form."""
+    heads = MimiConfig.default().transformer.num_heads
+    mimi = transformers_mimi(load_file(folder / MIMI), heads)
+    save_file(
+        {name: value.contiguous() for name, value in mimi.items()}, folder / "model.safetensors"
+    )
+    return TRANSFORMERS_MIMI
+
+
+def stacked(shapes: Mapping[str, Shape]) -> dict[str, Shape]:
+    """Names and shapes as Kyutai publishes them: projections of all sets in one, by rows, and the
+    weights of norms `[1, 1, dim]`."""
+    written: dict[str, Shape] = {}
+    for name, shape in shapes.items():
+        head, found, _ = name.partition("_projs.")
+        if found:
+            whole = f"{head}_proj" + ("_weight" if head.endswith("in") else ".weight")
+            rows = written.get(whole, (0,))[0]
+            written[whole] = (rows + shape[0], *shape[1:])
+        else:
+            written[name] = (1, 1, *shape) if name.endswith(".alpha") else shape
+    return written
 
 
 def write_safetensors(
@@ -80,7 +111,7 @@ def _values(name: str, shape: Shape, block: np.ndarray) -> Iterator[np.ndarray]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=PUBLISHED)
+    parser.add_argument("name", choices=["mimi", *PUBLISHED])
     parser.add_argument("folder", type=Path)
     arguments = parser.parse_args()
     print(write_published(arguments.name, arguments.folder))

@@ -110,16 +110,20 @@ class FrameLoop:
         """Steps so many frames, after a few that are not counted."""
         for _ in range(WARM_UP):
             self.step()
-        total = np.empty(frames)
-        graphs = {graph.name: np.empty(frames) for graph in self._graphs()}
-        for index in range(frames):
-            before = [graph.seconds for graph in self._graphs()]
-            started = time.perf_counter()
-            self.step()
-            total[index] = time.perf_counter() - started
-            for graph, seconds in zip(self._graphs(), before, strict=True):
-                graphs[graph.name][index] = graph.seconds - seconds
+        timed = [self.timed_step() for _ in range(frames)]
+        total = np.array([parts.pop("frame") for parts in timed])
+        graphs = {name: np.array([parts[name] for parts in timed]) for name in timed[0]}
         return FrameTimes(total, graphs, self.batch, 1 / self.bundle.manifest.audio.frame_rate)
+
+    def timed_step(self) -> dict[str, float]:
+        """One frame of every stream: the seconds of each graph, and of all as `frame`."""
+        graphs = self.graphs()
+        before = [graph.seconds for graph in graphs]
+        started = time.perf_counter()
+        self.step()
+        whole = time.perf_counter() - started
+        spent = zip(graphs, before, strict=True)
+        return {graph.name: graph.seconds - seconds for graph, seconds in spent} | {"frame": whole}
 
     def step(self) -> None:
         """One frame of every stream."""
@@ -177,7 +181,7 @@ class FrameLoop:
         whole[:, : codes.shape[1], 0] = np.clip(codes, 0, codec.cardinality - 1)
         return whole
 
-    def _graphs(self) -> list[Graph]:
+    def graphs(self) -> list[Graph]:
         found = [] if self._encoder is None else [*self._encoder.graphs]
         if self.model is not None:
             found += [self.model.temporal] + ([self.model.depth] if self.model.depth else [])

@@ -1,0 +1,126 @@
+"""Kyutai's package: `python -m benchmarks.engines.moshi CHECKPOINT bf16|fp32|mimi`.
+
+Mimi in float32, the language model in the type that is said, as their programs do; `mimi` is the
+codec alone, both ways.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("NO_TORCH_COMPILE", "1")
+
+import numpy as np
+import torch
+from moshi.conditioners import ConditionAttributes, TensorCondition
+from moshi.models import LMGen, loaders
+
+from .serving import Step, Stopwatch, arguments, serve, sound
+
+LATE = 100_000
+"""Steps that a stream counts as behind it."""
+GUIDANCE = 3.0
+VOICE_FRAMES = 625
+TEXTS = {"description": "very_good", "cfg": "2.0", "control": "ok"}
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+def load() -> Step:
+    asked = arguments("checkpoint", "dtype")
+    torch.set_num_threads(asked.threads)
+    torch.set_grad_enabled(False)
+    folder = Path(asked.checkpoint)
+    if asked.dtype == "mimi":
+        return codec(next(folder.glob("mimi-*.safetensors")), asked.batch, asked.codebooks)
+    return language_model(opened(folder), DTYPES[asked.dtype], asked)
+
+
+def opened(folder: Path) -> Any:
+    config = json.loads((folder / "config.json").read_text())
+    return loaders.CheckpointInfo.from_hf_repo(
+        str(folder),
+        moshi_weights=folder / "model.safetensors",
+        mimi_weights=folder / config["mimi_name"],
+        tokenizer=folder / config["tokenizer_name"],
+        config_path=folder / "config.json",
+    )
+
+
+def codec(weights: Path, batch: int, codebooks: int) -> Step:
+    mimi = loaders.get_mimi(weights, num_codebooks=codebooks)
+    mimi.streaming_forever(batch)
+    fill(mimi)
+    noise = np.random.default_rng(0)
+
+    def step() -> dict[str, float]:
+        watch, pcm = Stopwatch(), torch.from_numpy(sound(batch, noise))
+        codes = watch.run("mimi_encoder", lambda: mimi.encode(pcm))
+        watch.run("mimi_decoder", lambda: mimi.decode(codes))
+        return watch.parts
+
+    return step
+
+
+def language_model(info: Any, dtype: torch.dtype, asked: Any) -> Step:
+    mimi, lm = info.get_mimi(), info.get_moshi(dtype=dtype)
+    if asked.codebooks is not None:
+        lm.dep_q = asked.codebooks
+    lm.eval()
+    generator = LMGen(
+        lm,
+        use_sampling=False,
+        cfg_coef=GUIDANCE if asked.guided else 1.0,
+        condition_tensors=conditions(lm, asked.batch * (2 if asked.guided else 1)),
+    )
+    mimi.streaming_forever(asked.batch)
+    generator.streaming_forever(asked.batch)
+    fill(mimi)
+    fill(lm)
+    heard, noise = lm.n_q - lm.dep_q, np.random.default_rng(0)
+    listens = info.model_type != "tts"
+
+    def step() -> dict[str, float]:
+        watch = Stopwatch()
+        codes = torch.zeros(asked.batch, heard, 1, dtype=torch.long)
+        if listens:
+            pcm = torch.from_numpy(sound(asked.batch, noise))
+            codes = watch.run("mimi_encoder", lambda: mimi.encode(pcm))[:, :heard]
+        made = watch.run("language_model", lambda: generator.step(codes))
+        if lm.dep_q and made is not None:
+            spoken = made[:, 1:].clamp(0, mimi.cardinality - 1)
+            watch.run("mimi_decoder", lambda: mimi.decode(spoken))
+        return watch.parts
+
+    return step
+
+
+def conditions(lm: Any, rows: int) -> Any:
+    """Condition tensors, voices left out."""
+    if lm.condition_provider is None:
+        return {} if lm.fuser is None else None
+    provider = lm.condition_provider
+    texts = {name: TEXTS[name] for name in provider.text_conditions}
+    tensors = {
+        name: TensorCondition(
+            torch.zeros(1, VOICE_FRAMES, provider.conditioners[name].dim),
+            torch.zeros(1, VOICE_FRAMES).bool(),
+        )
+        for name in provider.tensor_conditions
+    }
+    return provider.prepare_and_provide([ConditionAttributes(text=texts, tensor=tensors)] * rows)
+
+
+def fill(model: torch.nn.Module) -> None:
+    """Fills every ring with noise and moves its position on; those that live within a frame are
+    made anew anyway."""
+    for module in model.modules():
+        state = getattr(module, "_streaming_state", None)
+        if getattr(state, "kv_cache", None) is not None:
+            state.kv_cache.cache.normal_(0, 0.1)
+            state.kv_cache.end_offset.fill_(LATE)
+            state.offset.fill_(LATE)
+
+
+if __name__ == "__main__":
+    serve(load)

@@ -1,0 +1,79 @@
+"""What every engine does in its process: read on stdin how many frames are wanted, step them, and
+write on stdout what each part of each frame took.
+
+Imports nothing but the standard library and numpy, since each peer has an environment of its own.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FRAME_SIZE, FRAME_SECONDS = 1920, 0.08
+LOUDNESS = 0.1
+Array = np.ndarray[Any, Any]
+Parts = dict[str, float]
+"""Seconds that each part of a frame took."""
+Step = Callable[[], Parts]
+
+
+class Stopwatch:
+    """Splits the time of a frame among its parts."""
+
+    def __init__(self) -> None:
+        self.parts: Parts = {}
+
+    def run(self, part: str, work: Callable[[], Any]) -> Any:
+        started = time.perf_counter()
+        result = work()
+        self.parts[part] = time.perf_counter() - started
+        return result
+
+
+def sound(batch: int, noise: np.random.Generator) -> Array:
+    """A frame of noise, float32 `[batch, 1, samples]`."""
+    return noise.standard_normal((batch, 1, FRAME_SIZE), np.float32) * np.float32(LOUDNESS)
+
+
+def arguments(*names: str) -> argparse.Namespace:
+    """What the parent says: words in order, and the options that all engines share."""
+    parser = argparse.ArgumentParser()
+    for name in names:
+        parser.add_argument(name)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--codebooks", type=int)
+    parser.add_argument("--guided", action="store_true")
+    return parser.parse_args()
+
+
+def serve(load: Callable[[], Step]) -> None:
+    """Loads, tells how long that and the first frame took, then steps as often as asked."""
+    taken = time.perf_counter()
+    step = load()
+    opened = time.perf_counter()
+    step()
+    told = {"load_seconds": opened - taken, "first_seconds": time.perf_counter() - opened}
+    print(json.dumps(told), flush=True)
+    for line in sys.stdin:
+        frames = [whole(step) for _ in range(int(line))]
+        print(json.dumps({"frames": frames, "peak_mb": peak_mb()}), flush=True)
+
+
+def whole(step: Step) -> Parts:
+    """The parts of a frame, and all of it."""
+    started = time.perf_counter()
+    parts = step()
+    return {**parts, "frame": time.perf_counter() - started}
+
+
+def peak_mb() -> float:
+    """The most memory that this process held, mapped files included."""
+    status = Path("/proc/self/status").read_text()
+    line = next(row for row in status.splitlines() if row.startswith("VmHWM"))
+    return int(line.split()[1]) / 1e3

@@ -1,0 +1,201 @@
+"""Where the time of a frame goes, node by node, and what of it the hardware does not allow to save.
+
+python -m benchmarks.profile BUNDLE [--threads 2] [--batch 1] [--frames 20] [--top 12]
+"""
+
+import argparse
+import json
+import math
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from kyutai_onnx.models.frame_time import FrameLoop
+from kyutai_onnx.runtime import providers
+from kyutai_onnx.runtime.bundle import Bundle
+from kyutai_onnx.runtime.graph import Graph
+from kyutai_onnx.runtime.providers import Provider
+
+from .machine import Machine, measure_machine
+
+SUFFIX = "_kernel_time"
+MANY_STEPS = 16
+"""Rows from which a product is bound by arithmetic and no longer by reading its weight."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A kernel of one frame: seconds, and multiplications over many rows."""
+
+    operator: str
+    seconds: float
+    multiplications: int
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What a graph must move and multiply in a frame."""
+
+    weight_bytes: int
+    state_bytes: int
+    multiplications: int
+
+    def seconds(self, machine: Machine) -> float:
+        moved = (self.weight_bytes + self.state_bytes) / machine.read_bandwidth
+        return moved + self.multiplications / machine.multiplications
+
+
+def profile(open_loop: Callable[[], FrameLoop], frames: int) -> dict[str, list[Node]]:
+    """The kernels of each graph, their times the mean of so many frames."""
+    plain = providers.session_options
+    with tempfile.TemporaryDirectory() as folder:
+        numbers = count()
+
+        def options(provider: Provider, threads: int | None) -> Any:
+            made = plain(provider, threads)
+            made.enable_profiling = True
+            made.profile_file_prefix = f"{folder}/{next(numbers)}"
+            return made
+
+        with mock.patch.object(providers, "session_options", options):
+            loop = open_loop()
+        for _ in range(frames):
+            loop.step()
+        files = {graph.name: Path(graph.session.end_profiling()) for graph in loop.graphs()}
+        events = {name: json.loads(file.read_text()) for name, file in files.items()}
+    return {
+        graph.name: list(_nodes(events[graph.name], kernels_of(loop.bundle, graph), frames))
+        for graph in loop.graphs()
+    }
+
+
+def kernels_of(bundle: Bundle, graph: Graph) -> dict[str, int]:
+    """Multiplications by one input sample, or output sample, of each convolution, by its name."""
+    model = onnx.load(bundle.file(graph.spec.file), load_external_data=False)
+    weights, widened = _weights(model)
+    return {
+        node.name: math.prod(weights[widened.get(node.input[1], node.input[1])].dims[1:])
+        for node in model.graph.node
+        if node.op_type in ("Conv", "ConvTranspose")
+    }
+
+
+def _weights(model: onnx.ModelProto) -> tuple[dict[str, TensorProto], dict[str, str]]:
+    """The weights by their names, and which of them a cast widens, by its output."""
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    casts = (node for node in model.graph.node if node.op_type == "Cast")
+    return weights, {node.output[0]: node.input[0] for node in casts if node.input[0] in weights}
+
+
+def _nodes(
+    events: Iterable[dict[str, Any]], kernels: dict[str, int], frames: int
+) -> Iterator[Node]:
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith(SUFFIX):
+            found[event["args"]["node_index"]].append(event)
+    for runs in found.values():
+        told, name = runs[-1]["args"], runs[-1]["name"].removesuffix(SUFFIX)
+        seconds = sum(run["dur"] for run in runs[-frames:]) / 1e6 / frames
+        yield Node(told["op_name"], seconds, _multiplications(told, kernels.get(name, 0)))
+
+
+def _multiplications(told: dict[str, Any], kernel: int) -> int:
+    """Of the products and convolutions that have many rows."""
+    inputs, outputs = (
+        [next(iter(tensor.values())) for tensor in told[key]]
+        for key in ("input_type_shape", "output_type_shape")
+    )
+    match told["op_name"]:
+        case "MatMul" | "FusedMatMul" | "Gemm" | "MatMulNBits":
+            rows, made = math.prod(outputs[0][:-1]), math.prod(outputs[0]) * inputs[0][-1]
+        case "Conv":
+            rows, made = outputs[0][0] * outputs[0][2], math.prod(outputs[0]) * kernel
+        case "ConvTranspose":
+            rows, made = inputs[0][0] * inputs[0][2], math.prod(inputs[0]) * kernel
+        case _:
+            return 0
+    return made if rows >= MANY_STEPS else 0
+
+
+def floor(bundle: Bundle, graph: Graph, nodes: Iterable[Node], batch: int) -> Floor:
+    """Weights once, full rings and constant states of every row, and what is multiplied often."""
+    states = sum(
+        math.prod(int(axis) for axis in spec.shape[1:]) * np.dtype(spec.dtype).itemsize
+        for spec in graph.spec.states
+        if spec.ring is not None or spec.carry == "constant"
+    )
+    multiplications = sum(node.multiplications for node in nodes)
+    return Floor(weight_bytes(bundle, graph), batch * states, multiplications)
+
+
+def weight_bytes(bundle: Bundle, graph: Graph) -> int:
+    """What is read of the weights in a frame, as they lie in memory: halves that are only stored
+    are widened when a graph is opened. Of tables a few rows are read, which are not counted."""
+    model = onnx.load(bundle.file(graph.spec.file), load_external_data=False)
+    weights, widened = _weights(model)
+    read: dict[str, int] = {}
+    for node in model.graph.node:
+        if node.op_type.startswith(("Gather", "Cast")):
+            continue
+        for name in node.input:
+            if (tensor := weights.get(widened.get(name, name))) is not None:
+                kind = TensorProto.FLOAT if name in widened else tensor.data_type
+                width = helper.tensor_dtype_to_np_dtype(kind).itemsize
+                read[tensor.name] = math.prod(tensor.dims) * width
+    return sum(read.values())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--frames", type=int, default=20)
+    parser.add_argument("--top", type=int, default=12)
+    arguments = parser.parse_args()
+    machine = measure_machine(arguments.threads)
+    print(
+        f"reads {machine.read_bandwidth / 1e9:.1f} GB/s, multiplies "
+        f"{machine.multiplications / 1e9:.0f} G/s in fp32 with {machine.threads} threads"
+    )
+    bundle = Bundle.open(arguments.bundle)
+
+    def open_loop() -> FrameLoop:
+        return FrameLoop(bundle, threads=arguments.threads, batch=arguments.batch)
+
+    loop = open_loop()
+    times = loop.time(arguments.frames)
+    graphs = {graph.name: graph for graph in loop.graphs()}
+    for name, nodes in profile(open_loop, arguments.frames).items():
+        least = floor(bundle, graphs[name], nodes, arguments.batch)
+        median, lowest = times.medians[name], least.seconds(machine)
+        print(
+            f"\n{name}: {1e3 * median:.2f} ms, floor {1e3 * lowest:.2f} "
+            f"({median / lowest:.2f} x): weights {least.weight_bytes / 1e6:.0f} MB, states "
+            f"{least.state_bytes / 1e6:.0f} MB, {least.multiplications / 1e6:.0f} M "
+            "multiplications of many rows"
+        )
+        _tell(nodes, arguments.top)
+
+
+def _tell(nodes: list[Node], top: int) -> None:
+    by_operator: dict[str, list[Node]] = defaultdict(list)
+    for node in nodes:
+        by_operator[node.operator].append(node)
+    order = sorted(by_operator.items(), key=lambda item: -sum(n.seconds for n in item[1]))
+    for operator, found in order[:top]:
+        print(f"  {operator:28}{1e3 * sum(n.seconds for n in found):8.3f} ms in {len(found)}")
+
+
+if __name__ == "__main__":
+    main()
