@@ -24,6 +24,7 @@ from kyutai_onnx.runtime import providers
 from kyutai_onnx.runtime.bundle import Bundle
 from kyutai_onnx.runtime.graph import Graph
 from kyutai_onnx.runtime.providers import Provider
+from kyutai_onnx.runtime.prune import prune
 
 from .machine import Machine, measure_machine
 
@@ -80,13 +81,22 @@ def profile(open_loop: Callable[[], FrameLoop], frames: int) -> dict[str, list[N
 
 def kernels_of(bundle: Bundle, graph: Graph) -> dict[str, int]:
     """Multiplications by one input sample, or output sample, of each convolution, by its name."""
-    model = onnx.load(bundle.file(graph.spec.file), load_external_data=False)
+    model = _model(bundle, graph)
     weights, widened = _weights(model)
     return {
         node.name: math.prod(weights[widened.get(node.input[1], node.input[1])].dims[1:])
         for node in model.graph.node
         if node.op_type in ("Conv", "ConvTranspose")
     }
+
+
+def _model(bundle: Bundle, graph: Graph) -> onnx.ModelProto:
+    """The graph as it was opened: with fewer outputs where fewer codebooks are made."""
+    kept = [port.name for port in graph.spec.outputs]
+    kept += [state.output for state in graph.spec.states if state.output is not None]
+    whole = onnx.ModelProto()
+    whole.ParseFromString(prune(bundle.file(graph.spec.file).read_bytes(), kept))
+    return whole
 
 
 def _weights(model: onnx.ModelProto) -> tuple[dict[str, TensorProto], dict[str, str]]:
@@ -140,10 +150,11 @@ def floor(bundle: Bundle, graph: Graph, nodes: Iterable[Node], batch: int) -> Fl
 
 def weight_bytes(bundle: Bundle, graph: Graph) -> int:
     """What is read of the weights in a frame, as they lie in memory: halves that are only stored
-    are widened when a graph is opened. Of tables a few rows are read, which are not counted."""
-    model = onnx.load(bundle.file(graph.spec.file), load_external_data=False)
+    are widened when a graph is opened. Of tables a few rows are read, which are not counted;
+    weights that several codebooks share are read anew for each."""
+    model = _model(bundle, graph)
     weights, widened = _weights(model)
-    read: dict[str, int] = {}
+    read = 0
     for node in model.graph.node:
         if node.op_type.startswith(("Gather", "Cast")):
             continue
@@ -151,8 +162,8 @@ def weight_bytes(bundle: Bundle, graph: Graph) -> int:
             if (tensor := weights.get(widened.get(name, name))) is not None:
                 kind = TensorProto.FLOAT if name in widened else tensor.data_type
                 width = helper.tensor_dtype_to_np_dtype(kind).itemsize
-                read[tensor.name] = math.prod(tensor.dims) * width
-    return sum(read.values())
+                read += math.prod(tensor.dims) * width
+    return read
 
 
 def main() -> None:
