@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import asdict
 
 from ..models.events import Event, Text, Word
-from .formats import LiveFormat, rounded
+from .choices import LiveFormat
+from .formats import rounded
 
 
 class Caption:

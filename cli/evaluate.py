@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from . import options
+from .choices import Normalizer
 from .messages import progress_bar, say
-from .scores import Normalizer
 
 
 def evaluate(

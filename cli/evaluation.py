@@ -10,8 +10,9 @@ from ..models.events import Event, Word
 from ..models.locate import DEMO
 from ..runtime.audio import read_audio
 from ..runtime.errors import UsageError
+from .choices import Normalizer
 from .datasets import Sample, read_samples, resampled
-from .scores import Normalizer, Score
+from .scores import Score
 from .scores import normalizer as make_normalizer
 
 SAMPLES = DEMO / "samples"

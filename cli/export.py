@@ -7,6 +7,7 @@ import typer
 
 from ..runtime.errors import UsageError
 from . import options
+from .choices import Precision, Target
 from .messages import progress_bar, say
 
 
@@ -19,12 +20,12 @@ def export(
         Path | None, typer.Option("--out", "-o", help="Folder of the bundle; default: the cache.")
     ] = None,
     precision: Annotated[
-        options.Precision | None,
+        Precision | None,
         typer.Option(help="Of the language model; default: int8 on the CPU, fp16 elsewhere."),
     ] = None,
     target: Annotated[
-        options.Target, typer.Option(help="The provider that the bundle is for.")
-    ] = options.Target.CPU,
+        Target, typer.Option(help="The provider that the bundle is for.")
+    ] = Target.CPU,
     batch: Annotated[
         int | None, typer.Option(min=1, help="Fix the batch, for providers that want it.")
     ] = None,

@@ -1,6 +1,5 @@
 """A transcript in each format that `transcribe` writes."""
 
-import enum
 import heapq
 import json
 from collections.abc import Iterable
@@ -8,30 +7,7 @@ from dataclasses import asdict, dataclass, field
 
 from ..models.events import Event, Pause, Word
 from ..models.subtitles import srt, vtt
-
-
-class Format(enum.StrEnum):
-    TEXT = "text"
-    JSON = "json"
-    JSONL = "jsonl"
-    SRT = "srt"
-    VTT = "vtt"
-    TSV = "tsv"
-
-
-class LiveFormat(enum.StrEnum):
-    TEXT = "text"
-    JSONL = "jsonl"
-
-
-@dataclass(frozen=True)
-class Style:
-    """How transcripts are written: the format and, of text, whether with word times and pauses."""
-
-    kind: Format = Format.TEXT
-    timestamps: bool = False
-    pauses: bool = False
-
+from .choices import Format, Style
 
 SUFFIXES = {Format.TEXT: ".txt"}
 TABLE_HEAD = "start\tend\ttext"

@@ -17,7 +17,8 @@ from ..runtime.errors import AudioError, UsageError
 from ..runtime.state_file import read_state, write_state
 from . import words_file
 from .caption import Caption
-from .formats import Format, LiveFormat, Transcript
+from .choices import Format, LiveFormat
+from .formats import Transcript
 from .messages import say, watched
 from .pace import Pace, frames
 from .tokens import dump_tokens

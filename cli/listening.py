@@ -9,7 +9,8 @@ from ..models.events import Event, Pause, Word
 from ..models.speech_to_text_stream import SpeechToTextStream
 from ..runtime.audio import read_audio
 from ..runtime.state_file import read_state, write_state
-from .formats import LiveFormat, rounded
+from .choices import LiveFormat
+from .formats import rounded
 from .interpreting import Request
 from .pace import Pace, frames
 from .transcription import require_pauses

@@ -4,9 +4,12 @@ import sys
 import traceback
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from ..runtime.audio import AudioReader, Pcm
 from .options import Debugging
+
+if TYPE_CHECKING:
+    from ..runtime.audio import AudioReader, Pcm
 
 
 def say(line: str, *, quiet: bool = False) -> None:
@@ -45,7 +48,7 @@ def progress_bar(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
         )
 
 
-def watched(blocks: AudioReader, sample_rate: int, *, quiet: bool) -> Generator[Pcm]:
+def watched(blocks: "AudioReader", sample_rate: int, *, quiet: bool) -> "Generator[Pcm]":
     """The blocks of a file at `sample_rate`, a bar showing how much of it was taken until the
     generator is closed."""
     samples, total = 0, round(blocks.info.duration or 0)

@@ -1,6 +1,5 @@
 """Options that mean the same in every command."""
 
-import enum
 from pathlib import Path
 from typing import Annotated
 
@@ -81,18 +80,3 @@ LoadState = Annotated[
     Path | None,
     typer.Option("--load-state", metavar="FILE", help="Go on from a stream that was saved."),
 ]
-
-
-class Precision(enum.StrEnum):
-    FP32 = "fp32"
-    FP16 = "fp16"
-    INT8 = "int8"
-    INT4 = "int4"
-
-
-class Target(enum.StrEnum):
-    CPU = "cpu"
-    CUDA = "cuda"
-    DIRECTML = "directml"
-    WEBGPU = "webgpu"
-    COREML = "coreml"

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..runtime.errors import UsageError
+from .choices import Format, Style
 from .disk import writing
-from .formats import SUFFIXES, TABLE_HEAD, Format, Style, Transcript, as_json, render
+from .formats import SUFFIXES, TABLE_HEAD, Transcript, as_json, render
 
 
 def out_path(out: Path | None, file: str, kind: Format, several: bool) -> Path | None:

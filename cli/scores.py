@@ -1,6 +1,5 @@
 """How good transcripts are: word error rate, word times, pauses, and how fast they came."""
 
-import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -8,16 +7,11 @@ import jiwer
 import numpy as np
 
 from ..models.events import Event, Pause, Word
+from .choices import Normalizer
 from .datasets import Sample
 
 CLOSE_SECONDS = 0.5
 """How near the end of a sentence its pause must be told."""
-
-
-class Normalizer(enum.StrEnum):
-    ENGLISH = "english"
-    BASIC = "basic"
-    NONE = "none"
 
 
 def normalizer(kind: Normalizer) -> Callable[[str], str]:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from . import options
-from .formats import LiveFormat
+from .choices import LiveFormat
 
 
 def stream(

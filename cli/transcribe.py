@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from . import options
-from .formats import Format, Style
+from .choices import Format, Style
 
 
 def transcribe(

@@ -14,7 +14,8 @@ from ..models.speech_to_text_stream import Heard
 from ..runtime.audio import Pcm, read_audio
 from ..runtime.errors import KyutaiOnnxError, UsageError
 from . import outputs
-from .formats import Format, Style, Transcript, pause_text, word_text
+from .choices import Format, Style
+from .formats import Transcript, pause_text, word_text
 from .load import read_whole
 from .messages import say_error, watched
 from .tokens import dump_tokens

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from ..runtime.errors import UsageError
-from .formats import Format, Style, Transcript
+from .choices import Format, Style
+from .formats import Transcript
 from .outputs import write_file
 
 ENDINGS = {

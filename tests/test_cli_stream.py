@@ -13,7 +13,7 @@ from bundles import without_heads
 from commands import Command
 from speech import Array, hiss, write_wav
 
-from kyutai_onnx.cli.formats import LiveFormat
+from kyutai_onnx.cli.choices import LiveFormat
 from kyutai_onnx.cli.listening import Screen
 from kyutai_onnx.cli.pace import Pace, frames
 from kyutai_onnx.models import EndOfTurn, Event, Pause, Word

@@ -160,3 +160,19 @@ def test_everything_but_the_export_works_without_torch() -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout == "13 True True\n"
     assert done.stderr == ""
+
+
+HELP_ALONE = """
+import sys
+from kyutai_onnx.cli.main import run
+
+assert run(["--help"]) == 0
+assert run(["say", "--help"]) == 0
+print({"numpy", "onnxruntime", "soundfile", "sentencepiece"} & set(sys.modules), file=sys.stderr)
+"""
+
+
+def test_help_comes_without_what_the_commands_need() -> None:
+    arguments = [sys.executable, "-W", "error", "-c", HELP_ALONE]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "set()\n")

@@ -1,0 +1,48 @@
+"""What options choose among. Nothing else is imported, so that help comes at once."""
+
+import enum
+from dataclasses import dataclass
+
+
+class Precision(enum.StrEnum):
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+    INT4 = "int4"
+
+
+class Target(enum.StrEnum):
+    CPU = "cpu"
+    CUDA = "cuda"
+    DIRECTML = "directml"
+    WEBGPU = "webgpu"
+    COREML = "coreml"
+
+
+class Format(enum.StrEnum):
+    TEXT = "text"
+    JSON = "json"
+    JSONL = "jsonl"
+    SRT = "srt"
+    VTT = "vtt"
+    TSV = "tsv"
+
+
+class LiveFormat(enum.StrEnum):
+    TEXT = "text"
+    JSONL = "jsonl"
+
+
+class Normalizer(enum.StrEnum):
+    ENGLISH = "english"
+    BASIC = "basic"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class Style:
+    """How transcripts are written: the format and, of text, whether with word times and pauses."""
+
+    kind: Format = Format.TEXT
+    timestamps: bool = False
+    pauses: bool = False
