@@ -2,8 +2,8 @@
 
 import pytest
 
-from kyutai_onnx.cli.datasets import Sample
 from kyutai_onnx.cli.choices import Normalizer
+from kyutai_onnx.cli.datasets import Sample
 from kyutai_onnx.cli.scores import Score, normalizer
 from kyutai_onnx.models import Event, Pause, Word
 
