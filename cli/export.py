@@ -44,13 +44,25 @@ def export(
             "--decoder/--no-decoder", help="Mimi's decoder too; default: not for speech-to-text."
         ),
     ] = None,
+    gate_audio: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Recordings that a speech-to-text bundle must hear as its checkpoint does in "
+            "fp32; default: the samples that ship with the demo.",
+        ),
+    ] = None,
+    gate: Annotated[
+        bool, typer.Option("--gate/--no-gate", help="Whether to check that; exit 6 if it does not.")
+    ] = True,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,  # noqa: ARG001
 ) -> None:
     """Export a checkpoint to a bundle that runs without torch. Prints the bundle's folder."""
     try:
-        from ..export.bundle import Request, export_bundle
+        from ..export.bundle import Request, export_checkpoint, open_request
+        from .gate import hear_recordings, pass_gate
     except ImportError as error:
         raise UsageError(
             f"exporting needs more packages ({error.name} is missing); run "
@@ -69,7 +81,11 @@ def export(
         decoder=decoder,
         force=force,
     )
+    checkpoint = open_request(request)
+    recordings = hear_recordings(checkpoint, gate_audio) if gate_audio else []
     with progress_bar(quiet=quiet) as progress:
-        folder = export_bundle(request, progress)
+        folder = export_checkpoint(checkpoint, request, progress)
     say(f"try it: kyutai-onnx info {folder}", quiet=quiet)
     print(folder)
+    if gate:
+        pass_gate(folder, checkpoint, recordings, quiet=quiet)

@@ -70,8 +70,19 @@ def export_bundle(request: Request, progress: Progress = lambda *_: None) -> Pat
     cannot be combined, ModelError for a checkpoint that cannot be had or read, KyutaiOnnxError
     where the disk does not take the bundle.
     """
+    return export_checkpoint(open_request(request), request, progress)
+
+
+def open_request(request: Request) -> Checkpoint:
+    """The checkpoint that is asked for; raises as `open_checkpoint` does."""
+    return open_checkpoint(request.repo, request.revision, request.lora, request.extra_heads)
+
+
+def export_checkpoint(
+    checkpoint: Checkpoint, request: Request, progress: Progress = lambda *_: None
+) -> Path:
+    """`export_bundle` of a checkpoint that was opened before."""
     chosen = target(request.target)
-    checkpoint = open_checkpoint(request.repo, request.revision, request.lora, request.extra_heads)
     precision = _precision(request, checkpoint, chosen)
     graphs, codec = _plan(request, checkpoint, chosen, precision)
     out = request.out or _default_folder(checkpoint, chosen, precision)

@@ -1,0 +1,64 @@
+"""The quality gate of `export`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..models.locate import DEMO
+from ..runtime.audio import Pcm, read_audio
+from ..runtime.bundle import Bundle
+from ..runtime.errors import ProviderError, QualityError, UsageError
+from .messages import say
+
+if TYPE_CHECKING:
+    from ..export.checkpoint import Checkpoint
+
+SAMPLES = DEMO / "samples"
+
+
+def hear_recordings(checkpoint: "Checkpoint", files: Sequence[Path]) -> list[Pcm]:
+    """Recordings at the codec's rate; raises AudioError where one cannot be read, UsageError where
+    the model does not transcribe."""
+    if checkpoint.family != "stt":
+        raise UsageError(
+            f"--gate-audio checks speech-to-text, this model is of the family {checkpoint.family}; "
+            "leave it out"
+        )
+    rate = checkpoint.mimi_config.sample_rate
+    return [np.concatenate(list(read_audio(file, rate))) for file in files]
+
+
+def pass_gate(
+    folder: Path, checkpoint: "Checkpoint", recordings: Sequence[Pcm], *, quiet: bool
+) -> None:
+    """Checks a speech-to-text bundle of lower precision than fp32 on recordings, those of the demo
+    unless others are given. What cannot be judged is noted.
+
+    Raises QualityError where it does not hear what its checkpoint hears; the bundle stays.
+    """
+    from ..export.gate import judge
+
+    bundle = Bundle.open(folder)
+    if bundle.manifest.family != "stt" or bundle.manifest.precision == "fp32":
+        return
+    samples = sorted(file for file in SAMPLES.iterdir() if file.suffix in (".wav", ".flac"))
+    recordings = recordings or hear_recordings(checkpoint, samples)
+    try:
+        verdict = judge(bundle, checkpoint, recordings)
+    except (ProviderError, UsageError) as error:
+        say(f"quality not checked: {error}", quiet=quiet)
+        return
+    if not verdict.understands:
+        say(
+            "quality not checked: even in fp32 this checkpoint does not understand the recordings; "
+            "give others with '--gate-audio'",
+            quiet=quiet,
+        )
+    elif verdict.passes:
+        say(f"quality: {verdict}", quiet=quiet)
+    else:
+        raise QualityError(
+            f"{folder}: {verdict}; choose a higher --precision, or accept it with '--no-gate'"
+        )

@@ -1,0 +1,133 @@
+"""Whether a bundle of low precision still says what its checkpoint would say in fp32.
+
+The bundle transcribes recordings; then the checkpoint is asked, at every step of what the bundle
+heard and said, what it would have said next. So one different token is one difference, and not a
+different future.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+
+from ..models.events import Word
+from ..models.speech_to_text import SpeechToText
+from ..runtime.bundle import Bundle
+from ..runtime.graph import Graph, Streams
+from .checkpoint import Checkpoint
+from .whole_sequences import WholeSequences
+
+Array = np.ndarray[Any, Any]
+
+MOST_DOUBTED = 0.03
+"""Of words, but one in any case: doubted where the checkpoint would have said something else."""
+MOST_DIVERGENCE = 0.01
+"""Nats a step, in the mean."""
+LEAST_SURE = 0.5
+"""The checkpoint's own certainty below which it does not understand what it hears."""
+
+
+@dataclass
+class Verdict:
+    """What was found: words said, those that the checkpoint doubts, and sums over all steps of the
+    divergence in nats and of the checkpoint's certainty."""
+
+    words: int = 0
+    doubted: int = 0
+    steps: int = 0
+    divergence: float = 0.0
+    certainty: float = 0.0
+
+    @property
+    def understands(self) -> bool:
+        """Whether the checkpoint was trained to hear such recordings; if not, nothing is judged."""
+        return self.steps > 0 and self.certainty >= LEAST_SURE * self.steps
+
+    @property
+    def passes(self) -> bool:
+        close = self.divergence <= MOST_DIVERGENCE * self.steps
+        return close and self.doubted <= max(1.0, MOST_DOUBTED * self.words)
+
+    def add(self, wanted: Array, ours: Array, silent: Collection[int]) -> None:
+        """Counts steps: the scores `[steps, tokens]` of both. One that says a token that is not
+        `silent` where the other says another doubts a word."""
+        theirs, own = _log_softmax(wanted), _log_softmax(ours)
+        self.steps += len(theirs)
+        self.divergence += float((np.exp(theirs) * (theirs - own)).sum())
+        self.certainty += float(np.exp(theirs.max(axis=-1)).sum())
+        best, said = wanted.argmax(axis=-1), ours.argmax(axis=-1)
+        still = np.isin(best, list(silent)) & np.isin(said, list(silent))
+        self.doubted += int(((best != said) & ~still).sum())
+
+    def __str__(self) -> str:
+        return (
+            f"{self.doubted} of {self.words} words would be others in fp32 "
+            f"({100 * MOST_DOUBTED:g} % may), divergence "
+            f"{self.divergence / max(1, self.steps):.4f} nats a step ({MOST_DIVERGENCE:g} may be)"
+        )
+
+
+def judge(bundle: Bundle, checkpoint: Checkpoint, recordings: Iterable[Array]) -> Verdict:
+    """Compares on recordings, float32 `[n]` at the model's rate, together; of each, as many frames
+    as the model's context has.
+
+    Raises UsageError for a bundle of a fixed batch, ProviderError where it cannot run here.
+    """
+    config, tensors = checkpoint.config.lm, checkpoint.lm
+    assert config is not None
+    assert tensors is not None
+    assert config.transformer.context is not None
+    model, most = SpeechToText(bundle, allow_fallback=True), config.transformer.context
+    verdict = Verdict()
+    said = [_said(model, pcm, most, verdict) for pcm in recordings]
+    frames = max(len(recorder.tokens) for recorder in said)
+    tokens = np.zeros((len(said), frames, 1 + config.n_q), np.int64)
+    for row, recorder in zip(tokens, said, strict=True):
+        row[: len(recorder.tokens)] = recorder.tokens
+    wanted = WholeSequences(config, tensors, frames).text_scores(tokens)
+    own = model.language_model.spec.tokens
+    silent = (own.text_padding, own.text_end_of_padding)
+    for recorder, scores in zip(said, wanted, strict=True):
+        verdict.add(scores[: len(recorder.scores)], np.stack(recorder.scores), silent)
+    return verdict
+
+
+def _said(model: SpeechToText, pcm: Array, most: int, verdict: Verdict) -> "Recorder":
+    graph = model.language_model.temporal
+    recorder = Recorder(graph, most)
+    model.language_model.temporal = cast("Graph", recorder)
+    stream = model.stream(temperature=0)
+    model.language_model.temporal = graph
+    events = [*stream.feed(pcm[: most * model.frame_size]), *stream.flush()]
+    verdict.words += sum(isinstance(event, Word) for event in events)
+    return recorder
+
+
+def _log_softmax(scores: Array) -> Array:
+    shifted = scores.astype(np.float64) - scores.max(axis=-1, keepdims=True)
+    logs: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return logs
+
+
+class Recorder:
+    """A graph whose streams keep what they were fed and what they answered, `most` steps of it."""
+
+    def __init__(self, graph: Graph, most: int) -> None:
+        self.graph, self._most = graph, most
+        self.tokens: list[Array] = []
+        self.scores: list[Array] = []
+
+    def streams(self, batch: int = 1) -> Streams:
+        streams = self.graph.streams(batch)
+        plain = streams.step
+
+        def step(inputs: Mapping[str, Array], active: Any = None) -> dict[str, Array]:
+            outputs = plain(inputs, active)
+            if len(self.tokens) < self._most:
+                self.tokens.append(inputs["tokens"][0].copy())
+                self.scores.append(outputs["text_logits"][0].copy())
+            return outputs
+
+        streams.step = step  # type: ignore[method-assign]
+        return streams
