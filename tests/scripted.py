@@ -112,9 +112,8 @@ def scripted(family: type[Any], script: Script) -> Any:
     noise = TensorSpec("noise", "float32", ("batch", SPEC.dep_q, 5))
     made = family.__new__(family)
     manifest = SimpleNamespace(name="scripted", precision="fp32", family=family.family)
-    made.bundle = SimpleNamespace(
-        manifest=SimpleNamespace(**vars(manifest), sampling=Sampling(0.0, 0.0, 5, 5)), identity="x"
-    )
+    made.sampling = Sampling(0.0, 0.0, 5, 5)
+    made.bundle = SimpleNamespace(manifest=manifest, identity="x")
     made.sample_rate, made.frame_size, made.frame_rate = RATE, SIZE, 12.5
     made.tokenizer = Spelling()
     made.mimi = SimpleNamespace(

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from email import message_from_bytes
 from email.message import Message
@@ -25,6 +26,9 @@ FOLDERS = ("cli", "export", "models", "runtime")
 EXTRAS = {"audio", "cpu", "cuda", "datasets", "dev", "directml", "export", "webgpu"}
 LARGEST_FILE = 5_000_000
 LARGEST_BUNDLE = 11_000_000
+SAFELY = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+"""Python 3.11.2, which Debian 12 has, knows no filters yet."""
+
 BACK_END = """
 import sys
 from setuptools import build_meta
@@ -65,7 +69,7 @@ def built(tracked: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, copy)
     archive, said = build("sdist", folder / "tree", folder)
-    shutil.unpack_archive(archive, folder / "source", filter="data")
+    shutil.unpack_archive(archive, folder / "source", **SAFELY)
     (source,) = (folder / "source").iterdir()
     wheel, more = build("wheel", source, folder)
     return wheel, said + more

@@ -219,7 +219,7 @@ def test_the_first_frame_is_given_twice(model: SpeechToText, pcm: Array, mimi: M
     lm = model.bundle.manifest.lm
     assert not any(lm.delays)
     lead = int(model.bundle.manifest.stt.audio_silence_prefix_seconds * mimi.sample_rate)
-    heard, rows = Heard(), model.lm.temporal.streams()
+    heard, rows = Heard(), model.language_model.temporal.streams()
     stream = model.stream(temperature=0, heard=heard)
     stream.feed(pcm)
     initial = [lm.tokens.text_initial, *[lm.tokens.audio_initial] * lm.n_q]
