@@ -172,6 +172,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--frames", type=int, default=20)
+    parser.add_argument("--guided", action="store_true")
+    parser.add_argument("--codebooks", type=int)
     parser.add_argument("--top", type=int, default=12)
     arguments = parser.parse_args()
     machine = measure_machine(arguments.threads)
@@ -182,7 +184,13 @@ def main() -> None:
     bundle = Bundle.open(arguments.bundle)
 
     def open_loop() -> FrameLoop:
-        return FrameLoop(bundle, threads=arguments.threads, batch=arguments.batch)
+        return FrameLoop(
+            bundle,
+            threads=arguments.threads,
+            batch=arguments.batch,
+            codebooks=arguments.codebooks,
+            guided=arguments.guided,
+        )
 
     loop = open_loop()
     times = loop.time(arguments.frames)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import TransformerConfig
-from .attention import attend
+from .attention import attend, scaled
 from .linear import Style
 from .step import Stateful, StateSpec, Step
 
@@ -40,7 +40,7 @@ class CrossAttention(Stateful):
         """`[B, 1, dim]` to the same."""
         heads, _, head_dim = self._shape
         keys, values = (step.read(f"{self.path}.{name}") for name in ("keys", "values"))
-        q = self.in_projs[0](x).reshape(-1, heads, 1, head_dim)
+        q = scaled(self.in_projs[0](x), head_dim).reshape(-1, heads, 1, head_dim)
         attended = attend(q, keys, values, None).reshape(-1, 1, heads * head_dim)
         y: Tensor = self.out_projs[0](attended)
         return y

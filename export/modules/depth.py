@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import DepformerConfig, TransformerConfig
-from .attention import Rope, as_halves, attend, interleaves
+from .attention import Rope, as_halves, attend, interleaves, scaled
 from .gating import ActivationGating
 from .linear import Style, as_stored
 from .norm import make_norm
@@ -54,7 +54,7 @@ class DepthAttention(nn.Module):
             qk = self._dialect.rotate(qk, cos, sin, self.heads + self.kv_heads)
         past.append((self._by_head(qk[..., split:]), self._by_head(v)))
         keys, values = (torch.cat(parts, dim=2) for parts in zip(*past, strict=True))
-        q = qk[..., :split].reshape(-1, self.heads, 1, self.head_dim)
+        q = scaled(qk[..., :split], self.head_dim).reshape(-1, self.heads, 1, self.head_dim)
         attended = attend(q, keys, values, None).reshape(-1, 1, split)
         y: Tensor = self.out_projs[weights](attended)
         return y
