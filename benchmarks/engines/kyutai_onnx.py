@@ -10,12 +10,13 @@ from .serving import Step, arguments, serve
 
 def load() -> Step:
     asked = arguments("bundle", "provider")
+    bundle = Bundle.open(Path(asked.bundle))
     loop = FrameLoop(
-        Bundle.open(Path(asked.bundle)),
+        bundle,
         provider=asked.provider,
         threads=asked.threads,
         batch=asked.batch,
-        codebooks=asked.codebooks,
+        codebooks=asked.codebooks if bundle.manifest.lm is not None else None,
         guided=asked.guided,
     )
     return loop.timed_step
