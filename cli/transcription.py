@@ -10,7 +10,7 @@ import numpy as np
 
 from ..models import SpeechToText
 from ..models.events import Event, Pause, Word
-from ..models.speech_to_text_stream import Heard
+from ..models.hearing import Heard
 from ..runtime.audio import Pcm, read_audio
 from ..runtime.errors import KyutaiOnnxError, UsageError
 from . import outputs

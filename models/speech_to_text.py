@@ -1,6 +1,7 @@
 """Speech to text: words with their times, as the audio comes in."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,12 +10,16 @@ from ..runtime.audio import AudioSource, audio_blocks
 from ..runtime.errors import AudioError, UsageError
 from ..runtime.manifest import Family
 from .drawing import Drawing
-from .events import Word
+from .events import Event, Word
+from .hearing import Heard
 from .model import Model
 from .pauses import HEAD
-from .speech_to_text_stream import Heard, SpeechToTextStream
+from .speech_to_text_batch import BatchRow, SpeechToTextBatch
+from .speech_to_text_stream import SpeechToTextStream
 
 Array = np.ndarray[Any, Any]
+ROWS = 8
+"""Recordings that are heard side by side: more gain little on a CPU (docs/performance.md)."""
 
 
 class SpeechToText(Model):
@@ -61,13 +66,41 @@ class SpeechToText(Model):
         own (0 takes the best token), `seed` makes draws repeat, `heard` is filled with codes and
         tokens. Raises UsageError for a prompt that the tokenizer cannot spell.
         """
+        drawing = self.drawing(temperature, seed)
+        return SpeechToTextStream(self, drawing, self._spell(prompt) if prompt else (), heard)
+
+    def batch(self, rows: int) -> SpeechToTextBatch:
+        """Up to so many streams through one step of the language model."""
+        return SpeechToTextBatch(self, rows)
+
+    def together(self, recordings: Iterable[Array], rows: int = ROWS) -> Iterator[list[Event]]:
+        """The events of many recordings, samples float32 `[n]` at `sample_rate`, in their order,
+        `rows` of them heard side by side: the same as of each alone."""
+        batch, coming = self.batch(rows), iter(recordings)
+        heard: deque[tuple[BatchRow, list[list[Event]]]] = deque()
+        while True:
+            while batch.free and (pcm := next(coming, None)) is not None:
+                row = batch.join(self.drawing())
+                row.feed(pcm)
+                row.end()
+                heard.append((row, []))
+            if not batch.step():
+                break
+            for row, found in heard:
+                if row.done and not found:
+                    found.append(row.take())
+                    batch.leave(row)
+            while heard and heard[0][1]:
+                yield heard.popleft()[1][0]
+
+    def drawing(self, temperature: float | None = None, seed: int | None = None) -> Drawing:
+        """The repository's sampling of text, with another temperature where given."""
         sampling = self.sampling
-        drawing = Drawing(
+        return Drawing(
             temp_text=sampling.temp_text if temperature is None else temperature,
             top_k_text=sampling.top_k_text,
             seed=seed,
         )
-        return SpeechToTextStream(self, drawing, self._spell(prompt) if prompt else (), heard)
 
     def _spell(self, prompt: str) -> tuple[int, ...]:
         tokens = tuple(self.tokenizer.encode(prompt))

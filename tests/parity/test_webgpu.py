@@ -15,7 +15,7 @@ from conftest import Bundles
 from voices import voices
 
 from kyutai_onnx.models import Mimi, SpeechToText
-from kyutai_onnx.models.speech_to_text_stream import Heard
+from kyutai_onnx.models.hearing import Heard
 from kyutai_onnx.runtime.bundle import Bundle
 
 CHROMIUM = Path("/usr/lib/chromium")
@@ -24,7 +24,7 @@ HERE = """
 import sys
 import numpy as np
 from kyutai_onnx.models import Mimi, SpeechToText
-from kyutai_onnx.models.speech_to_text_stream import Heard
+from kyutai_onnx.models.hearing import Heard
 pcm, codes = np.load(sys.argv[2]), np.load(sys.argv[3])
 heard = Heard()
 model = SpeechToText.load(sys.argv[1])
