@@ -1,8 +1,8 @@
-"""Transcribes files one after the other; what was found before a fault is written all the same."""
+"""Transcribes files side by side; what was found before a fault is written all the same."""
 
 import math
+from collections import deque
 from collections.abc import Iterable
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +11,15 @@ import numpy as np
 from ..models import SpeechToText
 from ..models.events import Event, Pause, Word
 from ..models.hearing import Heard
-from ..runtime.audio import Pcm, read_audio
+from ..models.speech_to_text import ROWS
+from ..models.speech_to_text_batch import BatchRow, SpeechToTextBatch
+from ..runtime.audio import AudioReader, Pcm, read_audio
 from ..runtime.errors import KyutaiOnnxError, UsageError
 from . import outputs
 from .choices import Format, Style
 from .formats import Transcript, pause_text, word_text
 from .load import read_whole
-from .messages import say_error, watched
+from .messages import progress_bar, say_error, watched
 from .tokens import dump_tokens
 
 
@@ -67,7 +69,7 @@ def require_pauses(model: SpeechToText) -> None:
 
 
 class Transcription:
-    """All files of one request."""
+    """All files of one request, several of them side by side."""
 
     def __init__(self, model: SpeechToText, request: Request) -> None:
         if request.style.pauses:
@@ -75,75 +77,94 @@ class Transcription:
         self._model, self._request = model, request
         self._to_stdout = request.out is None or str(request.out) == "-"
         self._prompt = self._read_prompt()
+        self._waiting, self._open = deque(request.files), deque[Listening]()
+        self._done: list[Transcript] = []
+        self._code = 0
 
     def run(self) -> int:
         """Transcribes every file; returns the exit code of the first that failed, else 0."""
-        request, code = self._request, 0
-        done: list[Transcript] = []
+        request = self._request
         if request.several and self._to_stdout:
             outputs.print_head(request.style.kind)
+        batch = self._model.batch(min(len(request.files), ROWS))
         try:
-            for file in request.files:
-                try:
-                    self._transcribe(file, done)
-                except KyutaiOnnxError as error:
-                    say_error(error)
-                    code = code or error.exit_code
+            with progress_bar(quiet=request.quiet or not request.several) as progress:
+                while self._waiting or self._open:
+                    self._join(batch)
+                    for listening in self._open:
+                        listening.feed()
+                    batch.step()
+                    for listening in self._open:
+                        listening.gather(batch)
+                    self._write_whole()
+                    progress("listening", len(self._done), len(request.files))
+        except KeyboardInterrupt:
+            self._break_off(batch)
+            raise
         finally:
             if request.several and self._to_stdout and request.style.kind is Format.JSON:
-                outputs.print_array(done)
-        return code
+                outputs.print_array(self._done)
+        return self._code
 
-    def _transcribe(self, file: str, done: list[Transcript]) -> None:
+    def _join(self, batch: SpeechToTextBatch) -> None:
+        """Opens files while there is room; what cannot be read takes none."""
+        while self._waiting and batch.free and len(self._open) < 2 * ROWS:
+            file = self._waiting.popleft()
+            try:
+                self._open.append(self._listen(file, batch))
+            except KyutaiOnnxError as error:
+                self._fail(error)
+
+    def _listen(self, file: str, batch: SpeechToTextBatch) -> "Listening":
         request, manifest = self._request, self._model.bundle.manifest
         blocks = read_audio(file, self._model.sample_rate, channel=request.channel)
         heard = Heard() if request.dump_tokens is not None else None
-        transcript = Transcript(file, manifest.name, manifest.precision)
-        done.append(transcript)
-        live = LiveText(request.style) if self._is_live else None
         try:
-            quiet = request.quiet or live is not None
-            with blocks, closing(watched(blocks, self._model.sample_rate, quiet=quiet)) as shown:
-                self._listen(shown, transcript, heard, live)
-        except (KyutaiOnnxError, KeyboardInterrupt) as error:
-            transcript.error = str(error) or "interrupted"
+            row = batch.join(
+                prompt=request.prompt.text,
+                temperature=request.temperature,
+                seed=request.seed,
+                heard=heard,
+            )
+        except KyutaiOnnxError:
+            blocks.close()
             raise
-        finally:
-            self._write(transcript, live)
-            if heard is not None and request.dump_tokens is not None:
-                dump_tokens(request.dump_tokens, text=heard.text, codes=np.array(heard.codes).T)
+        if self._prompt is not None:
+            row.prime(self._prompt, cut=request.prompt.cut)
+        live = LiveText(request.style) if self._is_live else None
+        quiet = request.quiet or request.several or live is not None
+        transcript = Transcript(file, manifest.name, manifest.precision)
+        return Listening(blocks, self._model.sample_rate, quiet, row, transcript, heard, live)
 
-    def _listen(
-        self,
-        blocks: Iterable[Pcm],
-        transcript: Transcript,
-        heard: Heard | None,
-        live: "LiveText | None",
-    ) -> None:
-        """Feeds a stream, to the end of what could be read even where that failed."""
-        request, samples = self._request, 0
-        stream = self._model.stream(
-            prompt=request.prompt.text,
-            temperature=request.temperature,
-            seed=request.seed,
-            heard=heard,
-        )
+    def _write_whole(self) -> None:
+        """Writes the files that were heard to their end, in the order in which they were given."""
+        while self._open and self._open[0].finished:
+            listening = self._open.popleft()
+            self._done.append(listening.transcript)
+            try:
+                self._write(listening.transcript, listening.live)
+                if listening.heard is not None and self._request.dump_tokens is not None:
+                    heard = listening.heard
+                    codes = np.array(heard.codes).T
+                    dump_tokens(self._request.dump_tokens, text=heard.text, codes=codes)
+            except KyutaiOnnxError as error:
+                self._fail(error)
+            if listening.error is not None:
+                self._fail(listening.error)
 
-        def file_away(events: list[Event]) -> None:
-            transcript.add(events)
-            if live is not None:
-                live.show(events)
+    def _break_off(self, batch: SpeechToTextBatch) -> None:
+        """Writes what was found so far of the files that were begun."""
+        for listening in self._open:
+            listening.break_off()
+        while batch.step():
+            pass
+        for listening in self._open:
+            listening.gather(batch)
+        self._write_whole()
 
-        try:
-            if self._prompt is not None:
-                file_away(stream.prime(self._prompt, cut=request.prompt.cut))
-            for block in blocks:
-                samples += len(block)
-                file_away(stream.feed(block))
-        finally:
-            transcript.duration = samples / self._model.sample_rate
-            if samples:
-                file_away(stream.flush())
+    def _fail(self, error: KyutaiOnnxError) -> None:
+        say_error(error)
+        self._code = self._code or error.exit_code
 
     @property
     def _is_live(self) -> bool:
@@ -167,6 +188,66 @@ class Transcription:
         if self._request.prompt.audio is None:
             return None
         return read_whole(self._request.prompt.audio, self._model.sample_rate)
+
+
+class Listening:
+    """A file that is being heard in a row of the batch, block by block as the row comes to it."""
+
+    def __init__(
+        self,
+        blocks: AudioReader,
+        sample_rate: int,
+        quiet: bool,
+        row: BatchRow,
+        transcript: Transcript,
+        heard: Heard | None,
+        live: "LiveText | None",
+    ) -> None:
+        self.transcript, self.heard, self.live = transcript, heard, live
+        self.error: KyutaiOnnxError | None = None
+        self.finished = False
+        self._file, self._row, self._sample_rate = blocks, row, sample_rate
+        self._blocks = watched(blocks, sample_rate, quiet=quiet)
+        self._samples = 0
+
+    def feed(self) -> None:
+        """Reads on where all that was read is heard; ends with the file, or with its fault."""
+        if self._row.waiting or self._row.ended:
+            return
+        try:
+            block = next(self._blocks, None)
+        except KyutaiOnnxError as error:
+            self.error, block = error, None
+            self.transcript.error = str(error)
+        if block is None:
+            self._end()
+        else:
+            self._samples += len(block)
+            self._row.feed(block)
+
+    def gather(self, batch: SpeechToTextBatch) -> None:
+        """Takes what was found; where nothing more will be, gives the row to another file."""
+        if self.finished:
+            return
+        events = self._row.take()
+        self.transcript.add(events)
+        if self.live is not None:
+            self.live.show(events)
+        if self._row.done:
+            self.finished = True
+            batch.leave(self._row)
+
+    def break_off(self) -> None:
+        """Hears no more of the file."""
+        if not self.finished:
+            self.transcript.error = "interrupted"
+            self._end()
+
+    def _end(self) -> None:
+        self._blocks.close()
+        self._file.close()
+        self.transcript.duration = self._samples / self._sample_rate
+        self._row.end(silence=self._samples > 0)
 
 
 class LiveText:

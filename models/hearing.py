@@ -103,9 +103,20 @@ class Hearing:
         """The last word, and the last pause."""
         return [*self._words.flush(), *self._pauses.flush()]
 
-    def cut(self, frames: int) -> None:
-        """Leaves out what is said of the next so many frames and the gap after them; times count
-        from there."""
+    def prime(self, audio: Array, *, cut: bool) -> list[Frame]:
+        """Takes an audio prompt, float32 `[n]`, before all else; returns its frames.
+
+        With `cut` its words are left out and times count from the audio that follows.
+        """
+        size = self._model.frame_size
+        frames = -(-len(audio) // size)
+        padded = np.zeros((frames + PROMPT_GAP) * size, np.float32)
+        padded[: len(audio)] = audio
+        if cut:
+            self._cut(frames)
+        return self.push(padded)
+
+    def _cut(self, frames: int) -> None:
         lag = self._stt.audio_delay_seconds + self._stt.audio_silence_prefix_seconds
         seconds = (frames + PROMPT_GAP) / self._model.frame_rate
         self._words.skip(frames + int(lag * self._model.frame_rate), seconds)

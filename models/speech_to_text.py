@@ -67,9 +67,9 @@ class SpeechToText(Model):
         tokens. Raises UsageError for a prompt that the tokenizer cannot spell.
         """
         drawing = self.drawing(temperature, seed)
-        return SpeechToTextStream(self, drawing, self._spell(prompt) if prompt else (), heard)
+        return SpeechToTextStream(self, drawing, self.spell(prompt) if prompt else (), heard)
 
-    def batch(self, rows: int) -> SpeechToTextBatch:
+    def batch(self, rows: int = ROWS) -> SpeechToTextBatch:
         """Up to so many streams through one step of the language model."""
         return SpeechToTextBatch(self, rows)
 
@@ -80,7 +80,7 @@ class SpeechToText(Model):
         heard: deque[tuple[BatchRow, list[list[Event]]]] = deque()
         while True:
             while batch.free and (pcm := next(coming, None)) is not None:
-                row = batch.join(self.drawing())
+                row = batch.join()
                 row.feed(pcm)
                 row.end()
                 heard.append((row, []))
@@ -102,7 +102,8 @@ class SpeechToText(Model):
             seed=seed,
         )
 
-    def _spell(self, prompt: str) -> tuple[int, ...]:
+    def spell(self, prompt: str) -> tuple[int, ...]:
+        """The tokens of a prompt; raises UsageError where it cannot be spelt."""
         tokens = tuple(self.tokenizer.encode(prompt))
         if self.tokenizer.unk_id() in tokens:
             raise UsageError(f"the prompt {prompt!r} has characters that this model cannot spell")

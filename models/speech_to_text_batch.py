@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..runtime.errors import UsageError
-from .drawing import Drawing
 from .events import Event
 from .generation import Generator
 from .hearing import Frame, Heard, Hearing
@@ -26,24 +25,29 @@ class BatchRow:
         self.row, self.hearing = row, hearing
         self.waiting: deque[Frame] = deque()
         self._events: list[Event] = []
-        self._ended = self._finished = False
+        self.ended = self._finished = False
+
+    def prime(self, audio: Array, *, cut: bool) -> None:
+        """Takes an audio prompt before all else, as `SpeechToTextStream.prime` does."""
+        self.waiting.extend(self.hearing.prime(audio, cut=cut))
 
     def feed(self, pcm: Array) -> None:
         """Takes float32 `[n]` at the model's rate, any n; raises UsageError after `end`."""
-        if self._ended:
+        if self.ended:
             raise UsageError("this row was ended: join again for another stream")
         self.waiting.extend(self.hearing.push(pcm))
 
-    def end(self) -> None:
-        """The audio is over; the row is `done` once its frames are stepped."""
-        if not self._ended:
-            self.waiting.extend(self.hearing.end())
-            self._ended = True
+    def end(self, *, silence: bool = True) -> None:
+        """The audio is over; the row is `done` once its frames are stepped. Without the `silence`
+        after it, nothing that the model lags behind with is said."""
+        if not self.ended:
+            self.waiting.extend(self.hearing.end() if silence else [])
+            self.ended = True
 
     @property
     def done(self) -> bool:
         """Whether nothing more will be found."""
-        return self._ended and not self.waiting
+        return self.ended and not self.waiting
 
     def take(self) -> list[Event]:
         """What was found since the last time."""
@@ -72,13 +76,20 @@ class SpeechToTextBatch:
         return self._rows.count(None)
 
     def join(
-        self, drawing: Drawing, prompt: tuple[int, ...] = (), heard: Heard | None = None
+        self,
+        *,
+        prompt: str | None = None,
+        temperature: float | None = None,
+        seed: int | None = None,
+        heard: Heard | None = None,
     ) -> BatchRow:
-        """A new stream; raises UsageError where all rows are taken."""
+        """A new stream, told as `SpeechToText.stream` is; raises UsageError as that does, and where
+        all rows are taken."""
         if not self.free:
             raise UsageError(f"all {len(self._rows)} rows are taken: let one leave first")
-        row = self._rows.index(None)
-        joined = BatchRow(row, Hearing(self._model, prompt, heard))
+        row, said_first = self._rows.index(None), self._model.spell(prompt) if prompt else ()
+        joined = BatchRow(row, Hearing(self._model, said_first, heard))
+        drawing = self._model.drawing(temperature, seed)
         self._generator.begin(row, drawing, joined.hearing.prompt)
         self._rows[row] = joined
         return joined

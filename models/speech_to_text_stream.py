@@ -7,7 +7,7 @@ import numpy as np
 from .drawing import Drawing
 from .events import Event
 from .generation import Generator
-from .hearing import PROMPT_GAP, Frame, Heard, Hearing
+from .hearing import Frame, Heard, Hearing
 from .saved import check_saved, stamp
 
 if TYPE_CHECKING:
@@ -41,13 +41,7 @@ class SpeechToTextStream:
 
         With `cut` its words are left out and times count from the audio that follows.
         """
-        size = self.model.frame_size
-        frames = -(-len(audio) // size)
-        padded = np.zeros((frames + PROMPT_GAP) * size, np.float32)
-        padded[: len(audio)] = audio
-        if cut:
-            self._hearing.cut(frames)
-        return self.feed(padded)
+        return self._step(self._hearing.prime(audio, cut=cut))
 
     def feed(self, pcm: Array) -> list[Event]:
         """Takes float32 `[n]` at the model's rate, any n; returns what became known by it."""

@@ -121,16 +121,13 @@ def test_one_transcript_that_cannot_be_written_does_not_keep_the_next(
 
 @pytest.fixture
 def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C at the end of the first file."""
+    """Ctrl-C at the end of a file."""
     from kyutai_onnx.cli import transcription
 
     read_audio = transcription.read_audio
 
     class Interrupted(SimpleNamespace):
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_: object) -> None:
+        def close(self) -> None:
             self.blocks.close()
 
         def __iter__(self):
@@ -164,7 +161,7 @@ def test_of_several_files_what_was_found_before_an_interrupt_is_printed(
     done = command("transcribe", speech, speech, "-f", kind, "-q")
     assert (done.code, done.err) == (130, "")
     if kind == "json":
-        (content,) = json.loads(done.out)
-        assert (content["text"], content["error"]) == (text, "interrupted")
+        found = [(content["text"], content["error"]) for content in json.loads(done.out)]
+        assert found == 2 * [(text, "interrupted")]
     else:
-        assert done.out == f"{speech}: {text}\n"
+        assert done.out == 2 * f"{speech}: {text}\n"

@@ -58,15 +58,15 @@ def test_rows_join_and_leave_while_others_go_on(
     model: SpeechToText, pcm: Array, expected: list[list[Event]]
 ) -> None:
     batch = model.batch(2)
-    first = batch.join(model.drawing())
+    first = batch.join()
     first.feed(pcm[:40_000])
     found: list[Event] = []
     for _ in range(7):
         batch.step()
-    second = batch.join(model.drawing())
+    second = batch.join()
     assert batch.free == 0
     with pytest.raises(UsageError, match="all 2 rows are taken"):
-        batch.join(model.drawing())
+        batch.join()
     second.feed(pcm[24_000:])
     for start in range(40_000, len(pcm), 3_000):
         batch.step()
@@ -87,12 +87,12 @@ def test_a_row_that_is_taken_again_remembers_nothing(
     model: SpeechToText, recordings: list[Array], expected: list[list[Event]]
 ) -> None:
     batch = model.batch(1)
-    interrupted = batch.join(model.drawing())
+    interrupted = batch.join()
     interrupted.feed(recordings[0][:50_000])
     while batch.step():
         pass
     batch.leave(interrupted)
-    row = batch.join(model.drawing())
+    row = batch.join()
     row.feed(recordings[1])
     row.end()
     while batch.step():
@@ -103,7 +103,7 @@ def test_a_row_that_is_taken_again_remembers_nothing(
 
 
 def test_nothing_is_fed_after_the_end(model: SpeechToText, pcm: Array) -> None:
-    row = model.batch(1).join(model.drawing())
+    row = model.batch(1).join()
     row.end()
     row.end()
     with pytest.raises(UsageError, match="was ended"):
