@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kyutai_onnx.runtime.sampling import sample_token
+from kyutai_onnx.runtime.sampling import _likeliest, sample_token
 
 Array = np.ndarray[Any, Any]
 
@@ -82,6 +82,16 @@ def test_only_the_likeliest_are_drawn_from() -> None:
     wanted = np.zeros(8)
     wanted[best] = chances[best] / chances[best].sum()
     assert abs(draws(values, 1.5, 3) - wanted).max() < 0.015
+
+
+@pytest.mark.parametrize("shape", [(4000,), (3, 50), (2, 4, 300)])
+@pytest.mark.parametrize("count", [1, 7, 50])
+def test_the_likeliest_are_those_of_a_whole_sort_also_where_many_are_equal(
+    shape: tuple[int, ...], count: int
+) -> None:
+    chances = np.round(np.random.default_rng(1).random(shape), 1).astype(np.float32)
+    sorted_whole = np.argsort(-chances, axis=-1, kind="stable")[..., :count]
+    assert (_likeliest(chances, count) == sorted_whole).all()
 
 
 def test_one_candidate_is_the_best() -> None:
