@@ -248,4 +248,5 @@ def session_options(provider: Provider, threads: int | None) -> Any:
     options.add_session_config_entry("session.intra_op.spin_duration_us", SPIN_MICROSECONDS)
     options.add_session_config_entry("session.force_spinning_stop", "1")
     options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    options.add_session_config_entry("session.prepack.enable_parallel", "1")
     return options
