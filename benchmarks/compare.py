@@ -26,8 +26,6 @@ from .profile import floor, profile
 from .published import write_published
 from .tables import as_markdown
 
-PARTS = ("mimi_encoder", "temporal_transformer", "depth_transformer", "mimi_decoder")
-
 
 @dataclass(frozen=True)
 class Work:
@@ -162,13 +160,11 @@ def floors_of(path: Path, work: Work, machine: Machine) -> dict[str, float]:
             guided=work.guided,
         )
 
-    found = profile(open_loop, 2)
     rows = {"temporal_transformer": 2} if work.guided else {}
-    graphs = {graph.name: graph for graph in open_loop().graphs()}
     return {
-        name: 1e3
-        * floor(bundle, graphs[name], nodes, work.batch * rows.get(name, 1)).seconds(machine)
-        for name, nodes in found.items()
+        graph.name: 1e3
+        * floor(bundle, graph, nodes, work.batch * rows.get(graph.name, 1)).seconds(machine)
+        for graph, nodes in profile(open_loop, 2)
     }
 
 

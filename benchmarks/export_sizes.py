@@ -7,14 +7,13 @@ Each export is a process of its own, so that its peak is its own.
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from .configs import PUBLISHED
-from .memory import resident_mb
+from .memory import peak_mb, resident_mb
 from .published import write_published
 
 
@@ -57,8 +56,7 @@ def child(checkpoint: Path, out: Path, precision: str) -> None:
     )
     done.set()
     thread.join()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    print(json.dumps({"anonymous_mb": anonymous[0], "all_mb": peak}))
+    print(json.dumps({"anonymous_mb": anonymous[0], "all_mb": peak_mb()}))
 
 
 def main() -> None:

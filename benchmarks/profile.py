@@ -55,8 +55,8 @@ class Floor:
         return moved + self.multiplications / machine.multiplications
 
 
-def profile(open_loop: Callable[[], FrameLoop], frames: int) -> dict[str, list[Node]]:
-    """The kernels of each graph, their times the mean of so many frames."""
+def profile(open_loop: Callable[[], FrameLoop], frames: int) -> list[tuple[Graph, list[Node]]]:
+    """The graphs and their kernels, the times of these the mean of so many frames."""
     plain = providers.session_options
     with tempfile.TemporaryDirectory() as folder:
         numbers = count()
@@ -73,10 +73,10 @@ def profile(open_loop: Callable[[], FrameLoop], frames: int) -> dict[str, list[N
             loop.step()
         files = {graph.name: Path(graph.session.end_profiling()) for graph in loop.graphs()}
         events = {name: json.loads(file.read_text()) for name, file in files.items()}
-    return {
-        graph.name: list(_nodes(events[graph.name], kernels_of(loop.bundle, graph), frames))
+    return [
+        (graph, list(_nodes(events[graph.name], kernels_of(loop.bundle, graph), frames)))
         for graph in loop.graphs()
-    }
+    ]
 
 
 def kernels_of(bundle: Bundle, graph: Graph) -> dict[str, int]:
@@ -194,9 +194,8 @@ def main() -> None:
 
     loop = open_loop()
     times = loop.time(arguments.frames)
-    graphs = {graph.name: graph for graph in loop.graphs()}
-    for name, nodes in profile(open_loop, arguments.frames).items():
-        least = floor(bundle, graphs[name], nodes, arguments.batch)
+    for graph, nodes in profile(open_loop, arguments.frames):
+        name, least = graph.name, floor(bundle, graph, nodes, arguments.batch)
         median, lowest = times.medians[name], least.seconds(machine)
         print(
             f"\n{name}: {1e3 * median:.2f} ms, floor {1e3 * lowest:.2f} "

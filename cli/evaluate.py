@@ -35,7 +35,8 @@ def evaluate(
     debug: options.Debug = False,  # noqa: ARG001
 ) -> None:
     """Measure word error rate and speed, and word times and pauses where they are known."""
-    from .evaluation import SAMPLES, score_samples
+    from ..models.locate import SAMPLES
+    from .evaluation import score_samples
     from .load import load_speech_to_text
 
     loaded = load_speech_to_text(model, provider, threads, allow_fallback, quiet)

@@ -4,19 +4,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
-import numpy as np
-
 from ..models import SpeechToText
 from ..models.events import Word
-from ..models.locate import DEMO
-from ..runtime.audio import Pcm, read_audio
+from ..runtime.audio import Pcm
 from ..runtime.errors import UsageError
 from .choices import Normalizer
 from .datasets import Sample, read_samples, resampled
+from .load import read_whole
 from .scores import Score
 from .scores import normalizer as make_normalizer
 
-SAMPLES = DEMO / "samples"
 Wrong = tuple[str, str, str]
 """A sample that was not right: its name, the text, what was found."""
 
@@ -78,4 +75,4 @@ class Reader:
 def _samples(sample: Sample, sample_rate: int) -> Pcm:
     if isinstance(sample.audio, tuple):
         return resampled(sample.audio, sample_rate)
-    return np.concatenate(list(read_audio(sample.audio, sample_rate)))
+    return read_whole(sample.audio, sample_rate)

@@ -4,18 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ..models.locate import DEMO
-from ..runtime.audio import Pcm, read_audio
+from ..models.locate import SAMPLES
+from ..runtime.audio import Pcm
 from ..runtime.bundle import Bundle
 from ..runtime.errors import ProviderError, QualityError, UsageError
+from .load import read_whole
 from .messages import say
 
 if TYPE_CHECKING:
     from ..export.checkpoint import Checkpoint
-
-SAMPLES = DEMO / "samples"
 
 
 def hear_recordings(checkpoint: "Checkpoint", files: Sequence[Path]) -> list[Pcm]:
@@ -27,7 +24,7 @@ def hear_recordings(checkpoint: "Checkpoint", files: Sequence[Path]) -> list[Pcm
             "leave it out"
         )
     rate = checkpoint.mimi_config.sample_rate
-    return [np.concatenate(list(read_audio(file, rate))) for file in files]
+    return [read_whole(file, rate) for file in files]
 
 
 def pass_gate(

@@ -1,13 +1,12 @@
 """Opens the model that a command was given, and tells of a choice that the user did not make."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..models import Hibiki, Mimi, Moshi, SpeechToText, TextToSpeech
 from ..models.locate import locate
-from ..runtime.audio import read_audio
+from ..runtime.audio import AudioSource, read_audio
 from ..runtime.bundle import Bundle
 from .messages import say
 
@@ -86,6 +85,6 @@ def open_model(model: str | None, task: str, quiet: bool) -> Bundle:
     return Bundle.open(located.path)
 
 
-def read_whole(path: Path, sample_rate: int) -> np.ndarray[Any, Any]:
+def read_whole(source: AudioSource, sample_rate: int) -> np.ndarray[Any, Any]:
     """A short file at once: float32 `[n]` at `sample_rate`."""
-    return np.concatenate(list(read_audio(path, sample_rate)))
+    return np.concatenate(list(read_audio(source, sample_rate)))

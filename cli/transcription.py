@@ -98,8 +98,8 @@ class Transcription:
                         listening.gather(batch)
                     self._write_whole()
                     progress("listening", len(self._done), len(request.files))
-        except KeyboardInterrupt:
-            self._break_off(batch)
+        except BaseException as error:
+            self._break_off(batch, str(error) or "interrupted")
             raise
         finally:
             if request.several and self._to_stdout and request.style.kind is Format.JSON:
@@ -152,10 +152,10 @@ class Transcription:
             if listening.error is not None:
                 self._fail(listening.error)
 
-    def _break_off(self, batch: SpeechToTextBatch) -> None:
+    def _break_off(self, batch: SpeechToTextBatch, cause: str) -> None:
         """Writes what was found so far of the files that were begun."""
         for listening in self._open:
-            listening.break_off()
+            listening.break_off(cause)
         while batch.step():
             pass
         for listening in self._open:
@@ -237,10 +237,10 @@ class Listening:
             self.finished = True
             batch.leave(self._row)
 
-    def break_off(self) -> None:
+    def break_off(self, cause: str) -> None:
         """Hears no more of the file."""
         if not self.finished:
-            self.transcript.error = "interrupted"
+            self.transcript.error = cause
             self._end()
 
     def _end(self) -> None:

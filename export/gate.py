@@ -5,16 +5,18 @@ heard and said, what it would have said next. So one different token is one diff
 different future.
 """
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, cast
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from ..models.events import Word
+from ..models.drawing import Drawing
+from ..models.events import Event, Word
+from ..models.generation import Generator
+from ..models.hearing import Hearing
 from ..models.speech_to_text import SpeechToText
 from ..runtime.bundle import Bundle
-from ..runtime.graph import Graph, Streams
 from .checkpoint import Checkpoint
 from .whole_sequences import WholeSequences
 
@@ -79,55 +81,44 @@ def judge(bundle: Bundle, checkpoint: Checkpoint, recordings: Iterable[Array]) -
     assert tensors is not None
     assert config.transformer.context is not None
     model, most = SpeechToText(bundle, allow_fallback=True), config.transformer.context
-    verdict = Verdict()
-    said = [_said(model, pcm, most, verdict) for pcm in recordings]
-    frames = max(len(recorder.tokens) for recorder in said)
+    said = [_said(model, pcm, most) for pcm in recordings]
+    verdict = Verdict(words=sum(one.words for one in said))
+    frames = max(len(one.tokens) for one in said)
     tokens = np.zeros((len(said), frames, 1 + config.n_q), np.int64)
-    for row, recorder in zip(tokens, said, strict=True):
-        row[: len(recorder.tokens)] = recorder.tokens
+    for row, one in zip(tokens, said, strict=True):
+        row[: len(one.tokens)] = one.tokens
     wanted = WholeSequences(config, tensors, frames).text_scores(tokens)
     own = model.language_model.spec.tokens
     silent = (own.text_padding, own.text_end_of_padding)
-    for recorder, scores in zip(said, wanted, strict=True):
-        verdict.add(scores[: len(recorder.scores)], np.stack(recorder.scores), silent)
+    for one, scores in zip(said, wanted, strict=True):
+        verdict.add(scores[: len(one.scores)], np.stack(one.scores), silent)
     return verdict
 
 
-def _said(model: SpeechToText, pcm: Array, most: int, verdict: Verdict) -> "Recorder":
-    graph = model.language_model.temporal
-    recorder = Recorder(graph, most)
-    model.language_model.temporal = cast("Graph", recorder)
-    stream = model.stream(temperature=0)
-    model.language_model.temporal = graph
-    events = [*stream.feed(pcm[: most * model.frame_size]), *stream.flush()]
-    verdict.words += sum(isinstance(event, Word) for event in events)
-    return recorder
+@dataclass
+class _Said:
+    """What a bundle read and how it scored the text, step by step, and how many words it said."""
+
+    tokens: list[Array] = field(default_factory=list)
+    scores: list[Array] = field(default_factory=list)
+    words: int = 0
+
+
+def _said(model: SpeechToText, pcm: Array, most: int) -> _Said:
+    said, hearing, generator = _Said(), Hearing(model), Generator(model.language_model)
+    generator.begin(0, Drawing(), hearing.prompt)
+    events: list[Event] = []
+    for frame in [*hearing.push(pcm[: most * model.frame_size]), *hearing.end()]:
+        made = generator.step(frame.codes[None])
+        events += hearing.take(frame, made, 0)
+        if len(said.tokens) < most:
+            said.tokens.append(made.tokens[0])
+            said.scores.append(made.scores[0])
+    said.words = sum(isinstance(event, Word) for event in [*events, *hearing.finish()])
+    return said
 
 
 def _log_softmax(scores: Array) -> Array:
     shifted = scores.astype(np.float64) - scores.max(axis=-1, keepdims=True)
     logs: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return logs
-
-
-class Recorder:
-    """A graph whose streams keep what they were fed and what they answered, `most` steps of it."""
-
-    def __init__(self, graph: Graph, most: int) -> None:
-        self.graph, self._most = graph, most
-        self.tokens: list[Array] = []
-        self.scores: list[Array] = []
-
-    def streams(self, batch: int = 1) -> Streams:
-        streams = self.graph.streams(batch)
-        plain = streams.step
-
-        def step(inputs: Mapping[str, Array], active: Any = None) -> dict[str, Array]:
-            outputs = plain(inputs, active)
-            if len(self.tokens) < self._most:
-                self.tokens.append(inputs["tokens"][0].copy())
-                self.scores.append(outputs["text_logits"][0].copy())
-            return outputs
-
-        streams.step = step  # type: ignore[method-assign]
-        return streams

@@ -43,10 +43,13 @@ class Rules:
 class Made:
     """What a step made. `frame` int64 `[batch, 1 + dep_q]` is the one that became complete, aligned
     for delays, -2 where there is none yet; `text` `[batch]` was drawn at this step, before the
-    rules; `hidden` `[batch, dim]` and `extra_heads` `[batch, heads, classes]` are views."""
+    rules, from `scores` `[batch, text_card_out]`, after `tokens` int64 `[batch, 1 + n_q]` were
+    read; `hidden` `[batch, dim]` and `extra_heads` `[batch, heads, classes]` are views."""
 
     frame: Array
     text: Array
+    tokens: Array
+    scores: Array
     hidden: Array | None
     extra_heads: Array | None
 
@@ -120,7 +123,8 @@ class Generator:
         if self._depth is not None and hidden is not None:
             made[:, 1:] = self._make_codes(self._depth, hidden, made[:, 0], rows)
         frame = self._cache.write(made, rows)
-        return Made(frame, text, self._own(hidden), self._own(outputs.get("extra_heads")))
+        heads = self._own(outputs.get("extra_heads"))
+        return Made(frame, text, tokens, scores, self._own(hidden), heads)
 
     def save(self, row: int) -> dict[str, Any]:
         """The memory of a row, its rules' own apart."""

@@ -12,6 +12,7 @@ from .hub import PREFIX, download_bundle
 
 VARIABLE = "KYUTAI_ONNX_MODEL"
 DEMO = Path(__file__).parent / "demo"
+SAMPLES = DEMO / "samples"
 
 
 @dataclass(frozen=True)

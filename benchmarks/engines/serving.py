@@ -9,10 +9,11 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from ..memory import peak_mb
 
 FRAME_SIZE, FRAME_SECONDS = 1920, 0.08
 LOUDNESS = 0.1
@@ -70,10 +71,3 @@ def whole(step: Step) -> Parts:
     started = time.perf_counter()
     parts = step()
     return {**parts, "frame": time.perf_counter() - started}
-
-
-def peak_mb() -> float:
-    """The most memory that this process held, mapped files included."""
-    status = Path("/proc/self/status").read_text()
-    line = next(row for row in status.splitlines() if row.startswith("VmHWM"))
-    return int(line.split()[1]) / 1e3
