@@ -11,6 +11,11 @@ class Precision(enum.StrEnum):
     INT4 = "int4"
 
 
+class CodecPrecision(enum.StrEnum):
+    FP32 = "fp32"
+    INT8 = "int8"
+
+
 class Target(enum.StrEnum):
     CPU = "cpu"
     CUDA = "cuda"

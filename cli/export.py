@@ -7,7 +7,7 @@ import typer
 
 from ..runtime.errors import UsageError
 from . import options
-from .choices import Precision, Target
+from .choices import CodecPrecision, Precision, Target
 from .messages import progress_bar, say
 
 
@@ -22,6 +22,10 @@ def export(
     precision: Annotated[
         Precision | None,
         typer.Option(help="Of the language model; default: int8 on the CPU, fp16 elsewhere."),
+    ] = None,
+    codec_precision: Annotated[
+        CodecPrecision | None,
+        typer.Option(help="Of Mimi; int8 is faster, and one code in six is another."),
     ] = None,
     target: Annotated[
         Target, typer.Option(help="The provider that the bundle is for.")
@@ -73,6 +77,7 @@ def export(
         out=out,
         target=target.value,
         precision=None if precision is None else precision.value,
+        codec_precision=None if codec_precision is None else codec_precision.value,
         batch=batch,
         codebooks=codebooks,
         revision=revision,

@@ -29,7 +29,7 @@ def _facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
     yield "size", _bytes(sum(entry.bytes for entry in manifest.files.values()))
     audio, codec = manifest.audio, manifest.codec
     yield "audio", f"{audio.sample_rate} Hz, {audio.frame_rate:g} frames a second"
-    yield "codec", f"{codec.codebooks} codebooks of {codec.cardinality}"
+    yield "codec", f"{codec.codebooks} codebooks of {codec.cardinality}, {codec.precision}"
     if manifest.lm is not None:
         lm = manifest.lm
         yield "streams", f"text of {lm.text_card}, {lm.n_q} of audio, {lm.context} steps of context"
@@ -45,7 +45,7 @@ def _precision(manifest: Manifest) -> str:
     shape = "symmetric" if blocks.symmetric else "asymmetric"
     return (
         f"{manifest.precision} (blocks of {blocks.block_size}, {shape}; heads "
-        f"{blocks.head_bits} bits; codec fp32)"
+        f"{blocks.head_bits} bits in blocks of {blocks.head_block_size})"
     )
 
 

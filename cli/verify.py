@@ -55,6 +55,7 @@ def verify(
             progress=lambda done, total: progress("comparing", done, total),
         )
     print("\n".join(report.lines()))
-    failures = list(report.failures(bundle.manifest.precision))
+    manifest = bundle.manifest
+    failures = list(report.failures(manifest.precision, manifest.codec.precision))
     if failures:
         raise QualityError(f"{bundle.path} is not what {repo} computes: {'; '.join(failures)}")

@@ -35,7 +35,7 @@ from .config import LMConfig, LutConditioner, RepositoryConfig
 from .folder import whole_or_nothing
 from .graph import data_bytes, fill, trace, write
 from .plan import CONDITIONS, DEPTH, TEMPORAL, Planned, is_conditioned, plan_codec, plan_lm
-from .targets import Target, quantization, target
+from .targets import Precisions, Target, quantization, target
 
 SPEECH_TEMPERATURE = 0.6
 
@@ -54,6 +54,7 @@ class Request:
     out: Path | None = None
     target: str = "cpu"
     precision: Precision | None = None
+    codec_precision: Precision | None = None
     batch: int | None = None
     codebooks: int | None = None
     revision: str | None = None
@@ -83,28 +84,32 @@ def export_checkpoint(
 ) -> Path:
     """`export_bundle` of a checkpoint that was opened before."""
     chosen = target(request.target)
-    precision = _precision(request, checkpoint, chosen)
-    graphs, codec = _plan(request, checkpoint, chosen, precision)
-    out = request.out or _default_folder(checkpoint, chosen, precision)
+    precisions = _precisions(request, checkpoint, chosen)
+    graphs, codec = _plan(request, checkpoint, chosen, precisions)
+    out = request.out or _default_folder(checkpoint, chosen, precisions)
     with whole_or_nothing(out, force=request.force) as folder:
         files: dict[str, FileEntry] = {}
         specs = {graph.name: _write_graph(graph, folder, files, progress) for graph in graphs}
-        manifest = _manifest(checkpoint, chosen, precision, codec, specs, files)
+        manifest = _manifest(checkpoint, chosen, precisions.model, codec, specs, files)
         _write_beside(checkpoint, manifest, folder)
     return out
 
 
-def _precision(request: Request, checkpoint: Checkpoint, chosen: Target) -> Precision:
-    """A codec alone has nothing that is rounded."""
+def _precisions(request: Request, checkpoint: Checkpoint, chosen: Target) -> Precisions:
+    """A codec alone has one precision, whichever of the two it is asked for by."""
     if checkpoint.lm is not None:
-        return request.precision or chosen.default_precision
-    if request.precision not in (None, "fp32"):
-        raise UsageError(f"--precision {request.precision}: a codec is exported in fp32 alone")
-    return "fp32"
+        return Precisions(
+            request.precision or chosen.default_precision, request.codec_precision or "fp32"
+        )
+    asked = {p for p in (request.precision, request.codec_precision) if p is not None}
+    if len(asked) > 1:
+        raise UsageError("a codec alone has one precision: leave out --codec-precision")
+    precision = asked.pop() if asked else "fp32"
+    return Precisions(precision, precision)
 
 
 def _plan(
-    request: Request, checkpoint: Checkpoint, chosen: Target, precision: Precision
+    request: Request, checkpoint: Checkpoint, chosen: Target, precisions: Precisions
 ) -> tuple[list[Planned], Codec]:
     lm, tensors = checkpoint.config.lm, checkpoint.lm
     codebooks = request.codebooks or checkpoint.config.mimi_codebooks
@@ -113,16 +118,21 @@ def _plan(
         raise UsageError(f"--codebooks {codebooks}: this model needs {least} of the codec's")
     speaks = lm is None or lm.dep_q > 0
     decoder = speaks if request.decoder is None else request.decoder
-    graphs, codec = plan_codec(checkpoint, chosen, codebooks, request.batch, decoder)
+    graphs, codec = plan_codec(
+        checkpoint, chosen, precisions.codec, codebooks, request.batch, decoder
+    )
     if lm is not None and tensors is not None:
-        graphs += plan_lm(checkpoint.config, tensors, chosen, precision, request.batch)
+        graphs += plan_lm(checkpoint.config, tensors, chosen, precisions.model, request.batch)
     return graphs, codec
 
 
-def _default_folder(checkpoint: Checkpoint, chosen: Target, precision: Precision) -> Path:
+def _default_folder(checkpoint: Checkpoint, chosen: Target, precisions: Precisions) -> Path:
     name = checkpoint.repository.name
     plain = Path(name).resolve().name if Path(name).exists() else name.replace("/", "--")
-    return bundles_folder() / f"{plain}--{precision}-{chosen.name}"
+    told: str = precisions.model
+    if checkpoint.lm is not None and precisions.codec != "fp32":
+        told += f"-codec-{precisions.codec}"
+    return bundles_folder() / f"{plain}--{told}-{chosen.name}"
 
 
 def _write_graph(
@@ -172,7 +182,7 @@ def _manifest(
         target=chosen.name,
         flavour=chosen.flavour,
         precision=precision,
-        quantization=quantization(chosen.style(precision)),
+        quantization=None if lm is None else quantization(chosen.style(precision)),
         audio=Audio(mimi.sample_rate, mimi.channels, mimi.frame_size, mimi.frame_rate),
         codec=codec,
         lm=None if lm is None else _language_model(config, lm, graphs),

@@ -11,11 +11,10 @@ from torch import Tensor
 
 from .config import MimiConfig
 from .modules.attention import Frames
-from .modules.conv import FEW
 from .modules.linear import Style
 from .modules.quantization import SplitResidualVectorQuantizer
 from .modules.resample import ConvDownsample1d, ConvTrUpsample1d
-from .modules.seanet import SEANetDecoder, SEANetEncoder
+from .modules.seanet import SEANetDecoder, SEANetEncoder, few_as_products, no_products
 from .modules.step import Step
 from .modules.transformer import ProjectedTransformer
 from .step_module import Port, StepModule
@@ -73,13 +72,13 @@ class MimiEncoder(MimiStep):
     ) -> None:
         super().__init__(config, codebooks, style, frames, part)
         if Part.CONVOLUTIONS in part:
-            few = FEW if part is Part.WHOLE else 0
-            self.encoder = SEANetEncoder(config.seanet, config.frame_size, few)
+            products = few_as_products(style) if part is Part.WHOLE else no_products
+            self.encoder = SEANetEncoder(config.seanet, config.frame_size, products)
         if Part.LATENTS in part:
             self.encoder_transformer = self.transformer(style)
             if config.resample_stride > 1:
                 dimension = config.seanet.dimension
-                self.downsample = ConvDownsample1d(config.resample_stride, dimension)
+                self.downsample = ConvDownsample1d(config.resample_stride, dimension, style)
             self.quantizer = SplitResidualVectorQuantizer(codebooks, config.quantizer, encodes=True)
 
     def inputs(self) -> list[Port]:
@@ -119,11 +118,11 @@ class MimiDecoder(MimiStep):
             )
             if config.resample_stride > 1:
                 dimension = config.seanet.dimension
-                self.upsample = ConvTrUpsample1d(config.resample_stride, dimension)
+                self.upsample = ConvTrUpsample1d(config.resample_stride, dimension, style)
             self.decoder_transformer = self.transformer(style)
         if Part.CONVOLUTIONS in part:
-            few = FEW if part is Part.WHOLE else 0
-            self.decoder = SEANetDecoder(config.seanet, config.frame_size, few)
+            products = few_as_products(style) if part is Part.WHOLE else no_products
+            self.decoder = SEANetDecoder(config.seanet, config.frame_size, products)
 
     def inputs(self) -> list[Port]:
         return [self.codes() if Part.LATENTS in self.part else self.latent()]

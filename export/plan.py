@@ -86,10 +86,15 @@ class Planned:
 
 
 def plan_codec(
-    checkpoint: Checkpoint, target: Target, codebooks: int, batch: int | None, decoder: bool
+    checkpoint: Checkpoint,
+    target: Target,
+    precision: Precision,
+    codebooks: int,
+    batch: int | None,
+    decoder: bool,
 ) -> tuple[list[Planned], Codec]:
     """Mimi's graphs: encoder, and decoder if asked for, each in halves where the target splits."""
-    config, style = checkpoint.mimi_config, target.codec_style()
+    config, style = checkpoint.mimi_config, target.codec_style(precision)
     most = config.quantizer.n_q
     if not config.quantizer.n_q_semantic <= codebooks <= most:
         raise UsageError(f"--codebooks {codebooks}: this codec has {most}")
@@ -124,6 +129,7 @@ def plan_codec(
         cardinality=config.quantizer.bins,
         encoder=tuple(graph.name for graph in encoder),
         decoder=tuple(graph.name for graph in decoder_graphs),
+        precision=precision,
     )
     return [*encoder, *decoder_graphs], entry
 

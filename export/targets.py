@@ -12,8 +12,17 @@ from .modules.dialect import Dialect, Native, Portable
 from .modules.linear import Style
 from .quantize import BlockFormat
 
-INT8 = BlockFormat(bits=8)
-INT4 = BlockFormat(bits=4, symmetric=False)
+INT8 = BlockFormat(bits=8, size=128)
+INT4 = BlockFormat(bits=4, size=64, symmetric=False)
+CODEC = BlockFormat(bits=8, size=32)
+
+
+@dataclass(frozen=True)
+class Precisions:
+    """Of the language model, or of a codec alone; and of the codec."""
+
+    model: Precision
+    codec: Precision = "fp32"
 
 
 @dataclass(frozen=True)
@@ -48,9 +57,14 @@ class Target:
             accuracy_level=self.accuracy_level,
         )
 
-    def codec_style(self) -> Style:
-        """How Mimi is written: always in float32, since 8 bits change 15 % of its codes."""
-        return Style(self.dialect())
+    def codec_style(self, precision: Precision) -> Style:
+        """How Mimi is written: in float32, or with the weights in 8 bits of its transformers and of
+        the convolutions that are products, which changes one code in six."""
+        if precision not in ("fp32", "int8"):
+            raise UsageError(f"a codec of {precision}: choose among fp32, int8")
+        blocks = CODEC if precision == "int8" else None
+        level = self.accuracy_level
+        return Style(self.dialect(), blocks=blocks, sensitive=blocks, accuracy_level=level)
 
 
 ALL: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int4")
@@ -87,4 +101,5 @@ def quantization(style: Style) -> Quantization | None:
         symmetric=style.blocks.symmetric,
         head_bits=style.sensitive.bits,
         head_symmetric=style.sensitive.symmetric,
+        head_block_size=style.sensitive.size,
     )

@@ -115,6 +115,7 @@ class Codec:
     cardinality: int
     encoder: tuple[str, ...]
     decoder: tuple[str, ...]
+    precision: Precision = "fp32"
 
 
 @dataclass(frozen=True)
@@ -209,6 +210,7 @@ class Quantization:
     symmetric: bool
     head_bits: int
     head_symmetric: bool
+    head_block_size: int = 32
 
 
 @dataclass(frozen=True)

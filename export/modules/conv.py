@@ -9,10 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .linear import Style
 from .step import Below, Stateful, StateSpec, Step, Weighted, empty, to_numpy
-
-FEW = 16
-"""Samples a frame up to which a layer is written as a matrix product."""
 
 
 class Conv1d(Weighted):
@@ -33,25 +31,39 @@ class Conv1d(Weighted):
         return to_numpy(tensors.read(parameter), torch.float32)
 
 
-class WindowProduct(Weighted):
-    """The same convolution as one matrix product, its weight `[kernel * in, out]`."""
+class NormConv1d(torch.nn.Module):
+    """The level of the tree at which Kyutai keep weight normalisation; theirs is folded."""
 
-    def __init__(self, shape: tuple[int, int, int], stride: int, dilation: int, bias: bool) -> None:
+    def __init__(
+        self, shape: tuple[int, int, int], stride: int, dilation: int, bias: bool, groups: int
+    ) -> None:
         super().__init__()
-        out, channels, kernel = shape
-        self._shape = shape
-        self.weight = empty(kernel * channels, out)
-        self.bias = empty(out) if bias else None
-        self.stride, self.dilation = stride, dilation
+        self.conv = Conv1d(shape, stride, dilation, bias, groups)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self._windows(x.transpose(1, 2)) @ self.weight
-        y = y if self.bias is None else y + self.bias
+        y: Tensor = self.conv(x)
+        return y
+
+
+class WindowProduct(torch.nn.Module):
+    """The same convolution as one matrix product, `[kernel * in]` to `[out]`."""
+
+    def __init__(
+        self, shape: tuple[int, int, int], stride: int, dilation: int, bias: bool, style: Style
+    ) -> None:
+        super().__init__()
+        out, channels, kernel = shape
+        self._channels, self._kernel = channels, kernel
+        self.stride, self.dilation = stride, dilation
+        self.conv = style.linear(kernel * channels, out, bias=bias, arrange=_by_tap)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(self._windows(x.transpose(1, 2)))
         return y.transpose(1, 2)
 
     def _windows(self, x: Tensor) -> Tensor:
         """`[B, T, C]` to `[B, windows, kernel * C]`."""
-        _, channels, kernel = self._shape
+        channels, kernel = self._channels, self._kernel
         if kernel == 1 and self.stride == 1:
             return x
         if kernel == 2 * self.stride and self.dilation == 1:
@@ -65,31 +77,18 @@ class WindowProduct(Weighted):
         ]
         return torch.cat(taps, dim=-1)
 
-    def materialize(self, parameter: str, tensors: Below) -> np.ndarray:
-        value = tensors.read(parameter)
-        if parameter == "weight":
-            value = value.permute(2, 1, 0).reshape(-1, self._shape[0])
-        return to_numpy(value, torch.float32)
 
-
-class NormConv1d(torch.nn.Module):
-    """The level of the tree at which Kyutai keep weight normalisation; theirs is folded."""
-
-    def __init__(self, conv: Weighted) -> None:
-        super().__init__()
-        self.conv = conv
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(x)
-        return y
+def _by_tap(weight: Tensor) -> Tensor:
+    """`[out, in, kernel]` to `[out, kernel * in]`."""
+    return weight.transpose(1, 2).reshape(len(weight), -1)
 
 
 class StreamingConv1d(Stateful):
     """A causal convolution whose last `kernel - stride` inputs are its state.
 
-    `as_product` writes it as a matrix product. `replicate` fills the state of a stream's first call
-    with that call's first input, as only Mimi's downsampling does; `first` tells which rows are at
-    their first call.
+    With a `product` it is written as a matrix product in that style. `replicate` fills the state of
+    a stream's first call with that call's first input, as only Mimi's downsampling does; `first`
+    tells which rows are at their first call.
     """
 
     def __init__(
@@ -98,7 +97,7 @@ class StreamingConv1d(Stateful):
         out_channels: int,
         kernel: int,
         *,
-        as_product: bool,
+        product: Style | None,
         stride: int = 1,
         dilation: int = 1,
         groups: int = 1,
@@ -107,12 +106,11 @@ class StreamingConv1d(Stateful):
     ) -> None:
         super().__init__()
         shape = (out_channels, in_channels // groups, kernel)
-        conv: Weighted
-        if as_product and groups == 1:
-            conv = WindowProduct(shape, stride, dilation, bias)
+        self.conv: torch.nn.Module
+        if product is not None and groups == 1:
+            self.conv = WindowProduct(shape, stride, dilation, bias, product)
         else:
-            conv = Conv1d(shape, stride, dilation, bias, groups)
-        self.conv = NormConv1d(conv)
+            self.conv = NormConv1d(shape, stride, dilation, bias, groups)
         self._channels, self._replicate = in_channels, replicate
         self._context = (kernel - 1) * dilation + 1 - stride
 

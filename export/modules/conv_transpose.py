@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .linear import Style
 from .step import Below, Stateful, StateSpec, Step, Weighted, empty, to_numpy
 
 Shape = tuple[int, int, int]
@@ -16,82 +17,91 @@ Shape = tuple[int, int, int]
 
 
 class Transposed(Weighted):
-    """Weights of one transposed convolution; `forward` takes the overlap and returns the next."""
+    """Weights of one transposed convolution."""
 
     def __init__(self, shape: Shape, stride: int, bias: bool, groups: int) -> None:
         super().__init__()
         self.shape, self.stride, self.groups = shape, stride, groups
-        self.weight = self.make_weight()
+        self.weight = empty(*shape)
         self.bias = empty(shape[1] * groups) if bias else None
 
-    def make_weight(self) -> torch.nn.Parameter:
-        return empty(*self.shape)
-
-    def arrange(self, weight: Tensor) -> Tensor:
-        """The checkpoint's weight in the layout of this form."""
-        return weight
-
-    def forward(self, x: Tensor, partial: Tensor) -> tuple[Tensor, Tensor]:
-        """`x [B, in, T]`, `partial [B, out, kernel - stride]` to `[B, out, T * stride]`."""
-        overlap = self.shape[2] - self.stride
-        y = F.conv_transpose1d(x, self.weight, None, self.stride, groups=self.groups)
-        y = torch.cat([y[..., :overlap] + partial, y[..., overlap:]], dim=-1)
-        return y[..., :-overlap], y[..., -overlap:]
-
     def materialize(self, parameter: str, tensors: Below) -> np.ndarray:
-        value = tensors.read(parameter)
-        return to_numpy(self.arrange(value) if parameter == "weight" else value, torch.float32)
-
-
-class StrideProduct(Transposed):
-    """As a matrix product `[in, kernel * out]`, kernel twice the stride: an input gives two strides
-    of output, of which the second is added to the next input's first."""
-
-    def make_weight(self) -> torch.nn.Parameter:
-        channels, out, kernel = self.shape
-        return empty(channels, kernel * out)
-
-    def arrange(self, weight: Tensor) -> Tensor:
-        return weight.permute(0, 2, 1).reshape(self.shape[0], -1)
-
-    def forward(self, x: Tensor, partial: Tensor) -> tuple[Tensor, Tensor]:
-        batch, out = x.shape[0], self.shape[1]
-        width = self.stride * out
-        y = x.transpose(1, 2) @ self.weight
-        waiting = partial.transpose(1, 2).reshape(batch, 1, width)
-        later = torch.cat([waiting, y[..., width:]], dim=1)
-        done = (y[..., :width] + later[:, :-1]).reshape(batch, -1, out)
-        rest = later[:, -1:].reshape(batch, self.stride, out)
-        return done.transpose(1, 2), rest.transpose(1, 2)
-
-
-class DepthwiseProduct(Transposed):
-    """One channel in, one out, kernel twice the stride: a product and a shifted sum."""
-
-    def forward(self, x: Tensor, partial: Tensor) -> tuple[Tensor, Tensor]:
-        batch, channels = x.shape[:2]
-        y = x[..., None] * self.weight  # [B, C, T, kernel]
-        later = torch.cat([partial[:, :, None], y[..., self.stride :]], dim=2)
-        done = (y[..., : self.stride] + later[:, :, :-1]).reshape(batch, channels, -1)
-        return done, later[:, :, -1]
+        return to_numpy(tensors.read(parameter), torch.float32)
 
 
 class NormConvTranspose1d(torch.nn.Module):
-    """The level of the tree at which Kyutai keep weight normalisation; theirs is folded."""
+    """The level of the tree at which Kyutai keep weight normalisation; theirs is folded. Of the
+    overlap each call takes what waited and returns what waits."""
 
-    def __init__(self, convtr: Transposed) -> None:
+    def __init__(self, shape: Shape, stride: int, bias: bool, groups: int) -> None:
         super().__init__()
-        self.convtr = convtr
+        self.convtr = Transposed(shape, stride, bias, groups)
 
     def forward(self, x: Tensor, partial: Tensor) -> tuple[Tensor, Tensor]:
-        y, rest = self.convtr(x, partial)
+        """`x [B, in, T]`, `partial [B, out, kernel - stride]` to `[B, out, T * stride]`."""
+        y, rest = self.transposed(x, partial)
         if self.convtr.bias is not None:
             y = y + self.convtr.bias[:, None]
         return y, rest
 
+    def transposed(self, x: Tensor, partial: Tensor) -> tuple[Tensor, Tensor]:
+        """The same without the bias."""
+        shape, stride = self.convtr.shape, self.convtr.stride
+        overlap = shape[2] - stride
+        y = F.conv_transpose1d(x, self.convtr.weight, None, stride, groups=self.convtr.groups)
+        y = torch.cat([y[..., :overlap] + partial, y[..., overlap:]], dim=-1)
+        return y[..., :-overlap], y[..., -overlap:]
+
+
+class DepthwiseProduct(NormConvTranspose1d):
+    """One channel in, one out, kernel twice the stride: a product and a shifted sum."""
+
+    def transposed(self, x: Tensor, partial: Tensor) -> tuple[Tensor, Tensor]:
+        batch, channels = x.shape[:2]
+        stride = self.convtr.stride
+        y = x[..., None] * self.convtr.weight  # [B, C, T, kernel]
+        later = torch.cat([partial[:, :, None], y[..., stride:]], dim=2)
+        done = (y[..., :stride] + later[:, :, :-1]).reshape(batch, channels, -1)
+        return done, later[:, :, -1]
+
+
+class StrideProduct(torch.nn.Module):
+    """As a matrix product `[in]` to `[kernel * out]`, kernel twice the stride: an input gives two
+    strides of output, of which the second is added to the next input's first. The first one alone
+    has the bias."""
+
+    def __init__(self, shape: Shape, stride: int, bias: bool, style: Style) -> None:
+        super().__init__()
+        channels, out, kernel = shape
+        self._out, self._stride = out, stride
+
+        def first_half(values: Tensor) -> Tensor:
+            whole = values.repeat(kernel)
+            whole[stride * out :] = 0
+            return whole
+
+        self.convtr = style.linear(
+            channels, kernel * out, bias=bias, arrange=_by_tap, arrange_bias=first_half
+        )
+
+    def forward(self, x: Tensor, partial: Tensor) -> tuple[Tensor, Tensor]:
+        batch, out = x.shape[0], self._out
+        width = self._stride * out
+        y = self.convtr(x.transpose(1, 2))
+        waiting = partial.transpose(1, 2).reshape(batch, 1, width)
+        later = torch.cat([waiting, y[..., width:]], dim=1)
+        done = (y[..., :width] + later[:, :-1]).reshape(batch, -1, out)
+        rest = later[:, -1:].reshape(batch, self._stride, out)
+        return done.transpose(1, 2), rest.transpose(1, 2)
+
+
+def _by_tap(weight: Tensor) -> Tensor:
+    """`[in, out, kernel]` to `[kernel * out, in]`."""
+    return weight.permute(2, 1, 0).reshape(-1, len(weight))
+
 
 class StreamingConvTranspose1d(Stateful):
-    """A causal transposed convolution; `as_product` writes it as a matrix product."""
+    """A causal transposed convolution, with a `product` as a matrix product in that style."""
 
     def __init__(
         self,
@@ -100,19 +110,20 @@ class StreamingConvTranspose1d(Stateful):
         kernel: int,
         stride: int,
         *,
-        as_product: bool,
+        product: Style | None,
         groups: int = 1,
         bias: bool = True,
     ) -> None:
         super().__init__()
-        form = Transposed
-        if as_product and kernel == 2 * stride:
-            if groups == in_channels == out_channels:
-                form = DepthwiseProduct
-            elif groups == 1:
-                form = StrideProduct
         shape = (in_channels, out_channels // groups, kernel)
-        self.convtr = NormConvTranspose1d(form(shape, stride, bias, groups))
+        halves = product is not None and kernel == 2 * stride
+        self.convtr: torch.nn.Module
+        if product is not None and halves and groups == 1:
+            self.convtr = StrideProduct(shape, stride, bias, product)
+        elif halves and groups == in_channels == out_channels:
+            self.convtr = DepthwiseProduct(shape, stride, bias, groups)
+        else:
+            self.convtr = NormConvTranspose1d(shape, stride, bias, groups)
         self._state = (out_channels, kernel - stride)
 
     def states(self) -> list[StateSpec]:

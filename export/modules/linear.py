@@ -17,7 +17,7 @@ Attribute = (
 """What an ONNX node's attribute may be."""
 
 Arrange = Callable[[Tensor], Tensor]
-"""A rearrangement of the rows of a weight `[out, in]` before it is written."""
+"""What makes a weight `[out, in]`, or a bias `[out]`, of the checkpoint's tensor."""
 
 
 def as_stored(weight: Tensor) -> Tensor:
@@ -39,12 +39,13 @@ class Linear(Weighted):
         compute: torch.dtype = torch.float32,
         bias: bool = False,
         arrange: Arrange = as_stored,
+        arrange_bias: Arrange = as_stored,
     ) -> None:
         super().__init__()
         self.weight = empty(dim_in, dim_out, dtype=stored)
         self.bias = empty(dim_out) if bias else None
         self._compute = compute
-        self._arrange = arrange
+        self._arrange, self._arrange_bias = arrange, arrange_bias
 
     def forward(self, x: Tensor) -> Tensor:
         y = x @ self.weight.to(self._compute)
@@ -52,8 +53,8 @@ class Linear(Weighted):
 
     def materialize(self, parameter: str, tensors: Below) -> np.ndarray:
         value = tensors.read(parameter)
-        if parameter == "weight":
-            value = self._arrange(value).t()
+        bias = parameter == "bias"
+        value = self._arrange_bias(value) if bias else self._arrange(value).t()
         return to_numpy(value, getattr(self, parameter).dtype)
 
 
@@ -68,6 +69,7 @@ class QuantizedLinear(Weighted):
         accuracy_level: int,
         bias: bool = False,
         arrange: Arrange = as_stored,
+        arrange_bias: Arrange = as_stored,
     ) -> None:
         super().__init__()
         self.dims = (dim_in, dim_out)
@@ -82,7 +84,7 @@ class QuantizedLinear(Weighted):
         )
         self.bias = empty(dim_out) if bias else None
         self._accuracy_level = accuracy_level
-        self._arrange = arrange
+        self._arrange, self._arrange_bias = arrange, arrange_bias
         self._packed: dict[str, np.ndarray] = {}
 
     def forward(self, x: Tensor) -> Tensor:
@@ -109,7 +111,7 @@ class QuantizedLinear(Weighted):
 
     def materialize(self, parameter: str, tensors: Below) -> np.ndarray:
         if parameter == "bias":
-            return to_numpy(tensors.read("bias"), torch.float32)
+            return to_numpy(self._arrange_bias(tensors.read("bias")), torch.float32)
         if parameter not in self._packed:
             self._packed = pack(self._arrange(tensors.read("weight")), self.blocks)
         return self._packed.pop(parameter)
@@ -138,8 +140,10 @@ class Style:
         bias: bool = False,
         sensitive: bool = False,
         arrange: Arrange = as_stored,
+        arrange_bias: Arrange = as_stored,
     ) -> Weighted:
         blocks = self.sensitive if sensitive else self.blocks
+        arranged = (bias, arrange, arrange_bias)
         if blocks is not None:
-            return QuantizedLinear(dim_in, dim_out, blocks, self.accuracy_level, bias, arrange)
-        return Linear(dim_in, dim_out, self.stored, self.compute, bias, arrange)
+            return QuantizedLinear(dim_in, dim_out, blocks, self.accuracy_level, *arranged)
+        return Linear(dim_in, dim_out, self.stored, self.compute, *arranged)

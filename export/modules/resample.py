@@ -4,13 +4,14 @@ from torch import Tensor, nn
 
 from .conv import StreamingConv1d
 from .conv_transpose import StreamingConvTranspose1d
+from .linear import Style
 from .step import Step
 
 
 class ConvDownsample1d(nn.Module):
     """`[B, C, T]` to `[B, C, T / stride]`; before a stream its first input counts as repeated."""
 
-    def __init__(self, stride: int, dimension: int) -> None:
+    def __init__(self, stride: int, dimension: int, style: Style) -> None:
         super().__init__()
         self.conv = StreamingConv1d(
             dimension,
@@ -19,7 +20,7 @@ class ConvDownsample1d(nn.Module):
             stride=stride,
             bias=False,
             replicate=True,
-            as_product=True,
+            product=style,
         )
 
     def forward(self, x: Tensor, step: Step, first: Tensor) -> Tensor:
@@ -31,7 +32,7 @@ class ConvDownsample1d(nn.Module):
 class ConvTrUpsample1d(nn.Module):
     """`[B, C, T]` to `[B, C, T * stride]`, channel by channel."""
 
-    def __init__(self, stride: int, dimension: int) -> None:
+    def __init__(self, stride: int, dimension: int, style: Style) -> None:
         super().__init__()
         self.convtr = StreamingConvTranspose1d(
             dimension,
@@ -40,7 +41,7 @@ class ConvTrUpsample1d(nn.Module):
             stride,
             groups=dimension,
             bias=False,
-            as_product=True,
+            product=style,
         )
 
     def forward(self, x: Tensor, step: Step) -> Tensor:

@@ -58,9 +58,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, checkpoint: Checkpoints) ->
         *,
         target: str = "cpu",
         precision: str = "fp32",
+        codec: str = "fp32",
         decoder: bool = True,
     ) -> Bundle:
-        key = (mimi, lm, target, precision, decoder)
+        key = (mimi, lm, target, precision, codec, decoder)
         codebooks = codebooks_of(mimi, lm)
         if key not in made:
             out = tmp_path_factory.mktemp("bundle") / "-".join(map(str, key))
@@ -69,10 +70,11 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, checkpoint: Checkpoints) ->
                 out,
                 target=target,
                 precision=precision,  # type: ignore[arg-type]
+                codec_precision=codec,  # type: ignore[arg-type]
                 decoder=decoder,
                 codebooks=codebooks,
             )
-            with codecs.shared((mimi, target, codebooks), out):
+            with codecs.shared((mimi, target, codebooks, codec), out):
                 made[key] = Bundle.open(export_bundle(request))
         return made[key]
 

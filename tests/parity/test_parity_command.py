@@ -48,6 +48,16 @@ def test_verify_tells_agreement(
     assert "text tokens   100.000 % of 61" in told
 
 
+def test_verify_lets_a_codec_of_eight_bits_differ(
+    checkpoint: Checkpoints, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, made = str(checkpoint("mimi", "stt")), str(tmp_path / "made")
+    asked = ["export", "--repo", folder, "--out", made, "--precision", "fp32", "--decoder"]
+    assert run([*asked, "--codec-precision", "int8"]) == 0
+    assert run(["verify", made, "--repo", folder, "--frames", "20"]) == 0
+    assert "codes         100.000 %" not in capsys.readouterr().out
+
+
 def test_verify_refuses_other_weights(
     checkpoint: Checkpoints, bundle: Bundles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

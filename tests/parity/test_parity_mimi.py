@@ -110,3 +110,20 @@ def test_a_state_continues_in_another_flavour(bundle: Bundles, reference: Run) -
         pcm = run.pcm[[1, 0], index, None]
         codes = second.step({"pcm": pcm}, [False, True])["codes"]
         assert (codes[1, :, 0] == run.codes[index][0]).all()
+
+
+def test_a_codec_of_eight_bits_stays_close(bundle: Bundles, reference: Run) -> None:
+    run, made = reference("mimi"), bundle("mimi", "stt", codec="int8")
+    codec = made.manifest.codec
+    encoder = Chain(made, codec.encoder, PROVIDERS["cpu"]).streams()
+    decoder = Chain(made, codec.decoder, PROVIDERS["cpu"]).streams()
+    active = [index for index, frame in enumerate(schedule()) if frame.active[0]][:60]
+    equal, numbers = [], Numbers()
+    for index in active:
+        codes = encoder.step({"pcm": run.pcm[:1, index, None]})["codes"]
+        equal.append(codes[0, :, 0] == run.codes[index][0])
+        pcm = decoder.step({"codes": run.codes[index][:1, :, None]})["pcm"]
+        numbers.add(run.decoded[index][0], pcm[0, 0])
+    assert codec.precision == "int8"
+    assert 0.5 < np.mean(equal) < 1
+    assert 1e-4 < numbers.relative < 0.1
