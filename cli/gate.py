@@ -35,10 +35,10 @@ def pass_gate(
 
     Raises QualityError where it does not hear what its checkpoint hears; the bundle stays.
     """
-    from ..export.gate import judge
+    from ..export.gate import is_exact, judge
 
     bundle = Bundle.open(folder)
-    if bundle.manifest.family != "stt" or bundle.manifest.precision == "fp32":
+    if bundle.manifest.family != "stt" or is_exact(bundle):
         return
     samples = sorted(file for file in SAMPLES.iterdir() if file.suffix in (".wav", ".flac"))
     recordings = recordings or hear_recordings(checkpoint, samples)

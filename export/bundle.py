@@ -28,6 +28,7 @@ from ..runtime.manifest import (
     TextToSpeech,
     Tokens,
 )
+from .cache_steps import settle_cache_steps
 from .card import license_text, model_card
 from .checkpoint import Checkpoint, open_checkpoint
 from .conditions import condition_lengths
@@ -55,6 +56,7 @@ class Request:
     target: str = "cpu"
     precision: Precision | None = None
     codec_precision: Precision | None = None
+    kv_cache: Precision | None = None
     batch: int | None = None
     codebooks: int | None = None
     revision: str | None = None
@@ -90,17 +92,22 @@ def export_checkpoint(
     with whole_or_nothing(out, force=request.force) as folder:
         files: dict[str, FileEntry] = {}
         specs = {graph.name: _write_graph(graph, folder, files, progress) for graph in graphs}
-        manifest = _manifest(checkpoint, chosen, precisions.model, codec, specs, files)
+        manifest = _manifest(checkpoint, chosen, precisions, codec, specs, files)
         _write_beside(checkpoint, manifest, folder)
+        if precisions.cache == "int8":
+            progress("KV cache", 0, 0)
+            settle_cache_steps(folder)
     return out
 
 
 def _precisions(request: Request, checkpoint: Checkpoint, chosen: Target) -> Precisions:
     """A codec alone has one precision, whichever of the two it is asked for by."""
     if checkpoint.lm is not None:
-        return Precisions(
-            request.precision or chosen.default_precision, request.codec_precision or "fp32"
-        )
+        precision = request.precision or chosen.default_precision
+        cache = request.kv_cache or chosen.default_cache(precision)
+        return Precisions(precision, request.codec_precision or "fp32", cache)
+    if request.kv_cache is not None:
+        raise UsageError("a codec alone has no --kv-cache: leave it out")
     asked = {p for p in (request.precision, request.codec_precision) if p is not None}
     if len(asked) > 1:
         raise UsageError("a codec alone has one precision: leave out --codec-precision")
@@ -122,7 +129,7 @@ def _plan(
         checkpoint, chosen, precisions.codec, codebooks, request.batch, decoder
     )
     if lm is not None and tensors is not None:
-        graphs += plan_lm(checkpoint.config, tensors, chosen, precisions.model, request.batch)
+        graphs += plan_lm(checkpoint.config, tensors, chosen, precisions, request.batch)
     return graphs, codec
 
 
@@ -132,6 +139,8 @@ def _default_folder(checkpoint: Checkpoint, chosen: Target, precisions: Precisio
     told: str = precisions.model
     if checkpoint.lm is not None and precisions.codec != "fp32":
         told += f"-codec-{precisions.codec}"
+    if precisions.cache != "fp32":
+        told += f"-kv-{precisions.cache}"
     return bundles_folder() / f"{plain}--{told}-{chosen.name}"
 
 
@@ -157,7 +166,7 @@ def _write_graph(
 def _manifest(
     checkpoint: Checkpoint,
     chosen: Target,
-    precision: Precision,
+    precisions: Precisions,
     codec: Codec,
     graphs: dict[str, GraphSpec],
     files: dict[str, FileEntry],
@@ -174,15 +183,15 @@ def _manifest(
     return Manifest(
         format=FORMAT,
         format_version=FORMAT_VERSION,
-        minimum_onnxruntime=chosen.minimum_onnxruntime,
+        minimum_onnxruntime=chosen.oldest_onnxruntime(precisions),
         generator=f"kyutai-onnx {metadata.version('kyutai-onnx')}",
         name=_plain_name(checkpoint),
         family=config.family,  # type: ignore[arg-type]
         source=_source(checkpoint),
         target=chosen.name,
         flavour=chosen.flavour,
-        precision=precision,
-        quantization=None if lm is None else quantization(chosen.style(precision)),
+        precision=precisions.model,
+        quantization=None if lm is None else quantization(chosen.style(precisions.model)),
         audio=Audio(mimi.sample_rate, mimi.channels, mimi.frame_size, mimi.frame_rate),
         codec=codec,
         lm=None if lm is None else _language_model(config, lm, graphs),

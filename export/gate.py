@@ -70,6 +70,13 @@ class Verdict:
         )
 
 
+def is_exact(bundle: Bundle) -> bool:
+    """Whether nothing in it is rounded."""
+    manifest = bundle.manifest
+    caches = {state.dtype for graph in manifest.graphs.values() for state in graph.states}
+    return manifest.precision == manifest.codec.precision == "fp32" and "int8" not in caches
+
+
 def judge(bundle: Bundle, checkpoint: Checkpoint, recordings: Iterable[Array]) -> Verdict:
     """Compares on recordings, float32 `[n]` at the model's rate, together; of each, as many frames
     as the model's context has.

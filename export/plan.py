@@ -19,7 +19,7 @@ from .modules.dialect import Arithmetic
 from .modules.linear import Style
 from .modules.step import StateSpec as ModuleState
 from .step_module import NEXT, Axis, Port, StepModule
-from .targets import Target
+from .targets import Precisions, Target
 from .tensors import Tensors
 
 MOST_FRAMES = 25
@@ -34,6 +34,7 @@ DTYPES = {
     torch.float16: "float16",
     torch.int64: "int64",
     torch.bool: "bool",
+    torch.int8: "int8",
 }
 
 
@@ -138,12 +139,12 @@ def plan_lm(
     config: RepositoryConfig,
     tensors: Tensors,
     target: Target,
-    precision: Precision,
+    precisions: Precisions,
     batch: int | None,
 ) -> list[Planned]:
     """The graphs of the language model: the temporal transformer, and the depth transformer and the
     conditions of a model that has them."""
-    lm, style = config.lm, target.style(precision)
+    lm, style = config.lm, target.style(precisions.model, precisions.cache)
     assert lm is not None
     lengths = condition_lengths(lm, config.tts.max_speakers)
     source = source_length(lm, lengths)

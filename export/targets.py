@@ -17,18 +17,24 @@ INT4 = BlockFormat(bits=4, size=64, symmetric=False)
 CODEC = BlockFormat(bits=8, size=32)
 
 
+ROUNDED_CACHE = "1.31"
+"""The oldest onnxruntime that is known to read a KV cache of 8 bits on the CPU."""
+
+
 @dataclass(frozen=True)
 class Precisions:
-    """Of the language model, or of a codec alone; and of the codec."""
+    """Of the language model, or of a codec alone; of the codec; of the KV cache."""
 
     model: Precision
     codec: Precision = "fp32"
+    cache: Precision = "fp32"
 
 
 @dataclass(frozen=True)
 class Target:
     """One `--target`. `computes_half` tells that fp16 is also what it computes in, not only what it
-    stores; `splits_codec` that Mimi's convolution stacks are graphs of their own."""
+    stores; `splits_codec` that Mimi's convolution stacks are graphs of their own; `rounds_cache`
+    that it reads a KV cache of 8 bits."""
 
     name: TargetName
     flavour: Flavour
@@ -39,9 +45,12 @@ class Target:
     computes_half: bool = False
     splits_codec: bool = False
     accuracy_level: int = 0
+    rounds_cache: bool = False
 
-    def style(self, precision: Precision) -> Style:
+    def style(self, precision: Precision, cache: Precision = "fp32") -> Style:
         """How the language model is written at a precision; raises UsageError if it cannot be."""
+        if cache == "int8" and not self.rounds_cache:
+            raise UsageError(f"--target {self.name} keeps no KV cache in int8: leave it out")
         if precision not in self.precisions:
             raise UsageError(
                 f"--target {self.name} takes no {precision}; choose among "
@@ -55,7 +64,15 @@ class Target:
             blocks={"int8": INT8, "int4": INT4}.get(precision),
             sensitive=INT8 if precision in ("int8", "int4") else None,
             accuracy_level=self.accuracy_level,
+            rounds_cache=cache == "int8",
         )
+
+    def default_cache(self, precision: Precision) -> Precision:
+        """Of the KV cache: as coarse as it may be where the weights are coarser still."""
+        return "int8" if precision == "int4" and self.rounds_cache else "fp32"
+
+    def oldest_onnxruntime(self, precisions: Precisions) -> str:
+        return ROUNDED_CACHE if precisions.cache == "int8" else self.minimum_onnxruntime
 
     def codec_style(self, precision: Precision) -> Style:
         """How Mimi is written: in float32, or with the weights in 8 bits of its transformers and of
@@ -72,7 +89,7 @@ ALL: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int4")
 TARGETS: dict[TargetName, Target] = {
     target.name: target
     for target in (
-        Target("cpu", "native", Native, "int8", ALL, "1.25", accuracy_level=4),
+        Target("cpu", "native", Native, "int8", ALL, "1.25", accuracy_level=4, rounds_cache=True),
         Target("cuda", "portable", Portable, "fp16", ALL, "1.24", computes_half=True),
         Target("directml", "portable", Portable, "fp16", ALL, "1.24", computes_half=True),
         Target("webgpu", "portable", Portable, "fp16", ALL, "1.24", computes_half=True),

@@ -37,5 +37,7 @@ def fill_rings(states: dict[str, Any], graphs: Iterable[Graph], noise: np.random
     for spec in (spec for graph in graphs for spec in graph.spec.states):
         if spec.ring is not None:
             shape = [int(axis) for axis in spec.shape[1:]]
-            states[spec.input] = noise.standard_normal(shape).astype(spec.dtype) * 0.1
+            shape[spec.ring.axis - 1] = spec.capacity
+            entries = noise.standard_normal(shape) * (30 if spec.dtype == "int8" else 0.1)
+            states[spec.input] = entries.astype(spec.dtype)
             states[spec.ring.position] = np.asarray(LATE, np.int64)

@@ -16,10 +16,9 @@ from .errors import UsageError
 from .manifest import GraphSpec, StateSpec, TensorSpec, axis_extent
 from .ports import check_ports
 from .providers import Provider, load_onnxruntime, make_session
+from .rings import State, check_fit, roll, unroll
 
 Array = np.ndarray[Any, Any]
-State = dict[str, Array]
-"""One row's states by name. A ring is its filled part alone, the oldest entry first."""
 
 
 class Graph:
@@ -74,6 +73,12 @@ class Streams:
     def __init__(self, graph: Graph, batch: int) -> None:
         self.graph, self.batch = graph, batch
         self._states = [_StateBuffers(spec, batch, graph.provider) for spec in graph.spec.states]
+        named = {state.spec.input: state for state in self._states}
+        self._appended = [
+            (state, named[state.spec.ring.position])
+            for state in self._states
+            if state.spec.carry == "append" and state.spec.ring is not None
+        ]
         self._active = np.ones(batch, np.bool_)
         self._bindings: dict[int, _Binding] = {}
         self._turn = 0
@@ -95,6 +100,9 @@ class Streams:
         self._active[:] = self._rows(active)
         binding.fill(inputs, self._active)
         binding.run(self._turn)
+        stepped = np.flatnonzero(self._active)
+        for state, position in self._appended:
+            state.append(stepped, position.read(slice(None), self._turn))
         self._turn ^= 1
         return binding.outputs
 
@@ -111,7 +119,7 @@ class Streams:
         for state in states:
             if state.spec.input not in constants:
                 raise UsageError(f"{self.graph.name} needs {state.spec.input}, which is not given")
-            _check_fit(state.spec, constants[state.spec.input].shape, state.row_shape)
+            check_fit(state.spec, constants[state.spec.input].shape, state.row_shape)
         for state in states:
             state.write(row, self._turn, constants[state.spec.input])
 
@@ -119,7 +127,7 @@ class Streams:
         """The whole memory of one row, to be loaded elsewhere, on another provider too."""
         whole = {state.spec.input: state.read(row, self._turn) for state in self._states}
         return {
-            state.spec.input: _unroll(whole[state.spec.input], state.spec, whole)
+            state.spec.input: unroll(whole[state.spec.input], state.spec, whole)
             for state in self._states
         }
 
@@ -130,7 +138,7 @@ class Streams:
             if spec.input not in saved:
                 raise UsageError(f"the saved state has no {spec.input}; it is of another model")
         rolled = [
-            _roll(saved[state.spec.input], state.spec, state.row_shape, saved)
+            roll(saved[state.spec.input], state.spec, state.row_shape, saved)
             for state in self._states
         ]
         for state, value in zip(self._states, rolled, strict=True):
@@ -234,8 +242,18 @@ class _StateBuffers:
         if self.spec.ring is None and self.spec.carry != "constant":
             self._change(rows, turn, np.asarray(self.spec.initial, self.spec.dtype))
 
-    def read(self, row: int, turn: int) -> Array:
+    def read(self, row: int | slice, turn: int) -> Array:
         return np.array(self._on_host(turn)[row])
+
+    def append(self, rows: Array, positions: Array) -> None:
+        """Moves the entries behind the rings of rows to their slots."""
+        assert self.spec.ring is not None
+        array, capacity = self._on_host(0), self.spec.capacity
+        slots = np.moveaxis(array, self.spec.ring.axis, 1)
+        for row in rows:
+            slots[row, positions[row] % capacity] = slots[row, capacity]
+        if self._device != "cpu":
+            self.values[0].update_inplace(array)
 
     def write(self, row: int, turn: int, value: Array) -> None:
         self._change([row], turn, value)
@@ -256,41 +274,3 @@ class _StateBuffers:
 
 def _allocate(spec: TensorSpec, batch: int, frames: int) -> Array:
     return np.zeros([axis_extent(axis, batch, frames) for axis in spec.shape], spec.dtype)
-
-
-def _unroll(value: Array, spec: StateSpec, whole: State) -> Array:
-    """A ring's filled part, oldest entry first."""
-    if spec.ring is None:
-        return value
-    axis, count = spec.ring.axis - 1, int(whole[spec.ring.position])
-    capacity = value.shape[axis]
-    order = np.arange(max(0, count - capacity), count) % capacity
-    filled: Array = np.take(value, order, axis=axis)
-    return filled
-
-
-def _roll(value: Array, spec: StateSpec, row_shape: tuple[int, ...], saved: State) -> Array:
-    """The inverse of `_unroll`, into a ring that may be larger or smaller than the one saved."""
-    if spec.ring is None:
-        _check_fit(spec, value.shape, row_shape)
-        return value
-    axis, count = spec.ring.axis - 1, int(saved[spec.ring.position])
-    capacity = row_shape[axis]
-    _check_fit(spec, (*value.shape[:axis], capacity, *value.shape[axis + 1 :]), row_shape)
-    if value.shape[axis] > count:
-        raise UsageError(
-            f"the saved {spec.input} holds {value.shape[axis]} entries of a stream of {count}"
-        )
-    kept = min(value.shape[axis], capacity)
-    ring = np.full(row_shape, spec.initial, spec.dtype)
-    slots = [slice(None)] * len(row_shape)
-    slots[axis] = np.arange(count - kept, count) % capacity  # type: ignore[call-overload]
-    ring[tuple(slots)] = np.take(value, range(value.shape[axis] - kept, value.shape[axis]), axis)
-    return ring
-
-
-def _check_fit(spec: StateSpec, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
-    if found != expected:
-        raise UsageError(
-            f"the saved {spec.input} has shape {list(found)}, this model's is {list(expected)}"
-        )

@@ -16,7 +16,7 @@ Family = Literal["mimi", "stt", "tts", "hibiki", "moshi"]
 Target = Literal["cpu", "cuda", "directml", "webgpu", "coreml"]
 Flavour = Literal["native", "portable", "coreml"]
 Precision = Literal["fp32", "fp16", "int8", "int4"]
-Dtype = Literal["float32", "float16", "int64", "bool", "uint8"]
+Dtype = Literal["float32", "float16", "int64", "bool", "uint8", "int8"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ class TensorSpec:
 @dataclass(frozen=True)
 class Ring:
     """A ring along `axis`: entry `t` of the stream lies at slot `t % capacity`, and the state named
-    `position` counts the entries so far. Slots that it does not cover are never read."""
+    `position` counts the entries so far. Slots that it does not cover are never read. The capacity
+    is the axis' extent, less the slot behind the ring of a state whose `carry` is `append`."""
 
     axis: int
     position: str
@@ -64,8 +65,10 @@ class StateSpec:
 
     `carry` is `replace` where the output is a new tensor, `in_place` where the graph is safe with
     one buffer as both, `constant` where there is no output: the host gives it to a row once, and
-    the row keeps it. A row is reset by filling it with `initial`; of a `ring`, resetting its
-    position is enough; a constant stays.
+    the row keeps it, `append` where it is a ring that the graph writes its one new entry behind,
+    in place: in the last slot, from which the host moves it to its own, of rows that are not held.
+    A row is reset by filling it with `initial`; of a `ring`, resetting its position is enough; a
+    constant stays.
     """
 
     input: str
@@ -73,8 +76,14 @@ class StateSpec:
     shape: tuple[int | str, ...]
     output: str | None = None
     initial: float = 0.0
-    carry: Literal["replace", "in_place", "constant"] = "replace"
+    carry: Literal["replace", "in_place", "constant", "append"] = "replace"
     ring: Ring | None = None
+
+    @property
+    def capacity(self) -> int:
+        """Entries that the ring holds."""
+        assert self.ring is not None
+        return int(self.shape[self.ring.axis]) - (self.carry == "append")
 
 
 @dataclass(frozen=True)

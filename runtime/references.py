@@ -70,6 +70,7 @@ def _check_state(place: str, state: StateSpec, positions: set[str]) -> None:
     _require((state.output is None) == given, f"{place}: {state.input} and its output disagree")
     fixed = all(isinstance(axis, int) for axis in inner)
     _require(fixed, f"{place}: {state.input} has the shape {list(state.shape)}")
+    _require(state.carry != "append" or ring, f"{place}: {state.input} appends to no ring")
     if ring is not None:
         _require(1 <= ring.axis <= len(inner), f"{place}: {state.input} has no axis {ring.axis}")
         known = ring.position in positions

@@ -140,6 +140,18 @@ class StreamingMultiheadAttention(Stateful):
         ]
 
     def forward(self, x: Tensor, at: Positions, step: Step) -> Tensor:
+        y: Tensor = self.out_projs[0](self.attended(*self._projected(x, at), at, step))
+        return y
+
+    def attended(self, q: Tensor, k: Tensor, v: Tensor, at: Positions, step: Step) -> Tensor:
+        """What the tokens `q, k, v [B, T, H * D]` of this call gather, themselves and the past."""
+        q = scaled(q, self.head_dim)
+        keys = step.append(f"{self.path}.keys", self._by_head(k, self.kv_heads), at.offset)
+        values = step.append(f"{self.path}.values", self._by_head(v, self.kv_heads), at.offset)
+        return self._together(attend(self._by_head(q, self.heads), keys, values, at.bias))
+
+    def _projected(self, x: Tensor, at: Positions) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries and keys, turned by their position, and values."""
         heads, kv_heads = self.heads, self.kv_heads
         projected = self.in_projs[0](x)
         turning = (heads + kv_heads) * self.head_dim
@@ -149,13 +161,7 @@ class StreamingMultiheadAttention(Stateful):
             qk = self._style.dialect.rotate(
                 qk, cos.to(qk.dtype), sin.to(qk.dtype), heads + kv_heads
             )
-        q, k = qk[..., : heads * self.head_dim], qk[..., heads * self.head_dim :]
-        q = scaled(q, self.head_dim)
-        keys = step.append(f"{self.path}.keys", self._by_head(k, kv_heads), at.offset)
-        values = step.append(f"{self.path}.values", self._by_head(v, kv_heads), at.offset)
-        attended = attend(self._by_head(q, heads), keys, values, at.bias)
-        y: Tensor = self.out_projs[0](self._together(attended))
-        return y
+        return qk[..., : heads * self.head_dim], qk[..., heads * self.head_dim :], v
 
     def _by_head(self, x: Tensor, heads: int) -> Tensor:
         """`[B, T, H * D]` to `[B, H, T, D]`."""

@@ -123,6 +123,7 @@ class Style:
 
     `blocks` is the format of the linear layers, `None` for plain ones stored as `stored`;
     `sensitive` that of the layers next to a decision (the text head, the extra heads).
+    `rounds_cache` keeps the keys and values of attention, one token a call, in 8 bits.
     """
 
     dialect: Dialect
@@ -131,6 +132,7 @@ class Style:
     blocks: BlockFormat | None = None
     sensitive: BlockFormat | None = None
     accuracy_level: int = 4
+    rounds_cache: bool = False
 
     def linear(
         self,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..tensors import Tensors
 from .dialect import Dialect
 
-Carry = Literal["replace", "in_place", "constant"]
+Carry = Literal["replace", "in_place", "constant", "append"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,9 @@ class StateSpec:
 
     `shape` leaves out the batch axis, which comes first. `carry` says how the state reaches the
     next step: `replace`, the output becomes the input; `in_place`, the graph may write its output
-    into the very buffer of its input. Of a ring, `position` names the state that counts entries.
+    into the very buffer of its input; `append`, likewise a ring, whose new entry the graph writes
+    behind it, and the host moves to its slot. Of a ring, `position` names the state that counts
+    entries.
     """
 
     name: str
@@ -56,6 +58,10 @@ class Step:
         ring = self._dialect.write_ring(self._inputs[name], new, offset)
         self.outputs[name] = ring
         return ring
+
+    def appended(self, name: str, value: Tensor) -> None:
+        """Sets a ring that was written behind its last slot, in held rows too."""
+        self.outputs[name] = value
 
 
 class Stateful(nn.Module, ABC):

@@ -11,6 +11,7 @@ from .dialect import Dialect
 from .gating import ActivationGating
 from .linear import Style
 from .norm import make_norm
+from .rounded_cache import RoundedCacheAttention, filled
 from .step import Below, Stateful, StateSpec, Step, Weighted, empty, to_numpy
 
 HIDDEN = -1e30
@@ -62,7 +63,8 @@ class StreamingTransformerLayer(nn.Module):
     ) -> None:
         super().__init__()
         assert isinstance(config.dim_feedforward, int)
-        self.self_attn = StreamingMultiheadAttention(config, frames, style)
+        attention = RoundedCacheAttention if style.rounds_cache else StreamingMultiheadAttention
+        self.self_attn = attention(config, frames, style)
         self.norm1 = make_norm(config.norm, config.dim, style.dialect)
         self.norm2 = make_norm(config.norm, config.dim, style.dialect)
         self.gating: nn.Module | None = None
@@ -123,7 +125,10 @@ class StreamingTransformer(Stateful):
         offset = step.read(name)
         step.replace(name, offset + length)
         positions = offset[:, None] + torch.arange(length)
-        seen = visible(offset, length, self._context, self._frames, self._style.dialect)
+        if self._style.rounds_cache:
+            seen = filled(offset, self._context)
+        else:
+            seen = visible(offset, length, self._context, self._frames, self._style.dialect)
         bias = torch.where(seen, 0.0, HIDDEN)[:, None]
         rotation = self.rope(positions) if self.rope is not None else None
         if self.sin is not None:
