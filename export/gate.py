@@ -5,7 +5,7 @@ heard and said, what it would have said next. So one different token is one diff
 different future.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,12 +32,13 @@ LEAST_SURE = 0.5
 
 @dataclass
 class Verdict:
-    """What was found: words said, those that the checkpoint doubts, and sums over all steps of the
-    divergence in nats and of the checkpoint's certainty."""
+    """What was found: words said, those that the checkpoint doubts, steps, those that agree on the
+    token, and sums over all steps of the divergence in nats and of the checkpoint's certainty."""
 
     words: int = 0
     doubted: int = 0
     steps: int = 0
+    agreed: int = 0
     divergence: float = 0.0
     certainty: float = 0.0
 
@@ -60,6 +61,7 @@ class Verdict:
         self.certainty += float(np.exp(theirs.max(axis=-1)).sum())
         best, said = wanted.argmax(axis=-1), ours.argmax(axis=-1)
         still = np.isin(best, list(silent)) & np.isin(said, list(silent))
+        self.agreed += int((best == said).sum())
         self.doubted += int(((best != said) & ~still).sum())
 
     def __str__(self) -> str:
@@ -77,33 +79,8 @@ def is_exact(bundle: Bundle) -> bool:
     return manifest.precision == manifest.codec.precision == "fp32" and "int8" not in caches
 
 
-def judge(bundle: Bundle, checkpoint: Checkpoint, recordings: Iterable[Array]) -> Verdict:
-    """Compares on recordings, float32 `[n]` at the model's rate, together; of each, as many frames
-    as the model's context has.
-
-    Raises UsageError for a bundle of a fixed batch, ProviderError where it cannot run here.
-    """
-    config, tensors = checkpoint.config.lm, checkpoint.lm
-    assert config is not None
-    assert tensors is not None
-    assert config.transformer.context is not None
-    model, most = SpeechToText(bundle, allow_fallback=True), config.transformer.context
-    said = [_said(model, pcm, most) for pcm in recordings]
-    verdict = Verdict(words=sum(one.words for one in said))
-    frames = max(len(one.tokens) for one in said)
-    tokens = np.zeros((len(said), frames, 1 + config.n_q), np.int64)
-    for row, one in zip(tokens, said, strict=True):
-        row[: len(one.tokens)] = one.tokens
-    wanted = WholeSequences(config, tensors, frames).text_scores(tokens)
-    own = model.language_model.spec.tokens
-    silent = (own.text_padding, own.text_end_of_padding)
-    for one, scores in zip(said, wanted, strict=True):
-        verdict.add(scores[: len(one.scores)], np.stack(one.scores), silent)
-    return verdict
-
-
 @dataclass
-class _Said:
+class Said:
     """What a bundle read and how it scored the text, step by step, and how many words it said."""
 
     tokens: list[Array] = field(default_factory=list)
@@ -111,8 +88,37 @@ class _Said:
     words: int = 0
 
 
-def _said(model: SpeechToText, pcm: Array, most: int) -> _Said:
-    said, hearing, generator = _Said(), Hearing(model), Generator(model.language_model)
+def judge(bundle: Bundle, checkpoint: Checkpoint, recordings: Iterable[Array]) -> Verdict:
+    """Compares on recordings, float32 `[n]` at the model's rate, together; of each, as many frames
+    as the model's context has.
+
+    Raises UsageError for a bundle of a fixed batch, ProviderError where it cannot run here.
+    """
+    model = SpeechToText(bundle, allow_fallback=True)
+    most = model.language_model.spec.context
+    return compare([_said(model, pcm, most) for pcm in recordings], checkpoint)
+
+
+def compare(said: Sequence[Said], checkpoint: Checkpoint) -> Verdict:
+    """What the checkpoint makes of recordings that a bundle of it has heard, each of them no longer
+    than the model's context."""
+    config, tensors = checkpoint.config.lm, checkpoint.lm
+    assert config is not None
+    assert tensors is not None
+    verdict = Verdict(words=sum(one.words for one in said))
+    frames = max(len(one.tokens) for one in said)
+    tokens = np.zeros((len(said), frames, 1 + config.n_q), np.int64)
+    for row, one in zip(tokens, said, strict=True):
+        row[: len(one.tokens)] = one.tokens
+    wanted = WholeSequences(config, tensors, frames).text_scores(tokens)
+    silent = (config.existing_text_padding_id, config.existing_text_end_padding_id)
+    for one, scores in zip(said, wanted, strict=True):
+        verdict.add(scores[: len(one.scores)], np.stack(one.scores), silent)
+    return verdict
+
+
+def _said(model: SpeechToText, pcm: Array, most: int) -> Said:
+    said, hearing, generator = Said(), Hearing(model), Generator(model.language_model)
     generator.begin(0, Drawing(), hearing.prompt)
     events: list[Event] = []
     for frame in [*hearing.push(pcm[: most * model.frame_size]), *hearing.end()]:
