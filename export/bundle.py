@@ -35,7 +35,9 @@ from .conditions import condition_lengths
 from .config import LMConfig, LutConditioner, RepositoryConfig
 from .folder import whole_or_nothing
 from .graph import data_bytes, fill, trace, write
+from .modules.linear import Style
 from .plan import CONDITIONS, DEPTH, TEMPORAL, Planned, is_conditioned, plan_codec, plan_lm
+from .recipe import Recipe
 from .targets import Precisions, Target, quantization, target
 
 SPEECH_TEMPERATURE = 0.6
@@ -48,7 +50,8 @@ Progress = Callable[[str, int, int], None]
 class Request:
     """What `export` was asked for; None leaves a choice to the target or the model.
 
-    `decoder` asks for Mimi's decoder, which speech-to-text does without.
+    `decoder` asks for Mimi's decoder, which speech-to-text does without; `recipe` is another way to
+    round weights than the precision's own.
     """
 
     repo: str
@@ -63,6 +66,7 @@ class Request:
     lora: str | None = None
     extra_heads: str | None = None
     decoder: bool | None = None
+    recipe: Recipe | None = None
     force: bool = False
 
 
@@ -92,7 +96,8 @@ def export_checkpoint(
     with whole_or_nothing(out, force=request.force) as folder:
         files: dict[str, FileEntry] = {}
         specs = {graph.name: _write_graph(graph, folder, files, progress) for graph in graphs}
-        manifest = _manifest(checkpoint, chosen, precisions, codec, specs, files)
+        style = chosen.style(precisions.model, precisions.cache, request.recipe)
+        manifest = _manifest(checkpoint, chosen, precisions, style, codec, specs, files)
         _write_beside(checkpoint, manifest, folder)
         if precisions.cache == "int8":
             progress("KV cache", 0, 0)
@@ -129,7 +134,9 @@ def _plan(
         checkpoint, chosen, precisions.codec, codebooks, request.batch, decoder
     )
     if lm is not None and tensors is not None:
-        graphs += plan_lm(checkpoint.config, tensors, chosen, precisions, request.batch)
+        graphs += plan_lm(
+            checkpoint.config, tensors, chosen, precisions, request.batch, request.recipe
+        )
     return graphs, codec
 
 
@@ -167,6 +174,7 @@ def _manifest(
     checkpoint: Checkpoint,
     chosen: Target,
     precisions: Precisions,
+    style: Style,
     codec: Codec,
     graphs: dict[str, GraphSpec],
     files: dict[str, FileEntry],
@@ -191,7 +199,7 @@ def _manifest(
         target=chosen.name,
         flavour=chosen.flavour,
         precision=precisions.model,
-        quantization=None if lm is None else quantization(chosen.style(precisions.model)),
+        quantization=None if lm is None else quantization(style),
         audio=Audio(mimi.sample_rate, mimi.channels, mimi.frame_size, mimi.frame_rate),
         codec=codec,
         lm=None if lm is None else _language_model(config, lm, graphs),

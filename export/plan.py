@@ -18,6 +18,7 @@ from .mimi import MimiDecoder, MimiEncoder, MimiStep, Part
 from .modules.dialect import Arithmetic
 from .modules.linear import Style
 from .modules.step import StateSpec as ModuleState
+from .recipe import Recipe
 from .step_module import NEXT, Axis, Port, StepModule
 from .targets import Precisions, Target
 from .tensors import Tensors
@@ -141,10 +142,11 @@ def plan_lm(
     target: Target,
     precisions: Precisions,
     batch: int | None,
+    recipe: Recipe | None = None,
 ) -> list[Planned]:
     """The graphs of the language model: the temporal transformer, and the depth transformer and the
     conditions of a model that has them."""
-    lm, style = config.lm, target.style(precisions.model, precisions.cache)
+    lm, style = config.lm, target.style(precisions.model, precisions.cache, recipe)
     assert lm is not None
     lengths = condition_lengths(lm, config.tts.max_speakers)
     source = source_length(lm, lengths)
@@ -158,8 +160,19 @@ def plan_lm(
         builders[CONDITIONS] = lambda: Conditions(lm, lengths, style)
     runs_on: TargetName | None = "cpu" if target.splits_codec else None
     return [
-        Planned(name, build, tensors, Sizes(batch), runs_on) for name, build in builders.items()
+        Planned(name, _written_by(recipe, build), tensors, Sizes(batch), runs_on)
+        for name, build in builders.items()
     ]
+
+
+def _written_by(recipe: Recipe | None, build: Callable[[], StepModule]) -> Callable[[], StepModule]:
+    def write() -> StepModule:
+        module = build()
+        if recipe is not None:
+            recipe.write(module)
+        return module
+
+    return write
 
 
 def is_conditioned(config: LMConfig) -> bool:

@@ -4,6 +4,7 @@ A row is cut into blocks of its input axis; each block has one scale and, when a
 point. Values are stored lowest bits first, 4-bit ones two to a byte.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,14 +34,41 @@ class BlockFormat:
         return -(-self.count(dim_in) * self.bits // 8)
 
 
+Pack = Callable[[Tensor, BlockFormat], dict[str, np.ndarray]]
+"""Makes of a weight `[out, in]` what `pack` makes of it."""
+
+
 def pack(weight: Tensor, blocks: BlockFormat) -> dict[str, np.ndarray]:
     """Quantises `weight [out, in]` to `packed`, `scales` and, if asymmetric, `zero_points`."""
-    grouped = _grouped(weight.float(), blocks)
-    scales, zeros = (_symmetric if blocks.symmetric else _asymmetric)(grouped, blocks.bits)
-    levels = (1 << blocks.bits) - 1
-    values = torch.round(grouped / scales + zeros).clamp_(0, levels).to(torch.uint8)
+    in_blocks = grouped(weight.float(), blocks)
+    scales, zeros = grid(in_blocks, blocks)
+    return store(nearest(in_blocks, scales, zeros, blocks), scales, zeros, blocks)
+
+
+def grouped(weight: Tensor, blocks: BlockFormat) -> Tensor:
+    """`[out, blocks, size]` of `weight [out, in]`, the last block padded with zeros."""
+    rows, dim_in = weight.shape
+    count = blocks.count(dim_in)
+    padded = torch.nn.functional.pad(weight, (0, count * blocks.size - dim_in))
+    return padded.reshape(rows, count, blocks.size)
+
+
+def grid(in_blocks: Tensor, blocks: BlockFormat) -> tuple[Tensor, Tensor]:
+    """Scale and zero point of each block `[..., size]`, `[..., 1]` both."""
+    return (_symmetric if blocks.symmetric else _asymmetric)(in_blocks, blocks.bits)
+
+
+def nearest(in_blocks: Tensor, scales: Tensor, zeros: Tensor, blocks: BlockFormat) -> Tensor:
+    """The levels, as floats, nearest to weights: one stands for `(level - zero) * scale`."""
+    return torch.round(in_blocks / scales + zeros).clamp_(0, (1 << blocks.bits) - 1)
+
+
+def store(
+    levels: Tensor, scales: Tensor, zeros: Tensor, blocks: BlockFormat
+) -> dict[str, np.ndarray]:
+    """`levels [out, blocks, size]` with their grid, as `pack` returns them."""
     arrays = {
-        "packed": _nibbles(values, blocks.bits).numpy(),
+        "packed": _nibbles(levels.to(torch.uint8), blocks.bits).numpy(),
         "scales": scales[..., 0].contiguous().numpy(),
     }
     if not blocks.symmetric:
@@ -57,13 +85,6 @@ def unpack(arrays: dict[str, np.ndarray], blocks: BlockFormat, dim_in: int) -> n
         zeros = _bytes(arrays["zero_points"], blocks.bits)[:, :count, None].astype(np.float32)
     weight: np.ndarray = (values - zeros) * arrays["scales"][..., None]
     return weight.reshape(len(weight), -1)[:, :dim_in]
-
-
-def _grouped(weight: Tensor, blocks: BlockFormat) -> Tensor:
-    rows, dim_in = weight.shape
-    count = blocks.count(dim_in)
-    padded = torch.nn.functional.pad(weight, (0, count * blocks.size - dim_in))
-    return padded.reshape(rows, count, blocks.size)
 
 
 def _symmetric(grouped: Tensor, bits: int) -> tuple[Tensor, Tensor]:

@@ -11,11 +11,13 @@ from ..runtime.manifest import Target as TargetName
 from .modules.dialect import Dialect, Native, Portable
 from .modules.linear import Style
 from .quantize import BlockFormat
+from .recipe import Recipe
 
 INT8 = BlockFormat(bits=8, size=128)
 INT4 = BlockFormat(bits=4, size=64, symmetric=False)
 CODEC = BlockFormat(bits=8, size=32)
-
+RECIPES: dict[Precision, Recipe] = {"int8": Recipe(INT8, INT8), "int4": Recipe(INT4, INT8)}
+"""How weights are rounded unless told otherwise."""
 
 ROUNDED_CACHE = "1.31"
 """The oldest onnxruntime that is known to read a KV cache of 8 bits on the CPU."""
@@ -47,8 +49,11 @@ class Target:
     accuracy_level: int = 0
     rounds_cache: bool = False
 
-    def style(self, precision: Precision, cache: Precision = "fp32") -> Style:
-        """How the language model is written at a precision; raises UsageError if it cannot be."""
+    def style(
+        self, precision: Precision, cache: Precision = "fp32", recipe: Recipe | None = None
+    ) -> Style:
+        """How the language model is written at a precision, its weights by another recipe if one
+        is given; raises UsageError if it cannot be."""
         if cache == "int8" and not self.rounds_cache:
             raise UsageError(f"--target {self.name} keeps no KV cache in int8: leave it out")
         if precision not in self.precisions:
@@ -56,13 +61,16 @@ class Target:
                 f"--target {self.name} takes no {precision}; choose among "
                 f"{', '.join(self.precisions)}"
             )
+        if recipe is not None and precision not in RECIPES:
+            raise UsageError(f"a recipe is for {' and '.join(RECIPES)}, not for {precision}")
         half, single = torch.float16, torch.float32
+        recipe = recipe or RECIPES.get(precision)
         return Style(
             self.dialect(),
             stored=single if precision == "fp32" else half,
             compute=half if self.computes_half and precision != "fp32" else single,
-            blocks={"int8": INT8, "int4": INT4}.get(precision),
-            sensitive=INT8 if precision in ("int8", "int4") else None,
+            blocks=None if recipe is None else recipe.blocks,
+            sensitive=None if recipe is None else recipe.sensitive,
             accuracy_level=self.accuracy_level,
             rounds_cache=cache == "int8",
         )

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..quantize import BlockFormat, pack
+from ..quantize import BlockFormat, Pack, pack
 from .dialect import Dialect
 from .step import Below, Weighted, empty, to_numpy
 
@@ -73,8 +73,17 @@ class QuantizedLinear(Weighted):
     ) -> None:
         super().__init__()
         self.dims = (dim_in, dim_out)
-        self.blocks = blocks
+        self.write_as(blocks, pack)
+        self.bias = empty(dim_out) if bias else None
+        self._accuracy_level = accuracy_level
+        self._arrange, self._arrange_bias = arrange, arrange_bias
+        self._packed: dict[str, np.ndarray] = {}
+
+    def write_as(self, blocks: BlockFormat, pack: Pack) -> None:
+        """Sets the format, and what turns the weight into it."""
+        dim_in, dim_out = self.dims
         count = blocks.count(dim_in)
+        self.blocks, self._pack = blocks, pack
         self.packed = empty(dim_out, count, blocks.bytes, dtype=torch.uint8)
         self.scales = empty(dim_out, count)
         self.zero_points = (
@@ -82,10 +91,6 @@ class QuantizedLinear(Weighted):
             if blocks.symmetric
             else empty(dim_out, blocks.zero_bytes(dim_in), dtype=torch.uint8)
         )
-        self.bias = empty(dim_out) if bias else None
-        self._accuracy_level = accuracy_level
-        self._arrange, self._arrange_bias = arrange, arrange_bias
-        self._packed: dict[str, np.ndarray] = {}
 
     def forward(self, x: Tensor) -> Tensor:
         dim_in, dim_out = self.dims
@@ -113,7 +118,7 @@ class QuantizedLinear(Weighted):
         if parameter == "bias":
             return to_numpy(self._arrange_bias(tensors.read("bias")), torch.float32)
         if parameter not in self._packed:
-            self._packed = pack(self._arrange(tensors.read("weight")), self.blocks)
+            self._packed = self._pack(self._arrange(tensors.read("weight")), self.blocks)
         return self._packed.pop(parameter)
 
 
