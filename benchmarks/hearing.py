@@ -1,0 +1,121 @@
+"""Recordings of data sets, encoded once, and what a bundle makes of them, many side by side."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from demo import augment
+from kyutai_onnx.cli.datasets import Sample, read_samples
+from kyutai_onnx.cli.load import read_whole
+from kyutai_onnx.export.gate import Said
+from kyutai_onnx.models import SpeechToText
+from kyutai_onnx.models.drawing import Drawing
+from kyutai_onnx.models.events import Event, Word
+from kyutai_onnx.models.generation import Generator
+from kyutai_onnx.models.hearing import Frame, Hearing
+
+Array = np.ndarray[Any, Any]
+ROWS = 64
+AFTER = 1.5
+"""Seconds that noise goes on after the voice."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A data set, and the white noise in it: decibels under the voice, None for none."""
+
+    dataset: str
+    snr: float | None = None
+
+    def __str__(self) -> str:
+        name = "/".join(Path(self.dataset).parts[-2:])
+        return name if self.snr is None else f"{name}, {self.snr:g} dB"
+
+
+@dataclass(frozen=True)
+class Recording:
+    sample: Sample
+    codes: Array
+    """Int64 `[frames, codebooks]`, the silence after the voice included."""
+
+
+def encode(
+    model: SpeechToText, condition: Condition, limit: int | None, cache: Path
+) -> list[Recording]:
+    """The recordings of a set as the model's codec hears them, kept in a folder."""
+    samples = list(read_samples(condition.dataset, limit))
+    key = hashlib.sha256(f"{condition} {limit} {len(samples)}".encode()).hexdigest()[:16]
+    kept = cache / f"codes-{key}.npz"
+    if not kept.exists():
+        noise = np.random.default_rng(3)
+        heard = [_codes(model, _audio(model, sample, condition.snr, noise)) for sample in samples]
+        cache.mkdir(parents=True, exist_ok=True)
+        np.savez(kept, *heard)
+    with np.load(kept) as arrays:
+        return [Recording(sample, arrays[f"arr_{index}"]) for index, sample in enumerate(samples)]
+
+
+def _audio(
+    model: SpeechToText, sample: Sample, snr: float | None, noise: np.random.Generator
+) -> Array:
+    assert isinstance(sample.audio, Path)
+    pcm = read_whole(sample.audio, model.sample_rate)
+    if snr is None:
+        return pcm
+    level = augment.loudness(pcm) * augment.decibels(-snr)
+    pcm = np.pad(pcm, (0, round(AFTER * model.sample_rate)))
+    noisy: Array = pcm + np.float32(level) * noise.standard_normal(len(pcm), np.float32)
+    return noisy
+
+
+def _codes(model: SpeechToText, pcm: Array) -> Array:
+    hearing = Hearing(model)
+    frames = [*hearing.push(pcm), *hearing.end()]
+    return np.stack([frame.codes for frame in frames[1:]])
+
+
+def hear(
+    model: SpeechToText, recordings: Sequence[Recording]
+) -> Iterator[tuple[list[int], list[Said], list[list[Event]]]]:
+    """In groups of like length: which recordings, what was said of each, and its events."""
+    order = sorted(range(len(recordings)), key=lambda index: len(recordings[index].codes))
+    for first in range(0, len(order), ROWS):
+        group = order[first : first + ROWS]
+        yield group, *_together(model, [recordings[index].codes for index in group])
+
+
+def _together(model: SpeechToText, codes: Sequence[Array]) -> tuple[list[Said], list[list[Event]]]:
+    rows = range(len(codes))
+    generator = Generator(model.language_model, len(codes))
+    hearings = [Hearing(model) for _ in rows]
+    for row in rows:
+        generator.begin(row, Drawing(), hearings[row].prompt)
+    frames = [[Frame(one[0], heard=False), *map(Frame, one)] for one in codes]
+    said, events = [Said() for _ in rows], [list[Event]() for _ in rows]
+    read = np.zeros((len(codes), codes[0].shape[1]), np.int64)
+    for step in range(max(map(len, frames))):
+        active = np.array([step < len(one) for one in frames])
+        stepped = np.flatnonzero(active).tolist()
+        for row in stepped:
+            read[row] = frames[row][step].codes
+        made = generator.step(read, active)
+        for row in stepped:
+            events[row] += hearings[row].take(frames[row][step], made, row)
+            said[row].tokens.append(made.tokens[row].copy())
+            said[row].scores.append(made.scores[row])
+    for row in rows:
+        events[row] += hearings[row].finish()
+        said[row].words = sum(isinstance(event, Word) for event in events[row])
+        most = model.language_model.spec.context
+        del said[row].tokens[most:], said[row].scores[most:]
+    return said, events
+
+
+def conditions(datasets: Iterable[str], snrs: Iterable[float]) -> list[Condition]:
+    """Every set without noise, and with each."""
+    levels = [None, *snrs]
+    return [Condition(dataset, snr) for dataset in datasets for snr in levels]
