@@ -48,7 +48,7 @@ def encode(
 ) -> list[Recording]:
     """The recordings of a set as the model's codec hears them, kept in a folder."""
     samples = list(read_samples(condition.dataset, limit))
-    key = hashlib.sha256(f"{condition} {limit} {len(samples)}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{condition!r} {limit} {len(samples)}".encode()).hexdigest()[:16]
     kept = cache / f"codes-{key}.npz"
     if not kept.exists():
         noise = np.random.default_rng(3)
