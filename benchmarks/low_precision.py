@@ -26,10 +26,12 @@ OUTPUTS = rf"{DOWN}|out_projs\.0$"
 
 @dataclass(frozen=True)
 class Named:
-    """A recipe as a bundle is exported by it; without one, the precision says all."""
+    """A recipe as a bundle is exported by it; without one, the precision says all. `cache` is the
+    precision of the KV cache."""
 
     precision: Precision
     recipe: Recipe | None = None
+    cache: Precision = "fp32"
 
 
 def all_recipes(layers: int, moments: Callable[[], Moments]) -> dict[str, Callable[[], Named]]:
@@ -38,6 +40,9 @@ def all_recipes(layers: int, moments: Callable[[], Moments]) -> dict[str, Callab
     found: dict[str, Callable[[], Named]] = {
         "fp32": lambda: Named("fp32"),
         "fp16": lambda: Named("fp16"),
+        "fp32, KV cache int8": lambda: Named("fp32", cache="int8"),
+        "int8 as exported": lambda: Named("int8"),
+        "int4 as exported": lambda: Named("int4", cache="int8"),
     }
     for size in (*SIZES, 256):
         found[f"int8, {size}"] = partial(_plain, BlockFormat(8, size))
@@ -92,7 +97,7 @@ def bits_a_weight(named: Named, config: LMConfig) -> float:
     """Of the linear layers of a temporal transformer, scales, zero points and padding counted."""
     bits = weights = 0
     with FakeTensorMode():
-        module = TemporalTransformer(config, target("cpu").style(named.precision, named.recipe))
+        module = TemporalTransformer(config, target("cpu").style(named.precision, recipe=named.recipe))
         if named.recipe is not None:
             named.recipe.write(module)
         for layer in module.modules():

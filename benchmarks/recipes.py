@@ -96,7 +96,13 @@ class Comparison:
     def _open(self, name: str, named: Named) -> SpeechToText:
         folder = self._work / _plain(name)
         if not folder.exists():
-            request = Request(self._repo, folder, precision=named.precision, recipe=named.recipe)
+            request = Request(
+                self._repo,
+                folder,
+                precision=named.precision,
+                kv_cache=named.cache,
+                recipe=named.recipe,
+            )
             export_checkpoint(self.checkpoint, request)
         return SpeechToText.load(folder)
 
