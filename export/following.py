@@ -72,6 +72,8 @@ class SideBySide:
         agreement, batch = self._agreement, len(codes)
         agreement.frames += int((made.frame[active] != recorded.frame[active]).any(-1).sum())
         if made.hidden is not None:
-            agreement.hidden.add(recorded.hidden[:batch][active], made.hidden[active])
+            agreement.hidden.add(
+                recorded.hidden[:batch][active], np.asarray(made.hidden)[:batch][active]
+            )
         if made.extra_heads is not None and agreement.heads is not None:
             agreement.heads.add(recorded.heads[active], made.extra_heads[active])

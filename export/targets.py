@@ -8,7 +8,7 @@ import torch
 from ..runtime.errors import UsageError
 from ..runtime.manifest import Flavour, Precision, Quantization
 from ..runtime.manifest import Target as TargetName
-from .modules.dialect import Dialect, Native, Portable
+from .modules.dialect import Dialect, Native, Portable, Scattering
 from .modules.linear import Style
 from .quantize import BlockFormat
 from .recipe import Recipe
@@ -98,7 +98,7 @@ TARGETS: dict[TargetName, Target] = {
     target.name: target
     for target in (
         Target("cpu", "native", Native, "int8", ALL, "1.25", accuracy_level=4, rounds_cache=True),
-        Target("cuda", "portable", Portable, "fp16", ALL, "1.24", computes_half=True),
+        Target("cuda", "portable", Scattering, "fp16", ALL, "1.24", computes_half=True),
         Target("directml", "portable", Portable, "fp16", ALL, "1.24", computes_half=True),
         Target("webgpu", "portable", Portable, "fp16", ALL, "1.24", computes_half=True),
         Target(

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..runtime.errors import UsageError
 from ..runtime.graph import Streams
+from ..runtime.memory import Buffer
 from .drawing import Drawing, Guidance
 from .language_model import LanguageModel
 
@@ -61,13 +62,13 @@ class DepthStreams:
             self._noise[pair] = np.inf
             self._noise[pair, :made, :candidates] = noise.exponential(size=(made, candidates))
 
-    def step(self, hidden: Array, text: Array, forced: Array | None = None) -> Array:
+    def step(self, hidden: Array | Buffer, text: Array, forced: Array | None = None) -> Array:
         """Codes int64 `[rows, dep_q]` for the temporal transformer's output `[rows, dim]` and the
         text `[rows]`. `forced` `[rows, dep_q]` are codes that are not drawn, -2 where they are."""
         self._forced[:] = self._model.spec.tokens.ungenerated
         if forced is not None:
             self._forced[:, : forced.shape[1]] = forced
-        inputs = {
+        inputs: dict[str, Array | Buffer] = {
             "hidden": hidden,
             "forced": self._forced,
             "temperature": self._temperature,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..runtime.errors import UsageError
+from ..runtime.memory import Buffer
 from ..runtime.sampling import sample_token
 from .delays import DelayCache
 from .depth_streams import DepthStreams, split_text
@@ -44,13 +45,14 @@ class Made:
     """What a step made. `frame` int64 `[batch, 1 + dep_q]` is the one that became complete, aligned
     for delays, -2 where there is none yet; `text` `[batch]` was drawn at this step, before the
     rules, from `scores` `[batch, text_card_out]`, after `tokens` int64 `[batch, 1 + n_q]` were
-    read; `hidden` `[batch, dim]` and `extra_heads` `[batch, heads, classes]` are views."""
+    read; `extra_heads` `[batch, heads, classes]` is a view. `hidden` `[rows, dim]`, null rows last,
+    stays on the provider's device: `np.asarray` brings it."""
 
     frame: Array
     text: Array
     tokens: Array
     scores: Array
-    hidden: Array | None
+    hidden: Array | Buffer | None
     extra_heads: Array | None
 
 
@@ -112,7 +114,8 @@ class Generator:
         they hear. Held rows stay as they are and make nothing."""
         rows = np.ones(self.batch, np.bool_) if active is None else np.asarray(active, np.bool_)
         tokens = self._cache.read(codes.reshape(self.batch, self._heard), rows)
-        outputs = self._temporal.step(self._inputs(tokens, rows), self._doubled(rows))
+        inputs, doubled = self._inputs(tokens, rows), self._doubled(rows)
+        outputs = self._temporal.step(inputs, doubled, keep=("hidden",))
         scores = self._scores(outputs["text_logits"])
         text = np.zeros(self.batch, np.int64)
         made = np.full((self.batch, 1 + self.model.spec.dep_q), -1, np.int64)
@@ -124,7 +127,7 @@ class Generator:
             made[:, 1:] = self._make_codes(self._depth, hidden, made[:, 0], rows)
         frame = self._cache.write(made, rows)
         heads = self._own(outputs.get("extra_heads"))
-        return Made(frame, text, tokens, scores, self._own(hidden), heads)
+        return Made(frame, text, tokens, scores, hidden, heads)
 
     def save(self, row: int) -> dict[str, Any]:
         """The memory of a row, its rules' own apart."""
@@ -235,7 +238,9 @@ class Generator:
         drawing = row.drawing
         return int(sample_token(scores, drawing.temp_text, drawing.top_k_text, row.noise))
 
-    def _make_codes(self, depth: DepthStreams, hidden: Array, text: Array, active: Array) -> Array:
+    def _make_codes(
+        self, depth: DepthStreams, hidden: Array | Buffer, text: Array, active: Array
+    ) -> Array:
         stepped = np.flatnonzero(active).tolist()
         making = [row for row in stepped if self._rows[row].rules.makes_audio()]
         codes = np.full((self.batch, self.model.spec.dep_q), -1, np.int64)

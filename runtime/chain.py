@@ -3,8 +3,9 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from .bundle import Bundle
-from .graph import Array, Graph, State, Streams
+from .graph import Array, Graph, Streams
 from .providers import PROVIDERS, Provider
+from .states import State
 
 
 def open_graph(

@@ -4,19 +4,25 @@ A `Graph` is the weights: loaded once, shared by threads. `Streams` are rows of 
 through it together; each row is a stream of its own, and one thread steps them.
 """
 
+import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import numpy as np
 
+from .binding import Binding
 from .bundle import Bundle, check_onnxruntime
 from .errors import UsageError
-from .manifest import GraphSpec, StateSpec, TensorSpec, axis_extent
+from .manifest import GraphSpec, axis_extent
+from .memory import Buffer, DeviceBuffer
+from .placement import Placement, placement
 from .ports import check_ports
-from .providers import Provider, load_onnxruntime, make_session
+from .providers import Provider, captures_graphs, load_onnxruntime, make_session
 from .rings import State, check_fit, roll, unroll
+from .states import StateBuffers
 
 Array = np.ndarray[Any, Any]
 
@@ -49,6 +55,16 @@ class Graph:
         file = bundle.file(self.spec.file)
         self.session = make_session(file, provider, threads, outputs)
         check_ports(file, self.spec, self.session)
+        self.captures = captures_graphs(self.session, provider)
+        self.captures_made = count(1)
+        self._thread: int | None = None
+        ports = zip(self.session.get_inputs(), self.session.get_input_memory_infos(), strict=True)
+        self._on_host = {port.name for port, memory in ports if memory.name == "Cpu"}
+
+    @property
+    def placement(self) -> Placement:
+        """How many nodes of which operator each execution provider runs."""
+        return placement(self.session)
 
     @property
     def fixed_batch(self) -> int | None:
@@ -66,13 +82,39 @@ class Graph:
             )
         return Streams(self, batch)
 
+    def allocate(self, name: str, shape: Sequence[int], dtype: str, initial: float = 0) -> Buffer:
+        """A buffer for an input, a state or an output, where the graph has it on the provider."""
+        on_host = name in self._on_host and self.provider.device != "cpu"
+        if self.provider.memory == "device" and not on_host:
+            return DeviceBuffer(shape, dtype, self.provider, initial)
+        return Buffer(shape, dtype, initial)
+
+    def run(self, binding: Any, options: Any) -> None:
+        """Runs it on what is bound; raises UsageError where it captures CUDA graphs and another
+        thread ran it before."""
+        if self.captures:
+            self._hold_thread()
+        started = time.perf_counter()
+        self.session.run_with_iobinding(binding, options)
+        self.seconds += time.perf_counter() - started
+
+    def _hold_thread(self) -> None:
+        """onnxruntime captures CUDA graphs for one thread alone."""
+        current = threading.get_ident()
+        if self._thread not in (None, current):
+            raise UsageError(
+                f"{self.name} captures CUDA graphs, so one thread alone may step it; load the "
+                "model once for each thread, or take the provider cuda"
+            )
+        self._thread = current
+
 
 class Streams:
     """Rows of state, stepped together through a graph. Not for two threads at once."""
 
     def __init__(self, graph: Graph, batch: int) -> None:
         self.graph, self.batch = graph, batch
-        self._states = [_StateBuffers(spec, batch, graph.provider) for spec in graph.spec.states]
+        self._states = [StateBuffers(spec, batch, graph.allocate) for spec in graph.spec.states]
         named = {state.spec.input: state for state in self._states}
         self._appended = [
             (state, named[state.spec.ring.position])
@@ -80,18 +122,21 @@ class Streams:
             if state.spec.carry == "append" and state.spec.ring is not None
         ]
         self._active = np.ones(batch, np.bool_)
-        self._bindings: dict[int, _Binding] = {}
+        self._bindings: dict[int, Binding] = {}
         self._turn = 0
-        self.reset()
 
     def step(
-        self, inputs: Mapping[str, Array], active: Array | Sequence[bool] | None = None
-    ) -> dict[str, Array]:
+        self,
+        inputs: Mapping[str, Array | Buffer],
+        active: Array | Sequence[bool] | None = None,
+        keep: Collection[str] = (),
+    ) -> dict[str, Any]:
         """Steps the active rows (all of them by default) and returns the outputs by name.
 
         The outputs are views of buffers that the next step with as many frames writes again; rows
-        that were held are meaningless. Raises UsageError for an input that is missing or of a
-        wrong shape.
+        that were held are meaningless. Those named in `keep` stay where they were computed: buffers
+        for another graph to read. Raises UsageError for an input that is missing or of a wrong
+        shape.
         """
         missing = [port.name for port in self.graph.spec.inputs if port.name not in inputs]
         if missing:
@@ -100,11 +145,11 @@ class Streams:
         self._active[:] = self._rows(active)
         binding.fill(inputs, self._active)
         binding.run(self._turn)
-        stepped = np.flatnonzero(self._active)
+        stepped = np.flatnonzero(self._active).tolist()
         for state, position in self._appended:
-            state.append(stepped, position.read(slice(None), self._turn))
+            state.append(stepped, position.buffers[self._turn].read())
         self._turn ^= 1
-        return binding.outputs
+        return binding.outputs(keep)
 
     def reset(self, rows: Sequence[int] | None = None) -> None:
         """Takes rows (all by default) back to the beginning of a stream."""
@@ -144,7 +189,7 @@ class Streams:
         for state, value in zip(self._states, rolled, strict=True):
             state.write(row, self._turn, value)
 
-    def _frames(self, inputs: Mapping[str, Array]) -> int:
+    def _frames(self, inputs: Mapping[str, Array | Buffer]) -> int:
         for spec in self.graph.spec.inputs:
             for axis, extent in zip(spec.shape, inputs[spec.name].shape, strict=False):
                 if isinstance(axis, str) and axis.endswith("frames"):
@@ -163,114 +208,7 @@ class Streams:
             raise UsageError(f"active has shape {rows.shape}, ({self.batch},) expected")
         return rows
 
-    def _binding(self, frames: int) -> "_Binding":
+    def _binding(self, frames: int) -> Binding:
         if frames not in self._bindings:
-            self._bindings[frames] = _Binding(self.graph, self.batch, frames, self._states)
+            self._bindings[frames] = Binding(self.graph, self.batch, frames, self._states)
         return self._bindings[frames]
-
-
-class _Binding:
-    """Buffers for one number of frames, bound once for each of the two turns of the states."""
-
-    def __init__(
-        self, graph: Graph, batch: int, frames: int, states: Sequence["_StateBuffers"]
-    ) -> None:
-        spec = graph.spec
-        self._graph, self._states = graph, states
-        self.inputs = {port.name: _allocate(port, batch, frames) for port in spec.inputs}
-        self.active = _allocate(spec.active, batch, frames)
-        self.outputs = {port.name: _allocate(port, batch, frames) for port in spec.outputs}
-        value = load_onnxruntime().OrtValue.ortvalue_from_numpy
-        fed = {**self.inputs, spec.active.name: self.active}
-        self._fed = {name: value(buffer) for name, buffer in fed.items()}
-        self._turns = [self._bind(turn) for turn in (0, 1)]
-
-    def fill(self, inputs: Mapping[str, Array], active: Array) -> None:
-        for name, buffer in self.inputs.items():
-            value = inputs[name]
-            if value.shape != buffer.shape:
-                raise UsageError(f"{name} has shape {value.shape}, {buffer.shape} expected")
-            buffer[...] = value
-        self.active[...] = active.reshape(-1, *[1] * (self.active.ndim - 1))
-
-    def run(self, turn: int) -> None:
-        binding = self._turns[turn]
-        if self._graph.provider.copies_inputs:
-            self._bind_inputs(binding, turn)
-        started = time.perf_counter()
-        self._graph.session.run_with_iobinding(binding)
-        self._graph.seconds += time.perf_counter() - started
-
-    def _bind(self, turn: int) -> Any:
-        binding = self._graph.session.io_binding()
-        self._bind_inputs(binding, turn)
-        value = load_onnxruntime().OrtValue.ortvalue_from_numpy
-        for name, buffer in self.outputs.items():
-            binding.bind_ortvalue_output(name, value(buffer))
-        for state in self._states:
-            if state.spec.output is not None:
-                binding.bind_ortvalue_output(state.spec.output, state.values[turn ^ 1])
-        return binding
-
-    def _bind_inputs(self, binding: Any, turn: int) -> None:
-        for name, value in self._fed.items():
-            binding.bind_ortvalue_input(name, value)
-        for state in self._states:
-            binding.bind_ortvalue_input(state.spec.input, state.values[turn])
-
-
-class _StateBuffers:
-    """A state's memory, on the provider's device: one buffer where the graph may update it in
-    place or never does, else two that take turns."""
-
-    def __init__(self, spec: StateSpec, batch: int, provider: Provider) -> None:
-        self.spec, self._device = spec, provider.device
-        shape = [axis_extent(axis, batch, 1) for axis in spec.shape]
-        self.row_shape = tuple(shape[1:])
-        self._arrays: list[Array] = []
-        first = self._make(shape)
-        self.values = [first, self._make(shape) if spec.carry == "replace" else first]
-
-    def _make(self, shape: list[int]) -> Any:
-        array = np.full(shape, self.spec.initial, self.spec.dtype)
-        self._arrays.append(array)
-        arguments = () if self._device == "cpu" else (self._device, 0)
-        return load_onnxruntime().OrtValue.ortvalue_from_numpy(array, *arguments)
-
-    def reset(self, rows: Sequence[int], turn: int) -> None:
-        """Rings keep what they hold: without their position it is never read. Constants stay."""
-        if self.spec.ring is None and self.spec.carry != "constant":
-            self._change(rows, turn, np.asarray(self.spec.initial, self.spec.dtype))
-
-    def read(self, row: int | slice, turn: int) -> Array:
-        return np.array(self._on_host(turn)[row])
-
-    def append(self, rows: Array, positions: Array) -> None:
-        """Moves the entries behind the rings of rows to their slots."""
-        assert self.spec.ring is not None
-        array, capacity = self._on_host(0), self.spec.capacity
-        slots = np.moveaxis(array, self.spec.ring.axis, 1)
-        for row in rows:
-            slots[row, positions[row] % capacity] = slots[row, capacity]
-        if self._device != "cpu":
-            self.values[0].update_inplace(array)
-
-    def write(self, row: int, turn: int, value: Array) -> None:
-        self._change([row], turn, value)
-
-    def _on_host(self, turn: int) -> Array:
-        """On the CPU the buffer itself, which ONNX Runtime shares; elsewhere a copy of it."""
-        if self._device == "cpu":
-            return self._arrays[turn % len(self._arrays)]
-        array: Array = self.values[turn].numpy()
-        return array
-
-    def _change(self, rows: Sequence[int], turn: int, value: Array) -> None:
-        array = self._on_host(turn)
-        array[list(rows)] = value
-        if self._device != "cpu":
-            self.values[turn].update_inplace(array)
-
-
-def _allocate(spec: TensorSpec, batch: int, frames: int) -> Array:
-    return np.zeros([axis_extent(axis, batch, frames) for axis in spec.shape], spec.dtype)

@@ -8,15 +8,15 @@ import importlib
 import importlib.util
 import os
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from packaging.version import Version
 
-from .errors import ModelError, ProviderError, UsageError
+from .errors import KyutaiOnnxError, ModelError, ProviderError, UsageError
 from .manifest import Target
 from .prune import prune
 
@@ -38,16 +38,19 @@ WHEELS = (
 class Provider:
     """One execution provider: ONNX Runtime's name for it, its options, and who installs it.
 
-    `copies_inputs` tells that inputs are copied to a memory of its own, which ONNX Runtime does
-    when they are bound and not when the graph runs.
+    `memory` tells where its inputs and outputs lie: in memory that it `shared` with numpy; in such
+    that is `copied` to its own, which ONNX Runtime does when inputs are bound and not when the
+    graph runs; or in that of its `device`, where they stay from step to step. `captures` tells that
+    steps are captured as CUDA graphs where ONNX Runtime can.
     """
 
     name: Target
     onnxruntime_name: str
     extra: str
     options: dict[str, str] = field(default_factory=dict)
+    memory: Literal["shared", "copied", "device"] = "shared"
     device: str = "cpu"
-    copies_inputs: bool = False
+    captures: bool = False
     plugin: str | None = None
 
 
@@ -62,15 +65,15 @@ PROVIDERS: dict[Target, Provider] = {
             "arena_extend_strategy": "kSameAsRequested",
             "use_tf32": "0",
         },
+        memory="device",
         device="cuda",
-        copies_inputs=True,
     ),
-    "directml": Provider("directml", "DmlExecutionProvider", "directml", copies_inputs=True),
+    "directml": Provider("directml", "DmlExecutionProvider", "directml", memory="copied"),
     "webgpu": Provider(
         "webgpu",
         "WebGpuExecutionProvider",
         "webgpu",
-        copies_inputs=True,
+        memory="copied",
         plugin="onnxruntime_ep_webgpu",
     ),
     "coreml": Provider(
@@ -84,6 +87,10 @@ PROVIDERS: dict[Target, Provider] = {
         },
     ),
 }
+
+
+CAPTURING = "cuda-graphs"
+"""CUDA, and each step captured once and replayed: onnxruntime's option `enable_cuda_graph`."""
 
 
 @cache
@@ -125,13 +132,17 @@ def available(provider: Provider) -> bool:
 def choose(requested: str, target: Target, *, allow_fallback: bool = False) -> Provider:
     """The provider for a bundle made for `target`.
 
-    `auto` is the bundle's own. Raises UsageError where there is no such provider, ProviderError
-    where it is not installed or another than the bundle's, unless `allow_fallback` accepts to run
-    there all the same.
+    `auto` is the bundle's own, `cuda-graphs` CUDA that captures its steps. Raises UsageError where
+    there is no such provider, ProviderError where it is not installed or another than the bundle's,
+    unless `allow_fallback` accepts to run there all the same.
     """
+    if requested == CAPTURING:
+        return capturing(choose("cuda", target, allow_fallback=allow_fallback))
     name = target if requested == "auto" else requested
     if name not in PROVIDERS:
-        raise UsageError(f"no provider {name!r}; choose among {', '.join(PROVIDERS)}, auto")
+        raise UsageError(
+            f"no provider {name!r}; choose among {', '.join(PROVIDERS)}, {CAPTURING}, auto"
+        )
     provider = PROVIDERS[name]
     if not available(provider):
         if requested == "auto" and allow_fallback:
@@ -147,6 +158,18 @@ def choose(requested: str, target: Target, *, allow_fallback: bool = False) -> P
             "or accept slow or missing operators with '--allow-fallback'"
         )
     return provider
+
+
+def capturing(provider: Provider) -> Provider:
+    """The same provider, which captures each step as a CUDA graph and replays it."""
+    return replace(provider, captures=True, options=provider.options | {"enable_cuda_graph": "1"})
+
+
+def captures_graphs(session: Any, provider: Provider) -> bool:
+    """Whether a session that was to capture CUDA graphs can: ONNX Runtime refuses where a node runs
+    on the CPU and is not of shapes alone."""
+    options = session.get_provider_options().get(provider.onnxruntime_name, {})
+    return provider.captures and options.get("enable_cuda_graph") == "1"
 
 
 def default_threads() -> int:
@@ -165,8 +188,12 @@ DATA_FOLDER = "session.model_external_initializers_file_folder_path"
 """Where the weights of a model lie that is not read from a file itself."""
 
 
+NO_CAPTURE = "graph capture feature"
+"""What onnxruntime says where it does not capture a graph."""
+
+
 def make_session(
-    path: Path,
+    model: Path | bytes,
     provider: Provider,
     threads: int | None = None,
     outputs: Collection[str] | None = None,
@@ -176,20 +203,17 @@ def make_session(
     runtime = load_onnxruntime()
     options = session_options(provider, threads)
     providers = _providers(runtime, provider, options)
-    model: str | bytes = os.fspath(path)
-    if outputs is not None:
-        model = prune(path.read_bytes(), outputs)
-        options.add_session_config_entry(DATA_FOLDER, os.fspath(path.parent))
+    name = os.fspath(model) if isinstance(model, Path) else "a model in memory"
+    source: str | bytes = name if isinstance(model, Path) else model
+    if isinstance(model, Path) and outputs is not None:
+        source = prune(model.read_bytes(), outputs)
+        options.add_session_config_entry(DATA_FOLDER, os.fspath(model.parent))
     try:
-        session = runtime.InferenceSession(model, options, enable_fallback=False, **providers)
+        session = runtime.InferenceSession(source, options, enable_fallback=False, **providers)
     except Exception as error:  # onnxruntime raises classes of its own, one for each code
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        if provider.name == "cpu" or type(error).__name__ in UNREADABLE:
-            raise ModelError(
-                f"{os.fspath(path)}: onnxruntime cannot read it ({line}); export or download the "
-                "bundle again"
-            ) from None
-        raise ProviderError(f"{provider.name} could not open {os.fspath(path)}: {line}") from None
+        if provider.captures and NO_CAPTURE in str(error):
+            return make_session(model, PROVIDERS[provider.name], threads, outputs)
+        raise _refusal(error, provider, name) from None
     if provider.onnxruntime_name not in session.get_providers():
         raise ProviderError(
             f"{provider.onnxruntime_name} is installed but did not start (a driver or library is "
@@ -197,6 +221,16 @@ def make_session(
         )
     session.disable_fallback()
     return session
+
+
+def _refusal(error: Exception, provider: Provider, name: str) -> KyutaiOnnxError:
+    """In one line why a graph did not open: for itself, or on this provider."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    if provider.name == "cpu" or type(error).__name__ in UNREADABLE:
+        return ModelError(
+            f"{name}: onnxruntime cannot read it ({line}); export or download the bundle again"
+        )
+    return ProviderError(f"{provider.name} could not open {name}: {line}")
 
 
 def _providers(runtime: Any, provider: Provider, options: Any) -> dict[str, Any]:
@@ -242,11 +276,12 @@ def session_options(provider: Provider, threads: int | None) -> Any:
     options.inter_op_num_threads = 1
     options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3
-    options.enable_mem_pattern = provider.name != "directml"
+    options.enable_mem_pattern = provider.name != "directml" and not provider.captures
     spins = Version(runtime.__version__) >= SHORT_SPIN
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spins)))
     options.add_session_config_entry("session.intra_op.spin_duration_us", SPIN_MICROSECONDS)
     options.add_session_config_entry("session.force_spinning_stop", "1")
     options.add_session_config_entry("session.set_denormal_as_zero", "1")
     options.add_session_config_entry("session.prepack.enable_parallel", "1")
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     return options

@@ -4,7 +4,7 @@ Its codec says what a frame's first sample is, in hundredths, and sounds as loud
 text of step `t` is what the script says of it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -74,7 +74,9 @@ class Temporal(Streams):
         super().__init__(batch)
         self._script = script
 
-    def step(self, inputs: Mapping[str, Array], active: Array) -> dict[str, Array]:
+    def step(
+        self, inputs: Mapping[str, Array], active: Array, keep: Collection[str]
+    ) -> dict[str, Array]:
         logits = np.zeros((self.batch, SPEC.text_card), np.float32)
         for row in np.flatnonzero(active):
             logits[row, self._script(int(self.steps[row]), inputs["tokens"][row])] = 1

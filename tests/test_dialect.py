@@ -12,7 +12,7 @@ import onnxscript.optimizer
 import torch
 from torch import Tensor, nn
 
-from kyutai_onnx.export.modules.dialect import Dialect, Native, Portable
+from kyutai_onnx.export.modules.dialect import Dialect, Native, Portable, Scattering
 
 
 @pytest.mark.parametrize("most", [1.0, 100.0, 1e4, 1e6])
@@ -38,13 +38,14 @@ def test_remainders_are_exact_in_both_flavours(divisor: int) -> None:
         np.testing.assert_array_equal(found, value % divisor)
 
 
+@pytest.mark.parametrize("dialect", [Portable(), Scattering()], ids=["portable", "scattering"])
 @pytest.mark.parametrize("length", [1, 2, 5])
-def test_rings_are_written_from_each_rows_own_position(length: int) -> None:
+def test_rings_are_written_from_each_rows_own_position(length: int, dialect: Dialect) -> None:
     noise = torch.Generator().manual_seed(0)
     ring = torch.randn(3, 2, 7, 4, generator=noise)
     new = torch.randn(3, 2, length, 4, generator=noise)
     offset = torch.tensor([0, 5, 20])
-    written = Portable().write_ring(ring, new, offset)
+    written = dialect.write_ring(ring, new, offset)
     for row, start in enumerate(offset.tolist()):
         expected = ring[row].clone()
         for step in range(length):

@@ -159,14 +159,14 @@ class Copying:
         binding.bind_ortvalue_input = bind_copy
         return binding
 
-    def run_with_iobinding(self, binding: Any) -> None:
-        self._session.run_with_iobinding(binding)
+    def run_with_iobinding(self, binding: Any, options: Any) -> None:
+        self._session.run_with_iobinding(binding, options)
 
 
 @pytest.mark.parametrize("carry", ["in_place", "replace"])
 def test_a_provider_with_a_memory_of_its_own_sees_every_input(carry: str, tmp_path: Path) -> None:
     graph = Toy(carry=carry).graph(tmp_path)
-    graph.provider = replace(PROVIDERS["cpu"], copies_inputs=True)
+    graph.provider = replace(PROVIDERS["cpu"], memory="copied")
     graph.session = Copying(graph.session)
     heard = frames(12)[0]
     assert follow(graph.streams(2), 1, heard).tolist() == codes_of(heard).tolist()

@@ -1,7 +1,8 @@
 """The operators that differ between flavours; everything else is written once.
 
 `Native` is opset 24 with the operators made for stateful transformers. `Portable` is opset 18 and
-keeps to what DirectML and WebGPU also run: elementwise selection where `Native` scatters.
+keeps to what DirectML and WebGPU also run: elementwise selection where `Native` scatters, and
+`Scattering`, for CUDA.
 `Arithmetic` is for convolution stacks alone, on CoreML, which has no selection at all.
 """
 
@@ -143,6 +144,14 @@ class Portable(Selection):
         cos, sin = cos[:, :, None], sin[:, :, None]
         turned = [real * cos - imaginary * sin, real * sin + imaginary * cos]
         return torch.stack(turned, dim=3).reshape(batch, length, width)
+
+
+class Scattering(Portable):
+    """For CUDA, which scatters at opset 18: a step writes its own entry of a ring, and not all."""
+
+    def write_ring(self, ring: Tensor, new: Tensor, offset: Tensor) -> Tensor:
+        slots = self.modulo(offset[:, None] + torch.arange(new.shape[2]), ring.shape[2])
+        return ring.scatter(2, slots[:, None, :, None].expand(new.shape), new)
 
 
 class Arithmetic(Portable):

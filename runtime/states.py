@@ -1,0 +1,48 @@
+"""The memory of the states of streams."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .manifest import StateSpec, axis_extent
+from .memory import Buffer
+
+Array = np.ndarray[Any, Any]
+Allocate = Callable[[str, Sequence[int], str, float], Buffer]
+"""Makes the buffer of an input, from its name, shape, type and initial value."""
+
+
+class StateBuffers:
+    """A state's memory: one buffer where the graph may update it in place or never does, else two
+    that take turns."""
+
+    def __init__(self, spec: StateSpec, batch: int, allocate: Allocate) -> None:
+        self.spec = spec
+        shape = [axis_extent(axis, batch, 1) for axis in spec.shape]
+        self.row_shape = tuple(shape[1:])
+        count = 2 if spec.carry == "replace" else 1
+        made = [allocate(spec.input, shape, spec.dtype, spec.initial) for _ in range(count)]
+        self.buffers = [made[0], made[-1]]
+
+    def reset(self, rows: Sequence[int], turn: int) -> None:
+        """Rings keep what they hold: without their position it is never read. Constants stay."""
+        if self.spec.ring is None and self.spec.carry != "constant":
+            self.buffers[turn].write_rows(rows, np.asarray(self.spec.initial, self.spec.dtype))
+
+    def read(self, row: int, turn: int) -> Array:
+        return self.buffers[turn].read_row(row)
+
+    def write(self, row: int, turn: int, value: Array) -> None:
+        self.buffers[turn].write_rows([row], value)
+
+    def append(self, rows: Sequence[int], positions: Array) -> None:
+        """Moves the entries behind the rings of rows to their slots."""
+        assert self.spec.ring is not None
+        buffer, last = self.buffers[0], self.spec.capacity
+        before = (slice(None),) * (self.spec.ring.axis - 1)
+        for row in rows:
+            whole = buffer.row(row)
+            whole[(*before, positions[row] % last)] = whole[(*before, last)]
+            if buffer.device != "cpu":
+                buffer.write_rows([row], whole)
