@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 from ..models.frame_time import FrameLoop, FrameTimes
+from ..runtime.placement import elsewhere
 from ..runtime.providers import default_threads, load_onnxruntime
 
 
@@ -19,6 +20,12 @@ def figures(loop: FrameLoop, times: FrameTimes) -> dict[str, Any]:
         "threads": loop.threads or default_threads(),
         "streams": times.streams,
         "frames": len(times.total),
+        "placement": {
+            graph.name: {name: dict(nodes) for name, nodes in graph.placement.items()}
+            for graph in loop.graphs()
+        },
+        "elsewhere": misplaced(loop),
+        "cuda_graphs": [graph.name for graph in loop.graphs() if graph.captures],
         "graphs_ms": {name: 1e3 * value for name, value in times.medians.items()},
         "rest_ms": 1e3 * times.rest,
         "frame_ms": 1e3 * times.median,
@@ -35,6 +42,15 @@ def figures(loop: FrameLoop, times: FrameTimes) -> dict[str, Any]:
     }
 
 
+def misplaced(loop: FrameLoop) -> dict[str, dict[str, int]]:
+    """Of each graph that computes on another provider than asked, which operators, how often."""
+    found: dict[str, dict[str, int]] = {}
+    for graph in loop.graphs():
+        for nodes in elsewhere(graph.placement, graph.provider.onnxruntime_name).values():
+            found[graph.name] = found.get(graph.name, {}) | dict(nodes)
+    return found
+
+
 def table(found: dict[str, Any]) -> str:
     """One line a graph, then the verdict."""
     rows = [(name.replace("_", " "), value, None) for name, value in found["graphs_ms"].items()]
@@ -47,6 +63,9 @@ def table(found: dict[str, Any]) -> str:
         f"{streams}, every ring full",
         f"{'':24}{'ms (median)':>12}{'99 % under':>12}",
     ]
+    for name, nodes in found["elsewhere"].items():
+        operators = ", ".join(f"{count} {operator}" for operator, count in nodes.items())
+        lines.insert(1, f"{name.replace('_', ' ')} computes elsewhere than asked: {operators}")
     for name, median, p99 in rows:
         lines.append(f"{name:24}{median:12.2f}" + ("" if p99 is None else f"{p99:12.2f}"))
     each = "" if count == 1 else f", {found['times_real_time'] / count:.2f} for each stream"

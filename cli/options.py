@@ -28,7 +28,9 @@ Model = Annotated[
 ]
 Provider = Annotated[
     str,
-    typer.Option(help="auto (the bundle's own), cpu, cuda, directml, webgpu or coreml."),
+    typer.Option(
+        help="auto (the bundle's own), cpu, cuda, cuda-graphs, directml, webgpu or coreml."
+    ),
 ]
 AllowFallback = Annotated[
     bool,

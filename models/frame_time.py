@@ -146,8 +146,10 @@ class FrameLoop:
         if chain is None:
             return None
         rows = chain.streams(self.batch)
-        for row in range(self.batch):
-            fill_chain(rows, chain.graphs, row, seed=row)
+        fill_chain(rows, chain.graphs)
+        full = rows.save(0)
+        for row in range(1, self.batch):
+            rows.load(row, full)
         return rows
 
     def _generate(self, guided: bool) -> Generator:
@@ -157,12 +159,17 @@ class FrameLoop:
         generator = Generator(self.model, self.batch, guided=guided)
         conditions = self.model.condition()
         guidance = Guidance(2.0, null=conditions) if guided else None
-        for row in range(self.batch):
-            drawing = Drawing(
+        drawings = [
+            Drawing(
                 sampling.temp, sampling.temp_text, sampling.top_k, sampling.top_k_text, seed=row
             )
-            generator.begin(row, drawing, conditions=conditions, guidance=guidance)
-            fill_generator(generator, row, seed=row)
+            for row in range(self.batch)
+        ]
+        generator.begin(0, drawings[0], conditions=conditions, guidance=guidance)
+        fill_generator(generator)
+        full = generator.save(0)
+        for row in range(1, self.batch):
+            generator.load(row, full, drawing=drawings[row])
         return generator
 
     def _hear(self) -> Array:

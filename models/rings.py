@@ -13,23 +13,23 @@ LATE = 100_000
 """Steps that the stream counts as behind it."""
 
 
-def fill_chain(rows: ChainStreams, graphs: Iterable[Graph], row: int = 0, seed: int = 0) -> None:
-    """A row of a direction of the codec, after hours."""
-    saved = rows.save(row)
-    fill_rings(saved, graphs, np.random.default_rng(seed))
-    rows.load(row, saved)
+def fill_chain(rows: ChainStreams, graphs: Iterable[Graph]) -> None:
+    """The first row of a direction of the codec, after hours."""
+    saved = rows.save(0)
+    fill_rings(saved, graphs, np.random.default_rng(0))
+    rows.load(0, saved)
 
 
-def fill_generator(generator: Generator, row: int = 0, seed: int = 0) -> None:
-    """A row of a generator, and its null row, after hours."""
-    saved = generator.save(row)
-    noise = np.random.default_rng(seed)
+def fill_generator(generator: Generator) -> None:
+    """The first row of a generator, and its null row, after hours."""
+    saved = generator.save(0)
+    noise = np.random.default_rng(0)
     for name in ("temporal", "null"):
         if name in saved:
             fill_rings(saved[name], [generator.model.temporal], noise)
     saved["cache"]["offset"] = LATE
     saved["cache"]["tokens"][:] = 0
-    generator.load(row, saved)
+    generator.load(0, saved)
 
 
 def fill_rings(states: dict[str, Any], graphs: Iterable[Graph], noise: np.random.Generator) -> None:

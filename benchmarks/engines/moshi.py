@@ -1,4 +1,5 @@
-"""Kyutai's package: `python -m benchmarks.engines.moshi CHECKPOINT bf16|fp32|mimi`.
+"""Kyutai's package: `python -m benchmarks.engines.moshi CHECKPOINT bf16|fp32|mimi`, on the CPU or
+with `--device cuda`, where it compiles and captures as it does by itself.
 
 Mimi in float32, the language model in the type that is said, as their programs do; `mimi` is the
 codec alone, both ways.
@@ -6,10 +7,13 @@ codec alone, both ways.
 
 import json
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("NO_TORCH_COMPILE", "1")
+if "cuda" not in sys.argv:
+    os.environ.setdefault("NO_TORCH_COMPILE", "1")
 
 import numpy as np
 import torch
@@ -32,7 +36,7 @@ def load() -> Step:
     torch.set_grad_enabled(False)
     folder = Path(asked.checkpoint)
     if asked.dtype == "mimi":
-        return codec(next(folder.glob("mimi-*.safetensors")), asked.batch, asked.codebooks)
+        return codec(next(folder.glob("mimi-*.safetensors")), asked)
     return language_model(opened(folder), DTYPES[asked.dtype], asked)
 
 
@@ -47,14 +51,15 @@ def opened(folder: Path) -> Any:
     )
 
 
-def codec(weights: Path, batch: int, codebooks: int) -> Step:
-    mimi = loaders.get_mimi(weights, num_codebooks=codebooks)
-    mimi.streaming_forever(batch)
+def codec(weights: Path, asked: Any) -> Step:
+    mimi = loaders.get_mimi(weights, asked.device, num_codebooks=asked.codebooks)
+    mimi.streaming_forever(asked.batch)
     fill(mimi)
     noise = np.random.default_rng(0)
 
     def step() -> dict[str, float]:
-        watch, pcm = Stopwatch(), torch.from_numpy(sound(batch, noise))
+        watch = Stopwatch(finish(asked.device))
+        pcm = torch.from_numpy(sound(asked.batch, noise)).to(asked.device)
         codes = watch.run("mimi_encoder", lambda: mimi.encode(pcm))
         watch.run("mimi_decoder", lambda: mimi.decode(codes))
         return watch.parts
@@ -63,7 +68,7 @@ def codec(weights: Path, batch: int, codebooks: int) -> Step:
 
 
 def language_model(info: Any, dtype: torch.dtype, asked: Any) -> Step:
-    mimi, lm = info.get_mimi(), info.get_moshi(dtype=dtype)
+    mimi, lm = info.get_mimi(asked.device), info.get_moshi(asked.device, dtype=dtype)
     if asked.codebooks is not None:
         lm.dep_q = asked.codebooks
     lm.eval()
@@ -81,10 +86,10 @@ def language_model(info: Any, dtype: torch.dtype, asked: Any) -> Step:
     listens = info.model_type != "tts"
 
     def step() -> dict[str, float]:
-        watch = Stopwatch()
-        codes = torch.zeros(asked.batch, heard, 1, dtype=torch.long)
+        watch = Stopwatch(finish(asked.device))
+        codes = torch.zeros(asked.batch, heard, 1, dtype=torch.long, device=asked.device)
         if listens:
-            pcm = torch.from_numpy(sound(asked.batch, noise))
+            pcm = torch.from_numpy(sound(asked.batch, noise)).to(asked.device)
             codes = watch.run("mimi_encoder", lambda: mimi.encode(pcm))[:, :heard]
         made = watch.run("language_model", lambda: generator.step(codes))
         if lm.dep_q and made is not None:
@@ -93,6 +98,11 @@ def language_model(info: Any, dtype: torch.dtype, asked: Any) -> Step:
         return watch.parts
 
     return step
+
+
+def finish(device: str) -> Callable[[], None]:
+    """Waits for what a GPU was told to do, so that a part's time is its own."""
+    return torch.cuda.synchronize if device == "cuda" else lambda: None
 
 
 def conditions(lm: Any, rows: int) -> Any:

@@ -24,14 +24,16 @@ Step = Callable[[], Parts]
 
 
 class Stopwatch:
-    """Splits the time of a frame among its parts."""
+    """Splits the time of a frame among its parts, each of which ends once `finish` returns."""
 
-    def __init__(self) -> None:
+    def __init__(self, finish: Callable[[], None] = lambda: None) -> None:
         self.parts: Parts = {}
+        self._finish = finish
 
     def run(self, part: str, work: Callable[[], Any]) -> Any:
         started = time.perf_counter()
         result = work()
+        self._finish()
         self.parts[part] = time.perf_counter() - started
         return result
 
@@ -50,6 +52,7 @@ def arguments(*names: str) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--codebooks", type=int)
     parser.add_argument("--guided", action="store_true")
+    parser.add_argument("--device", default="cpu")
     return parser.parse_args()
 
 

@@ -151,7 +151,8 @@ class Scattering(Portable):
 
     def write_ring(self, ring: Tensor, new: Tensor, offset: Tensor) -> Tensor:
         slots = self.modulo(offset[:, None] + torch.arange(new.shape[2]), ring.shape[2])
-        return ring.scatter(2, slots[:, None, :, None].expand(new.shape), new)
+        wide = torch.zeros(1, ring.shape[1], 1, ring.shape[3], dtype=torch.int64)  # asks no shape
+        return ring.scatter(2, slots[:, None, :, None] + wide, new)
 
 
 class Arithmetic(Portable):
