@@ -1,6 +1,7 @@
 """The portable flavour on WebGPU's own kernels, without a GPU: SwiftShader runs their shaders.
 
-Debian's package chromium-common brings SwiftShader, `kyutai-onnx[webgpu]` the provider.
+Debian's package chromium-common brings SwiftShader, `kyutai-onnx[webgpu]` the provider. Positions
+are 64-bit integers, which it leaves to the CPU.
 """
 
 import os
@@ -25,10 +26,14 @@ import sys
 import numpy as np
 from kyutai_onnx.models import Mimi, SpeechToText
 from kyutai_onnx.models.hearing import Heard
+from kyutai_onnx.runtime.placement import elsewhere
 pcm, codes = np.load(sys.argv[2]), np.load(sys.argv[3])
 heard = Heard()
 model = SpeechToText.load(sys.argv[1])
-assert "WebGpuExecutionProvider" in model.language_model.temporal.session.get_providers()
+placed = model.language_model.temporal.placement
+assert placed["WebGpuExecutionProvider"]["Softmax"] > 0
+others = elsewhere(placed, "WebGpuExecutionProvider").get("CPUExecutionProvider", {})
+assert set(others) <= {"Less", "LessOrEqual", "Greater", "GreaterOrEqual", "And", "Where"}, others
 model.stream(heard=heard).feed(pcm)
 decoded = Mimi.load(sys.argv[1]).decode(codes)
 np.savez(sys.argv[4], codes=np.array(heard.codes).T, text=heard.text, decoded=decoded)
