@@ -97,7 +97,9 @@ def bits_a_weight(named: Named, config: LMConfig) -> float:
     """Of the linear layers of a temporal transformer, scales, zero points and padding counted."""
     bits = weights = 0
     with FakeTensorMode():
-        module = TemporalTransformer(config, target("cpu").style(named.precision, recipe=named.recipe))
+        module = TemporalTransformer(
+            config, target("cpu").style(named.precision, recipe=named.recipe)
+        )
         if named.recipe is not None:
             named.recipe.write(module)
         for layer in module.modules():

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from .bundle import Bundle
 from .graph import Array, Graph, Streams
 from .providers import PROVIDERS, Provider
-from .states import State
+from .rings import State
 
 
 def open_graph(
