@@ -66,8 +66,8 @@ STT_PEERS = (
     ("transformers bf16", "transformers", "bf16"),
 )
 WORKS = [
-    Work("mimi", ("fp32",), codebooks=8, peers=CODEC_PEERS),
-    Work("mimi", ("fp32",), codebooks=32, peers=CODEC_PEERS),
+    Work("mimi", ("fp32", "int8"), codebooks=8, peers=CODEC_PEERS),
+    Work("mimi", ("fp32", "int8"), codebooks=32, peers=CODEC_PEERS),
     Work("stt-1b-en_fr", peers=STT_PEERS),
     *(Work("stt-1b-en_fr", batch=batch) for batch in (4, 8, 16)),
     Work("stt-2.6b-en"),

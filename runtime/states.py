@@ -40,9 +40,9 @@ class StateBuffers:
         """Moves the entries behind the rings of rows to their slots."""
         assert self.spec.ring is not None
         buffer, last = self.buffers[0], self.spec.capacity
-        before = (slice(None),) * (self.spec.ring.axis - 1)
         for row in rows:
             whole = buffer.row(row)
-            whole[(*before, positions[row] % last)] = whole[(*before, last)]
+            slots = np.moveaxis(whole, self.spec.ring.axis - 1, 0)
+            slots[positions[row] % last] = slots[last]
             if buffer.device != "cpu":
                 buffer.write_rows([row], whole)
