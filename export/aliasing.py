@@ -10,17 +10,23 @@ import onnx
 
 from ..runtime.manifest import GraphSpec
 
-WRITERS = {"TensorScatter": (0,), "ScatterND": (0,), "ScatterElements": (0,), "Where": (1, 2)}
+WRITERS = {
+    "TensorScatter": (0,),
+    "ScatterND": (0,),
+    "ScatterElements": (0,),
+    "Where": (1, 2),
+    "GroupQueryAttention": (3, 4),
+}
 """Operators that may write over an input, and which: element by element, each read before."""
 
 
 def unsafe_states(model: onnx.ModelProto, spec: GraphSpec) -> list[str]:
-    """The states that the manifest calls `in_place` and that are not safe to be, each with why.
+    """The states that are updated in place and that are not safe to be, each with why.
 
     A state is safe where the node that writes its output is the only one that reads its input.
     """
     graph = model.graph
-    updated = [state for state in spec.states if state.carry == "in_place"]
+    updated = [state for state in spec.states if state.carry in ("in_place", "append")]
     pairs = [(state.input, state.output) for state in updated if state.output is not None]
     problems = [(source, _problem(graph, source, target)) for source, target in pairs]
     return [f"{name}: {problem}" for name, problem in problems if problem]

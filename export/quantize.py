@@ -5,20 +5,33 @@ point. Values are stored lowest bits first, 4-bit ones two to a byte.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 
+LEAST = 32
+"""Weights of the smallest block that is worth its scale."""
+
+
 @dataclass(frozen=True)
 class BlockFormat:
-    """`bits` (4 or 8) a weight, `size` weights a block, zero points in the middle if symmetric."""
+    """`bits` (4 or 8) a weight, `size` weights a block, zero points in the middle if symmetric;
+    where `fitted`, smaller blocks for rows that this size does not divide."""
 
     bits: int
     size: int = 32
     symmetric: bool = True
+    fitted: bool = False
+
+    def fit(self, dim_in: int) -> "BlockFormat":
+        """The format of rows of that length."""
+        size = self.size
+        while self.fitted and size > LEAST and dim_in % size:
+            size //= 2
+        return replace(self, size=size)
 
     @property
     def bytes(self) -> int:

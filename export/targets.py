@@ -13,8 +13,8 @@ from .modules.linear import Style
 from .quantize import BlockFormat
 from .recipe import Recipe
 
-INT8 = BlockFormat(bits=8, size=128)
-INT4 = BlockFormat(bits=4, size=64, symmetric=False)
+INT8 = BlockFormat(bits=8, size=128, fitted=True)
+INT4 = BlockFormat(bits=4, size=64, symmetric=False, fitted=True)
 CODEC = BlockFormat(bits=8, size=32)
 RECIPES: dict[Precision, Recipe] = {"int8": Recipe(INT8, INT8), "int4": Recipe(INT4, INT8)}
 """How weights are rounded unless told otherwise."""

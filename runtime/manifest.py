@@ -212,7 +212,8 @@ class TextToSpeech:
 
 @dataclass(frozen=True)
 class Quantization:
-    """Weights in blocks along the input axis; the text and extra heads may keep more bits."""
+    """Weights in blocks along the input axis, smaller ones where a row is no multiple of them; the
+    text and extra heads may keep more bits."""
 
     bits: int
     block_size: int

@@ -30,6 +30,8 @@ class Buffer:
     """A tensor in memory that numpy and ONNX Runtime share; `value` is ONNX Runtime's view."""
 
     device = "cpu"
+    shared = True
+    """Whether numpy sees what ONNX Runtime writes, and the reverse."""
 
     def __init__(self, shape: Sequence[int], dtype: str, initial: float = 0) -> None:
         self.shape, self.dtype = tuple(shape), np.dtype(dtype)
@@ -70,6 +72,8 @@ class Buffer:
 
 class DeviceBuffer(Buffer):
     """A tensor in the memory of a provider's device, which numpy does not reach."""
+
+    shared = False
 
     def __init__(
         self, shape: Sequence[int], dtype: str, provider: Provider, initial: float = 0

@@ -44,5 +44,5 @@ class StateBuffers:
             whole = buffer.row(row)
             slots = np.moveaxis(whole, self.spec.ring.axis - 1, 0)
             slots[positions[row] % last] = slots[last]
-            if buffer.device != "cpu":
+            if not buffer.shared:
                 buffer.write_rows([row], whole)

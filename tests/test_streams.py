@@ -132,6 +132,41 @@ def test_one_buffer_gives_the_same_bits_as_two(native: bool, tmp_path: Path) -> 
             assert all(ours[name].tobytes() == theirs[name].tobytes() for name in ours)
 
 
+@pytest.mark.parametrize("device", ["shared", "device"])
+def test_a_ring_is_appended_to_in_rows_that_step_alone(device: str, tmp_path: Path) -> None:
+    graph = Toy(carry="append", most=1).graph(tmp_path)
+    graph.provider = replace(PROVIDERS["cpu"], memory=device)
+    streams = graph.streams(3)
+    heard: list[list[Array]] = [[], [], []]
+    chance = np.random.default_rng(4)
+    for turn in range(120):
+        active = chance.random(3) < 0.6
+        new = frames(1, rows=3, seed=turn)
+        for row in np.flatnonzero(chance.random(3) < 0.05):
+            streams.reset([int(row)])
+            heard[row] = []
+        codes = say(streams, new, active)
+        for row in np.flatnonzero(active):
+            heard[row] += list(new[row])
+            assert codes[row].tolist() == expected(heard[row]).tolist()
+
+
+@pytest.mark.parametrize("heard_before", [0, 1, 4, 5, 23])
+def test_a_ring_that_is_appended_to_goes_on_where_another_was(
+    heard_before: int, tmp_path: Path
+) -> None:
+    heard = frames(heard_before + 12)[0]
+    toys = [Toy(most=3), Toy(carry="append", most=1)]
+    graphs = [toy.graph(tmp_path / toy.carry) for toy in toys]
+    for source, target in (graphs, graphs[::-1]):
+        first, second = source.streams(), target.streams(2)
+        for frame in heard[:heard_before]:
+            say(first, frame[None, None])
+        second.load(1, first.save(0))
+        wanted = codes_of(heard)[heard_before:].tolist()
+        assert follow(second, 1, heard[heard_before:]).tolist() == wanted
+
+
 def test_streams_of_one_graph_may_be_stepped_by_threads_of_their_own(tmp_path: Path) -> None:
     graph = Toy().graph(tmp_path)
     heard = [frames(200, seed=seed)[0] for seed in range(2)]

@@ -40,6 +40,22 @@ WRITE_PORTABLE = """
     fresh_wide = Unsqueeze(fresh, one_and_three)
     ring_next = Where(fresh_wide, spread, ring)
 """
+WRITE_BEHIND = """
+    old = Slice(ring, zero_axis, last_slot_axis, two)
+    ring_next = Concat <axis = 2> (old, entries)
+"""
+AGE = """
+    behind = Sub(last_column, slots)
+    age = Mod(behind, capacity)
+"""
+AGE_BEHIND = """
+    before = Sub(last_column, one)
+    behind = Sub(before, slots)
+    in_ring = Mod(behind, last_slot)
+    older = Add(in_ring, one)
+    newest = Equal(slots, last_slot)
+    age = Where(newest, zero, older)
+"""
 TEXT = """
 <ir_version: 10, opset_import: ["" : {opset}]>
 toy (float[{batch}, 1, width] {takes}, bool[{batch}] active, int64[{batch}] offset,
@@ -49,7 +65,8 @@ toy (float[{batch}, 1, width] {takes}, bool[{batch}] active, int64[{batch}] offs
 <int64 zero = {{0}}, int64 one_scalar = {{1}}, int64 two_scalar = {{2}}, int64[1] one = {{1}},
  int64[1] two = {{2}}, int64[2] one_and_two = {{1, 2}}, int64[2] one_and_three = {{1, 3}},
  int64[4] cut = {{0, 1, -1, 2}}, int64 capacity = {{{capacity}}}, int64 window = {{{window}}},
- float nothing = {{0.0}}, int64[{capacity}] slots = {{{slots}}}>
+ int64 last_slot = {{{last_slot}}}, int64[1] last_slot_axis = {{{last_slot}}},
+ int64[1] zero_axis = {{0}}, float nothing = {{0.0}}, int64[{capacity}] slots = {{{slots}}}>
 {{
     entries = Reshape({takes}, cut)
     shape = Shape(entries)
@@ -64,8 +81,7 @@ toy (float[{batch}, 1, width] {takes}, bool[{batch}] active, int64[{batch}] offs
     {write}
     last = Sub(after, one)
     last_column = Unsqueeze(last, one)
-    behind = Sub(last_column, slots)
-    age = Mod(behind, capacity)
+    {age}
     position = Sub(last_column, age)
     begun = GreaterOrEqual(position, zero)
     recent = Less(age, window)
@@ -85,7 +101,8 @@ toy (float[{batch}, 1, width] {takes}, bool[{batch}] active, int64[{batch}] offs
 
 @dataclass(frozen=True)
 class Toy:
-    """How a toy is made: `most` is how many frames a call may bring, `takes` its input's name."""
+    """How a toy is made: `most` is how many frames a call may bring, one where the ring is appended
+    to; `takes` is its input's name."""
 
     native: bool = True
     most: int = 3
@@ -104,10 +121,17 @@ class Toy:
             takes=self.takes,
             capacity=self.capacity,
             window=WINDOW,
+            last_slot=self.capacity - 1,
             slots=", ".join(map(str, range(self.capacity))),
-            write=WRITE_NATIVE if self.native else WRITE_PORTABLE,
+            write=self._write(),
+            age=AGE_BEHIND if self.carry == "append" else AGE,
         )
         return onnx.parser.parse_model(text)
+
+    def _write(self) -> str:
+        if self.carry == "append":
+            return WRITE_BEHIND
+        return WRITE_NATIVE if self.native else WRITE_PORTABLE
 
     def spec(self) -> Json:
         batch = self.batch or "batch"

@@ -52,7 +52,7 @@ def opened(folder: Path) -> Any:
 
 
 def codec(weights: Path, asked: Any) -> Step:
-    mimi = loaders.get_mimi(weights, asked.device, num_codebooks=asked.codebooks)
+    mimi = loaders.get_mimi(weights, device=asked.device, num_codebooks=asked.codebooks)
     mimi.streaming_forever(asked.batch)
     fill(mimi)
     noise = np.random.default_rng(0)

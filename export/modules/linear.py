@@ -82,6 +82,7 @@ class QuantizedLinear(Weighted):
     def write_as(self, blocks: BlockFormat, pack: Pack) -> None:
         """Sets the format, and what turns the weight into it."""
         dim_in, dim_out = self.dims
+        blocks = blocks.fit(dim_in)
         count = blocks.count(dim_in)
         self.blocks, self._pack = blocks, pack
         self.packed = empty(dim_out, count, blocks.bytes, dtype=torch.uint8)

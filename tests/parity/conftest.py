@@ -59,9 +59,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, checkpoint: Checkpoints) ->
         target: str = "cpu",
         precision: str = "fp32",
         codec: str = "fp32",
+        cache: str | None = None,
         decoder: bool = True,
     ) -> Bundle:
-        key = (mimi, lm, target, precision, codec, decoder)
+        key = (mimi, lm, target, precision, codec, cache, decoder)
         codebooks = codebooks_of(mimi, lm)
         if key not in made:
             out = tmp_path_factory.mktemp("bundle") / "-".join(map(str, key))
@@ -71,6 +72,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, checkpoint: Checkpoints) ->
                 target=target,
                 precision=precision,  # type: ignore[arg-type]
                 codec_precision=codec,  # type: ignore[arg-type]
+                kv_cache=cache,  # type: ignore[arg-type]
                 decoder=decoder,
                 codebooks=codebooks,
             )

@@ -11,7 +11,7 @@ from kyutai_onnx.export.checkpoint import open_checkpoint
 from kyutai_onnx.export.graph import fill, trace, write
 from kyutai_onnx.export.operators import check_graph
 from kyutai_onnx.export.plan import plan_lm
-from kyutai_onnx.export.targets import TARGETS
+from kyutai_onnx.export.targets import TARGETS, Precisions
 from kyutai_onnx.runtime.manifest import GraphSpec, Precision
 
 OPTIONS = {"webgpu": ("enableInt64",)}
@@ -47,7 +47,9 @@ def check_language_model(folder: Path, target: str, precision: Precision, out: P
     """Writes and checks the graphs of a checkpoint's language model; returns their names."""
     made = open_checkpoint(str(folder))
     assert made.lm is not None
-    planned = plan_lm(made.config, made.lm, TARGETS[target], precision, None)  # type: ignore[index]
+    chosen = TARGETS[target]  # type: ignore[index]
+    precisions = Precisions(precision, cache=chosen.default_cache(precision))
+    planned = plan_lm(made.config, made.lm, chosen, precisions, None)
     for graph in planned:
         traced = trace(graph.build, graph.sizes)
         fill(traced, graph.tensors)

@@ -73,6 +73,15 @@ def test_lower_precisions_agree_as_far_as_they_can(
     assert choices.share >= least
 
 
+def test_a_cache_of_eight_bits_agrees_as_far_as_it_can(bundle: Bundles, reference: Run) -> None:
+    made = bundle("mimi", "stt", cache="int8")
+    choices, _ = compare(made, reference("stt"))
+    print(f"KV cache int8: {choices}")
+    assert choices.share >= 0.95
+    caches = [state for graph in made.manifest.graphs.values() for state in graph.states]
+    assert {state.dtype for state in caches if state.carry == "append"} == {"int8"}
+
+
 def test_half_precision_graphs_for_gpus_run_on_the_cpu_too(bundle: Bundles, reference: Run) -> None:
     choices, _ = compare(bundle("mimi", "stt", target="cuda", precision="fp16"), reference("stt"))
     print(f"cuda fp16: {choices}")
