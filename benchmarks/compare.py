@@ -20,6 +20,7 @@ from kyutai_onnx.export.bundle import Request, export_bundle
 from kyutai_onnx.models.frame_time import FrameLoop
 from kyutai_onnx.runtime.bundle import Bundle
 
+from .engines.kyutai_onnx import MOST_FRAMES
 from .machine import Machine, measure_machine
 from .peers import Engine
 from .profile import floor, profile
@@ -29,13 +30,15 @@ from .tables import as_markdown
 
 @dataclass(frozen=True)
 class Work:
-    """A model and how it is run; `peers` are words for their engines, by name."""
+    """A model and how it is run; `whole` gives a codec many frames a call. `peers` are words for
+    their engines, by name."""
 
     model: str
     precisions: tuple[str, ...] = ("int8", "int4")
     codebooks: int | None = None
     guided: bool = False
     batch: int = 1
+    whole: bool = False
     peers: tuple[tuple[str, str, str], ...] = (("moshi bf16", "moshi", "bf16"),)
 
     def __str__(self) -> str:
@@ -46,13 +49,16 @@ class Work:
             told.append("guided")
         if self.batch > 1:
             told.append(f"batch {self.batch}")
+        if self.whole:
+            told.append("whole recordings")
         return ", ".join(told)
 
     def options(self) -> list[str]:
         chosen = ["--batch", str(self.batch)]
         if self.codebooks is not None:
             chosen += ["--codebooks", str(self.codebooks)]
-        return chosen + (["--guided"] if self.guided else [])
+        chosen += ["--guided"] if self.guided else []
+        return chosen + (["--whole"] if self.whole else [])
 
 
 CODEC_PEERS = (
@@ -68,6 +74,7 @@ STT_PEERS = (
 WORKS = [
     Work("mimi", ("fp32", "int8"), codebooks=8, peers=CODEC_PEERS),
     Work("mimi", ("fp32", "int8"), codebooks=32, peers=CODEC_PEERS),
+    Work("mimi", ("fp32", "int8"), codebooks=8, whole=True, peers=CODEC_PEERS[:2]),
     Work("stt-1b-en_fr", peers=STT_PEERS),
     *(Work("stt-1b-en_fr", batch=batch) for batch in (4, 8, 16)),
     Work("stt-2.6b-en"),
@@ -158,11 +165,14 @@ def floors_of(path: Path, work: Work, machine: Machine) -> dict[str, float]:
             batch=work.batch,
             codebooks=work.codebooks if bundle.manifest.lm is not None else None,
             guided=work.guided,
+            frames=frames,
         )
 
+    frames = MOST_FRAMES if work.whole else 1
     rows = {"temporal_transformer": 2} if work.guided else {}
     return {
         graph.name: 1e3
+        / frames
         * floor(bundle, graph, nodes, work.batch * rows.get(graph.name, 1)).seconds(machine)
         for graph, nodes in profile(open_loop, 2)
     }

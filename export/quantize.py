@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-
 LEAST = 32
 """Weights of the smallest block that is worth its scale."""
 

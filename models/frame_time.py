@@ -62,8 +62,8 @@ class FrameLoop:
     bundle says.
 
     A codec is stepped in both directions. `codebooks` makes only so many of each frame of speech;
-    `guided` doubles the rows of the language model, as guidance does. `load_seconds` is what
-    opening the graphs took, `first_seconds` the first frame.
+    `guided` doubles the rows of the language model, as guidance does; a codec alone is given
+    `frames` a call. `load_seconds` is what opening the graphs took, `first_seconds` the first call.
 
     Raises what loading the bundle raises, UsageError for a batch that it was not exported for.
     """
@@ -78,9 +78,11 @@ class FrameLoop:
         batch: int = 1,
         codebooks: int | None = None,
         guided: bool = False,
+        frames: int = 1,
     ) -> None:
         started = time.perf_counter()
         self.bundle, self.batch, self.threads = bundle, batch, threads
+        self.frames = frames
         self.provider = choose(provider, bundle.manifest.target, allow_fallback=allow_fallback).name
         self._noise = np.random.default_rng(0)
         mimi = Mimi(bundle, provider=provider, threads=threads, allow_fallback=allow_fallback)
@@ -95,6 +97,8 @@ class FrameLoop:
             )
         elif codebooks is not None or guided:
             raise UsageError("a codec alone makes no speech: leave out codebooks and guidance")
+        if frames > 1 and self.model is not None:
+            raise UsageError("a language model is stepped a frame at a time")
         hears, speaks = self._directions()
         self._encoder = mimi.open("encode") if hears else None
         self._decoder = mimi.open("decode") if speaks else None
@@ -116,22 +120,25 @@ class FrameLoop:
         return FrameTimes(total, graphs, self.batch, 1 / self.bundle.manifest.audio.frame_rate)
 
     def timed_step(self) -> dict[str, float]:
-        """One frame of every stream: the seconds of each graph, and of all as `frame`."""
+        """One call for every stream: seconds a frame of each graph, and of all as `frame`."""
         graphs = self.graphs()
         before = [graph.seconds for graph in graphs]
         started = time.perf_counter()
         self.step()
         whole = time.perf_counter() - started
-        spent = zip(graphs, before, strict=True)
-        return {graph.name: graph.seconds - seconds for graph, seconds in spent} | {"frame": whole}
+        spent = {
+            graph.name: graph.seconds - seconds
+            for graph, seconds in zip(graphs, before, strict=True)
+        }
+        return {name: taken / self.frames for name, taken in {**spent, "frame": whole}.items()}
 
     def step(self) -> None:
-        """One frame of every stream."""
+        """One call for every stream."""
         codes = self._hear()
         if self._generator is not None:
             assert self.model is not None
             heard = self.model.spec.n_q - self.model.spec.dep_q
-            codes = self._generator.step(codes[:, :heard]).frame[:, 1:]
+            codes = self._generator.step(codes[:, :heard, 0]).frame[:, 1:, None]
         if self._spoken is not None:
             self._spoken.step({"codes": self._whole(codes)})
 
@@ -173,19 +180,20 @@ class FrameLoop:
         return generator
 
     def _hear(self) -> Array:
-        codes = np.zeros((self.batch, self.bundle.manifest.codec.codebooks), np.int64)
+        """Codes `[batch, codebooks, frames]` of noise."""
+        codes = np.zeros((self.batch, self.bundle.manifest.codec.codebooks, self.frames), np.int64)
         if self._heard is None:
             return codes
-        shape = (self.batch, 1, self.bundle.manifest.audio.frame_size)
+        shape = (self.batch, 1, self.frames * self.bundle.manifest.audio.frame_size)
         pcm = self._noise.standard_normal(shape, np.float32) * np.float32(LOUDNESS)
-        heard: Array = self._heard.step({"pcm": pcm})["codes"][:, :, 0]
+        heard: Array = self._heard.step({"pcm": pcm})["codes"]
         return heard
 
     def _whole(self, codes: Array) -> Array:
-        """Codes `[batch, codebooks]` as the decoder takes them: filled up with none."""
+        """Codes `[batch, codebooks, frames]` as the decoder takes them: filled up with none."""
         codec = self.bundle.manifest.codec
-        whole = np.full((self.batch, codec.codebooks, 1), -1, np.int64)
-        whole[:, : codes.shape[1], 0] = np.clip(codes, 0, codec.cardinality - 1)
+        whole = np.full((self.batch, codec.codebooks, self.frames), -1, np.int64)
+        whole[:, : codes.shape[1]] = np.clip(codes, 0, codec.cardinality - 1)
         return whole
 
     def graphs(self) -> list[Graph]:

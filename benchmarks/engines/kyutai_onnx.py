@@ -7,6 +7,9 @@ from kyutai_onnx.runtime.bundle import Bundle
 
 from .serving import Step, arguments, serve
 
+MOST_FRAMES = 25
+"""Frames a call of the codec, as it is given whole recordings."""
+
 
 def load() -> Step:
     asked = arguments("bundle", "provider")
@@ -18,6 +21,7 @@ def load() -> Step:
         batch=asked.batch,
         codebooks=asked.codebooks if bundle.manifest.lm is not None else None,
         guided=asked.guided,
+        frames=MOST_FRAMES if asked.whole else 1,
     )
     return loop.timed_step
 

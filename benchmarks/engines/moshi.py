@@ -20,7 +20,7 @@ import torch
 from moshi.conditioners import ConditionAttributes, TensorCondition
 from moshi.models import LMGen, loaders
 
-from .serving import Step, Stopwatch, arguments, serve, sound
+from .serving import WHOLE, Step, Stopwatch, a_frame, arguments, serve, sound
 
 LATE = 100_000
 """Steps that a stream counts as behind it."""
@@ -53,16 +53,18 @@ def opened(folder: Path) -> Any:
 
 def codec(weights: Path, asked: Any) -> Step:
     mimi = loaders.get_mimi(weights, device=asked.device, num_codebooks=asked.codebooks)
-    mimi.streaming_forever(asked.batch)
-    fill(mimi)
+    if not asked.whole:
+        mimi.streaming_forever(asked.batch)
+        fill(mimi)
     noise = np.random.default_rng(0)
 
     def step() -> dict[str, float]:
         watch = Stopwatch(finish(asked.device))
-        pcm = torch.from_numpy(sound(asked.batch, noise)).to(asked.device)
+        heard = sound(asked.batch, noise, WHOLE if asked.whole else 1)
+        pcm = torch.from_numpy(heard).to(asked.device)
         codes = watch.run("mimi_encoder", lambda: mimi.encode(pcm))
         watch.run("mimi_decoder", lambda: mimi.decode(codes))
-        return watch.parts
+        return a_frame(watch.parts) if asked.whole else watch.parts
 
     return step
 

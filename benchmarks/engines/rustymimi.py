@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from .serving import Step, Stopwatch, arguments, serve, sound
+from .serving import WHOLE, Step, Stopwatch, a_frame, arguments, serve, sound
 
 FILL = 130
 """Frames after which its context of 250 steps is full."""
@@ -19,12 +19,20 @@ def load() -> Step:
     mimi: Any = rustymimi.Tokenizer(asked.weights, num_codebooks=asked.codebooks)
     noise = np.random.default_rng(0)
 
+    def whole() -> dict[str, float]:
+        watch, pcm = Stopwatch(), sound(1, noise, WHOLE)
+        codes = watch.run("mimi_encoder", lambda: mimi.encode(pcm))
+        watch.run("mimi_decoder", lambda: mimi.decode(codes))
+        return a_frame(watch.parts)
+
     def step() -> dict[str, float]:
         watch, pcm = Stopwatch(), sound(1, noise)
         codes = watch.run("mimi_encoder", lambda: mimi.encode_step(pcm))
         watch.run("mimi_decoder", lambda: mimi.decode_step(codes))
         return watch.parts
 
+    if asked.whole:
+        return whole
     for _ in range(FILL):
         step()
     return step

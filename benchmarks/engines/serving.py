@@ -38,9 +38,20 @@ class Stopwatch:
         return result
 
 
-def sound(batch: int, noise: np.random.Generator) -> Array:
-    """A frame of noise, float32 `[batch, 1, samples]`."""
-    return noise.standard_normal((batch, 1, FRAME_SIZE), np.float32) * np.float32(LOUDNESS)
+WHOLE = 250
+"""Frames of a whole recording."""
+
+
+def sound(batch: int, noise: np.random.Generator, frames: int = 1) -> Array:
+    """Frames of noise, float32 `[batch, 1, samples]`."""
+    shape = (batch, 1, frames * FRAME_SIZE)
+    return noise.standard_normal(shape, np.float32) * np.float32(LOUDNESS)
+
+
+def a_frame(parts: Parts) -> Parts:
+    """What a frame of a whole recording took."""
+    each = {name: seconds / WHOLE for name, seconds in parts.items()}
+    return {**each, "frame": sum(each.values())}
 
 
 def arguments(*names: str) -> argparse.Namespace:
@@ -52,6 +63,7 @@ def arguments(*names: str) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--codebooks", type=int)
     parser.add_argument("--guided", action="store_true")
+    parser.add_argument("--whole", action="store_true", help="a codec on whole recordings")
     parser.add_argument("--device", default="cpu")
     return parser.parse_args()
 
@@ -70,7 +82,7 @@ def serve(load: Callable[[], Step]) -> None:
 
 
 def whole(step: Step) -> Parts:
-    """The parts of a frame, and all of it."""
+    """The parts of a frame, and all of it unless the step says that itself."""
     started = time.perf_counter()
     parts = step()
-    return {**parts, "frame": time.perf_counter() - started}
+    return {"frame": time.perf_counter() - started, **parts}
