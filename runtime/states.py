@@ -42,7 +42,7 @@ class StateBuffers:
         buffer, last = self.buffers[0], self.spec.capacity
         for row in rows:
             whole = buffer.row(row)
-            slots = np.moveaxis(whole, self.spec.ring.axis - 1, 0)
+            slots = whole.swapaxes(0, self.spec.ring.axis - 1)
             slots[positions[row] % last] = slots[last]
             if not buffer.shared:
                 buffer.write_rows([row], whole)
