@@ -1,13 +1,19 @@
-"""Audio of files and pipes: read any of them as mono float32 blocks, write blocks to a file.
+"""Audio of files, pipes and devices: mono float32 blocks, read, written, heard and played.
 
-Built on libsndfile and soxr. Knows nothing of models; a frame here is what `Framer` was told.
+Built on libsndfile, soxr and, for devices alone, PortAudio. Knows nothing of models; a frame here is what `Framer` was told.
 """
 
+from .clock import Clock, WallClock
+from .devices import Device
 from .framer import Framer
 from .info import AudioInfo
+from .live import LiveSound
+from .meter import Meter
+from .microphone import Frame
 from .pcm import Encoding, Pcm, RawFormat
 from .reader import AudioReader, audio_blocks, probe, read_audio
 from .resampler import Resampler
+from .sound_card import SoundCard
 from .source import AudioSource
 from .targets import AudioTarget
 from .writer import AudioWriter
@@ -18,11 +24,18 @@ __all__ = [
     "AudioSource",
     "AudioTarget",
     "AudioWriter",
+    "Clock",
+    "Device",
     "Encoding",
+    "Frame",
     "Framer",
+    "LiveSound",
+    "Meter",
     "Pcm",
     "RawFormat",
     "Resampler",
+    "SoundCard",
+    "WallClock",
     "audio_blocks",
     "probe",
     "read_audio",

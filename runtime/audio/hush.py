@@ -1,4 +1,4 @@
-"""Keeps what libmpg123, inside libsndfile, writes to the process's standard error off it."""
+"""Keeps what C libraries write to the process's standard error off it."""
 
 import os
 import sys
@@ -11,12 +11,13 @@ from typing import IO
 
 _STDERR = 2
 _LOCK = threading.Lock()
-_SAID_BY_MPG123 = (b"Note: ", b"Warning: ", b"[src/libmpg123", b"\n")
+SAID_BY_MPG123 = (b"Note: ", b"Warning: ", b"[src/libmpg123", b"\n")
+"""How the lines begin that libmpg123, inside libsndfile, writes."""
 
 
 @contextmanager
-def hushed() -> Iterator[None]:
-    """Drop libmpg123's lines; what others wrote meanwhile is written when the block ends."""
+def hushed(prefixes: tuple[bytes, ...] = SAID_BY_MPG123) -> Iterator[None]:
+    """Drop lines that begin so; what others wrote meanwhile is written when the block ends."""
     with _LOCK, _catcher() as caught:
         saved = _saved_stderr()
         if saved is None:
@@ -29,7 +30,7 @@ def hushed() -> Iterator[None]:
             os.dup2(saved, _STDERR)
             os.close(saved)
             caught.seek(0)
-            _pass_on(caught.read())
+            _pass_on(caught.read(), prefixes)
 
 
 def _catcher() -> IO[bytes]:
@@ -47,7 +48,7 @@ def _saved_stderr() -> int | None:
         return None
 
 
-def _pass_on(caught: bytes) -> None:
-    others = [line for line in caught.splitlines(True) if not line.startswith(_SAID_BY_MPG123)]
+def _pass_on(caught: bytes, prefixes: tuple[bytes, ...]) -> None:
+    others = [line for line in caught.splitlines(True) if not line.startswith(prefixes)]
     if others:
         os.write(_STDERR, b"".join(others))
