@@ -5,18 +5,28 @@ import json
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
+from pathlib import Path
 
 from ..models.events import Event, Text, Word
 from .choices import LiveFormat
 from .formats import rounded
+from .subtitle_file import SubtitleFile
 
 
 class Caption:
-    """Shows `Text` as it comes or, as lines of JSON, words too. Where nobody reads any more it
-    falls silent, and `unread` is True: the sound goes on."""
+    """Shows `Text` as it comes or, as lines of JSON, words too; `subtitles` names a file that grows
+    with them. Where nobody reads any more it falls silent, and `unread` is True: the sound goes on.
+    """
 
-    def __init__(self, kind: LiveFormat = LiveFormat.TEXT, *, aside: bool = False) -> None:
+    def __init__(
+        self,
+        kind: LiveFormat = LiveFormat.TEXT,
+        *,
+        aside: bool = False,
+        subtitles: Path | None = None,
+    ) -> None:
         self._kind = kind
+        self._subtitles = None if subtitles is None else SubtitleFile(subtitles)
         self._stream = sys.stderr if aside else sys.stdout
         self._begun = False
         self.unread = False
@@ -28,6 +38,9 @@ class Caption:
 
     def show(self, events: Iterable[Event]) -> None:
         """Shows what is text among the events."""
+        events = list(events)
+        if self._subtitles is not None:
+            self._subtitles.add(events)
         for event in events:
             if self._kind is LiveFormat.JSONL:
                 self._line(event)

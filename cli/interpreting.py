@@ -1,6 +1,6 @@
-"""Runs a recording through a model that hears and speaks; what was made before a fault is kept."""
+"""Runs sound through a model that hears and speaks; what was made before a fault is kept."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,22 +12,21 @@ from ..models.events import Audio, Event, Word
 from ..models.hibiki import HibikiStream
 from ..models.speech_model import too_short
 from ..models.speech_stream import SpeechStream, Trace
-from ..runtime.audio import AudioReader, AudioWriter, Pcm, read_audio
+from ..runtime.audio import AudioWriter, Pcm, read_audio
+from ..runtime.audio.paced import frames
 from ..runtime.errors import AudioError, UsageError
 from ..runtime.state_file import read_state, write_state
 from . import words_file
 from .caption import Caption
-from .choices import Format, LiveFormat
+from .choices import Format
 from .formats import Transcript
 from .messages import say, watched
-from .pace import Pace, frames
 from .tokens import dump_tokens
 
 
 @dataclass(frozen=True)
 class Request:
-    """What `translate`, `chat` or `stream` was asked for. `rate` is how much faster than it was
-    spoken a recording is played in; None is as fast as can be."""
+    """What `translate`, `chat` or `stream` was asked for."""
 
     audio: str
     out: str | None
@@ -37,8 +36,6 @@ class Request:
     dump_tokens: Path | None = None
     save_state: Path | None = None
     load_state: Path | None = None
-    kind: LiveFormat = LiveFormat.TEXT
-    rate: float | None = None
     quiet: bool = False
 
     def trace(self) -> Trace | None:
@@ -78,15 +75,19 @@ def interpret(stream: SpeechStream, request: Request, trace: Trace | None = None
 
     Where reading fails, what was read before is answered. Interrupted, what was made is kept.
     """
-    rate = stream.model.sample_rate
+    model, caption = stream.model, Caption(aside=request.out == "-")
     with ExitStack() as stack:
-        blocks = stack.enter_context(read_audio(request.audio, rate, channel=request.channel))
-        writer = (
-            None if request.out is None else stack.enter_context(AudioWriter(request.out, rate))
+        blocks = stack.enter_context(
+            read_audio(request.audio, model.sample_rate, channel=request.channel)
         )
-        session = Session(stream, request, writer)
+        play = None
+        if request.out is not None:
+            play = stack.enter_context(AudioWriter(request.out, model.sample_rate)).write
+        session = Session(stream, request, caption, play)
+        quiet = request.quiet or caption.is_on_terminal
+        shown = stack.enter_context(closing(watched(blocks, model.sample_rate, quiet=quiet)))
         try:
-            session.run(blocks)
+            session.run(frames(shown, model.frame_size))
         except KeyboardInterrupt:
             say(f"interrupted after {session.seconds:.1f} s of speech", quiet=request.quiet)
             raise
@@ -95,27 +96,35 @@ def interpret(stream: SpeechStream, request: Request, trace: Trace | None = None
 
 
 class Session:
-    """One recording on its way through a stream."""
+    """One recording on its way through a stream; `play` takes what it says."""
 
-    def __init__(self, stream: SpeechStream, request: Request, writer: AudioWriter | None) -> None:
-        self._stream, self._request, self._writer = stream, request, writer
+    def __init__(
+        self,
+        stream: SpeechStream,
+        request: Request,
+        caption: Caption,
+        play: Callable[[Pcm], None] | None,
+    ) -> None:
+        self._stream, self._request, self._play = stream, request, play
         manifest = stream.model.bundle.manifest
         self._transcript = Transcript(request.audio, manifest.name, manifest.precision)
-        self._caption = Caption(request.kind, aside=request.out == "-")
+        self._caption = caption
         self._frame = 1 / stream.model.frame_rate
         self._before = stream.spoken_seconds
         self.seconds = 0.0
         """Of speech that was made."""
 
-    def run(self, blocks: AudioReader) -> None:
-        """Hears all of the recording and says all that is to be said."""
+    def run(self, pieces: Iterable[Pcm], *, then: Callable[[], None] = lambda: None) -> None:
+        """Hears all of the recording, does `then`, and says all that is to be said."""
         request, failure = self._request, None
         try:
-            self._hear(blocks)
+            for pcm in pieces:
+                self._take(self._stream.feed(pcm))
         except AudioError as error:
             failure = error
         if not self._stream.heard_seconds:
             raise failure or AudioError(f"{request.audio}: {too_short(self._stream.model)}")
+        then()
         if request.save_state is not None and failure is None:
             write_state(request.save_state, self._stream.save())
         for event in self._stream.finish():
@@ -146,28 +155,13 @@ class Session:
                 audio=_columns(trace.audio),
             )
 
-    def _hear(self, blocks: AudioReader) -> None:
-        request, model = self._request, self._stream.model
-        if request.rate is None:
-            quiet = request.quiet or self._caption.is_on_terminal
-            with closing(watched(blocks, model.sample_rate, quiet=quiet)) as shown:
-                self._feed(frames(shown, model.frame_size))
-            return
-        pace = Pace(self._frame / request.rate)
-        self._feed(pace.paced(frames(blocks, model.frame_size)))
-        pace.tell(quiet=request.quiet)
-
-    def _feed(self, pieces: Iterable[Pcm]) -> None:
-        for pcm in pieces:
-            self._take(self._stream.feed(pcm))
-
     def _take(self, events: list[Event]) -> None:
         events = [_earlier(event, self._before) for event in events]
         for event in events:
             if isinstance(event, Audio):
                 self.seconds += self._frame
-                if self._writer is not None:
-                    self._writer.write(np.clip(event.pcm, -1, 1))
+                if self._play is not None:
+                    self._play(np.clip(event.pcm, -1, 1))
         self._transcript.add(events)
         self._caption.show(events)
 

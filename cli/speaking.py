@@ -2,7 +2,7 @@
 
 import secrets
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -15,7 +15,7 @@ from ..models.events import Audio, Event, Word
 from ..models.manner import Options
 from ..models.text_to_speech_stream import TextToSpeechStream
 from ..models.utterance import Trace
-from ..runtime.audio import AudioWriter, Encoding
+from ..runtime.audio import AudioWriter, Encoding, Pcm
 from ..runtime.errors import UsageError
 from ..runtime.state_file import write_state
 from . import words_file
@@ -114,9 +114,9 @@ def speak(model: TextToSpeech, request: Request, manner: Options) -> None:
         write_state(request.save_voice, stream.save())
     if request.text is None:
         return
-    pieces = _after_the_first_word(read_text() if request.text == "-" else [request.text])
+    pieces = after_the_first_word(read_text() if request.text == "-" else [request.text])
     with AudioWriter(request.out, model.sample_rate, raw=request.encoding) as writer:
-        session = Session(stream, request, writer)
+        session = Session(stream, request, writer.write)
         try:
             session.run(primed, pieces)
         except KeyboardInterrupt:
@@ -126,7 +126,7 @@ def speak(model: TextToSpeech, request: Request, manner: Options) -> None:
             session.end(trace)
 
 
-def _after_the_first_word(pieces: Iterable[str]) -> Iterator[str]:
+def after_the_first_word(pieces: Iterable[str]) -> Iterator[str]:
     """All pieces, once there is text among them: before that no file is touched.
 
     Raises UsageError where there is none.
@@ -140,17 +140,20 @@ def _after_the_first_word(pieces: Iterable[str]) -> Iterator[str]:
 
 
 class Session:
-    """One text on its way through a stream."""
+    """One text on its way through a stream; `play` takes what it says."""
 
-    def __init__(self, stream: TextToSpeechStream, request: Request, writer: AudioWriter) -> None:
-        self._stream, self._request, self._writer = stream, request, writer
+    def __init__(
+        self, stream: TextToSpeechStream, request: Request, play: Callable[[Pcm], None]
+    ) -> None:
+        self._stream, self._request, self._play = stream, request, play
+        self._samples = 0
         manifest = stream.model.bundle.manifest
         self._transcript = Transcript(request.out, manifest.name, manifest.precision)
 
     @property
     def seconds(self) -> float:
-        """Of speech that was written."""
-        return self._writer.frames / self._writer.sample_rate
+        """Of speech that was made."""
+        return self._samples / self._stream.model.sample_rate
 
     def run(self, primed: Iterable[Event], pieces: Iterable[str]) -> None:
         """Says all of the text, after what the voice itself brings.
@@ -197,7 +200,8 @@ class Session:
     def _take(self, events: Iterable[Event]) -> None:
         for event in events:
             if isinstance(event, Audio):
-                self._writer.write(event.pcm)
+                self._play(event.pcm)
+                self._samples += len(event.pcm)
             else:
                 self._transcript.add([event])
 

@@ -1,5 +1,6 @@
-"""`stream`: any model that hears, live; of a file at the pace at which it was spoken."""
+"""`stream`: any model, live: a microphone or a recording at the pace of speech, and the speaker."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -7,11 +8,38 @@ import typer
 from . import options
 from .choices import LiveFormat
 
+DEVICE = "DEVICE"
+
 
 def stream(
     input_file: Annotated[
-        str, typer.Option("--input-file", help="Audio file to play in; - is standard input.")
-    ],
+        str | None,
+        typer.Option(
+            "--input-file",
+            help="Recording to play in at the pace of speech, of a model that speaks a text; - is "
+            "standard input. Without it: the microphone, or standard input.",
+        ),
+    ] = None,
+    input_device: Annotated[
+        str | None,
+        typer.Option(metavar=DEVICE, help="Microphone: its number, or a part of its name."),
+    ] = None,
+    output_device: Annotated[
+        str | None, typer.Option(metavar=DEVICE, help="Speaker: its number, or a part of its name.")
+    ] = None,
+    disable_speaker: Annotated[
+        bool, typer.Option("--disable-speaker", help="Play nothing.")
+    ] = False,
+    half_duplex: Annotated[
+        bool,
+        typer.Option(
+            "--half-duplex",
+            help="Hear silence while the model can be heard, where its voice comes back.",
+        ),
+    ] = False,
+    list_devices: Annotated[
+        bool, typer.Option("--list-devices", help="Show microphones and speakers.")
+    ] = False,
     model: options.Model = None,
     kind: Annotated[
         LiveFormat, typer.Option("--format", "-f", help="Text, or an event a line as JSON.")
@@ -20,15 +48,29 @@ def stream(
         bool, typer.Option("--vad", help="Show pauses (needs a model with extra heads).")
     ] = False,
     rate: Annotated[
-        float, typer.Option("--rate", min=0.01, help="Pace; 2 is twice as fast as spoken.")
+        float, typer.Option("--rate", min=0.01, help="Pace of --input-file; 2 is twice as fast.")
     ] = 1.0,
     save_output: Annotated[
         str | None,
         typer.Option(
             metavar="OUT",
-            help="Audio file for what Hibiki or Moshi says; - is standard output, with the text "
-            "on stderr then.",
+            help="Audio file for what the model says; - is standard output, with the text on "
+            "stderr then.",
         ),
+    ] = None,
+    save_input: Annotated[
+        str | None, typer.Option(metavar="OUT", help="Audio file for what the model hears.")
+    ] = None,
+    words: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Subtitles that grow with the words; .srt or .vtt."),
+    ] = None,
+    stats: Annotated[
+        bool, typer.Option("--stats", help="Tell how long sound takes to become words or sound.")
+    ] = False,
+    voice: Annotated[
+        list[str] | None,
+        typer.Option("--voice", metavar="V", help="Of text to speech; twice for two speakers."),
     ] = None,
     cfg_coef: options.CfgCoef = None,
     save_state: options.SaveState = None,
@@ -42,22 +84,35 @@ def stream(
     quiet: options.Quiet = False,
     debug: options.Debug = False,  # noqa: ARG001
 ) -> None:
-    """Write what is said while it is being said; of Hibiki the translation, of Moshi the reply."""
-    from .interpreting import Request
+    """Live: write what is said while it is being said; let Hibiki translate it, Moshi answer, and
+    text to speech say what comes in on standard input."""
+    from .device_list import show_devices
     from .live import Live
+    from .live_request import LiveRequest
     from .load import open_model
 
-    request = Request(
-        audio=input_file,
-        out=save_output,
+    if list_devices:
+        show_devices(kind)
+        return
+    request = LiveRequest(
+        input_file=input_file,
+        input_device=input_device,
+        output_device=output_device,
+        disable_speaker=disable_speaker,
+        half_duplex=half_duplex,
+        save_input=save_input,
+        save_output=save_output,
         channel=channel,
+        rate=rate,
+        words=words,
+        kind=kind,
+        vad=vad,
+        stats=stats,
         save_state=save_state,
         load_state=load_state,
-        kind=kind,
-        rate=rate,
         quiet=quiet,
     )
     request.check()
-    live = Live(request, vad=vad, temp=temp, seed=seed, cfg_coef=cfg_coef)
+    live = Live(request, tuple(voice or ()), temp=temp, seed=seed, cfg_coef=cfg_coef)
     bundle = open_model(model, "stt", quiet)
     live.run(bundle, provider=provider, threads=threads, allow_fallback=allow_fallback)

@@ -25,40 +25,52 @@ def cues(words: Iterable[Word]) -> Iterator[Cue]:
     """Groups words into cues, broken where speech rests or a cue would grow too long."""
     group: list[Word] = []
     for word in words:
-        if group and _breaks(group, word):
-            yield _cue(group)
+        if group and breaks(group, word):
+            yield cue_of(group)
             group = []
         group.append(word)
     if group:
-        yield _cue(group)
+        yield cue_of(group)
 
 
 def srt(words: Iterable[Word]) -> str:
     """A whole SubRip file."""
-    blocks = [
-        f"{number}\n{_time(cue.start, ',')} --> {_time(cue.end, ',')}\n{_lines(cue.text)}\n"
-        for number, cue in enumerate(cues(words), 1)
-    ]
-    return "\n".join(blocks)
+    return "\n".join(srt_block(number, cue) for number, cue in enumerate(cues(words), 1))
 
 
 def vtt(words: Iterable[Word]) -> str:
     """A whole WebVTT file."""
-    blocks = [
-        f"{_time(cue.start, '.')} --> {_time(cue.end, '.')}\n{_escaped(_lines(cue.text))}\n"
-        for cue in cues(words)
-    ]
-    return "\n".join(["WEBVTT\n", *blocks])
+    blocks = (vtt_block(number, cue) for number, cue in enumerate(cues(words), 1))
+    return "\n".join([VTT_HEAD, *blocks])
 
 
-def _breaks(group: list[Word], word: Word) -> bool:
+def srt_block(number: int, cue: Cue) -> str:
+    """One cue of a SubRip file, counted from 1."""
+    return f"{number}\n{_time(cue.start, ',')} --> {_time(cue.end, ',')}\n{_lines(cue.text)}\n"
+
+
+def vtt_block(_number: int, cue: Cue) -> str:
+    """One cue of a WebVTT file."""
+    times = f"{_time(cue.start, '.')} --> {_time(cue.end, '.')}"
+    return f"{times}\n{_escaped(_lines(cue.text))}\n"
+
+
+VTT_HEAD = "WEBVTT\n"
+BLOCKS = {".srt": srt_block, ".vtt": vtt_block}
+"""What makes a cue, by the ending of the file; what stands before all of them is in `HEADS`."""
+HEADS = {".srt": "", ".vtt": VTT_HEAD}
+
+
+def breaks(group: list[Word], word: Word) -> bool:
+    """Whether a word begins another cue than the one that a group of words makes."""
     text = sum(len(w.text) + 1 for w in group) + len(word.text)
     rests = word.start - group[-1].end > GAP_SECONDS
     ends = group[-1].text[-1:] in ".?!" and text > LINE
     return rests or ends or text > LONGEST_TEXT or word.end - group[0].start > LONGEST_SECONDS
 
 
-def _cue(group: list[Word]) -> Cue:
+def cue_of(group: list[Word]) -> Cue:
+    """The cue of a group of words, one at least."""
     end = max(group[-1].end, group[0].start + 0.1)
     return Cue(" ".join(word.text for word in group), group[0].start, end)
 

@@ -1,7 +1,8 @@
 """`stream --input-file`: words as they come, at the pace at which they were spoken."""
 
-import itertools
 import json
+import os
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,14 +12,15 @@ import numpy as np
 import pytest
 from bundles import without_heads
 from commands import Command
+from soundcards import FakeClock
 from speech import Array, hiss, write_wav
 
-from kyutai_onnx.cli.choices import LiveFormat
-from kyutai_onnx.cli.listening import Screen
-from kyutai_onnx.cli.pace import Pace, frames
+from kyutai_onnx.cli.screen import Lines, LiveLine, Screen, Tape
 from kyutai_onnx.models import EndOfTurn, Event, Pause, Word
+from kyutai_onnx.runtime.audio.paced import frames, paced
 
 FAST = ("--rate", 100, "-q")
+PIECE = np.zeros(1920, np.float32)
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def test_words_are_those_of_transcribe(command: Command, speech: Path) -> None:
 
 def test_jsonl_is_an_event_a_line(command: Command, paused: Path) -> None:
     out = command("stream", "--input-file", paused, "-f", "jsonl", *FAST).out
-    events = [json.loads(line) for line in out.splitlines()]
+    events = [json.loads(line) for line in out.removesuffix("\n").split("\n")]
     whole = json.loads(command("transcribe", paused, "-f", "json").out)
     found: dict[str, list[object]] = {"word": [], "pause": [], "end_of_turn": []}
     for event in events:
@@ -73,30 +75,14 @@ def test_a_file_takes_as_long_as_it_plays(command: Command, speech: Path, pcm: A
     assert time.monotonic() - started >= len(pcm) // 1920 * 1920 / 24000 / rate
 
 
-def test_frames_leave_at_their_pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = itertools.accumulate([0.0, 0.1, 0.0, 0.5, 0.0], initial=100.0)
-    slept: list[float] = []
-    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(time, "sleep", slept.append)
-    pace = Pace(0.08)
-    for _ in range(5):
-        pace.wait()
-    assert slept == pytest.approx([0.08, 0.16, 0.14, 0.22])
-
-
-def test_work_that_takes_longer_than_a_frame_adds_up_and_is_caught_up(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    clock = iter([0.0, 0.20, 1.0, 1.18, 2.0, 2.01, 3.0, 3.05])
-    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    pace = Pace(0.08)
-    behind = []
-    for _ in range(4):
-        with pace.working():
-            pass
-        behind.append(pace.behind)
-    assert behind == pytest.approx([0.12, 0.22, 0.15, 0.12])
-    assert pace.most_behind == pytest.approx(0.22)
+def test_frames_leave_at_their_pace() -> None:
+    clock = FakeClock()
+    left = []
+    for frame, work in zip(paced([PIECE] * 5, 0.08, clock), [0.1, 0, 0.5, 0, 0], strict=True):
+        left.append((clock.now(), frame.arrived))
+        clock.work(work)
+    assert [due for _, due in left] == pytest.approx([0.08, 0.16, 0.24, 0.32, 0.40])
+    assert [now for now, _ in left] == pytest.approx([0.08, 0.18, 0.24, 0.74, 0.74])
 
 
 def test_all_samples_are_played_in_frames() -> None:
@@ -129,7 +115,7 @@ def word(text: str, start: float = 0.0) -> Word:
 
 def test_a_word_grows_in_its_place(capsys: pytest.CaptureFixture[str]) -> None:
     show(
-        Screen(LiveFormat.TEXT, False),
+        Tape(vad=False),
         ([], "se"),
         ([], "seven"),
         ([word("seven")], ""),
@@ -140,12 +126,12 @@ def test_a_word_grows_in_its_place(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_words_said_as_one_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
     pair = [word("ten"), word("past"), word("two")]
-    show(Screen(LiveFormat.TEXT, False), ([], "ten pa"), (pair, ""))
+    show(Tape(vad=False), ([], "ten pa"), (pair, ""))
     assert capsys.readouterr().out == "ten past two\n"
 
 
 def test_a_pause_waits_for_the_text_that_lags(capsys: pytest.CaptureFixture[str]) -> None:
-    screen = Screen(LiveFormat.TEXT, True)
+    screen = Tape(vad=True)
     screen.show([], Growing("se", 0.5))
     screen.show([Pause(1.0, 0.9)], Growing("se", 0.6))
     screen.show([], Growing("seven", 0.9))
@@ -160,17 +146,84 @@ def test_a_pause_comes_before_a_word_that_is_told_with_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     events = [Pause(1.0, 0.9), word("one", 0.5), word("two", 2.0)]
-    show(Screen(LiveFormat.TEXT, True), (events, "", 3.0))
+    show(Tape(vad=True), (events, "", 3.0))
     assert capsys.readouterr().out == "one [pause] two\n"
 
 
 def test_half_a_character_waits_for_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
-    show(Screen(LiveFormat.TEXT, False), ([], "caf\ufffd"), ([], "café"), ([word("café")], ""))
+    show(Tape(vad=False), ([], "caf\ufffd"), ([], "café"), ([word("café")], ""))
     assert capsys.readouterr().out == "café\n"
 
 
 def test_an_end_of_turn_is_shown_as_an_event_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    show(Screen(LiveFormat.TEXT, True), ([EndOfTurn(1.0)], ""))
+    show(Tape(vad=True), ([EndOfTurn(1.0)], ""))
     assert capsys.readouterr().out == "\n"
-    show(Screen(LiveFormat.JSONL, True), ([EndOfTurn(1.0)], "ignored"))
+    show(Lines(), ([EndOfTurn(1.0)], "ignored"))
     assert json.loads(capsys.readouterr().out) == {"type": "end_of_turn", "time": 1.0}
+
+
+def test_the_end_of_a_turn_ends_the_line(capsys: pytest.CaptureFixture[str]) -> None:
+    events = [word("one", 0.5), Pause(1.0, 0.9), EndOfTurn(1.0), word("two", 3.0)]
+    show(Tape(vad=True), (events, "", 4.0))
+    assert capsys.readouterr().out == "one [pause]\ntwo\n"
+
+
+def drawn(out: str) -> list[str]:
+    """What a terminal shows of it in the end, line by line."""
+    return [line.rpartition("\r")[2].removesuffix("\x1b[K") for line in out.removesuffix("\n").split("\n")]
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((25, 10)))
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_terminal_shows_the_growing_word_in_place(capsys: pytest.CaptureFixture[str]) -> None:
+    show(
+        LiveLine(vad=False),
+        ([], "sev"),
+        ([], "seventeen"),
+        ([word("seven")], "teen"),
+        ([word("tin")], ""),
+    )
+    out = capsys.readouterr().out
+    assert "\rseventeen\x1b[K" in out
+    assert drawn(out) == ["seven tin"]
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_full_line_is_followed_by_another(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "a",
+        "train",
+        "leaves",
+        "from",
+        "boston",
+        "at",
+        "nine",
+        "fifty",
+        "in",
+        "the",
+        "morning",
+    ]
+    show(LiveLine(vad=False), *(([word(text)], "") for text in words))
+    assert drawn(capsys.readouterr().out) == [
+        "a train leaves from",
+        "boston at nine fifty in",
+        "the morning",
+    ]
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_growing_word_never_wraps(capsys: pytest.CaptureFixture[str]) -> None:
+    show(LiveLine(vad=False), ([word("y" * 15)], "x" * 80))
+    longest = max(len(part) for part in re.split(r"\r|\x1b\[K|\n", capsys.readouterr().out))
+    assert longest == 24
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_terminal_shows_pauses_and_turns(capsys: pytest.CaptureFixture[str]) -> None:
+    events = [word("one", 0.5), Pause(1.0, 0.9), EndOfTurn(1.0)]
+    show(LiveLine(vad=True), (events, "", 0.9), ([word("two", 3.0)], "", 3.5))
+    assert drawn(capsys.readouterr().out) == ["one [pause]", "two"]

@@ -44,7 +44,6 @@ def test_without_a_subcommand_the_help_is_shown(command: Command, name: tuple[st
         (("transcribe", "a.wav", "--temp", "-1"), "--temp"),
         (("transcribe", "a.wav", "--seed", "-1"), "--seed"),
         (("transcribe", "a.wav", "--model"), "--model"),
-        (("stream",), "--input-file"),
         (("stream", "--input-file", "a.wav", "--rate", "0"), "--rate"),
         (("stream", "--input-file", "a.wav", "--format", "srt"), "'srt'"),
         (("codec", "encode", "a.wav"), "codes"),

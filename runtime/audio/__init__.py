@@ -1,6 +1,7 @@
 """Audio of files, pipes and devices: mono float32 blocks, read, written, heard and played.
 
-Built on libsndfile, soxr and, for devices alone, PortAudio. Knows nothing of models; a frame here is what `Framer` was told.
+Built on libsndfile, soxr and, for devices alone, PortAudio. Knows nothing of models; a
+frame here is what `Framer` was told.
 """
 
 from .clock import Clock, WallClock

@@ -72,12 +72,18 @@ class LiveSound:
         Raises AudioError or UsageError where there is none.
         """
         port = Port(self._card, self._clock, "output", wanted, self._start_output)
-        if wait:
-            self.outlet = Outlet(PREBUFFER_SECONDS, None)
-        ahead = AHEAD_SECONDS if wait else None
-        self._voice = Loudspeaker(self.outlet, self._clock, self._rate, ahead=ahead)
+        self._voice = Loudspeaker(self.outlet, self._clock, self._rate)
         self.speaker = port
+        if wait:
+            self.wait_for_speaker()
         port.open()
+
+    def wait_for_speaker(self) -> None:
+        """From now on `play` returns only when little is queued, and nothing is dropped: for what
+        is made quicker than it is spoken."""
+        self.outlet.limit = None
+        if self._voice is not None:
+            self._voice.ahead = AHEAD_SECONDS
 
     def frames(self) -> Iterator[Frame]:
         """What the microphone hears, frame after frame, until `stop`."""

@@ -25,17 +25,16 @@ class Loudspeaker:
     quicker than it is spoken; without it sound for which no speaker is there is missed.
     """
 
-    def __init__(
-        self, outlet: Outlet, clock: Clock, rate: int, *, ahead: float | None = None
-    ) -> None:
-        self._outlet, self._clock, self._rate, self._ahead = outlet, clock, rate, ahead
+    def __init__(self, outlet: Outlet, clock: Clock, rate: int) -> None:
+        self._outlet, self._clock, self._rate = outlet, clock, rate
+        self.ahead: float | None = None
         self._resampler: tuple[int, Resampler] | None = None
         self._audible_until = -math.inf
 
     def play(self, pcm: Pcm, latency: float) -> float:
         """Queues samples [n]; returns after how many seconds the last of them will be heard,
         `latency` being that of the device."""
-        while self._outlet.rate is None and self._ahead is not None:
+        while self._outlet.rate is None and self.ahead is not None:
             self._clock.wait(POLL_SECONDS)
         device_rate = self._outlet.rate
         if device_rate is None:
@@ -47,7 +46,7 @@ class Loudspeaker:
         after = self._outlet.queued + latency
         if len(pcm) and math.sqrt(float(np.mean(np.square(pcm)))) > AUDIBLE:
             self._audible_until = self._clock.now() + after + ECHO_SECONDS
-        while self._ahead is not None and self._outlet.queued > self._ahead:
+        while self.ahead is not None and self._outlet.queued > self.ahead:
             self._clock.wait(POLL_SECONDS)
         return after
 

@@ -15,7 +15,7 @@ class Outlet:
     """
 
     def __init__(self, prebuffer: float, limit: float | None) -> None:
-        self.prebuffer, self._limit = prebuffer, limit
+        self.prebuffer, self.limit = prebuffer, limit
         self._queued_rate: int | None = None
         self._pieces: deque[Pcm] = deque()
         self._lock = threading.Lock()
@@ -39,7 +39,7 @@ class Outlet:
         """A speaker at `rate` takes over, or none. What waits for one at another rate is dropped,
         as it is for none unless the outlet is patient."""
         with self._lock:
-            if rate != self._queued_rate and not (rate is None and self._limit is None):
+            if rate != self._queued_rate and not (rate is None and self.limit is None):
                 self._drop(self._samples)
                 self._queued_rate = rate
             self.rate, self._playing = rate, False
@@ -53,7 +53,7 @@ class Outlet:
                 return
             self._pieces.append(pcm)
             self._samples += len(pcm)
-            if self._limit is not None and self._samples > self._limit * rate:
+            if self.limit is not None and self._samples > self.limit * rate:
                 self._drop(self._samples - round(self.prebuffer * rate))
 
     def miss(self, seconds: float) -> None:

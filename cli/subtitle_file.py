@@ -1,0 +1,57 @@
+"""Subtitles that grow in a file while they are spoken, for a player or OBS that reads it again and
+again: it is replaced as a whole, so nobody ever reads half of it."""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from ..models.events import Event, Word
+from ..models.subtitles import BLOCKS, HEADS, breaks, cue_of
+from ..runtime.errors import UsageError
+from .disk import writing
+
+
+class SubtitleFile:
+    """A .srt or .vtt file. Raises UsageError for another ending, KyutaiOnnxError where the disk
+    refuses."""
+
+    def __init__(self, path: Path) -> None:
+        ending = path.suffix.lower()
+        if ending not in BLOCKS:
+            raise UsageError(f"{path}: live subtitles are {' or '.join(BLOCKS)}")
+        self._path, self._block = path, BLOCKS[ending]
+        self._done = [HEADS[ending]] if HEADS[ending] else []
+        self._number = 1
+        self._open: list[Word] = []
+        self._write()
+
+    def add(self, events: Iterable[Event]) -> None:
+        """Takes the words among events."""
+        words = [event for event in events if isinstance(event, Word)]
+        for word in words:
+            if self._open and breaks(self._open, word):
+                self._done.append(self._last())
+                self._number += 1
+                self._open = []
+            self._open.append(word)
+        if words:
+            self._write()
+
+    def _last(self) -> str:
+        return self._block(self._number, cue_of(self._open))
+
+    def _write(self) -> None:
+        blocks = [*self._done, *([self._last()] if self._open else [])]
+        beside = self._path.with_name(f".{self._path.name}.part")
+        with writing(self._path):
+            beside.write_text("\n".join(blocks), "utf-8", "backslashreplace")
+            _replace(beside, self._path)
+
+
+def _replace(new: Path, old: Path, replace: Callable[[Path, Path], None] = os.replace) -> None:
+    """Windows refuses while somebody reads the old one: then the next word brings this one too."""
+    try:
+        replace(new, old)
+    except PermissionError:
+        if os.name != "nt":
+            raise
