@@ -170,7 +170,10 @@ def test_the_end_of_a_turn_ends_the_line(capsys: pytest.CaptureFixture[str]) -> 
 
 def drawn(out: str) -> list[str]:
     """What a terminal shows of it in the end, line by line."""
-    return [line.rpartition("\r")[2].removesuffix("\x1b[K") for line in out.removesuffix("\n").split("\n")]
+    return [
+        line.rpartition("\r")[2].removesuffix("\x1b[K")
+        for line in out.removesuffix("\n").split("\n")
+    ]
 
 
 @pytest.fixture
