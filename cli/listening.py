@@ -1,7 +1,7 @@
 """Hears live what comes on stage, and shows the words."""
 
 from ..models import SpeechToText
-from ..models.events import Event, Word
+from ..models.events import EndOfTurn, Event, Restart, Word
 from ..runtime.state_file import read_state, write_state
 from .live_request import LiveRequest
 from .screen import open_screen
@@ -17,9 +17,11 @@ def listen(
 
     The stream is saved where the sound ends, before what it still has to say.
     """
-    if request.vad:
+    if request.vad or request.turn_flush:
         require_pauses(model)
-    stream = model.stream(temperature=temperature, seed=seed)
+    stream = model.stream(
+        temperature=temperature, seed=seed, policy=request.policy, watchdog=request.watchdog
+    )
     if request.load_state is not None:
         stream.load(read_state(request.load_state))
     with Stage(request, model.sample_rate, model.frame_size, speaks=False) as stage:
@@ -34,12 +36,21 @@ def listen(
         try:
             for pcm in stage.frames():
                 events = stream.feed(pcm)
+                if request.turn_flush and any(isinstance(e, EndOfTurn) for e in events):
+                    events += stream.catch_up()
                 show(events)
-                for event in events:
-                    if isinstance(event, Word):
-                        stage.meter.told(event.end)
+                note(events, stage)
             if request.save_state is not None:
                 write_state(request.save_state, stream.save())
         finally:
             show(stream.flush())
             screen.end()
+
+
+def note(events: list[Event], stage: Stage) -> None:
+    """Measures when words were told, and says where the model was begun anew."""
+    for event in events:
+        if isinstance(event, Word):
+            stage.meter.told(event.end)
+        elif isinstance(event, Restart):
+            stage.tell(f"note: speech but no words: the model begins anew at {event.time:.1f} s")

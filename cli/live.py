@@ -46,7 +46,7 @@ class Live:
         if family == "stt":
             self._listen(bundle, **loading)
         elif family in ("hibiki", "moshi"):
-            self._refuse(vad=self.request.vad)
+            self._refuse_turns()
             self._interpret(self._open(bundle, **loading))
         else:
             raise UsageError(
@@ -66,8 +66,8 @@ class Live:
 
     def _speak(self, bundle: Bundle, **loading: Unpack[Loading]) -> None:
         request = self.request
+        self._refuse_turns()
         self._refuse(
-            vad=request.vad,
             input_device=request.input_device,
             save_input=request.save_input,
             half_duplex=request.half_duplex,
@@ -115,6 +115,12 @@ class Live:
                 session.run(stage.frames(), then=stage.last_words)
             finally:
                 session.end(None)
+
+    def _refuse_turns(self) -> None:
+        """Pauses and turns are speech to text's."""
+        self._refuse(vad=self.request.vad, turn_flush=self.request.turn_flush)
+        if self.request.policy is not None:
+            raise UsageError("the --turn options: not with this model; leave them out")
 
     def _refuse(self, **options: object) -> None:
         for name, given in options.items():

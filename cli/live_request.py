@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..models import TurnPolicy
 from ..runtime.errors import UsageError
 from .choices import LiveFormat
 
@@ -25,6 +26,9 @@ class LiveRequest:
     kind: LiveFormat = LiveFormat.TEXT
     vad: bool = False
     stats: bool = False
+    policy: TurnPolicy | None = None
+    turn_flush: bool = False
+    watchdog: float = 0.0
     save_state: Path | None = None
     load_state: Path | None = None
     quiet: bool = False

@@ -19,6 +19,7 @@ from . import (
     stream,
     transcribe,
     translate,
+    turns,
     verify,
     voices,
 )
@@ -46,6 +47,7 @@ app.command("verify")(verify.verify)
 app.command("info")(info.info)
 app.command("bench")(bench.bench)
 app.command("evaluate")(evaluate.evaluate)
+app.command("turns")(turns.turns)
 app.add_typer(codec.app, name="codec")
 app.add_typer(voices.app, name="voices")
 

@@ -11,7 +11,13 @@ from ..models.events import EndOfTurn, Event, Pause, Word
 from .choices import LiveFormat
 from .formats import rounded
 
-NAMES = {"Word": "word", "Pause": "pause", "EndOfTurn": "end_of_turn"}
+NAMES = {
+    "Word": "word",
+    "SpeechStarted": "speech_started",
+    "Pause": "pause",
+    "EndOfTurn": "end_of_turn",
+    "Restart": "restart",
+}
 PAUSE = "[pause]"
 
 

@@ -68,6 +68,23 @@ def stream(
     stats: Annotated[
         bool, typer.Option("--stats", help="Tell how long sound takes to become words or sound.")
     ] = False,
+    turn_horizon: options.TurnHorizon = None,
+    turn_threshold: options.TurnThreshold = None,
+    turn_hysteresis: options.TurnHysteresis = None,
+    turn_min_words: options.TurnMinWords = None,
+    turn_hold: options.TurnHold = None,
+    turn_flush: Annotated[
+        bool,
+        typer.Option("--turn-flush", help="At the end of a turn tell its last words at once."),
+    ] = False,
+    watchdog: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            help="Seconds of speech without a word after which speech to text is begun anew; 0 is "
+            "never.",
+        ),
+    ] = 10.0,
     voice: Annotated[
         list[str] | None,
         typer.Option("--voice", metavar="V", help="Of text to speech; twice for two speakers."),
@@ -90,6 +107,7 @@ def stream(
     from .live import Live
     from .live_request import LiveRequest
     from .load import open_model
+    from .turn_policy import turn_policy
 
     if list_devices:
         show_devices(kind)
@@ -108,6 +126,15 @@ def stream(
         kind=kind,
         vad=vad,
         stats=stats,
+        policy=turn_policy(
+            horizon=turn_horizon,
+            threshold=turn_threshold,
+            hysteresis=turn_hysteresis,
+            min_words=turn_min_words,
+            hold=turn_hold,
+        ),
+        turn_flush=turn_flush,
+        watchdog=watchdog,
         save_state=save_state,
         load_state=load_state,
         quiet=quiet,

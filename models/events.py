@@ -16,6 +16,13 @@ class Word:
 
 
 @dataclass(frozen=True)
+class SpeechStarted:
+    """Somebody speaks, for the first time or after a pause, since `time`."""
+
+    time: float
+
+
+@dataclass(frozen=True)
 class Pause:
     """The moment at which the model takes the speaker to have paused, and how sure it is."""
 
@@ -26,6 +33,13 @@ class Pause:
 @dataclass(frozen=True)
 class EndOfTurn:
     """A pause that lasted: the speaker is done. `time` is when the pause began."""
+
+    time: float
+
+
+@dataclass(frozen=True)
+class Restart:
+    """The model had stalled and was begun anew; times go on."""
 
     time: float
 
@@ -44,4 +58,4 @@ class Audio:
     pcm: np.ndarray[Any, Any]
 
 
-Event = Word | Pause | EndOfTurn | Text | Audio
+Event = Word | SpeechStarted | Pause | EndOfTurn | Restart | Text | Audio

@@ -5,7 +5,8 @@ settings say, whole frames only, and the first frame given twice, since the lang
 its initial tokens instead of the first codes that it is given.
 """
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from ..runtime.audio import Framer
 from .events import Event
 from .generation import Made
-from .pauses import HEAD, PauseDetector
+from .pauses import PauseDetector, TurnPolicy
 from .prompt import TextPrompt
 from .words import WordAssembler
 
@@ -39,10 +40,11 @@ class Heard:
 @dataclass(frozen=True, eq=False)
 class Frame:
     """Codes int64 `[codebooks]` for one step; `heard` is False for the first of the two steps that
-    the first frame is given."""
+    the first frame is given, `counts` for silence that is no part of the audio."""
 
     codes: Array
     heard: bool = True
+    counts: bool = True
 
 
 class Hearing:
@@ -53,13 +55,19 @@ class Hearing:
 
     _led: bool
     _started: bool
+    _samples: int
 
     def __init__(
-        self, model: "SpeechToText", said_first: tuple[int, ...] = (), heard: Heard | None = None
+        self,
+        model: "SpeechToText",
+        said_first: tuple[int, ...] = (),
+        heard: Heard | None = None,
+        policy: TurnPolicy | None = None,
     ) -> None:
         assert model.bundle.manifest.stt is not None
         self._model, self._said_first, self._heard = model, said_first, heard
         self._spec, self._stt = model.language_model.spec, model.bundle.manifest.stt
+        self._policy = policy or TurnPolicy()
         self._encoder = model.mimi.stream("encode", self._spec.n_q - self._spec.dep_q)
         self._begin()
 
@@ -70,6 +78,7 @@ class Hearing:
 
     def push(self, pcm: Array) -> list[Frame]:
         """Takes float32 `[n]`, any n; returns the frames that it completes."""
+        self._samples += len(pcm)
         codes = list(self._encoder.encode(self._framer.push(self._lead(pcm))).T)
         frames = [Frame(frame) for frame in codes]
         if codes and not self._started:
@@ -94,14 +103,51 @@ class Hearing:
         if self._heard is not None:
             self._heard.text.append(token)
         events: list[Event] = [*self._words.push(token)]
-        if self._model.has_pauses and made.extra_heads is not None:
-            chance = float(made.extra_heads[row, HEAD, 0])
+        if frame.counts and self._model.has_pauses and made.extra_heads is not None:
+            chance = float(made.extra_heads[row, self._policy.head, 0])
             events += self._pauses.push(chance, self._words.open_start)
         return events
 
     def finish(self) -> list[Event]:
         """The last word, and the last pause."""
         return [*self._words.flush(), *self._pauses.flush()]
+
+    def lull(self) -> list[Frame]:
+        """Silence that is no part of the audio, as long as text lags behind; `after_lull` puts the
+        clock right when its frames are stepped."""
+        silence = np.zeros(self._lull_samples, np.float32)
+        return [replace(frame, counts=False) for frame in self.push(silence)]
+
+    def after_lull(self) -> list[Event]:
+        """The last word; what comes next counts on from where the lull began."""
+        self._samples -= self._lull_samples
+        words = self._words.flush()
+        self._words.put_back(self._lull_samples / self._model.sample_rate)
+        return [*words]
+
+    @property
+    def _lull_samples(self) -> int:
+        frames = math.ceil(self._stt.audio_delay_seconds * self._model.frame_rate) + 1
+        return frames * self._model.frame_size
+
+    @property
+    def seconds(self) -> float:
+        """How much audio was heard."""
+        return float(self._samples / self._model.sample_rate)
+
+    def restart(self) -> list[Frame]:
+        """Begins anew where the audio stands, after `finish`: times go on, and what waits for the
+        rest of its frame waits on."""
+        waiting, samples = self._framer.waiting.copy(), self._samples - self._framer.pending
+        self._encoder.reset()
+        self._said_first = ()
+        self._begin()
+        start = samples / self._model.sample_rate
+        self._words.begin_at(start)
+        lead = self._stt.audio_silence_prefix_seconds - start
+        self._pauses = PauseDetector(self._model.frame_rate, lead, self._policy, start)
+        self._samples = samples
+        return self.push(waiting)
 
     def prime(self, audio: Array, *, cut: bool) -> list[Frame]:
         """Takes an audio prompt, float32 `[n]`, before all else; returns its frames.
@@ -114,6 +160,7 @@ class Hearing:
         padded[: len(audio)] = audio
         if cut:
             self._cut(frames)
+            self._samples -= len(padded)
         return self.push(padded)
 
     def _cut(self, frames: int) -> None:
@@ -142,6 +189,7 @@ class Hearing:
             "prompt": self.prompt.remaining,
             "led": self._led,
             "started": self._started,
+            "samples": self._samples,
         }
 
     def load(self, saved: dict[str, Any]) -> None:
@@ -153,6 +201,7 @@ class Hearing:
         self._words.load(saved["words"])
         self._pauses.load(saved["pauses"])
         self._led, self._started = saved["led"], saved["started"]
+        self._samples = saved["samples"]
 
     @property
     def _paddings(self) -> tuple[int, int]:
@@ -171,8 +220,9 @@ class Hearing:
             padding=padding,
             boundary=boundary,
         )
-        self._pauses = PauseDetector(self._model.frame_rate, lead)
+        self._pauses = PauseDetector(self._model.frame_rate, lead, self._policy)
         self._led = self._started = False
+        self._samples = 0
 
     def _lead(self, pcm: Array) -> Array:
         """Puts the silence that the model wants before the first audio."""

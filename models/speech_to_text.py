@@ -13,9 +13,10 @@ from .drawing import Drawing
 from .events import Event, Word
 from .hearing import Heard
 from .model import Model
-from .pauses import HEAD
+from .pauses import HEAD, TurnPolicy
 from .speech_to_text_batch import BatchRow, SpeechToTextBatch
 from .speech_to_text_stream import SpeechToTextStream
+from .watchdog import Watchdog
 
 Array = np.ndarray[Any, Any]
 ROWS = 8
@@ -59,15 +60,32 @@ class SpeechToText(Model):
         temperature: float | None = None,
         seed: int | None = None,
         heard: Heard | None = None,
+        policy: TurnPolicy | None = None,
+        watchdog: float | None = None,
     ) -> SpeechToTextStream:
         """One independent stream.
 
         `prompt` is text that the model is made to say first. `temperature` replaces the model's
         own (0 takes the best token), `seed` makes draws repeat, `heard` is filled with codes and
-        tokens. Raises UsageError for a prompt that the tokenizer cannot spell.
+        tokens. `policy` says when pauses and ends of turns are told; after `watchdog` seconds of
+        what sounds like speech without text the model is begun anew (see `restart`).
+
+        Raises UsageError for a prompt that the tokenizer cannot spell, or a policy for a head that
+        the model lacks.
         """
-        drawing = self.drawing(temperature, seed)
-        return SpeechToTextStream(self, drawing, self.spell(prompt) if prompt else (), heard)
+        if policy is not None and policy.head >= self.language_model.spec.extra_heads:
+            raise UsageError(
+                f"{self.bundle.manifest.name} has no extra head that looks {policy.horizon:g} s "
+                "ahead; export it with '--extra-heads REPO', such as kyutai/stt-1b-en_fr-candle"
+            )
+        return SpeechToTextStream(
+            self,
+            self.drawing(temperature, seed),
+            self.spell(prompt) if prompt else (),
+            heard,
+            policy,
+            Watchdog(watchdog, self.frame_rate) if watchdog else None,
+        )
 
     def batch(self, rows: int = ROWS) -> SpeechToTextBatch:
         """Up to so many streams through one step of the language model."""

@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .drawing import Drawing
-from .events import Event
+from .events import Event, Restart, Word
 from .generation import Generator
 from .hearing import Frame, Heard, Hearing
+from .pauses import TurnPolicy
 from .saved import check_saved, stamp
+from .watchdog import Watchdog
 
 if TYPE_CHECKING:
     from .speech_to_text import SpeechToText
@@ -25,9 +27,11 @@ class SpeechToTextStream:
         drawing: Drawing,
         prompt: tuple[int, ...] = (),
         heard: Heard | None = None,
+        policy: TurnPolicy | None = None,
+        watchdog: Watchdog | None = None,
     ) -> None:
-        self.model, self._drawing = model, drawing
-        self._hearing = Hearing(model, prompt, heard)
+        self.model, self._drawing, self._watchdog = model, drawing, watchdog
+        self._hearing = Hearing(model, prompt, heard, policy)
         self._generator = Generator(model.language_model)
         self._begin()
 
@@ -45,7 +49,26 @@ class SpeechToTextStream:
 
     def feed(self, pcm: Array) -> list[Event]:
         """Takes float32 `[n]` at the model's rate, any n; returns what became known by it."""
-        return self._step(self._hearing.push(pcm))
+        if self._watchdog is None:
+            return self._step(self._hearing.push(pcm))
+        size = self.model.frame_size
+        pieces = (pcm[start : start + size] for start in range(0, len(pcm), size))
+        return [event for piece in pieces for event in self._watch(piece, self._watchdog)]
+
+    def catch_up(self) -> list[Event]:
+        """Tells at once what text lags behind with, and the word that is open: silence is fed as
+        quickly as it can be computed, and taken off the clock again. For the end of a turn."""
+        return [*self._step(self._hearing.lull()), *self._hearing.after_lull()]
+
+    def restart(self) -> list[Event]:
+        """Makes the model begin anew where the audio stands, with nothing remembered; times go on.
+
+        For a model that has stalled; returns the last word and `Restart`.
+        """
+        events = [*self._hearing.finish(), Restart(self._hearing.seconds)]
+        frames = self._hearing.restart()
+        self._begin()
+        return events + self._step(frames)
 
     def flush(self) -> list[Event]:
         """The end of the audio: what the model still has to say, and the last word."""
@@ -74,6 +97,12 @@ class SpeechToTextStream:
         check_saved(saved, self.model.bundle, "speech-to-text")
         self._hearing.load(saved)
         self._generator.load(0, saved["generator"], self._hearing.prompt)
+
+    def _watch(self, pcm: Array, watchdog: Watchdog) -> list[Event]:
+        before = self.partial
+        events = self._step(self._hearing.push(pcm))
+        wrote = self.partial != before or any(isinstance(event, Word) for event in events)
+        return events + (self.restart() if watchdog.stalled(pcm, wrote=wrote) else [])
 
     def _begin(self) -> None:
         self._generator.begin(0, self._drawing, self._hearing.prompt)

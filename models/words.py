@@ -41,6 +41,7 @@ class WordAssembler:
         self._tokenizer, self._frame_rate, self._lag = tokenizer, frame_rate, lag
         self._padding, self._boundary = padding, boundary
         self._step = self._first = 0
+        self._earliest = 0.0
         self._start: int | None = None
         self._tokens: list[int] = []
         self._eos: list[int] | None = None
@@ -48,6 +49,15 @@ class WordAssembler:
     def skip(self, first: int, seconds: float) -> None:
         """Leaves out words that start before step `first`; times count from `seconds` later."""
         self._first = first
+        self._lag += seconds
+
+    def begin_at(self, seconds: float) -> None:
+        """Counts times from so many seconds on, for a model that begins there."""
+        self._earliest = seconds
+        self._lag -= seconds
+
+    def put_back(self, seconds: float) -> None:
+        """Takes so many seconds off the clock again, which no audio was heard in."""
         self._lag += seconds
 
     def push(self, token: int) -> list[Word]:
@@ -116,7 +126,7 @@ class WordAssembler:
         return Word(text, self._seconds(start), self._seconds(end))
 
     def _seconds(self, step: float) -> float:
-        return max(0.0, step / self._frame_rate - self._lag)
+        return max(self._earliest, step / self._frame_rate - self._lag)
 
     def save(self) -> dict[str, Any]:
         return {
@@ -126,10 +136,11 @@ class WordAssembler:
             "tokens": list(self._tokens),
             "eos": self._eos,
             "lag": self._lag,
+            "earliest": self._earliest,
         }
 
     def load(self, saved: dict[str, Any]) -> None:
         self._step, self._first = saved["step"], saved["first"]
         self._start, self._tokens = saved["start"], list(saved["tokens"])
         self._eos = saved["eos"]
-        self._lag = saved["lag"]
+        self._lag, self._earliest = saved["lag"], saved["earliest"]

@@ -39,12 +39,14 @@ def test_jsonl_is_an_event_a_line(command: Command, paused: Path) -> None:
     out = command("stream", "--input-file", paused, "-f", "jsonl", *FAST).out
     events = [json.loads(line) for line in out.removesuffix("\n").split("\n")]
     whole = json.loads(command("transcribe", paused, "-f", "json").out)
-    found: dict[str, list[object]] = {"word": [], "pause": [], "end_of_turn": []}
+    names = ("word", "speech_started", "pause", "end_of_turn")
+    found: dict[str, list[object]] = {name: [] for name in names}
     for event in events:
         found[event.pop("type")].append(event)
     assert found["word"] == whole["words"]
     assert found["pause"] == whole["pauses"]
     assert {"time": whole["pauses"][0]["time"]} in found["end_of_turn"]
+    assert len(found["speech_started"]) == len(found["pause"])
 
 
 def test_vad_shows_pauses_between_words(command: Command, paused: Path) -> None:

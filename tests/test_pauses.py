@@ -3,14 +3,23 @@
 import numpy as np
 import pytest
 
-from kyutai_onnx.models import EndOfTurn, Event, Pause
-from kyutai_onnx.models.pauses import PauseDetector
+from kyutai_onnx.models import EndOfTurn, Event, Pause, SpeechStarted, TurnPolicy
+from kyutai_onnx.models.pauses import BACK_SECONDS, HORIZONS, PauseDetector
+from kyutai_onnx.runtime.errors import UsageError
 
 RATE = 12.5
 SPEECH, SILENCE = 0.1, 0.9
 
 
 def hear(
+    detector: PauseDetector, probabilities: list[float], word_start: float | None = None
+) -> list[Event]:
+    """What a detector tells, but for the beginnings of speech."""
+    events = told(detector, probabilities, word_start)
+    return [event for event in events if not isinstance(event, SpeechStarted)]
+
+
+def told(
     detector: PauseDetector, probabilities: list[float], word_start: float | None = None
 ) -> list[Event]:
     return [event for p in probabilities for event in detector.push(p, word_start)]
@@ -136,3 +145,79 @@ def test_saved_and_loaded_pauses_go_on(cut: int) -> None:
     expected = [*hear(whole, probabilities), *whole.flush()]
     assert found == expected
     assert any(isinstance(event, EndOfTurn) for event in expected)
+
+
+def by(**policy: float) -> PauseDetector:
+    return PauseDetector(RATE, 0.0, TurnPolicy(**policy))  # type: ignore[arg-type]
+
+
+def test_speech_is_told_when_it_begins_and_after_each_pause() -> None:
+    events = told(detector(), (spoken(10) + silent(10)) * 2)
+    assert events == [
+        SpeechStarted(pytest.approx(4 / RATE - BACK_SECONDS)),
+        Pause(pytest.approx(11 / RATE), SILENCE),
+        SpeechStarted(pytest.approx(24 / RATE - BACK_SECONDS)),
+        Pause(pytest.approx(31 / RATE), SILENCE),
+    ]
+
+
+def test_a_word_tells_when_speech_began() -> None:
+    events = told(detector(), [SPEECH], word_start=0.03)
+    assert events == [SpeechStarted(0.03)]
+
+
+def test_the_threshold_moves_the_pause() -> None:
+    rising = [*spoken(10), 0.3, 0.5, 0.7, 0.9]
+    frames = {
+        threshold: round(hear(by(threshold=threshold), rising)[0].time * RATE)  # type: ignore[union-attr]
+        for threshold in (0.2, 0.4, 0.6, 0.8)
+    }
+    assert frames == {0.2: 11, 0.4: 12, 0.6: 13, 0.8: 14}
+
+
+def test_hysteresis_keeps_a_wavering_head_from_telling_pause_after_pause() -> None:
+    wavering = spoken(10) + ([0.9] * 5 + [0.4] * 5) * 6
+    assert len([e for e in hear(by(), wavering) if isinstance(e, Pause)]) == 6
+    assert len([e for e in hear(by(hysteresis=0.2), wavering) if isinstance(e, Pause)]) == 1
+
+
+@pytest.mark.parametrize("hold", [0.0, 0.4, 2.0])
+def test_a_turn_ends_when_its_pause_was_held(hold: float) -> None:
+    patient = by(hold=hold)
+    hear(patient, spoken(10) + silent(1))
+    frames = next(i for i in range(1, 100) if hear(patient, silent(1)))
+    assert frames / RATE == pytest.approx(max(hold, 1 / RATE), abs=0.5 / RATE)
+
+
+def test_a_turn_without_words_enough_does_not_end() -> None:
+    patient = by(min_words=2)
+    hear(patient, spoken(5), word_start=0.1)
+    assert [type(e) for e in hear(patient, silent(30), word_start=0.1)] == [Pause]
+    hear(patient, spoken(5), word_start=3.0)
+    assert [type(e) for e in hear(patient, silent(30), word_start=3.0)] == [Pause, EndOfTurn]
+    hear(patient, spoken(5), word_start=6.0)
+    assert [type(e) for e in hear(patient, silent(30), word_start=6.0)] == [Pause]
+    assert patient.flush() == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"horizon": 1.5},
+        {"threshold": 0.0},
+        {"threshold": 1.0},
+        {"threshold": float("nan")},
+        {"hysteresis": -0.1},
+        {"hysteresis": 0.5},
+        {"min_words": -1},
+        {"hold": -1.0},
+        {"hold": float("nan")},
+    ],
+)
+def test_a_policy_out_of_range_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(UsageError):
+        TurnPolicy(**wrong)  # type: ignore[arg-type]
+
+
+def test_every_head_has_its_horizon() -> None:
+    assert [TurnPolicy(horizon=seconds).head for seconds in HORIZONS] == [0, 1, 2, 3]

@@ -1,0 +1,129 @@
+"""How well a policy finds the ends of turns in recordings whose words are known."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+
+from ..models import EndOfTurn, SpeechToText, TurnPolicy, Word
+from ..runtime.audio import Pcm, read_audio
+from .datasets import Sample, resampled
+
+AFTER_SECONDS = 3.0
+"""Rest that follows each recording, so that its last turn can end."""
+
+EARLY_SECONDS = 0.3
+"""How long before the last sound of a turn its end may be told and still be none too early."""
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """Turns of a recording, from `starts` to `ends` in seconds, and the moments at which their ends
+    were told."""
+
+    starts: tuple[float, ...]
+    ends: tuple[float, ...]
+    told: tuple[float, ...]
+
+    def delay(self, turn: int) -> float | None:
+        """Seconds from the end of a turn to its being told; None where it was missed: nothing was
+        told before the next one began."""
+        until = self.starts[turn + 1] if turn + 1 < len(self.starts) else float("inf")
+        after = self.ends[turn] - EARLY_SECONDS
+        return next((t - self.ends[turn] for t in self.told if after <= t < until), None)
+
+    @property
+    def early(self) -> list[float]:
+        """The moments at which an end was told in the midst of a turn."""
+        turns = list(zip(self.starts, self.ends, strict=True))
+        return [t for t in self.told if any(s < t < e - EARLY_SECONDS for s, e in turns)]
+
+    def lines(self, name: str) -> list[str]:
+        """What went wrong, a line each."""
+        missed = [end for turn, end in enumerate(self.ends) if self.delay(turn) is None]
+        return [f"{name}: the end at {end:.2f} s was missed" for end in missed] + [
+            f"{name}: an end was told at {moment:.2f} s, in the midst of a turn"
+            for moment in self.early
+        ]
+
+
+@dataclass
+class Tally:
+    """Sums over recordings."""
+
+    turns: int = 0
+    missed: int = 0
+    early: int = 0
+    delays: list[float] = field(default_factory=list)
+
+    def add(self, found: Replayed) -> None:
+        """Counts one recording."""
+        delays = [found.delay(turn) for turn in range(len(found.ends))]
+        self.turns += len(delays)
+        self.missed += delays.count(None)
+        self.early += len(found.early)
+        self.delays += [delay for delay in delays if delay is not None]
+
+    def as_json(self) -> dict[str, float | int]:
+        """The figures by name; times in seconds."""
+        content: dict[str, float | int] = {
+            "turns": self.turns,
+            "missed": self.missed,
+            "early": self.early,
+        }
+        if self.delays:
+            content["median_delay"] = float(np.median(self.delays))
+            content["greatest_delay"] = max(self.delays)
+        return content
+
+    def lines(self) -> list[str]:
+        """The figures in words."""
+        share = 100 / max(1, self.turns)
+        lines = [
+            f"turns   {self.turns}",
+            f"missed  {self.missed} ({share * self.missed:.1f} %)",
+            f"early   {self.early} ({share * self.early:.1f} %)",
+        ]
+        if self.delays:
+            lines.append(
+                f"told    {np.median(self.delays):.2f} s after the last word (median; at most "
+                f"{max(self.delays):.2f} s)"
+            )
+        return lines
+
+
+def replay(model: SpeechToText, sample: Sample, policy: TurnPolicy, gap: float) -> Replayed:
+    """Hears a recording, and rest after it, frame by frame, as a microphone would bring it.
+
+    Raises AudioError where it cannot be read.
+    """
+    pcm, size = whole(model, sample), model.frame_size
+    rest = np.zeros(round(AFTER_SECONDS * model.sample_rate), np.float32)
+    stream = model.stream(policy=policy)
+    sound, told, words = np.concatenate([pcm, rest]), [], list[Word]()
+    for start in range(0, len(sound), size):
+        for event in stream.feed(sound[start : start + size]):
+            if isinstance(event, EndOfTurn):
+                told.append((start + size) / model.sample_rate)
+            elif isinstance(event, Word):
+                words.append(event)
+    words += [event for event in stream.flush() if isinstance(event, Word)]
+    starts, ends = turns_of(sample.words or words, gap)
+    return Replayed(starts, ends, tuple(told))
+
+
+def turns_of(words: Sequence[Word], gap: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Where turns begin and end, in seconds: between words that are `gap` or more apart."""
+    if not words:
+        return (), ()
+    pairs = [(a, b) for a, b in pairwise(words) if b.start - a.end >= gap]
+    starts = (words[0].start, *(after.start for _, after in pairs))
+    return starts, (*(before.end for before, _ in pairs), words[-1].end)
+
+
+def whole(model: SpeechToText, sample: Sample) -> Pcm:
+    """A recording at once, float32 `[n]` at the model's rate."""
+    if isinstance(sample.audio, tuple):
+        return resampled(sample.audio, model.sample_rate)
+    return np.concatenate(list(read_audio(sample.audio, model.sample_rate)))

@@ -1,0 +1,337 @@
+"""`stream` with a microphone and a speaker that are threads of the test, quicker than real ones."""
+
+import io
+import json
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from commands import Command, Result
+from speech import RATE, Array, hiss, whole, write_wav
+from virtual_card import likeness
+
+from kyutai_onnx.cli import stage
+from kyutai_onnx.cli.subtitle_file import SubtitleFile
+from kyutai_onnx.models import Word
+from kyutai_onnx.models.locate import DEMO
+from kyutai_onnx.models.subtitles import srt, vtt
+from kyutai_onnx.runtime.audio.devices import Device
+from kyutai_onnx.runtime.audio.dither import STEP, Dither
+from kyutai_onnx.runtime.errors import AudioError, UsageError
+
+BLOCK = 1200
+HASTE = 4
+"""How much quicker than real time the devices are."""
+MIC = Device(0, "Desk Microphone", "ALSA", 2, 0, 48000, ("input",))
+BOX = Device(1, "Loud Box", "ALSA", 0, 2, RATE, ("output",))
+
+
+class ThreadedCard:
+    """A microphone that says a recording, and after it interrupts the program as Ctrl-C does; and a
+    speaker that keeps what it plays."""
+
+    def __init__(self, said: Array, *devices: Device) -> None:
+        self.said, self._devices = said, list(devices)
+        self.played: list[Array] = []
+        self._over = threading.Event()
+
+    def devices(self) -> list[Device]:
+        return self._devices
+
+    def rescan(self) -> None:
+        raise AssertionError("no device has gone")
+
+    def open_input(self, device: Device, take: Callable[..., None]) -> Any:
+        def talk() -> None:
+            for start in range(0, len(self.said), BLOCK):
+                piece = self.said[start : start + BLOCK, None]
+                take(np.repeat(np.repeat(piece, 2, axis=0), 2, axis=1), False)
+                if self._over.wait(BLOCK / RATE / HASTE):
+                    return
+            os.kill(os.getpid(), signal.SIGINT)
+
+        return self._run(talk)
+
+    def open_output(self, device: Device, fill: Callable[..., None]) -> Any:
+        def play() -> None:
+            while not self._over.wait(BLOCK / RATE / HASTE):
+                block = np.zeros((BLOCK, device.outputs), np.float32)
+                fill(block)
+                self.played.append(block[:, 0])
+
+        return self._run(play)
+
+    def close(self) -> None:
+        self._over.set()
+
+    def _run(self, target: Callable[[], None]) -> Any:
+        threading.Thread(target=target, daemon=True).start()
+        return SimpleNamespace(latency=0.01, ended=False, close=self.close)
+
+
+def likeness_of(card: ThreadedCard, said: Array) -> float:
+    """How like two seconds of what was said, from where it is loud on, were to what was played."""
+    start = int(np.flatnonzero(np.abs(said) > 0.05)[0])
+    return likeness(np.concatenate(card.played), said[start : start + 2 * RATE])
+
+
+Use = Callable[..., ThreadedCard]
+
+
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch) -> Use:
+    def use(said: Array, *devices: Device) -> ThreadedCard:
+        card = ThreadedCard(said, *(devices or (MIC, BOX)))
+        monkeypatch.setattr(stage, "SoundCard", lambda: card)
+        return card
+
+    return use
+
+
+@pytest.fixture
+def text(words: list[Word]) -> str:
+    return " ".join(word.text for word in words) + "\n"
+
+
+def test_a_microphone_is_transcribed_until_it_is_interrupted(
+    use: Use, command: Command, pcm: Array, text: str, tmp_path: Path
+) -> None:
+    use(np.concatenate([hiss(0.5), pcm]))
+    saved, subtitles = tmp_path / "heard.wav", tmp_path / "words.vtt"
+    done = command("stream", "--save-input", saved, "--words", subtitles, "--stats")
+    assert (done.code, done.out) == (130, text)
+    _, figures, latency = done.err.splitlines()
+    assert re.fullmatch(
+        r"heard \d+\.\d s, real-time factor \d\.\d\d, lag \d\.\d\d s \(at most \d\.\d\d\), "
+        r"dropped 0\.0 s",
+        figures,
+    )
+    assert latency.startswith("latency: sound to word ")
+    assert len(whole(saved)) == pytest.approx(len(pcm) + RATE / 2, abs=2)
+    assert command("transcribe", saved, "-q").out == text
+    assert subtitles.read_text().startswith("WEBVTT\n\n00:00:00.")
+    assert " ".join(subtitles.read_text().split("\n")[3:]).split() == text.split()
+
+
+def test_events_are_lines_of_json_with_statistics(use: Use, command: Command, pcm: Array) -> None:
+    use(np.concatenate([pcm, hiss(2)]))
+    done = command("stream", "-f", "jsonl", "--stats", "-q")
+    kinds = [json.loads(line)["type"] for line in done.out.splitlines()]
+    assert kinds[0] in ("word", "speech_started")
+    assert {"word", "speech_started", "pause", "end_of_turn", "statistics"} == set(kinds)
+    figures = json.loads(done.out.splitlines()[-1])
+    assert figures["heard"] == pytest.approx((len(pcm) + 2 * RATE) / RATE, abs=0.1)
+    assert figures["sound_to_word"] > 0
+
+
+def test_the_last_words_of_a_turn_come_with_its_end(
+    use: Use, command: Command, pcm: Array, words: list[Word]
+) -> None:
+    use(np.concatenate([pcm, hiss(2)]))
+    policy = ("--turn-hold", 0, "--turn-threshold", 0.3)
+    out = command("stream", "-f", "jsonl", "--turn-flush", *policy, "-q").out
+    events = [json.loads(line) for line in out.splitlines()]
+    kinds = [event["type"] for event in events]
+    told = [event["text"] for event in events if event["type"] == "word"]
+    assert told == [word.text for word in words]
+    assert kinds[kinds.index("end_of_turn") + 1] == "word"
+
+
+def test_hibiki_is_heard_from_the_speaker(
+    use: Use, command: Command, pcm: Array, tmp_path: Path
+) -> None:
+    card, saved = use(pcm), tmp_path / "said.wav"
+    done = command(
+        *("stream", "--model", DEMO / "hibiki", "--seed", 1, "--save-output", saved, "--stats"),
+        *("--input-device", "desk", "--output-device", "LOUD"),
+    )
+    assert done.code == 130
+    assert "sound to sound" in done.err
+    said, rate = soundfile.read(saved, dtype="float32")
+    assert rate == RATE
+    assert likeness_of(card, said) > 0.99
+
+
+def test_a_recording_is_spoken_without_a_microphone(
+    use: Use, command: Command, pcm: Array, tmp_path: Path
+) -> None:
+    use(pcm, BOX)
+    source, saved = write_wav(tmp_path / "in.wav", pcm[: 2 * RATE]), tmp_path / "said.wav"
+    given = ("stream", "--model", DEMO / "hibiki", "--input-file", source, "--save-output", saved)
+    done = command(*given, "--seed", 1)
+    assert done.code == 0
+    assert "played" in done.err
+    assert soundfile.info(saved).duration > 1
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
+    def give(content: bytes) -> None:
+        stdin = SimpleNamespace(buffer=io.BytesIO(content), isatty=lambda: False)
+        monkeypatch.setattr("sys.stdin", stdin)
+
+    return give
+
+
+def test_standard_input_is_said_aloud(
+    use: Use, command: Command, typed: Callable[[bytes], None], tmp_path: Path
+) -> None:
+    card, saved = use(np.empty(0, np.float32)), tmp_path / "said.wav"
+    typed(b"the train to boston leaves at nine fifty")
+    done = command("stream", "--model", DEMO / "tts", "--seed", 1, "--save-output", saved, "-q")
+    assert (done.code, done.out, done.err) == (0, "", "")
+    said, _ = soundfile.read(saved, dtype="float32")
+    assert len(said) / RATE > 1.5
+    assert likeness_of(card, said) > 0.99
+    assert np.count_nonzero(np.concatenate(card.played)) == pytest.approx(len(said), rel=0.05)
+
+
+def test_a_text_that_cannot_be_read_is_told(use: Use, command: Command) -> None:
+    use(np.empty(0, np.float32))
+    done = command("stream", "--model", DEMO / "tts", "--input-file", "nowhere.txt", "-q")
+    assert done.code == 1
+    assert "nowhere.txt" in done.error
+
+
+def refused(command: Command, *arguments: object) -> Result:
+    done = command("stream", "-q", *arguments)
+    assert done.code == 2
+    assert done.out == ""
+    return done
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--input-file", "a.wav", "--input-device", "x"),
+        ("--input-file", "a.wav", "--half-duplex"),
+        ("--rate", 2),
+        ("--disable-speaker", "--output-device", "x"),
+        ("--disable-speaker", "--half-duplex"),
+        ("--input-file", "a.wav", "--rate", 2, "--output-device", "x"),
+        ("--output-device", "x"),
+        ("--half-duplex",),
+        ("--save-output", "x.wav"),
+        ("--voice", "x"),
+        ("--model", DEMO / "tts", "--input-device", "x"),
+        ("--model", DEMO / "tts", "--vad"),
+        ("--model", DEMO / "tts", "--save-input", "x.wav"),
+        ("--model", DEMO / "hibiki", "--turn-flush"),
+    ],
+    ids=lambda arguments: " ".join(Path(str(a)).name for a in arguments),
+)
+def test_what_does_not_go_together_is_refused(
+    use: Use, command: Command, arguments: tuple[object, ...]
+) -> None:
+    use(np.zeros(RATE, np.float32))
+    assert any(str(a) in refused(command, *arguments).error for a in arguments if "--" in str(a))
+
+
+def test_words_that_grow_are_subtitles(use: Use, command: Command, speech: Path) -> None:
+    words = ("--input-file", speech, "--words", "words.json")
+    assert "live subtitles are .srt or .vtt" in refused(command, *words).error
+
+
+def test_turns_are_those_of_speech_to_text(use: Use, command: Command) -> None:
+    assert "--turn" in refused(command, "--model", DEMO / "hibiki", "--turn-hold", 2).error
+
+
+def test_a_machine_without_a_microphone_says_so(use: Use, command: Command) -> None:
+    use(np.empty(0, np.float32), BOX)
+    done = command("stream", "-q")
+    assert done.code == 4
+    assert "there is no microphone here" in done.error
+    assert "--input-file" in done.error
+
+
+def test_a_machine_without_a_speaker_says_so(
+    use: Use, command: Command, speech: Path, tmp_path: Path
+) -> None:
+    use(np.empty(0, np.float32), MIC)
+    given = ("stream", "--model", DEMO / "hibiki", "--input-file", speech, "--seed", 1)
+    done = command(*given)
+    assert done.code == 4
+    assert "--disable-speaker" in done.error
+    out = tmp_path / "out.wav"
+    done = command(*given, "--save-output", out)
+    assert done.code == 0
+    assert f"the speech goes to {out} alone" in done.err
+    assert soundfile.info(out).duration > 1
+    assert command(*given, "--save-output", out, "--output-device", "box").code == 4
+
+
+def test_without_sound_card_software_the_first_word_is_what_to_install(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> None:
+        raise AudioError("sounddevice is not installed; run this")
+
+    monkeypatch.setattr(stage, "SoundCard", missing)
+    done = command("stream", "-q")
+    assert done.code == 4
+    assert done.error.startswith("sounddevice is not installed")
+
+
+def talk_of(count: int) -> list[Word]:
+    return [Word(f"word{i}", 0.4 * i + i // 9, 0.4 * i + i // 9 + 0.3) for i in range(count)]
+
+
+@pytest.mark.parametrize(("ending", "render"), [(".srt", srt), (".vtt", vtt)])
+def test_subtitles_grow_into_those_of_the_whole(
+    tmp_path: Path, ending: str, render: Callable[[list[Word]], str]
+) -> None:
+    path, words = tmp_path / f"live{ending}", talk_of(40)
+    subtitles = SubtitleFile(path)
+    assert path.read_text() == render([])
+    for count, word in enumerate(words, 1):
+        subtitles.add([word])
+        assert path.read_text() == render(words[:count])
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_reader_never_sees_half_of_the_subtitles(tmp_path: Path) -> None:
+    path = tmp_path / "live.srt"
+    subtitles, over, seen = SubtitleFile(path), threading.Event(), set()
+
+    def read() -> None:
+        while not over.is_set():
+            seen.add(path.read_text())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    words = talk_of(300)
+    for word in words:
+        subtitles.add([word])
+        time.sleep(0.0005)
+    over.set()
+    reader.join()
+    wholes = {srt(words[:count]) for count in range(len(words) + 1)}
+    assert seen <= wholes
+    assert len(seen) > 3
+
+
+def test_other_endings_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"\.srt or \.vtt"):
+        SubtitleFile(tmp_path / "live.json")
+
+
+def test_dither_is_triangular_and_rounding_is_no_longer_heard() -> None:
+    quiet = np.full(200_000, 0.3 * STEP, np.float32)
+    noise = (Dither()(quiet) - quiet) / STEP
+    assert np.abs(noise).max() <= 1
+    assert noise.mean() == pytest.approx(0, abs=0.01)
+    assert noise.var() == pytest.approx(1 / 6, rel=0.02)
+    rounded = np.rint(Dither()(quiet) / STEP)
+    assert rounded.mean() == pytest.approx(0.3, abs=0.01)
+    assert np.rint(quiet / STEP).mean() == 0
+    loud = Dither()(np.ones(1000, np.float32))
+    assert loud.max() <= 1
