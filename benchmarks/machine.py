@@ -1,6 +1,5 @@
 """What this machine can do: how fast memory is read, and how fast matrices are multiplied."""
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +9,8 @@ import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper
 
-READ_BYTES = 1 << 30
+from kyutai_onnx.runtime.memory_speed import read_bandwidth
+
 GEMM = (512, 2048, 2048)
 TRIES = 7
 
@@ -27,26 +27,6 @@ class Machine:
 def measure_machine(threads: int) -> Machine:
     """The best of several tries of each."""
     return Machine(read_bandwidth(threads), multiplications(threads), threads)
-
-
-def read_bandwidth(threads: int) -> float:
-    """Each thread sums its own part of an array that no cache holds."""
-    parts = [np.full(READ_BYTES // 4 // threads, index + 1, np.float32) for index in range(threads)]
-    return READ_BYTES / min(_together(parts) for _ in range(TRIES))
-
-
-def _together(parts: list[Any]) -> float:
-    ready = threading.Barrier(len(parts) + 1)
-
-    def read(part: Any) -> None:
-        ready.wait()
-        part.max()
-
-    workers = [threading.Thread(target=read, args=(part,)) for part in parts]
-    for worker in workers:
-        worker.start()
-    ready.wait()
-    return timed(lambda: [worker.join() for worker in workers])
 
 
 def multiplications(threads: int) -> float:

@@ -12,6 +12,7 @@ from . import (
     bench,
     chat,
     codec,
+    doctor,
     evaluate,
     export,
     info,
@@ -46,6 +47,7 @@ app.command("export")(export.export)
 app.command("verify")(verify.verify)
 app.command("info")(info.info)
 app.command("bench")(bench.bench)
+app.command("doctor")(doctor.doctor)
 app.command("evaluate")(evaluate.evaluate)
 app.command("turns")(turns.turns)
 app.add_typer(codec.app, name="codec")

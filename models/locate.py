@@ -92,6 +92,13 @@ def exported_bundles(name: str) -> list[Path]:
     return [path for path in mine if (path / FILE_NAME).is_file()]
 
 
+def exported_names() -> list[str]:
+    """The names of all bundles in the cache."""
+    folder = bundles_folder()
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path.name for path in found if (path / FILE_NAME).is_file()]
+
+
 def _missing(name: str) -> str:
     if Path(name).is_dir():
         return f"{name}: no {FILE_NAME} in this folder; give a bundle made by 'kyutai-onnx export'"
