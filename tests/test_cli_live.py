@@ -2,11 +2,9 @@
 
 import io
 import json
-import os
 import re
 import signal
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,13 +18,10 @@ from speech import RATE, Array, hiss, whole, write_wav
 from virtual_card import likeness
 
 from kyutai_onnx.cli import stage
-from kyutai_onnx.cli.subtitle_file import SubtitleFile
 from kyutai_onnx.models import Word
 from kyutai_onnx.models.locate import DEMO
-from kyutai_onnx.models.subtitles import srt, vtt
 from kyutai_onnx.runtime.audio.devices import Device
-from kyutai_onnx.runtime.audio.dither import STEP, Dither
-from kyutai_onnx.runtime.errors import AudioError, UsageError
+from kyutai_onnx.runtime.errors import AudioError
 
 BLOCK = 1200
 HASTE = 4
@@ -57,7 +52,7 @@ class ThreadedCard:
                 take(np.repeat(np.repeat(piece, 2, axis=0), 2, axis=1), False)
                 if self._over.wait(BLOCK / RATE / HASTE):
                     return
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
         return self._run(talk)
 
@@ -279,59 +274,3 @@ def test_without_sound_card_software_the_first_word_is_what_to_install(
     done = command("stream", "-q")
     assert done.code == 4
     assert done.error.startswith("sounddevice is not installed")
-
-
-def talk_of(count: int) -> list[Word]:
-    return [Word(f"word{i}", 0.4 * i + i // 9, 0.4 * i + i // 9 + 0.3) for i in range(count)]
-
-
-@pytest.mark.parametrize(("ending", "render"), [(".srt", srt), (".vtt", vtt)])
-def test_subtitles_grow_into_those_of_the_whole(
-    tmp_path: Path, ending: str, render: Callable[[list[Word]], str]
-) -> None:
-    path, words = tmp_path / f"live{ending}", talk_of(40)
-    subtitles = SubtitleFile(path)
-    assert path.read_text() == render([])
-    for count, word in enumerate(words, 1):
-        subtitles.add([word])
-        assert path.read_text() == render(words[:count])
-    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
-
-
-def test_a_reader_never_sees_half_of_the_subtitles(tmp_path: Path) -> None:
-    path = tmp_path / "live.srt"
-    subtitles, over, seen = SubtitleFile(path), threading.Event(), set()
-
-    def read() -> None:
-        while not over.is_set():
-            seen.add(path.read_text())
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    words = talk_of(300)
-    for word in words:
-        subtitles.add([word])
-        time.sleep(0.0005)
-    over.set()
-    reader.join()
-    wholes = {srt(words[:count]) for count in range(len(words) + 1)}
-    assert seen <= wholes
-    assert len(seen) > 3
-
-
-def test_other_endings_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"\.srt or \.vtt"):
-        SubtitleFile(tmp_path / "live.json")
-
-
-def test_dither_is_triangular_and_rounding_is_no_longer_heard() -> None:
-    quiet = np.full(200_000, 0.3 * STEP, np.float32)
-    noise = (Dither()(quiet) - quiet) / STEP
-    assert np.abs(noise).max() <= 1
-    assert noise.mean() == pytest.approx(0, abs=0.01)
-    assert noise.var() == pytest.approx(1 / 6, rel=0.02)
-    rounded = np.rint(Dither()(quiet) / STEP)
-    assert rounded.mean() == pytest.approx(0.3, abs=0.01)
-    assert np.rint(quiet / STEP).mean() == 0
-    loud = Dither()(np.ones(1000, np.float32))
-    assert loud.max() <= 1
