@@ -143,7 +143,7 @@ class LiveLine:
 
     def __init__(self, *, vad: bool) -> None:
         self._pauses = Pauses(vad=vad)
-        self._settled = ""
+        self._settled = self._drawn = ""
 
     def show(self, events: Iterable[Event], stream: Hearing) -> None:
         """See `Screen.show`."""
@@ -177,11 +177,13 @@ class LiveLine:
         if self._settled:
             self._draw("")
             print(flush=True)
-            self._settled = ""
+            self._settled = self._drawn = ""
 
     def _draw(self, partial: str) -> None:
-        text = f"{self._settled} {partial}".strip()
-        print(f"\r{text[-_width() :]}\x1b[K", end="", flush=True)
+        text = f"{self._settled} {partial}".strip()[-_width() :]
+        if text != self._drawn:
+            print(f"\r{text}\x1b[K", end="", flush=True)
+            self._drawn = text
 
 
 def _width() -> int:

@@ -63,6 +63,7 @@ class Stage:
         self._said: AudioWriter | None = None
         self._meter = Meter(self.clock)
         self._over = threading.Event()
+        self._keeper: threading.Thread | None = None
         self.interrupted = False
 
     @property
@@ -89,6 +90,8 @@ class Stage:
                 self.sound.drain()
         finally:
             self._over.set()
+            if self._keeper is not None:
+                self._keeper.join()
             with suppress(*[AudioError] * (error is not None)):  # the first error is the one to see
                 self._stack.close()
             self._tell_statistics()
@@ -158,7 +161,8 @@ class Stage:
             say(f"note: {error}; the speech goes to {request.save_output} alone")
             return
         self.sound = sound
-        threading.Thread(target=self._look_after, args=(sound,), daemon=True).start()
+        self._keeper = threading.Thread(target=self._look_after, args=(sound,), daemon=True)
+        self._keeper.start()
         if microphone and threading.current_thread() is threading.main_thread():
             before = signal.signal(signal.SIGINT, self._interrupt)
             self._stack.callback(signal.signal, signal.SIGINT, before)
