@@ -25,7 +25,9 @@ from ..runtime.audio import (
     read_audio,
 )
 from ..runtime.audio.dither import Dither
+from ..runtime.audio.hush import filtered
 from ..runtime.audio.paced import frames, paced
+from ..runtime.audio.sound_card import TOLD_BY_PORTAUDIO
 from ..runtime.errors import AudioError
 from . import live_statistics as statistics
 from .choices import LiveFormat
@@ -64,6 +66,9 @@ class Stage:
         self._meter = Meter(self.clock)
         self._over = threading.Event()
         self._keeper: threading.Thread | None = None
+        self._shares_line = (
+            request.kind is LiveFormat.TEXT and sys.stdout.isatty() and sys.stderr.isatty()
+        )
         self.interrupted = False
 
     @property
@@ -146,6 +151,8 @@ class Stage:
         speaker = self._speaks and request.may_speak
         if not (microphone or speaker):
             return
+        if sys.platform == "linux":
+            self._stack.enter_context(filtered(TOLD_BY_PORTAUDIO))
         try:
             sound = LiveSound(SoundCard(), self.clock, self._rate, self._frame_size)
             self._stack.callback(sound.close)
@@ -186,7 +193,7 @@ class Stage:
 
     def tell(self, note: str) -> None:
         """A note, on a line of its own."""
-        if self._request.kind is LiveFormat.TEXT and sys.stdout.isatty() and sys.stderr.isatty():
+        if self._shares_line:
             note = f"\r\x1b[K{note}"
         say(note, quiet=self._request.quiet)
 

@@ -1,5 +1,6 @@
-"""What a live session writes: subtitles that grow, and sound that is dithered."""
+"""What a live session writes: subtitles that grow, dithered sound, and no noise of others."""
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from kyutai_onnx.cli.subtitle_file import SubtitleFile
 from kyutai_onnx.models import Word
 from kyutai_onnx.models.subtitles import srt, vtt
 from kyutai_onnx.runtime.audio.dither import STEP, Dither
+from kyutai_onnx.runtime.audio.hush import filtered
 from kyutai_onnx.runtime.errors import UsageError
 
 
@@ -69,3 +71,18 @@ def test_dither_is_triangular_and_rounding_is_no_longer_heard() -> None:
     assert np.rint(quiet / STEP).mean() == 0
     loud = Dither()(np.ones(1000, np.float32))
     assert loud.max() <= 1
+
+
+def test_lines_of_a_library_are_dropped_and_others_pass_at_once(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with filtered((b"Noise",)):
+        os.write(2, b"Noise of a library\nfirst\nNoi")
+        os.write(2, b"se in two parts\nsecond\n")
+        end, passed = time.monotonic() + 10, ""
+        while passed != "first\nsecond\n" and time.monotonic() < end:
+            passed += capfd.readouterr().err
+        assert passed == "first\nsecond\n"
+        os.write(2, b"no line feed")
+    os.write(2, b" after\n")
+    assert capfd.readouterr().err == "no line feed after\n"

@@ -161,7 +161,10 @@ def test_a_microphone_that_goes_and_returns_is_heard_on(
         words = [event for event in map(json.loads, out.splitlines()) if event["type"] == "word"]
         starts = [word["start"] for word in words]
         assert starts == sorted(starts)
-        assert "without the microphone" in err
+        _, gone, back, figures = err.splitlines()
+        assert gone == "the microphone headset has gone; waiting for it"
+        assert back == "the microphone headset is back"
+        assert "without the microphone" in figures
         return [word["text"] for word in words] == wanted * 2
 
     until_it_is(heard)

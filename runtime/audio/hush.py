@@ -33,6 +33,33 @@ def hushed(prefixes: tuple[bytes, ...] = SAID_BY_MPG123) -> Iterator[None]:
             _pass_on(caught.read(), prefixes)
 
 
+@contextmanager
+def filtered(prefixes: tuple[bytes, ...]) -> Iterator[None]:
+    """Drop lines that begin so, whichever thread writes them; all others pass at once."""
+    saved = _saved_stderr()
+    if saved is None:
+        yield
+        return
+    reading, writing = os.pipe()
+    os.dup2(writing, _STDERR)
+    os.close(writing)
+    passing = threading.Thread(target=_pass_lines, args=(reading, saved, prefixes), daemon=True)
+    passing.start()
+    try:
+        yield
+    finally:
+        os.dup2(saved, _STDERR)
+        passing.join()
+        os.close(saved)
+
+
+def _pass_lines(reading: int, saved: int, prefixes: tuple[bytes, ...]) -> None:
+    with os.fdopen(reading, "rb") as lines:
+        for line in lines:
+            if not line.startswith(prefixes):
+                os.write(saved, line)
+
+
 def _catcher() -> IO[bytes]:
     try:
         return tempfile.TemporaryFile()

@@ -15,7 +15,13 @@ LATENCY = 0.1
 """Seconds that PortAudio buffers: short beside a model's delay, and long enough for a machine whose
 processors are all at work."""
 
-TOLD_BY_PORTAUDIO = (b"ALSA lib", b"Expression '", b"Cannot connect to server", b"jack server")
+TOLD_BY_PORTAUDIO: tuple[bytes, ...] = (
+    b"ALSA lib",
+    b"Expression '",
+    b"Cannot connect to server",
+    b"jack server",
+)
+"""How the lines begin that PortAudio and ALSA write to standard error where a device is missing."""
 
 Take = Callable[[Pcm, bool], None]
 """Takes a block [n, channels], valid until it returns, and whether the device lost sound before."""
