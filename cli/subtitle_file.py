@@ -20,7 +20,7 @@ class SubtitleFile:
         if ending not in BLOCKS:
             raise UsageError(f"{path}: live subtitles are {' or '.join(BLOCKS)}")
         self._path, self._block = path, BLOCKS[ending]
-        self._done = [HEADS[ending]] if HEADS[ending] else []
+        self._done = bytearray(HEADS[ending].encode())
         self._number = 1
         self._open: list[Word] = []
         self._write()
@@ -30,21 +30,26 @@ class SubtitleFile:
         words = [event for event in events if isinstance(event, Word)]
         for word in words:
             if self._open and breaks(self._open, word):
-                self._done.append(self._last())
+                self._done += self._last()
                 self._number += 1
                 self._open = []
             self._open.append(word)
         if words:
             self._write()
 
-    def _last(self) -> str:
-        return self._block(self._number, cue_of(self._open))
+    def _last(self) -> bytes:
+        """The cue that is open, behind the empty line that parts it from the one before."""
+        if not self._open:
+            return b""
+        block = self._block(self._number, cue_of(self._open))
+        return (b"\n" if self._done else b"") + block.encode("utf-8", "backslashreplace")
 
     def _write(self) -> None:
-        blocks = [*self._done, *([self._last()] if self._open else [])]
         beside = self._path.with_name(f".{self._path.name}.part")
         with writing(self._path):
-            beside.write_text("\n".join(blocks), "utf-8", "backslashreplace")
+            with beside.open("wb") as file:
+                file.write(self._done)
+                file.write(self._last())
             _replace(beside, self._path)
 
 
