@@ -7,10 +7,11 @@ from typing import Unpack
 
 from ..models import TextToSpeech
 from ..models.manner import Options
-from ..runtime.errors import KyutaiOnnxError
-from . import speaking
+from ..models.text_to_speech_stream import TextToSpeechStream
+from ..runtime.errors import KyutaiOnnxError, UsageError
+from . import speaking, words_file
 from .live_request import LiveRequest
-from .messages import say
+from .messages import say, say_error
 from .stage import Stage
 from .text_input import read_text
 
@@ -19,30 +20,45 @@ def speak(
     model: TextToSpeech, live: LiveRequest, voices: tuple[str, ...], **given: Unpack[Options]
 ) -> None:
     """Says standard input, or a text file, until it ends."""
-    manner = speaking.manner(model, quiet=live.quiet, **given)
-    request = speaking.Request(text="-", words=live.words, quiet=live.quiet)
+    by_line = live.input_file is None and sys.stdin is not None and sys.stdin.isatty()
     if live.words is not None:
-        request.check()
+        words_file.format_of(live.words)
+        if by_line:
+            raise UsageError("--words is for one text: give it by a pipe or by '--input-file'")
+    manner = speaking.manner(model, quiet=live.quiet, **given)
     voices = speaking.chosen_voices(model, voices, quiet=live.quiet)
     stream = model.stream(voices, **manner)
-    primed = list(stream.run())
     with Stage(live, model.sample_rate, model.frame_size, hears=False) as stage:
-        if live.input_file in (None, "-") and sys.stdin is not None and sys.stdin.isatty():
-            say("type a line to hear it; Ctrl-D ends", quiet=live.quiet)
-            for line in read_text():
-                if line.strip():
-                    session = speaking.Session(stream, request, stage.play)
-                    session.run(primed, [line])
-                    session.end(None)
-                    stage.rest()
-                    stream.reset()
-                    primed = list(stream.run())
-            return
-        session = speaking.Session(stream, request, stage.play)
-        try:
-            session.run(primed, _resting(speaking.after_the_first_word(_text(live)), stage))
-        finally:
-            session.end(None)
+        if by_line:
+            _speak_lines(stream, live, stage)
+        else:
+            pieces = speaking.after_the_first_word(_text(live.input_file))
+            _speak_one(stream, live, stage, _resting(pieces, stage))
+
+
+def _speak_one(
+    stream: TextToSpeechStream, live: LiveRequest, stage: Stage, pieces: Iterator[str]
+) -> None:
+    request = speaking.Request(words=live.words, quiet=live.quiet)
+    primed = list(stream.run())
+    session = speaking.Session(stream, request, stage.play)
+    try:
+        session.run(primed, pieces)
+    finally:
+        session.end(None)
+
+
+def _speak_lines(stream: TextToSpeechStream, live: LiveRequest, stage: Stage) -> None:
+    """A line is a text of its own; one that cannot be said is told, and the next may be better."""
+    say("type a line to hear it; Ctrl-D ends", quiet=live.quiet)
+    for line in read_text():
+        if line.strip():
+            try:
+                _speak_one(stream, live, stage, iter([line]))
+            except UsageError as error:
+                say_error(error)
+            stage.rest()
+            stream.reset()
 
 
 def _resting(pieces: Iterator[str], stage: Stage) -> Iterator[str]:
@@ -52,11 +68,10 @@ def _resting(pieces: Iterator[str], stage: Stage) -> Iterator[str]:
         stage.rest()
 
 
-def _text(live: LiveRequest) -> Iterator[str]:
-    if live.input_file in (None, "-"):
+def _text(name: str | None) -> Iterator[str]:
+    if name is None or name == "-":
         return read_text()
-    path = Path(live.input_file or "")
     try:
-        return iter([path.read_text("utf-8-sig", "replace")])
+        return iter([Path(name).read_text("utf-8-sig", "replace")])
     except OSError as error:
-        raise KyutaiOnnxError(f"{path}: cannot be read ({error.strerror})") from None
+        raise KyutaiOnnxError(f"{name}: cannot be read ({error.strerror})") from None

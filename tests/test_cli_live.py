@@ -190,6 +190,25 @@ def test_standard_input_is_said_aloud(
     assert np.count_nonzero(np.concatenate(card.played)) == pytest.approx(len(said), rel=0.05)
 
 
+def test_typed_lines_are_said_one_by_one(
+    use: Use, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = use(np.empty(0, np.float32))
+    lines = iter([b"the train to boston\n", b"\n", b"...\n", b"(:)\n", b"at nine fifty\n", b""])
+    stdin = SimpleNamespace(
+        buffer=SimpleNamespace(read1=lambda _: next(lines)), isatty=lambda: True
+    )
+    monkeypatch.setattr("sys.stdin", stdin)
+    done = command("stream", "--model", DEMO / "tts", "--seed", 1)
+    assert done.code == 0
+    assert "type a line" in done.err
+    assert "cannot spell all of: ..." in done.err
+    assert "error: there is no word" in done.err
+    played = np.concatenate(card.played)
+    assert 1.0 < np.count_nonzero(played) / RATE < 10
+    assert command("stream", "--model", DEMO / "tts", "--words", "a.srt").code == 2
+
+
 def test_a_text_that_cannot_be_read_is_told(use: Use, command: Command) -> None:
     use(np.empty(0, np.float32))
     done = command("stream", "--model", DEMO / "tts", "--input-file", "nowhere.txt", "-q")

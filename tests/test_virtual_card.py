@@ -21,6 +21,7 @@ from virtual_card import SETTLE_SECONDS, VirtualCard, likeness, padded
 from kyutai_onnx.models.locate import DEMO
 
 TEXT = "the train to boston leaves at nine fifty"
+pytestmark = pytest.mark.slow
 TRIES = 3
 """A machine that others use too may starve any of the programs for a moment."""
 
