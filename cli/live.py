@@ -6,7 +6,7 @@ from typing import TypedDict, Unpack
 from ..models import Hibiki, Moshi, SpeechToText, TextToSpeech
 from ..models.speech_stream import SpeechStream
 from ..runtime.bundle import Bundle
-from ..runtime.errors import UsageError
+from ..runtime.errors import AudioError, UsageError
 from . import live_speech
 from .caption import Caption
 from .interpreting import Request, Session, resume
@@ -113,6 +113,9 @@ class Live:
             session = Session(stream, request, caption, stage.play)
             try:
                 session.run(stage.frames(), then=stage.last_words)
+            except AudioError:
+                if not stage.interrupted or stream.heard_seconds:
+                    raise
             finally:
                 session.end(None)
 

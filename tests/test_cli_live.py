@@ -3,18 +3,16 @@
 import io
 import json
 import re
-import signal
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 from commands import Command, Result
 from speech import RATE, Array, hiss, whole, write_wav
+from threaded_card import BLOCK, ThreadedCard
 from virtual_card import likeness
 
 from kyutai_onnx.cli import stage
@@ -23,54 +21,8 @@ from kyutai_onnx.models.locate import DEMO
 from kyutai_onnx.runtime.audio.devices import Device
 from kyutai_onnx.runtime.errors import AudioError
 
-BLOCK = 1200
-HASTE = 4
-"""How much quicker than real time the devices are."""
 MIC = Device(0, "Desk Microphone", "ALSA", 2, 0, 48000, ("input",))
 BOX = Device(1, "Loud Box", "ALSA", 0, 2, RATE, ("output",))
-
-
-class ThreadedCard:
-    """A microphone that says a recording, and after it interrupts the program as Ctrl-C does; and a
-    speaker that keeps what it plays."""
-
-    def __init__(self, said: Array, *devices: Device) -> None:
-        self.said, self._devices = said, list(devices)
-        self.played: list[Array] = []
-        self._over = threading.Event()
-
-    def devices(self) -> list[Device]:
-        return self._devices
-
-    def rescan(self) -> None:
-        raise AssertionError("no device has gone")
-
-    def open_input(self, device: Device, take: Callable[..., None]) -> Any:
-        def talk() -> None:
-            for start in range(0, len(self.said), BLOCK):
-                piece = self.said[start : start + BLOCK, None]
-                take(np.repeat(np.repeat(piece, 2, axis=0), 2, axis=1), False)
-                if self._over.wait(BLOCK / RATE / HASTE):
-                    return
-            signal.raise_signal(signal.SIGINT)
-
-        return self._run(talk)
-
-    def open_output(self, device: Device, fill: Callable[..., None]) -> Any:
-        def play() -> None:
-            while not self._over.wait(BLOCK / RATE / HASTE):
-                block = np.zeros((BLOCK, device.outputs), np.float32)
-                fill(block)
-                self.played.append(block[:, 0])
-
-        return self._run(play)
-
-    def close(self) -> None:
-        self._over.set()
-
-    def _run(self, target: Callable[[], None]) -> Any:
-        threading.Thread(target=target, daemon=True).start()
-        return SimpleNamespace(latency=0.01, ended=False, close=self.close)
 
 
 def likeness_of(card: ThreadedCard, said: Array) -> float:
@@ -154,6 +106,13 @@ def test_hibiki_is_heard_from_the_speaker(
     said, rate = soundfile.read(saved, dtype="float32")
     assert rate == RATE
     assert likeness_of(card, said) > 0.99
+
+
+@pytest.mark.parametrize("name", ["stt", "hibiki"])
+def test_an_interrupt_before_a_frame_was_heard(use: Use, command: Command, name: str) -> None:
+    use(np.zeros(BLOCK, np.float32))
+    done = command("stream", "--model", DEMO / name, "--seed", 1, "-q")
+    assert (done.code, done.out, done.err) == (130, "\n", "")
 
 
 def test_a_recording_is_spoken_without_a_microphone(

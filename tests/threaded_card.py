@@ -1,0 +1,59 @@
+"""A sound card whose devices are threads of the test, quicker than real ones."""
+
+import signal
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from speech import RATE, Array
+
+from kyutai_onnx.runtime.audio.devices import Device
+
+BLOCK = 1200
+HASTE = 4
+"""How much quicker than real time the devices are."""
+
+
+class ThreadedCard:
+    """A microphone that says a recording, and after it interrupts the program as Ctrl-C does; and a
+    speaker that keeps what it plays."""
+
+    def __init__(self, said: Array, *devices: Device) -> None:
+        self.said, self._devices = said, list(devices)
+        self.played: list[Array] = []
+        self._over = threading.Event()
+
+    def devices(self) -> list[Device]:
+        return self._devices
+
+    def rescan(self) -> None:
+        raise AssertionError("no device has gone")
+
+    def open_input(self, device: Device, take: Callable[..., None]) -> Any:
+        def talk() -> None:
+            for start in range(0, len(self.said), BLOCK):
+                piece = self.said[start : start + BLOCK, None]
+                take(np.repeat(np.repeat(piece, 2, axis=0), 2, axis=1), False)
+                if self._over.wait(BLOCK / RATE / HASTE):
+                    return
+            signal.raise_signal(signal.SIGINT)
+
+        return self._run(talk)
+
+    def open_output(self, device: Device, fill: Callable[..., None]) -> Any:
+        def play() -> None:
+            while not self._over.wait(BLOCK / RATE / HASTE):
+                block = np.zeros((BLOCK, device.outputs), np.float32)
+                fill(block)
+                self.played.append(block[:, 0])
+
+        return self._run(play)
+
+    def close(self) -> None:
+        self._over.set()
+
+    def _run(self, target: Callable[[], None]) -> Any:
+        threading.Thread(target=target, daemon=True).start()
+        return SimpleNamespace(latency=0.01, ended=False, close=self.close)
