@@ -1,20 +1,24 @@
 """Opens the model that a command was given, and tells of a choice that the user did not make."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..models import Hibiki, Mimi, Moshi, SpeechToText, TextToSpeech
 from ..models.locate import locate
-from ..runtime.audio import AudioSource, read_audio
 from ..runtime.bundle import Bundle
 from .messages import say
+
+if TYPE_CHECKING:
+    from ..models import Hibiki, Mimi, Moshi, SpeechToText, TextToSpeech
+    from ..runtime.audio import AudioSource
 
 
 def load_speech_to_text(
     model: str | None, provider: str, threads: int | None, allow_fallback: bool, quiet: bool
-) -> SpeechToText:
+) -> "SpeechToText":
     """Loads a speech-to-text bundle."""
+    from ..models import SpeechToText
+
     return SpeechToText.load(
         open_model(model, "stt", quiet),
         provider=provider,
@@ -25,8 +29,10 @@ def load_speech_to_text(
 
 def load_mimi(
     model: str | None, provider: str, threads: int | None, allow_fallback: bool, quiet: bool
-) -> Mimi:
+) -> "Mimi":
     """Loads the codec of any bundle."""
+    from ..models import Mimi
+
     return Mimi.load(
         open_model(model, "stt", quiet),
         provider=provider,
@@ -37,8 +43,10 @@ def load_mimi(
 
 def load_hibiki(
     model: str | None, provider: str, threads: int | None, allow_fallback: bool, quiet: bool
-) -> Hibiki:
+) -> "Hibiki":
     """Loads a speech translator."""
+    from ..models import Hibiki
+
     return Hibiki.load(
         open_model(model, "hibiki", quiet),
         provider=provider,
@@ -49,8 +57,10 @@ def load_hibiki(
 
 def load_moshi(
     model: str | None, provider: str, threads: int | None, allow_fallback: bool, quiet: bool
-) -> Moshi:
+) -> "Moshi":
     """Loads a partner in conversation."""
+    from ..models import Moshi
+
     return Moshi.load(
         open_model(model, "moshi", quiet),
         provider=provider,
@@ -66,8 +76,10 @@ def load_text_to_speech(
     allow_fallback: bool,
     quiet: bool,
     codebooks: int | None = None,
-) -> TextToSpeech:
+) -> "TextToSpeech":
     """Loads a text-to-speech bundle, to make so many codebooks of each frame."""
+    from ..models import TextToSpeech
+
     return TextToSpeech.load(
         open_model(model, "tts", quiet),
         provider=provider,
@@ -85,6 +97,8 @@ def open_model(model: str | None, task: str, quiet: bool) -> Bundle:
     return Bundle.open(located.path)
 
 
-def read_whole(source: AudioSource, sample_rate: int) -> np.ndarray[Any, Any]:
+def read_whole(source: "AudioSource", sample_rate: int) -> np.ndarray[Any, Any]:
     """A short file at once: float32 `[n]` at `sample_rate`."""
+    from ..runtime.audio import read_audio
+
     return np.concatenate(list(read_audio(source, sample_rate)))

@@ -1,13 +1,42 @@
-"""Kyutai's model families as a person uses them: load one, call it at once or as a stream."""
+"""Kyutai's model families as a person uses them: load one, call it at once or as a stream.
 
-from .events import Audio, EndOfTurn, Event, Pause, Restart, SpeechStarted, Text, Word
-from .hibiki import Hibiki, Translation
-from .mimi import Mimi
-from .moshi import Moshi, Reply
-from .pauses import TurnPolicy
-from .speech_batch import Speech, SpeechRequest
-from .speech_to_text import SpeechToText
-from .text_to_speech import TextToSpeech
+Each name is imported when it is first asked for, so that a program pays for what it uses.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .events import Audio, EndOfTurn, Event, Pause, Restart, SpeechStarted, Text, Word
+    from .hibiki import Hibiki, Translation
+    from .mimi import Mimi
+    from .moshi import Moshi, Reply
+    from .pauses import TurnPolicy
+    from .speech_batch import Speech, SpeechRequest
+    from .speech_to_text import SpeechToText
+    from .text_to_speech import TextToSpeech
+
+HOMES = {
+    "Audio": "events",
+    "EndOfTurn": "events",
+    "Event": "events",
+    "Hibiki": "hibiki",
+    "Mimi": "mimi",
+    "Moshi": "moshi",
+    "Pause": "events",
+    "Reply": "moshi",
+    "Restart": "events",
+    "Speech": "speech_batch",
+    "SpeechRequest": "speech_batch",
+    "SpeechStarted": "events",
+    "SpeechToText": "speech_to_text",
+    "Text": "events",
+    "TextToSpeech": "text_to_speech",
+    "Translation": "hibiki",
+    "TurnPolicy": "pauses",
+    "Word": "events",
+}
+"""The module of each name."""
 
 __all__ = [
     "Audio",
@@ -29,3 +58,15 @@ __all__ = [
     "TurnPolicy",
     "Word",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f".{HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -172,7 +172,34 @@ print({"numpy", "onnxruntime", "soundfile", "sentencepiece"} & set(sys.modules),
 """
 
 
+WHAT_IS_IMPORTED = """
+import sys
+from kyutai_onnx.cli.main import run
+code = run(sys.argv[1:])
+print(*sys.modules, file=sys.stderr)
+sys.exit(code)
+"""
+SAMPLE = Path(__file__).parent.parent / "models" / "demo" / "samples" / "train.flac"
+
+
 def test_help_comes_without_what_the_commands_need() -> None:
     arguments = [sys.executable, "-W", "error", "-c", HELP_ALONE]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, "set()\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "imported"),
+    [
+        (["info", "-q"], set()),
+        (["bench", "-q", "--frames", "1"], {"onnxruntime", "soundfile"}),
+        (["codec", "encode", "-q", str(SAMPLE), "-"], {"onnxruntime", "soundfile"}),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_command_imports_what_it_uses_alone(arguments: list[str], imported: set[str]) -> None:
+    command = [sys.executable, "-W", "error", "-c", WHAT_IS_IMPORTED, *arguments]
+    done = subprocess.run(command, capture_output=True, timeout=120, check=False)
+    assert done.returncode == 0
+    known = {"onnxruntime", "soundfile", "sentencepiece", "sounddevice", "huggingface_hub"}
+    assert set(done.stderr.decode().split()) & known == imported
