@@ -20,10 +20,10 @@ class Measured:
 
 
 MEASURED = (
-    Measured("stt-1b-en_fr", "int8", 47.9, 29),
-    Measured("stt-1b-en_fr", "int4", 37.8, 29),
-    Measured("stt-2.6b-en", "int8", 123.1, 29),
-    Measured("stt-2.6b-en", "int4", 88.8, 29),
+    Measured("stt-1b-en_fr", "int8", 44.2, 29),
+    Measured("stt-1b-en_fr", "int4", 31.8, 29),
+    Measured("stt-2.6b-en", "int8", 95.5, 28),
+    Measured("stt-2.6b-en", "int4", 67.0, 28),
     Measured("hibiki-1b", "int8", 123.9, 26),
     Measured("hibiki-1b", "int4", 109.1, 26),
     Measured("tts-1.6b-en_fr", "int8", 165.1, 26),
