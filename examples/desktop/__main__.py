@@ -1,0 +1,31 @@
+"""`python -m examples.desktop`: opens the window."""
+
+import argparse
+
+from .controller import Controller
+from .listener import Listener
+from .window import Window
+
+
+def main() -> None:
+    """Returns when the window is closed."""
+    parser = argparse.ArgumentParser(prog="kyutai-desktop", description="Writes what it hears.")
+    parser.add_argument("--model", help="a bundle's folder, a name, or hf://owner/name")
+    parser.add_argument("--input-device", metavar="NAME", help="the microphone to choose")
+    parser.add_argument("--record", action="store_true", help="listen at once")
+    parser.add_argument("--file", help="a recording to hear at once")
+    given = parser.parse_args()
+    window = Window()
+    controller = Controller(window, Listener(), given.model)
+    window.attach(controller)
+    if given.input_device:
+        window.choose_device(given.input_device)
+    if given.file:
+        controller.hear_file(given.file)
+    elif given.record:
+        window.press()
+    window.run()
+
+
+if __name__ == "__main__":
+    main()
