@@ -271,6 +271,6 @@ def test_actions_are_pinned_by_commit_and_get_no_rights_by_default(workflow: Pat
 
 @pytest.mark.parametrize("package", ["torch", "moshi"])
 def test_hosted_and_local_tests_take_the_same_release(package: str) -> None:
-    texts = [path.read_text("utf-8") for path in (ROOT / "tests" / "run.sh", WORKFLOWS[0])]
+    texts = [path.read_text("utf-8") for path in (ROOT / "tests" / "run.sh", *WORKFLOWS)]
     releases = {release for text in texts for release in re.findall(rf"{package}==([\d.]+)", text)}
     assert len(releases) == 1

@@ -14,9 +14,19 @@ def main() -> None:
     parser.add_argument("--input-device", metavar="NAME", help="the microphone to choose")
     parser.add_argument("--record", action="store_true", help="listen at once")
     parser.add_argument("--file", help="a recording to hear at once")
+    parser.add_argument(
+        "--save", metavar="OUT", help="with --file: write its words to OUT at its end, and close"
+    )
     given = parser.parse_args()
     window = Window()
     controller = Controller(window, Listener(), given.model)
+    if given.save:
+
+        def finish() -> None:
+            controller.save(given.save)
+            window.close()
+
+        controller.when_ended = finish
     window.attach(controller)
     if given.input_device:
         window.choose_device(given.input_device)

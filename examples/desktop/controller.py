@@ -54,6 +54,8 @@ class Controller:
         self._queued: Source | None = None
         self.text = ""
         """What was written so far."""
+        self.when_ended: Callable[[], object] = lambda: None
+        """Is called at the end of a recording."""
         self.choose_model(model)
 
     def choose_model(self, model: str | None) -> None:
@@ -167,6 +169,7 @@ class Controller:
         self._view.show_level(0.0)
         self._view.show_note(error or f"{self._model}: {self._heard}")
         self._show_state()
+        self.when_ended()
 
     def _show_state(self) -> None:
         self._view.show_state(ready=self._ready, listening=self._listening)

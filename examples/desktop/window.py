@@ -46,6 +46,10 @@ class Window:
         """Records, or stops."""
         self._do(lambda controller: controller.record(self._device.get()))
 
+    def close(self) -> None:
+        """Ends `run`."""
+        self.root.quit()
+
     def run(self) -> None:
         """Returns when the window is closed."""
         self.root.mainloop()
