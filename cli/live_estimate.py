@@ -24,10 +24,10 @@ MEASURED = (
     Measured("stt-1b-en_fr", "int4", 31.8, 29),
     Measured("stt-2.6b-en", "int8", 95.5, 28),
     Measured("stt-2.6b-en", "int4", 67.0, 28),
-    Measured("hibiki-1b", "int8", 123.9, 26),
-    Measured("hibiki-1b", "int4", 109.1, 26),
-    Measured("tts-1.6b-en_fr", "int8", 165.1, 26),
-    Measured("tts-1.6b-en_fr", "int4", 141.8, 26),
+    Measured("hibiki-1b", "int8", 92.0, 29),
+    Measured("hibiki-1b", "int4", 79.3, 29),
+    Measured("tts-1.6b-en_fr", "int8", 101.9, 30),
+    Measured("tts-1.6b-en_fr", "int4", 81.3, 30),
     Measured("moshi-7b", "int4", 548.0, 26),
 )
 """From docs/performance.md, as it stands there."""

@@ -20,6 +20,7 @@ def load() -> Step:
     noise = np.random.default_rng(0)
 
     def whole() -> dict[str, float]:
+        mimi.reset()  # it counts on from recording to recording, up to 8192 steps
         watch, pcm = Stopwatch(), sound(1, noise, WHOLE)
         codes = watch.run("mimi_encoder", lambda: mimi.encode(pcm))
         watch.run("mimi_decoder", lambda: mimi.decode(codes))
