@@ -247,7 +247,8 @@ def check_scripts(words: list[str]) -> None:
         if word.endswith((".py", ".sh")) or word.startswith(("tests/", "benchmarks/")):
             assert (ROOT / word).exists()
         elif before == "-m" and (ROOT / word.split(".")[0]).is_dir():
-            assert (ROOT / word.replace(".", "/")).with_suffix(".py").is_file()
+            module = ROOT / word.replace(".", "/")
+            assert module.with_suffix(".py").is_file() or (module / "__main__.py").is_file()
 
 
 def test_the_readme_shows_how_to_run_and_to_test() -> None:
