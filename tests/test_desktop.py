@@ -4,15 +4,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from soundcards import MIC
-from speech import Array
+from speech import Array, hiss
 from threaded_card import ThreadedCard
 
 from examples.desktop.controller import DEFAULT, Controller
-from examples.desktop.listener import Listener, loudness
+from examples.desktop.listener import Listener, in_order, loudness, text_of
 from examples.desktop.sources import microphones
-from kyutai_onnx.models import SpeechToText, Word
+from kyutai_onnx.models import EndOfTurn, Pause, Restart, SpeechToText, Word
 from kyutai_onnx.runtime.audio import Device
 from kyutai_onnx.runtime.errors import AudioError, ModelError
 
@@ -110,6 +111,28 @@ def test_a_microphone_is_heard_until_it_is_stopped(
     card.close()
     assert window.text.split() == [word.text for word in words]
     controller.close()
+
+
+def test_the_end_of_a_turn_begins_a_line(
+    model: SpeechToText, pcm: Array, words: list[Word], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("signal.raise_signal", lambda _: controller.record(DEFAULT))
+    device = Device(0, "Headset", "ALSA", 1, 0, 48000, ("input",))
+    rest = hiss(3)
+    card = Card(np.concatenate([pcm, rest, pcm, rest]), device)
+    controller, window = opened(model, lambda: card)
+    controller.record(DEFAULT)
+    until(controller, lambda: not window.listening)
+    card.close()
+    assert [line.split() for line in window.text.splitlines()] == [[w.text for w in words]] * 2
+    assert window.text.endswith("\n")
+    controller.close()
+
+
+def test_the_words_that_lag_behind_belong_to_the_turn_that_ends() -> None:
+    early, late = Word("five", 1.0, 1.2), Word("minutes", 1.2, 1.5)
+    events = in_order([early, Pause(2.0, 0.9), EndOfTurn(2.0), Restart(3.0)], [late])
+    assert "".join(map(text_of, events)) == "five [begun anew at 3.0 s] minutes \n"
 
 
 def test_what_cannot_be_heard_is_told_and_the_next_one_is(

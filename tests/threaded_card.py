@@ -17,8 +17,8 @@ HASTE = 4
 
 
 class ThreadedCard:
-    """A microphone that says a recording, and after it interrupts the program as Ctrl-C does; and a
-    speaker that keeps what it plays."""
+    """A microphone that says a recording at `RATE` or a multiple of it, and after it interrupts the
+    program as Ctrl-C does; and a speaker that keeps what it plays."""
 
     def __init__(self, said: Array, *devices: Device) -> None:
         self.said, self._devices = said, list(devices)
@@ -34,8 +34,8 @@ class ThreadedCard:
     def open_input(self, device: Device, take: Callable[..., None]) -> Any:
         def talk() -> None:
             for start in range(0, len(self.said), BLOCK):
-                piece = self.said[start : start + BLOCK, None]
-                take(np.repeat(np.repeat(piece, 2, axis=0), 2, axis=1), False)
+                piece = np.repeat(self.said[start : start + BLOCK], device.rate // RATE)
+                take(np.repeat(piece[:, None], device.inputs, axis=1), False)
                 if self._over.wait(BLOCK / RATE / HASTE):
                     return
             signal.raise_signal(signal.SIGINT)
