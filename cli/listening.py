@@ -6,7 +6,7 @@ from ..runtime.state_file import read_state, write_state
 from .live_request import LiveRequest
 from .screen import open_screen
 from .stage import Stage
-from .subtitle_file import SubtitleFile
+from .subtitle_file import SubtitleFile, check_ending
 from .transcription import require_pauses
 
 
@@ -17,6 +17,8 @@ def listen(
 
     The stream is saved where the sound ends, before what it still has to say.
     """
+    if request.words is not None:
+        check_ending(request.words)
     if request.vad or request.turn_flush:
         require_pauses(model)
     stream = model.stream(

@@ -13,6 +13,7 @@ from .interpreting import Request, Session, resume
 from .listening import listen
 from .live_request import LiveRequest
 from .stage import Stage
+from .subtitle_file import check_ending
 
 
 class Loading(TypedDict):
@@ -99,6 +100,8 @@ class Live:
 
     def _interpret(self, stream: SpeechStream) -> None:
         live = self.request
+        if live.words is not None:
+            check_ending(live.words)
         request = Request(
             audio=live.source,
             out=live.save_output,
@@ -108,8 +111,8 @@ class Live:
             quiet=live.quiet,
         )
         resume(stream, request, self.seed, cfg_coef=self.cfg_coef, temp=self.temp)
-        caption = Caption(live.kind, aside=live.save_output == "-", subtitles=live.words)
         with Stage(live, stream.model.sample_rate, stream.model.frame_size) as stage:
+            caption = Caption(live.kind, aside=live.save_output == "-", subtitles=live.words)
             session = Session(stream, request, caption, stage.play)
             try:
                 session.run(stage.frames(), then=stage.last_words)

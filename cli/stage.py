@@ -7,10 +7,10 @@ devices.
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -37,13 +37,19 @@ from .screen import line
 
 TICK_SECONDS = 0.2
 
+ENDINGS = ("SIGTERM", "SIGHUP")
+"""Signals that ask a program to end, where the system has them."""
+
+Handler = Callable[[int, FrameType | None], Any]
+
 
 class Stage:
     """Opens what a request names when entered, and closes it however the `with` block ends; then
     tells how it went. `hears` is False for a model that reads, `speaks` for one that writes.
 
     Raises AudioError and UsageError for what cannot be opened. The first interrupt of a microphone
-    ends its sound; what is left is finished, and KeyboardInterrupt raised at the end.
+    ends its sound; what is left is finished, and KeyboardInterrupt raised at the end. A request to
+    end, as of a service that is stopped or a terminal that is closed, counts as one.
     """
 
     def __init__(
@@ -99,7 +105,8 @@ class Stage:
                 self._keeper.join()
             with suppress(*[AudioError] * (error is not None)):  # the first error is the one to see
                 self._stack.close()
-            self._tell_statistics()
+            if error is None or self.meter.audio or isinstance(error, KeyboardInterrupt):
+                self._tell_statistics()
         if self.interrupted and error is None:
             raise KeyboardInterrupt
 
@@ -135,6 +142,8 @@ class Stage:
 
     def _open(self) -> None:
         request = self._request
+        for name in ENDINGS:
+            self._heed(name, signal.default_int_handler)
         if self._hears and request.input_file is not None:
             blocks = read_audio(request.input_file, self._rate, channel=request.channel)
             self._stack.enter_context(blocks)
@@ -170,19 +179,31 @@ class Stage:
         self.sound = sound
         self._keeper = threading.Thread(target=self._look_after, args=(sound,), daemon=True)
         self._keeper.start()
-        if microphone and threading.current_thread() is threading.main_thread():
-            before = signal.signal(signal.SIGINT, self._interrupt)
-            self._stack.callback(signal.signal, signal.SIGINT, before)
+        if microphone:
+            for name in ("SIGINT", *ENDINGS):
+                self._heed(name, self._interrupt)
 
     def _way_out(self, microphone: bool) -> str:
         if microphone:
             return "; a recording is heard by '--input-file'"
         return "; without a speaker give '--disable-speaker'"
 
+    def _heed(self, name: str, handler: Handler) -> None:
+        """Answers a signal until the stage closes, where the system has it and does not ignore it
+        for this program."""
+        number = getattr(signal, name, None)
+        if number is None or threading.current_thread() is not threading.main_thread():
+            return
+        if name in ENDINGS and signal.getsignal(number) is signal.SIG_IGN:
+            return
+        before = signal.signal(number, handler)
+        self._stack.callback(signal.signal, number, before)
+
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
         """The first one ends the sound, the next one everything."""
+        if self.interrupted:
+            raise KeyboardInterrupt
         self.interrupted = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         if self.sound is not None:
             self.sound.stop()
 

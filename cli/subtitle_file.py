@@ -11,14 +11,19 @@ from ..runtime.errors import UsageError
 from .disk import writing
 
 
+def check_ending(path: Path) -> None:
+    """Raises UsageError for an ending that names no subtitles."""
+    if path.suffix.lower() not in BLOCKS:
+        raise UsageError(f"{path}: live subtitles are {' or '.join(BLOCKS)}")
+
+
 class SubtitleFile:
     """A .srt or .vtt file. Raises UsageError for another ending, KyutaiOnnxError where the disk
     refuses."""
 
     def __init__(self, path: Path) -> None:
+        check_ending(path)
         ending = path.suffix.lower()
-        if ending not in BLOCKS:
-            raise UsageError(f"{path}: live subtitles are {' or '.join(BLOCKS)}")
         self._path, self._block = path, BLOCKS[ending]
         self._done = bytearray(HEADS[ending].encode())
         self._number = 1

@@ -3,6 +3,8 @@
 import io
 import json
 import re
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +23,7 @@ from kyutai_onnx.models.locate import DEMO
 from kyutai_onnx.runtime.audio.devices import Device
 from kyutai_onnx.runtime.errors import AudioError
 
+posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 MIC = Device(0, "Desk Microphone", "ALSA", 2, 0, 48000, ("input",))
 BOX = Device(1, "Loud Box", "ALSA", 0, 2, RATE, ("output",))
 
@@ -67,6 +70,21 @@ def test_a_microphone_is_transcribed_until_it_is_interrupted(
     assert command("transcribe", saved, "-q").out == text
     assert subtitles.read_text().startswith("WEBVTT\n\n00:00:00.")
     assert " ".join(subtitles.read_text().split("\n")[3:]).split() == text.split()
+
+
+@posix
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_request_to_end_counts_as_an_interrupt(
+    use: Use, command: Command, pcm: Array, text: str, tmp_path: Path, name: str
+) -> None:
+    number = signal.Signals[name]
+    before = signal.getsignal(number)
+    card, saved = use(pcm), tmp_path / "heard.wav"
+    card.signal = number
+    done = command("stream", "-q", "--save-input", saved)
+    assert (done.code, done.out, done.err) == (130, text, "")
+    assert len(whole(saved)) == pytest.approx(len(pcm), abs=2)
+    assert signal.getsignal(number) is before
 
 
 def test_events_are_lines_of_json_with_statistics(use: Use, command: Command, pcm: Array) -> None:
@@ -212,6 +230,21 @@ def test_what_does_not_go_together_is_refused(
 def test_words_that_grow_are_subtitles(use: Use, command: Command, speech: Path) -> None:
     words = ("--input-file", speech, "--words", "words.json")
     assert "live subtitles are .srt or .vtt" in refused(command, *words).error
+    words = ("--model", DEMO / "hibiki", "--seed", 1, *words)
+    assert "live subtitles are .srt or .vtt" in refused(command, *words).error
+
+
+@pytest.mark.parametrize("name", ["stt", "hibiki"])
+def test_a_device_that_is_missing_leaves_the_subtitles_of_before(
+    use: Use, command: Command, tmp_path: Path, name: str
+) -> None:
+    use(np.empty(0, np.float32), BOX)
+    words = tmp_path / "words.srt"
+    words.write_text("before")
+    done = command("stream", "--model", DEMO / name, "--seed", 1, "--words", words)
+    assert done.code == 4
+    assert "nothing was heard" not in done.err
+    assert words.read_text() == "before"
 
 
 def test_turns_are_those_of_speech_to_text(use: Use, command: Command) -> None:

@@ -18,11 +18,12 @@ HASTE = 4
 
 class ThreadedCard:
     """A microphone that says a recording at `RATE` or a multiple of it, and after it interrupts the
-    program as Ctrl-C does; and a speaker that keeps what it plays."""
+    program as Ctrl-C does, or by another `signal`; and a speaker that keeps what it plays."""
 
     def __init__(self, said: Array, *devices: Device) -> None:
         self.said, self._devices = said, list(devices)
         self.played: list[Array] = []
+        self.signal = signal.SIGINT
         self._over = threading.Event()
 
     def devices(self) -> list[Device]:
@@ -38,7 +39,7 @@ class ThreadedCard:
                 take(np.repeat(piece[:, None], device.inputs, axis=1), False)
                 if self._over.wait(BLOCK / RATE / HASTE):
                     return
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(self.signal)
 
         return self._run(talk)
 
