@@ -90,7 +90,7 @@ class Tape:
     def __init__(self, *, vad: bool) -> None:
         self._pauses = Pauses(vad=vad)
         self._shown = ""
-        self._begun = False
+        self._begun = self._ended = False
 
     def show(self, events: Iterable[Event], stream: Hearing) -> None:
         """See `Screen.show`."""
@@ -105,7 +105,8 @@ class Tape:
     def end(self) -> None:
         """See `Screen.end`."""
         self._put_pauses(math.inf)
-        print(flush=True)
+        if self._begun or not self._ended:
+            print(flush=True)
 
     def _begin(self, partial: str) -> None:
         """Shows the rest of a word that is growing, but half a character not before the whole."""
@@ -129,7 +130,7 @@ class Tape:
                 self._put(PAUSE, new=True)
             elif self._begun and until < math.inf:
                 print(flush=True)
-                self._begun = False
+                self._begun, self._ended = False, True
 
     def _put(self, text: str, *, new: bool) -> None:
         if text:
@@ -144,6 +145,7 @@ class LiveLine:
     def __init__(self, *, vad: bool) -> None:
         self._pauses = Pauses(vad=vad)
         self._settled = self._drawn = ""
+        self._ended = False
 
     def show(self, events: Iterable[Event], stream: Hearing) -> None:
         """See `Screen.show`."""
@@ -159,7 +161,8 @@ class LiveLine:
         """See `Screen.end`."""
         self._settle_pauses(math.inf)
         self._draw("")
-        print(flush=True)
+        if self._settled or not self._ended:
+            print(flush=True)
 
     def _settle_pauses(self, until: float) -> None:
         for event in self._pauses.until(until):
@@ -178,6 +181,7 @@ class LiveLine:
             self._draw("")
             print(flush=True)
             self._settled = self._drawn = ""
+            self._ended = True
 
     def _draw(self, partial: str) -> None:
         text = f"{self._settled} {partial}".strip()[-_width() :]

@@ -184,6 +184,16 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("terminal")
+@pytest.mark.parametrize("screen", [Tape, LiveLine])
+def test_no_line_is_empty_where_a_turn_ends_last(
+    screen: type[Tape | LiveLine], capsys: pytest.CaptureFixture[str]
+) -> None:
+    events = [word("one", 0.5), Pause(1.0, 0.9), EndOfTurn(1.0)]
+    show(screen(vad=True), (events, "", 4.0))
+    assert drawn(capsys.readouterr().out) == ["one [pause]"]
+
+
+@pytest.mark.usefixtures("terminal")
 def test_a_terminal_shows_the_growing_word_in_place(capsys: pytest.CaptureFixture[str]) -> None:
     show(
         LiveLine(vad=False),
