@@ -7,6 +7,7 @@ checked before a session is made and again after, and a provider that is not the
 import importlib
 import importlib.util
 import os
+import platform
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -52,6 +53,8 @@ class Provider:
     device: str = "cpu"
     captures: bool = False
     plugin: str | None = None
+    system: str | None = None
+    """The only one that has it; None where all do."""
 
 
 PROVIDERS: dict[Target, Provider] = {
@@ -68,7 +71,9 @@ PROVIDERS: dict[Target, Provider] = {
         memory="device",
         device="cuda",
     ),
-    "directml": Provider("directml", "DmlExecutionProvider", "directml", memory="copied"),
+    "directml": Provider(
+        "directml", "DmlExecutionProvider", "directml", memory="copied", system="Windows"
+    ),
     "webgpu": Provider(
         "webgpu",
         "WebGpuExecutionProvider",
@@ -85,6 +90,7 @@ PROVIDERS: dict[Target, Provider] = {
             "MLComputeUnits": "CPUAndGPU",
             "RequireStaticInputShapes": "1",
         },
+        system="macOS",
     ),
 }
 
@@ -149,8 +155,7 @@ def choose(requested: str, target: Target, *, allow_fallback: bool = False) -> P
             return PROVIDERS["cpu"]
         raise ProviderError(
             f"{provider.onnxruntime_name} is not in the installed onnxruntime (it has "
-            f"{', '.join(load_onnxruntime().get_available_providers())}); "
-            f"run 'pip install \"kyutai-onnx[{provider.extra}]\"'"
+            f"{', '.join(load_onnxruntime().get_available_providers())}); {_remedy(provider)}"
         )
     if name != target and not allow_fallback:
         raise ProviderError(
@@ -158,6 +163,13 @@ def choose(requested: str, target: Target, *, allow_fallback: bool = False) -> P
             "or accept slow or missing operators with '--allow-fallback'"
         )
     return provider
+
+
+def _remedy(provider: Provider) -> str:
+    here = {"Darwin": "macOS"}.get(platform.system(), platform.system())
+    if provider.system not in (None, here):
+        return f"it is for {provider.system} alone"
+    return f"run 'pip install \"kyutai-onnx[{provider.extra}]\"'"
 
 
 def capturing(provider: Provider) -> Provider:

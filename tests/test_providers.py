@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import platform
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +26,12 @@ from kyutai_onnx.runtime.providers import (
     session_options,
 )
 
+FOREIGN = {
+    ("directml", "Linux"),
+    ("directml", "Darwin"),
+    ("coreml", "Linux"),
+    ("coreml", "Windows"),
+}
 ALL = ["CUDAExecutionProvider", "DmlExecutionProvider", "CoreMLExecutionProvider"]
 
 
@@ -106,14 +113,19 @@ def test_an_unknown_provider_is_a_mistake_of_usage() -> None:
 @pytest.mark.parametrize("name", ["cuda", "directml", "coreml"])
 @pytest.mark.parametrize("target", ["cpu", "cuda"])
 @pytest.mark.parametrize("allow_fallback", [True, False])
+@pytest.mark.parametrize("system", ["Linux", "Windows", "Darwin"])
 def test_a_provider_that_is_not_there_is_told_first(
-    name: str, target: Target, allow_fallback: bool, monkeypatch: pytest.MonkeyPatch
+    name: str, target: Target, allow_fallback: bool, system: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     offer(monkeypatch)
+    monkeypatch.setattr(platform, "system", lambda: system)
     provider = PROVIDERS[name]  # type: ignore[index]
     line = told(name, target, allow_fallback=allow_fallback)
     assert line.startswith(f"{provider.onnxruntime_name} is not in the installed onnxruntime (it")
-    assert line.endswith(f"run 'pip install \"kyutai-onnx[{provider.extra}]\"'")
+    if (name, system) in FOREIGN:
+        assert line.endswith(f"; it is for {provider.system} alone")
+    else:
+        assert line.endswith(f"run 'pip install \"kyutai-onnx[{provider.extra}]\"'")
 
 
 def test_a_plug_in_is_there_if_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
