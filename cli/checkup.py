@@ -15,7 +15,7 @@ from ..models.frame_time import FrameLoop
 from ..models.locate import exported_names
 from ..runtime.audio import SoundCard
 from ..runtime.cache import bundles_folder
-from ..runtime.errors import KyutaiOnnxError
+from ..runtime.errors import KyutaiOnnxError, UsageError
 from ..runtime.memory_speed import read_bandwidth
 from ..runtime.probe import probe
 from ..runtime.providers import PROVIDERS, WHEELS, choose, default_threads
@@ -39,7 +39,10 @@ def checkup(
     allow_fallback: bool,
     quiet: bool,
 ) -> Found:
-    """Everything by name; where a part failed, `{"error": cause}` in its place."""
+    """Everything by name; where a part failed, `{"error": cause}` in its place.
+
+    Raises UsageError for a provider that nobody knows.
+    """
     speed = read_bandwidth(default_threads(), READ_BYTES, READ_TRIES)
     return {
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -66,9 +69,11 @@ def checkup(
 
 
 def attempt(part: Callable[[], Any]) -> Any:
-    """What a part finds, or the error that it met."""
+    """What a part finds, or the error that it met; mistakes of usage pass."""
     try:
         return part()
+    except UsageError:
+        raise
     except KyutaiOnnxError as error:
         return {"error": str(error)}
 

@@ -91,7 +91,7 @@ def run(arguments: list[str]) -> int:
 
 def misused(error: Any) -> int:
     """What the parser refuses; where a command alone was given, it has shown the help instead."""
-    message = error.format_message()
+    message = error.format_message().replace("Value error, ", "")
     if message:
         command = error.ctx.command_path if error.ctx else app.info.name
         say_error(error, f"{message.rstrip('.')}; see '{command} --help'")

@@ -22,7 +22,7 @@ Model = Annotated[
     typer.Option(
         "--model",
         metavar="M",
-        help="Bundle folder, a repository exported before, or hf://owner/name[@rev]. Default: "
+        help="Bundle folder, a repository exported before, or hf://owner/name\\[@rev]. Default: "
         "KYUTAI_ONNX_MODEL, else the embedded demo.",
     ),
 ]

@@ -16,8 +16,10 @@ def stream(
         str | None,
         typer.Option(
             "--input-file",
-            help="Recording to play in at the pace of speech, of a model that speaks a text; - is "
-            "standard input. Without it: the microphone, or standard input.",
+            metavar="FILE",
+            help="Recording to hear at the pace of speech, or the text that text to speech is to "
+            "say; - is standard input. Without it: the microphone, or for text to speech standard "
+            "input.",
         ),
     ] = None,
     input_device: Annotated[
@@ -34,7 +36,8 @@ def stream(
         bool,
         typer.Option(
             "--half-duplex",
-            help="Hear silence while the model can be heard, where its voice comes back.",
+            help="Mute the microphone while the model can be heard: for loudspeakers, whose sound "
+            "comes back.",
         ),
     ] = False,
     list_devices: Annotated[
@@ -89,7 +92,13 @@ def stream(
         list[str] | None,
         typer.Option("--voice", metavar="V", help="Of text to speech; twice for two speakers."),
     ] = None,
-    cfg_coef: options.CfgCoef = None,
+    cfg_coef: Annotated[
+        float | None,
+        typer.Option(
+            help="Guidance to the voice, at twice the cost; default: 1, of text to speech 2 where "
+            "there is one."
+        ),
+    ] = None,
     save_state: options.SaveState = None,
     load_state: options.LoadState = None,
     channel: options.Channel = None,

@@ -25,6 +25,10 @@ def test_every_command_explains_itself(command: Command, name: tuple[str, ...]) 
     assert f"Usage: kyutai-onnx {' '.join(name)}" in done.plain
 
 
+def test_help_shows_brackets(command: Command) -> None:
+    assert "[@rev]" in "".join(command("stream", "--help").plain.split())
+
+
 @pytest.mark.parametrize("name", [(), ("codec",)])
 def test_without_a_subcommand_the_help_is_shown(command: Command, name: tuple[str, ...]) -> None:
     done = command(*name)
@@ -64,6 +68,7 @@ def test_a_wrong_command_line_is_told_in_one_line(
     done = command(*arguments)
     assert (done.code, done.out) == (2, "")
     assert cause in done.error
+    assert "Value error" not in done.error
     assert done.error.endswith("--help'")
 
 
