@@ -31,7 +31,7 @@ class Watchdog:
     def stalled(self, frame: Pcm, *, wrote: bool) -> bool:
         """Takes samples [n] of about a frame, and whether text came with them; True once where the
         model has stalled."""
-        level = 20 * math.log10(max(1e-9, math.sqrt(float(np.mean(np.square(frame))))))
+        level = 20 * math.log10(max(1e-9, float(np.std(frame))))
         self._levels.append(level)
         if wrote:
             self._spoken, self._patience = 0, 1

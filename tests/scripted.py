@@ -1,6 +1,6 @@
 """A model that speaks by a script instead of weights, to see the rules around it at work.
 
-Its codec says what a frame's first sample is, in hundredths, and sounds as loud as its codes; the
+Its codec says what a frame's first sample is, in hundredths, and buzzes as loud as its codes; the
 text of step `t` is what the script says of it.
 """
 
@@ -106,7 +106,7 @@ class Encoder:
 
 class Decoder(Encoder):
     def feed(self, codes: Array) -> Array:
-        return np.full(SIZE, codes[0, 0] / CARD, np.float32)
+        return np.tile(np.array([1, -1], np.float32), SIZE // 2) * np.float32(codes[0, 0] / CARD)
 
 
 def scripted(family: type[Any], script: Script) -> Any:

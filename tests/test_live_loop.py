@@ -28,6 +28,11 @@ def missing(heard: Array) -> float:
     return float(np.sum(np.diff(heard) - 1)) / RATE
 
 
+def buzz(amplitude: float) -> Array:
+    """Half a second."""
+    return np.tile(np.array([amplitude, -amplitude], np.float32), RATE // 4)
+
+
 def test_all_that_is_said_is_heard_in_order() -> None:
     room = Room()
     room.sound.listen(None)
@@ -172,19 +177,23 @@ def test_half_duplex_hears_silence_while_the_model_is_heard() -> None:
     room = Room()
     room.sound.listen(None, half_duplex=True)
     room.sound.speak(None)
-    room.clock.at(3.0, lambda: room.sound.play(np.full(RATE // 2, 0.5, np.float32)))
+    room.clock.at(3.0, lambda: room.sound.play(buzz(0.5)))
     heard = room.listen_for(8.0)
     silent = np.flatnonzero(heard[1:] == 0) + 1
     assert room.sound.muted == pytest.approx(len(silent) / RATE, abs=SAMPLE)
     assert room.sound.muted > 0.5
     assert silent[0] / RATE == pytest.approx(3.0, abs=2 * FRAME)
     assert silent[-1] / RATE == pytest.approx(3.5 + PREBUFFER_SECONDS + 0.25, abs=0.2)
-    quiet = Room()
-    quiet.sound.listen(None, half_duplex=True)
-    quiet.sound.speak(None)
-    quiet.clock.at(3.0, lambda: quiet.sound.play(np.full(RATE // 2, 1e-4, np.float32)))
-    assert np.all(quiet.listen_for(8.0)[1:] > 0)
-    assert quiet.sound.muted == 0
+
+
+@pytest.mark.parametrize("said", [buzz(1e-4), buzz(0.0) + 0.3], ids=["quiet", "off zero"])
+def test_half_duplex_hears_on_where_nothing_can_be_heard(said: Array) -> None:
+    room = Room()
+    room.sound.listen(None, half_duplex=True)
+    room.sound.speak(None)
+    room.clock.at(3.0, lambda: room.sound.play(said))
+    assert np.all(room.listen_for(8.0)[1:] > 0)
+    assert room.sound.muted == 0
 
 
 def test_latency_counts_from_the_sound_to_what_it_became() -> None:

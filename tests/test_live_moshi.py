@@ -1,6 +1,6 @@
 """Moshi live: it hears and speaks at once, through devices that are slow, go, and come back.
 
-A scripted Moshi hears the number of each frame, and says as frame `n` the level `n / CARD`.
+A scripted Moshi hears the number of each frame, and says as frame `n` a buzz as loud as `n / CARD`.
 """
 
 import json
@@ -58,7 +58,7 @@ def room_for_two() -> Room:
 
 def levels(sound: Array) -> Array:
     """The numbers of the frames that are heard from a speaker, each once."""
-    numbers = np.rint(sound[sound != 0] * CARD).astype(int)
+    numbers = np.rint(np.abs(sound[sound != 0]) * CARD).astype(int)
     return numbers[np.flatnonzero(np.diff(numbers, prepend=0))]
 
 

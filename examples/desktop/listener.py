@@ -150,7 +150,7 @@ def in_order(events: list[Event], late: list[Event]) -> list[Event]:
 
 def loudness(pcm: Pcm) -> float:
     """From 0, at -60 dB of full scale and below, to 1 at full scale."""
-    power = float(np.mean(np.square(pcm))) if len(pcm) else 0.0
+    power = float(np.var(pcm)) if len(pcm) else 0.0
     return float(np.clip(1 + 10 * np.log10(max(power, 1e-9)) / 60, 0, 1))
 
 

@@ -10,7 +10,8 @@ from .pcm import Pcm
 from .resampler import Resampler
 
 AUDIBLE = 10 ** (-50 / 20)
-"""The root mean square above which a piece of sound can be heard."""
+"""The root mean square, about its mean, above which a piece of sound can be heard: a model that
+says nothing may still be off zero."""
 
 ECHO_SECONDS = 0.25
 """For how long a room goes on sounding."""
@@ -44,7 +45,7 @@ class Loudspeaker:
             self._resampler = (device_rate, Resampler(self._rate, device_rate))
         self._outlet.put(self._resampler[1].push(pcm), device_rate)
         after = self._outlet.queued + latency
-        if len(pcm) and math.sqrt(float(np.mean(np.square(pcm)))) > AUDIBLE:
+        if len(pcm) and float(np.std(pcm)) > AUDIBLE:
             self._audible_until = self._clock.now() + after + ECHO_SECONDS
         while self.ahead is not None and self._outlet.queued > self.ahead:
             self._clock.wait(POLL_SECONDS)
