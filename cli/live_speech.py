@@ -39,6 +39,7 @@ def speak(
 def _speak_one(
     stream: TextToSpeechStream, live: LiveRequest, stage: Stage, pieces: Iterator[str]
 ) -> None:
+    stage.meter.asked()
     request = speaking.Request(words=live.words, quiet=live.quiet)
     primed = list(stream.run())
     session = speaking.Session(stream, request, stage.play)

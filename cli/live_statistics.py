@@ -1,18 +1,21 @@
 """How live listening and speaking went, in a line."""
 
 from ..runtime.audio import LiveSound, Meter
+from ..runtime.audio.spread import Spread
 
 Figures = dict[str, float]
 
 
 def figures(meter: Meter, sound: LiveSound | None) -> Figures:
     """Seconds, but for the real-time factor and for what is counted."""
-    found: Figures = {
-        "heard": meter.audio,
-        "real_time_factor": meter.real_time_factor,
-        "lag": meter.lag.median,
-        "greatest_lag": meter.lag.greatest,
-    }
+    found: Figures = {}
+    if meter.audio or sound is None or sound.microphone is not None:
+        found |= {
+            "heard": meter.audio,
+            "real_time_factor": meter.real_time_factor,
+            "lag": meter.lag.median,
+            "greatest_lag": meter.lag.greatest,
+        }
     if sound is not None and sound.microphone is not None:
         found |= {
             "dropped": sound.inlet.dropped,
@@ -27,16 +30,15 @@ def figures(meter: Meter, sound: LiveSound | None) -> Figures:
             "underruns": sound.outlet.underruns,
             "speaker_away": sound.speaker.away,
         }
-    for name, spread in (("sound_to_word", meter.to_word), ("sound_to_sound", meter.to_sound)):
-        if spread.count:
-            found |= {name: spread.median, f"greatest_{name}": spread.greatest}
+    for name, spread in _delays(meter):
+        found |= {name: spread.median, f"greatest_{name}": spread.greatest}
     return found
 
 
 def in_a_line(found: Figures) -> str:
     """For a person; what did not happen is left out, but for drops, which are always told."""
     parts = []
-    if found["heard"]:
+    if found.get("heard"):
         parts += [
             f"heard {found['heard']:.1f} s",
             f"real-time factor {found['real_time_factor']:.2f}",
@@ -60,13 +62,23 @@ def in_a_line(found: Figures) -> str:
 
 
 def latencies(meter: Meter) -> str:
-    """From a word's end to its being told, and from a sound to the one that answers it."""
+    """From a word's end to its being told, from a sound to the one that answers it, and from a text
+    to its being said."""
     parts = [
-        f"sound to {name} {spread.median:.2f} s (at most {spread.greatest:.2f})"
-        for name, spread in (("word", meter.to_word), ("sound", meter.to_sound))
-        if spread.count
+        f"{name.replace('_', ' ')} {spread.median:.2f} s (at most {spread.greatest:.2f})"
+        for name, spread in _delays(meter)
     ]
     return "latency: " + (", ".join(parts) or "nothing was told")
+
+
+def _delays(meter: Meter) -> list[tuple[str, Spread]]:
+    """Those that were measured."""
+    delays = (
+        ("sound_to_word", meter.to_word),
+        ("sound_to_sound", meter.to_sound),
+        ("text_to_sound", meter.text_to_sound),
+    )
+    return [(name, spread) for name, spread in delays if spread.count]
 
 
 def rounded(found: Figures) -> dict[str, object]:

@@ -159,8 +159,13 @@ def test_standard_input_is_said_aloud(
 ) -> None:
     card, saved = use(np.empty(0, np.float32)), tmp_path / "said.wav"
     typed(b"the train to boston leaves at nine fifty")
-    done = command("stream", "--model", DEMO / "tts", "--seed", 1, "--save-output", saved, "-q")
-    assert (done.code, done.out, done.err) == (0, "", "")
+    given = ("stream", "--model", DEMO / "tts", "--seed", 1, "-f", "jsonl", "--stats")
+    done = command(*given, "--save-output", saved, "-q")
+    assert done.code == 0
+    figures = json.loads(done.out)
+    assert "heard" not in figures
+    assert 0 < figures["text_to_sound"] < 5
+    assert re.fullmatch(r"latency: text to sound \d\.\d\d s \(at most \d\.\d\d\)\n", done.err)
     said, _ = soundfile.read(saved, dtype="float32")
     assert len(said) / RATE > 1.5
     assert likeness_of(card, said) > 0.99

@@ -216,6 +216,38 @@ def test_latency_counts_from_the_sound_to_what_it_became() -> None:
     assert meter.to_sound.median == pytest.approx(heard_after, abs=FRAME + BLOCK_SECONDS)
 
 
+def test_text_is_timed_until_it_sounds() -> None:
+    room = Room()
+    room.sound.speak(None, wait=True)
+    room.clock.work(1.0)
+    room.sound.meter.asked()
+    for _ in range(5):
+        room.clock.work(0.03)
+        room.sound.play(np.zeros(SIZE, np.float32))
+    for _ in range(40):
+        room.clock.work(0.03)
+        room.sound.play(buzz(0.25)[:SIZE])
+    room.sound.drain()
+    loud = [now for now, block in room.card.played if np.abs(block).max() > 0.2]
+    meter = room.sound.meter
+    assert meter.text_to_sound.count == 1
+    heard_after = loud[0] - 1.0 + LATENCY
+    assert meter.text_to_sound.median == pytest.approx(heard_after, abs=2 * FRAME)
+    assert meter.to_sound.count == 0
+
+
+def test_what_is_said_after_the_end_answers_nothing() -> None:
+    room = Room()
+    room.sound.listen(None)
+    room.sound.speak(None)
+    room.listen_for(3.0, echo=True)
+    before = room.sound.meter.to_sound.count
+    room.sound.wait_for_speaker()
+    for _ in range(50):
+        room.sound.play(buzz(0.25)[:SIZE])
+    assert room.sound.meter.to_sound.count == before > 30
+
+
 def test_twenty_minutes_take_no_more_memory_than_a_minute() -> None:
     room = Room()
     room.sound.listen(None)

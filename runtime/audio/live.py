@@ -98,8 +98,14 @@ class LiveSound:
 
     def play(self, pcm: Pcm) -> None:
         """Says samples float32 [n]."""
-        if self._voice is not None and self.speaker is not None:
-            self.meter.spoke(self._voice.play(pcm, self.speaker.latency))
+        if self._voice is None or self.speaker is None:
+            return
+        after = self._voice.play(pcm, self.speaker.latency)
+        if self._voice.ahead is None:
+            self.meter.spoke(after)
+        elif self._voice.is_audible(self._clock.now()):
+            self.meter.read_aloud(after)
+        self._voice.wait()
 
     def rest(self) -> None:
         """Nothing more is to be said for now."""

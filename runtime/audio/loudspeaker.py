@@ -22,8 +22,9 @@ POLL_SECONDS = 0.1
 class Loudspeaker:
     """Puts sound at a model's rate into an outlet, at the speaker's rate.
 
-    `ahead` makes `play` wait until no more than so many seconds are queued, for what is made
-    quicker than it is spoken; without it sound for which no speaker is there is missed.
+    `ahead` makes `play` wait for a speaker, and `wait` until no more than so many seconds are
+    queued, for what is made quicker than it is spoken; without it sound for which no speaker is
+    there is missed.
     """
 
     def __init__(self, outlet: Outlet, clock: Clock, rate: int) -> None:
@@ -47,9 +48,12 @@ class Loudspeaker:
         after = self._outlet.queued + latency
         if len(pcm) and float(np.std(pcm)) > AUDIBLE:
             self._audible_until = self._clock.now() + after + ECHO_SECONDS
+        return after
+
+    def wait(self) -> None:
+        """Returns when no more than `ahead` is queued."""
         while self.ahead is not None and self._outlet.queued > self.ahead:
             self._clock.wait(POLL_SECONDS)
-        return after
 
     def is_audible(self, moment: float) -> bool:
         """Whether something could be heard from it at that moment of the clock."""

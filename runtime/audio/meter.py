@@ -26,6 +26,9 @@ class Meter:
         """Seconds from the end of a word to the moment at which it is told."""
         self.to_sound = Spread()
         """Seconds from a sound to the moment at which the one that answers it is heard."""
+        self.text_to_sound = Spread()
+        """Seconds from a text to the moment at which it begins to be heard."""
+        self._asked: float | None = None
         self._begun = 0.0
         self._arrivals: deque[tuple[float, float]] = deque(maxlen=KEPT_FRAMES)
 
@@ -55,6 +58,16 @@ class Meter:
             self.to_word.add(max(0.0, self._clock.now() - arrived))
 
     def spoke(self, ahead: float) -> None:
-        """Notes that sound was made which will be heard after `ahead` seconds."""
+        """Notes that an answer was made which will be heard after `ahead` seconds."""
         if self._arrivals:
             self.to_sound.add(max(0.0, self._clock.now() - self._arrivals[-1][1]) + ahead)
+
+    def asked(self) -> None:
+        """Notes that there is a text to be said."""
+        self._asked = self._clock.now()
+
+    def read_aloud(self, ahead: float) -> None:
+        """Notes that something of a text was said which will be heard after `ahead` seconds."""
+        if self._asked is not None:
+            self.text_to_sound.add(self._clock.now() - self._asked + ahead)
+            self._asked = None
