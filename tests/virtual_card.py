@@ -138,10 +138,15 @@ def padded(path: Path, pcm: Array, before: float, after: float) -> Path:
     return write_wav(path, np.concatenate([first, pcm, last]))
 
 
-def likeness(heard: Array, said: Array) -> float:
-    """The correlation of what was said with what was heard, where it fits best."""
+def place(heard: Array, said: Array) -> int:
+    """The sample of what was heard at which what was said begins, where it fits best."""
     size = 1 << (len(heard) + len(said)).bit_length()
     product = np.fft.rfft(heard, size) * np.conj(np.fft.rfft(said, size))
-    best = int(np.argmax(np.fft.irfft(product, size)[: len(heard)]))
+    return int(np.argmax(np.fft.irfft(product, size)[: len(heard)]))
+
+
+def likeness(heard: Array, said: Array) -> float:
+    """The correlation of what was said with what was heard, where it fits best."""
+    best = place(heard, said)
     piece = heard[best : best + len(said)]
     return float(np.corrcoef(piece, said[: len(piece)])[0, 1]) * len(piece) / len(said)
