@@ -72,10 +72,15 @@ class Live:
             input_device=request.input_device,
             save_input=request.save_input,
             half_duplex=request.half_duplex,
+            rate=request.rate != 1,
             channel=request.channel is not None,
             save_state=request.save_state,
             load_state=request.load_state,
         )
+        if request.disable_speaker and not (request.save_output or request.words):
+            raise UsageError(
+                "--disable-speaker: then nobody hears the text; give '--save-output' or '--words'"
+            )
         live_speech.speak(
             TextToSpeech.load(bundle, **loading),
             request,

@@ -6,10 +6,13 @@ from ..runtime.audio.spread import Spread
 Figures = dict[str, float]
 
 
-def figures(meter: Meter, sound: LiveSound | None) -> Figures:
-    """Seconds, but for the real-time factor and for what is counted."""
+def figures(meter: Meter, sound: LiveSound | None, said: float | None) -> Figures:
+    """Seconds, but for the real-time factor and for what is counted; `said` is how much a model
+    that reads has made, None of one that hears."""
     found: Figures = {}
-    if meter.audio or sound is None or sound.microphone is not None:
+    if said is not None:
+        found["said"] = said
+    else:
         found |= {
             "heard": meter.audio,
             "real_time_factor": meter.real_time_factor,
@@ -44,6 +47,8 @@ def in_a_line(found: Figures) -> str:
             f"real-time factor {found['real_time_factor']:.2f}",
             f"lag {found['lag']:.2f} s (at most {found['greatest_lag']:.2f})",
         ]
+    elif "said" in found:
+        parts.append(f"said {found['said']:.1f} s")
     if "dropped" in found:
         parts.append(f"dropped {found['dropped']:.1f} s")
     if found.get("overflows"):

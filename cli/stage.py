@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, redirect_stdout, suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -70,6 +70,7 @@ class Stage:
         self._heard: AudioWriter | None = None
         self._said: AudioWriter | None = None
         self._meter = Meter(self.clock)
+        self._made = 0.0
         self._over = threading.Event()
         self._keeper: threading.Thread | None = None
         self._shares_line = (
@@ -125,6 +126,7 @@ class Stage:
     def play(self, pcm: Pcm) -> None:
         """Says samples float32 [n], to whomever it was asked for."""
         pcm = np.clip(pcm, -1, 1)
+        self._made += len(pcm) / self._rate
         if self._said is not None:
             self._said.write(self._dither(pcm))
         if self.sound is not None:
@@ -219,9 +221,13 @@ class Stage:
         say(note, quiet=self._request.quiet)
 
     def _tell_statistics(self) -> None:
-        figures = statistics.figures(self.meter, self.sound)
+        said = None if self._hears else self._made
+        figures = statistics.figures(self.meter, self.sound, said)
         say(statistics.in_a_line(figures), quiet=self._request.quiet)
         if self._request.stats:
             if self._request.kind is LiveFormat.JSONL:
-                line({"type": "statistics", **statistics.rounded(figures)})
+                with redirect_stdout(
+                    sys.stderr if self._request.save_output == "-" else sys.stdout
+                ):
+                    line({"type": "statistics", **statistics.rounded(figures)})
             say(statistics.latencies(self.meter))

@@ -4,6 +4,7 @@ import io
 import json
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,20 +13,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
-from commands import Command, Result
+from commands import Command, command_line
 from speech import RATE, Array, hiss, whole, write_wav
-from threaded_card import BLOCK, ThreadedCard
+from threaded_card import BLOCK, BOX, ThreadedCard, Use, using
 from virtual_card import likeness
 
-from kyutai_onnx.cli import stage
 from kyutai_onnx.models import Word
 from kyutai_onnx.models.locate import DEMO
-from kyutai_onnx.runtime.audio.devices import Device
-from kyutai_onnx.runtime.errors import AudioError
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-MIC = Device(0, "Desk Microphone", "ALSA", 2, 0, 48000, ("input",))
-BOX = Device(1, "Loud Box", "ALSA", 0, 2, RATE, ("output",))
 
 
 def likeness_of(card: ThreadedCard, said: Array) -> float:
@@ -34,17 +30,9 @@ def likeness_of(card: ThreadedCard, said: Array) -> float:
     return likeness(np.concatenate(card.played), said[start : start + 2 * RATE])
 
 
-Use = Callable[..., ThreadedCard]
-
-
 @pytest.fixture
 def use(monkeypatch: pytest.MonkeyPatch) -> Use:
-    def use(said: Array, *devices: Device) -> ThreadedCard:
-        card = ThreadedCard(said, *(devices or (MIC, BOX)))
-        monkeypatch.setattr(stage, "SoundCard", lambda: card)
-        return card
-
-    return use
+    return using(monkeypatch)
 
 
 @pytest.fixture
@@ -198,95 +186,28 @@ def test_a_text_that_cannot_be_read_is_told(use: Use, command: Command) -> None:
     assert "nowhere.txt" in done.error
 
 
-def refused(command: Command, *arguments: object) -> Result:
-    done = command("stream", "-q", *arguments)
-    assert done.code == 2
-    assert done.out == ""
-    return done
+def test_sound_on_standard_output_has_it_alone(speech: Path) -> None:
+    given = ("--input-file", speech, "--rate", 50, "--save-output", "-", "-f", "jsonl", "--stats")
+    with subprocess.Popen(
+        command_line("stream", "--model", DEMO / "hibiki", "--seed", 1, *given),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert b'"type"' not in out
+    kinds = [json.loads(line)["type"] for line in err.splitlines() if line.startswith(b"{")]
+    assert {"word", "statistics"} <= set(kinds)
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("--input-file", "a.wav", "--input-device", "x"),
-        ("--input-file", "a.wav", "--half-duplex"),
-        ("--rate", 2),
-        ("--disable-speaker", "--output-device", "x"),
-        ("--disable-speaker", "--half-duplex"),
-        ("--input-file", "a.wav", "--rate", 2, "--output-device", "x"),
-        ("--output-device", "x"),
-        ("--half-duplex",),
-        ("--save-output", "x.wav"),
-        ("--voice", "x"),
-        ("--model", DEMO / "tts", "--input-device", "x"),
-        ("--model", DEMO / "tts", "--vad"),
-        ("--model", DEMO / "tts", "--save-input", "x.wav"),
-        ("--model", DEMO / "hibiki", "--turn-flush"),
-    ],
-    ids=lambda arguments: " ".join(Path(str(a)).name for a in arguments),
-)
-def test_what_does_not_go_together_is_refused(
-    use: Use, command: Command, arguments: tuple[object, ...]
+def test_what_is_said_without_a_speaker_is_counted(
+    command: Command, typed: Callable[[bytes], None], tmp_path: Path
 ) -> None:
-    use(np.zeros(RATE, np.float32))
-    assert any(str(a) in refused(command, *arguments).error for a in arguments if "--" in str(a))
-
-
-def test_words_that_grow_are_subtitles(use: Use, command: Command, speech: Path) -> None:
-    words = ("--input-file", speech, "--words", "words.json")
-    assert "live subtitles are .srt or .vtt" in refused(command, *words).error
-    words = ("--model", DEMO / "hibiki", "--seed", 1, *words)
-    assert "live subtitles are .srt or .vtt" in refused(command, *words).error
-
-
-@pytest.mark.parametrize("name", ["stt", "hibiki"])
-def test_a_device_that_is_missing_leaves_the_subtitles_of_before(
-    use: Use, command: Command, tmp_path: Path, name: str
-) -> None:
-    use(np.empty(0, np.float32), BOX)
-    words = tmp_path / "words.srt"
-    words.write_text("before")
-    done = command("stream", "--model", DEMO / name, "--seed", 1, "--words", words)
-    assert done.code == 4
-    assert "nothing was heard" not in done.err
-    assert words.read_text() == "before"
-
-
-def test_turns_are_those_of_speech_to_text(use: Use, command: Command) -> None:
-    assert "--turn" in refused(command, "--model", DEMO / "hibiki", "--turn-hold", 2).error
-
-
-def test_a_machine_without_a_microphone_says_so(use: Use, command: Command) -> None:
-    use(np.empty(0, np.float32), BOX)
-    done = command("stream", "-q")
-    assert done.code == 4
-    assert "there is no microphone here" in done.error
-    assert "--input-file" in done.error
-
-
-def test_a_machine_without_a_speaker_says_so(
-    use: Use, command: Command, speech: Path, tmp_path: Path
-) -> None:
-    use(np.empty(0, np.float32), MIC)
-    given = ("stream", "--model", DEMO / "hibiki", "--input-file", speech, "--seed", 1)
-    done = command(*given)
-    assert done.code == 4
-    assert "--disable-speaker" in done.error
+    typed(b"the train to boston")
     out = tmp_path / "out.wav"
-    done = command(*given, "--save-output", out)
+    done = command(
+        *("stream", "--model", DEMO / "tts", "--seed", 1, "--disable-speaker"),
+        *("--save-output", out),
+    )
     assert done.code == 0
-    assert f"the speech goes to {out} alone" in done.err
-    assert soundfile.info(out).duration > 1
-    assert command(*given, "--save-output", out, "--output-device", "box").code == 4
-
-
-def test_without_sound_card_software_the_first_word_is_what_to_install(
-    command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def missing() -> None:
-        raise AudioError("sounddevice is not installed; run this")
-
-    monkeypatch.setattr(stage, "SoundCard", missing)
-    done = command("stream", "-q")
-    assert done.code == 4
-    assert done.error.startswith("sounddevice is not installed")
+    assert done.err == f"said {soundfile.info(out).duration:.1f} s\n"

@@ -15,9 +15,9 @@ from commands import Command
 from scripted import BOUNDARY, CARD, ONE, PADDING, PLURAL, TWO, moshi, ramp, tokens
 from soundcards import BOX, LATENCY, MIC, SIZE, Room
 from speech import RATE, Array
-from threaded_card import ThreadedCard
+from threaded_card import ThreadedCard, Use, using
 
-from kyutai_onnx.cli import live, load, stage
+from kyutai_onnx.cli import live, load
 from kyutai_onnx.models import Audio
 from kyutai_onnx.models.speech_stream import Trace
 from kyutai_onnx.runtime.audio.live import KEPT_SECONDS, PREBUFFER_SECONDS
@@ -118,23 +118,20 @@ def test_a_microphone_that_goes_leaves_its_memory() -> None:
     np.testing.assert_array_equal(levels(talk.said), np.arange(1, len(talk.heard) + 1))
 
 
-Use = Callable[..., ThreadedCard]
-
-
 @pytest.fixture
 def use(monkeypatch: pytest.MonkeyPatch) -> Use:
     """Puts the command on a card whose microphone says frames `1 / 100`, `2 / 100` and so on, and
     makes it follow the script instead of a bundle."""
 
+    on_card = using(monkeypatch)
+
     def use(frames: int) -> ThreadedCard:
         said = np.concatenate([np.zeros(SIZE // 2, np.float32), ramp(frames)])
-        card = ThreadedCard(said, MIC, BOX)
         model = moshi(SAYS)
         bundle = SimpleNamespace(manifest=SimpleNamespace(family="moshi"))
-        monkeypatch.setattr(stage, "SoundCard", lambda: card)
         monkeypatch.setattr(load, "open_model", lambda *_: bundle)
         monkeypatch.setattr(live.Moshi, "load", lambda *_, **__: model)
-        return card
+        return on_card(said, MIC, BOX)
 
     return use
 

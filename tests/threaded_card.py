@@ -7,10 +7,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 from speech import RATE, Array
 
+from kyutai_onnx.cli import stage
 from kyutai_onnx.runtime.audio.devices import Device
 
+MIC = Device(0, "Desk Microphone", "ALSA", 2, 0, 48000, ("input",))
+BOX = Device(1, "Loud Box", "ALSA", 0, 2, RATE, ("output",))
 BLOCK = 1200
 HASTE = 4
 """How much quicker than real time the devices are."""
@@ -58,3 +62,18 @@ class ThreadedCard:
     def _run(self, target: Callable[[], None]) -> Any:
         threading.Thread(target=target, daemon=True).start()
         return SimpleNamespace(latency=0.01, ended=False, close=self.close)
+
+
+Use = Callable[..., ThreadedCard]
+"""Takes what the microphone says, and the devices, by default `MIC` and `BOX`."""
+
+
+def using(monkeypatch: pytest.MonkeyPatch) -> Use:
+    """What puts `stream` on such a card."""
+
+    def use(said: Array, *devices: Device) -> ThreadedCard:
+        card = ThreadedCard(said, *(devices or (MIC, BOX)))
+        monkeypatch.setattr(stage, "SoundCard", lambda: card)
+        return card
+
+    return use
