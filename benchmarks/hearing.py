@@ -11,12 +11,10 @@ import numpy as np
 from demo import augment
 from kyutai_onnx.cli.datasets import Sample, read_samples
 from kyutai_onnx.cli.load import read_whole
-from kyutai_onnx.export.gate import Said
+from kyutai_onnx.export.gate import Said, SaidRow
 from kyutai_onnx.models import SpeechToText
-from kyutai_onnx.models.drawing import Drawing
-from kyutai_onnx.models.events import Event, Word
-from kyutai_onnx.models.generation import Generator
-from kyutai_onnx.models.hearing import Frame, Hearing
+from kyutai_onnx.models.events import Event
+from kyutai_onnx.models.hearing import Hearing
 
 Array = np.ndarray[Any, Any]
 ROWS = 64
@@ -73,9 +71,11 @@ def _audio(
 
 
 def _codes(model: SpeechToText, pcm: Array) -> Array:
-    hearing = Hearing(model)
-    frames = [*hearing.push(pcm), *hearing.end()]
-    return np.stack([frame.codes for frame in frames[1:]])
+    hearing, spec = Hearing(model), model.language_model.spec
+    hearing.push(pcm)
+    hearing.end()
+    frames = hearing.ear.frames(hearing.ear.unheard)
+    return model.mimi.stream("encode", spec.n_q - spec.dep_q).encode(frames).T
 
 
 def hear(
@@ -89,30 +89,16 @@ def hear(
 
 
 def _together(model: SpeechToText, codes: Sequence[Array]) -> tuple[list[Said], list[list[Event]]]:
-    rows = range(len(codes))
-    generator = Generator(model.language_model, len(codes))
-    hearings = [Hearing(model) for _ in rows]
-    for row in rows:
-        generator.begin(row, Drawing(), hearings[row].prompt)
-    frames = [[Frame(one[0], heard=False), *map(Frame, one)] for one in codes]
-    said, events = [Said() for _ in rows], [list[Event]() for _ in rows]
-    read = np.zeros((len(codes), codes[0].shape[1]), np.int64)
-    for step in range(max(map(len, frames))):
-        active = np.array([step < len(one) for one in frames])
-        stepped = np.flatnonzero(active).tolist()
-        for row in stepped:
-            read[row] = frames[row][step].codes
-        made = generator.step(read, active)
-        for row in stepped:
-            events[row] += hearings[row].take(frames[row][step], made, row)
-            said[row].tokens.append(made.tokens[row].copy())
-            said[row].scores.append(made.scores[row])
-    for row in rows:
-        events[row] += hearings[row].finish()
-        said[row].words = sum(isinstance(event, Word) for event in events[row])
-        most = model.language_model.spec.context
-        del said[row].tokens[most:], said[row].scores[most:]
-    return said, events
+    batch, most = model.batch(len(codes)), model.language_model.spec.context
+    rows = [SaidRow(batch, most) for _ in codes]
+    for row, one in zip(rows, codes, strict=True):
+        batch.add(row)
+        row.ear.give(one)
+        row.end(silence=False)
+    while batch.step():
+        pass
+    events = [row.take() for row in rows]
+    return [row.said for row in rows], events
 
 
 def conditions(datasets: Iterable[str], snrs: Iterable[float]) -> list[Condition]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..models import TextToSpeech
 from ..models.events import Audio, Event
 from ..models.manner import Options
-from ..models.speech_batch import Speech, SpeechRequest
+from ..models.speeches import Speech, SpeechRequest
 from ..runtime.audio import AudioWriter
 from . import words_file
 from .disk import writing
@@ -29,28 +29,28 @@ def speak(model: TextToSpeech, request: Request, manner: Options) -> None:
     for folder in folders:
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-    with progress_bar(quiet=request.quiet) as progress:
-        for start in range(0, len(texts), request.rows):
-            group = texts[start : start + request.rows]
-            progress(f"speaking {group[0].id}", start, len(texts))
-            _speak_together(model, group, request, manner)
+    _speak_together(model, texts, request, manner)
 
 
 def _speak_together(
-    model: TextToSpeech, group: Sequence[SpeechRequest], request: Request, manner: Options
+    model: TextToSpeech, texts: Sequence[SpeechRequest], request: Request, manner: Options
 ) -> None:
     """Writes what is said as it is made, and the words even where it breaks off."""
-    batch = model.together(group, **manner)
-    with ExitStack() as stack:
-        outputs = [Output(model, text.id, request, stack) for text in group]
+    speeches = model.together(texts, rows=request.rows, **manner)
+    outputs: dict[int, Output] = {}
+    with ExitStack() as stack, progress_bar(quiet=request.quiet) as progress:
         try:
-            for row, event in batch.run():
-                outputs[row].take(event)
+            for made in speeches.run():
+                text = texts[made.index]
+                if made.index not in outputs:
+                    progress(f"speaking {text.id}", made.index, len(texts))
+                    outputs[made.index] = Output(model, text.id, request, stack)
+                outputs[made.index].take(made.events)
+                if made.ended:
+                    outputs.pop(made.index).tell(speeches.speech(made.index, []))
         finally:
-            for output in outputs:
+            for output in outputs.values():
                 output.end()
-    for row, output in enumerate(outputs):
-        output.tell(batch.speech(row, []))
 
 
 class Output:
@@ -65,12 +65,13 @@ class Output:
         manifest = model.bundle.manifest
         self._transcript = Transcript(str(path), manifest.name, manifest.precision)
 
-    def take(self, event: Event) -> None:
-        """Files an event away."""
-        if isinstance(event, Audio):
-            self._writer.write(event.pcm)
-        else:
-            self._transcript.add([event])
+    def take(self, events: Sequence[Event]) -> None:
+        """Files events away."""
+        for event in events:
+            if isinstance(event, Audio):
+                self._writer.write(event.pcm)
+            else:
+                self._transcript.add([event])
 
     def end(self) -> None:
         """Writes the words of what was made."""
@@ -80,7 +81,9 @@ class Output:
         words_file.write_words(self._request.beside(self._stem), made)
 
     def tell(self, speech: Speech) -> None:
-        """Writes the tokens, and notes what could not be spelled."""
+        """Ends the files, writes the tokens, and notes what could not be spelled."""
+        self._writer.close()
+        self.end()
         if speech.unspelled:
             words = ", ".join(speech.unspelled)
             note = f"note: {self._name}: the model cannot spell all of: {words}"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from ..models.speech_batch import SpeechRequest
+from ..models.speeches import SpeechRequest
 from ..runtime.errors import KyutaiOnnxError, UsageError
 
 PIECE = 4096

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..models import SpeechToText
 from ..models.events import Event, Pause, Word
 from ..models.hearing import Heard
 from ..models.speech_to_text import ROWS
-from ..models.speech_to_text_batch import BatchRow, SpeechToTextBatch
 from ..runtime.audio import AudioReader, Pcm, read_audio
 from ..runtime.errors import KyutaiOnnxError, UsageError
 from . import outputs
@@ -20,6 +18,7 @@ from .choices import Format, Style
 from .formats import Transcript, pause_text, word_text
 from .load import read_whole
 from .messages import progress_bar, say_error, watched
+from .shapes import Hearing, HearingBatch, HearingRow
 from .tokens import dump_tokens
 
 
@@ -59,11 +58,11 @@ class Request:
         outputs.check_out(self.out, self.files, self.style.kind)
 
 
-def require_pauses(model: SpeechToText) -> None:
+def require_pauses(model: Hearing) -> None:
     """Raises UsageError where a model cannot tell pauses."""
     if not model.has_pauses:
         raise UsageError(
-            f"--vad: {model.bundle.manifest.name} has no extra heads; export it again with "
+            f"--vad: {model.name} has no extra heads; export it again with "
             "'--extra-heads REPO', such as kyutai/stt-1b-en_fr-candle"
         )
 
@@ -71,7 +70,7 @@ def require_pauses(model: SpeechToText) -> None:
 class Transcription:
     """All files of one request, several of them side by side."""
 
-    def __init__(self, model: SpeechToText, request: Request) -> None:
+    def __init__(self, model: Hearing, request: Request) -> None:
         if request.style.pauses:
             require_pauses(model)
         self._model, self._request = model, request
@@ -106,7 +105,7 @@ class Transcription:
                 outputs.print_array(self._done)
         return self._code
 
-    def _join(self, batch: SpeechToTextBatch) -> None:
+    def _join(self, batch: HearingBatch) -> None:
         """Opens files while there is room; what cannot be read takes none."""
         while self._waiting and batch.free and len(self._open) < 2 * ROWS:
             file = self._waiting.popleft()
@@ -115,17 +114,18 @@ class Transcription:
             except KyutaiOnnxError as error:
                 self._fail(error)
 
-    def _listen(self, file: str, batch: SpeechToTextBatch) -> "Listening":
-        request, manifest = self._request, self._model.bundle.manifest
-        blocks = read_audio(file, self._model.sample_rate, channel=request.channel)
+    def _listen(self, file: str, batch: HearingBatch) -> "Listening":
+        request, model = self._request, self._model
+        blocks = read_audio(file, model.sample_rate, channel=request.channel)
         heard = Heard() if request.dump_tokens is not None else None
+        asked = {
+            "prompt": request.prompt.text,
+            "temperature": request.temperature,
+            "seed": request.seed,
+            "heard": heard,
+        }
         try:
-            row = batch.join(
-                prompt=request.prompt.text,
-                temperature=request.temperature,
-                seed=request.seed,
-                heard=heard,
-            )
+            row = batch.join(**{name: value for name, value in asked.items() if value is not None})
         except KyutaiOnnxError:
             blocks.close()
             raise
@@ -133,8 +133,8 @@ class Transcription:
             row.prime(self._prompt, cut=request.prompt.cut)
         live = LiveText(request.style) if self._is_live else None
         quiet = request.quiet or request.several or live is not None
-        transcript = Transcript(file, manifest.name, manifest.precision)
-        return Listening(blocks, self._model.sample_rate, quiet, row, transcript, heard, live)
+        transcript = Transcript(file, model.name, model.precision)
+        return Listening(blocks, model.sample_rate, quiet, row, transcript, heard, live)
 
     def _write_whole(self) -> None:
         """Writes the files that were heard to their end, in the order in which they were given."""
@@ -152,14 +152,15 @@ class Transcription:
             if listening.error is not None:
                 self._fail(listening.error)
 
-    def _break_off(self, batch: SpeechToTextBatch, cause: str) -> None:
+    def _break_off(self, batch: HearingBatch, cause: str) -> None:
         """Writes what was found so far of the files that were begun."""
         for listening in self._open:
             listening.break_off(cause)
-        while batch.step():
-            pass
-        for listening in self._open:
-            listening.gather(batch)
+        stepped = True
+        while stepped:
+            stepped = batch.step()
+            for listening in self._open:
+                listening.gather(batch)
         self._write_whole()
 
     def _fail(self, error: KyutaiOnnxError) -> None:
@@ -198,7 +199,7 @@ class Listening:
         blocks: AudioReader,
         sample_rate: int,
         quiet: bool,
-        row: BatchRow,
+        row: HearingRow,
         transcript: Transcript,
         heard: Heard | None,
         live: "LiveText | None",
@@ -225,11 +226,15 @@ class Listening:
             self._samples += len(block)
             self._row.feed(block)
 
-    def gather(self, batch: SpeechToTextBatch) -> None:
+    def gather(self, batch: HearingBatch) -> None:
         """Takes what was found; where nothing more will be, gives the row to another file."""
         if self.finished:
             return
-        events = self._row.take()
+        try:
+            events = self._row.take()
+        except KyutaiOnnxError as error:
+            self._lose(error, batch)
+            return
         self.transcript.add(events)
         if self.live is not None:
             self.live.show(events)
@@ -242,6 +247,14 @@ class Listening:
         if not self.finished:
             self.transcript.error = cause
             self._end()
+
+    def _lose(self, error: KyutaiOnnxError, batch: HearingBatch) -> None:
+        """The stream broke off: what was taken before is all."""
+        self.error = self.error or error
+        self.transcript.error = str(self.error)
+        self._end()
+        self.finished = True
+        batch.leave(self._row)
 
     def _end(self) -> None:
         self._blocks.close()

@@ -72,8 +72,7 @@ class SideBySide:
         agreement, batch = self._agreement, len(codes)
         agreement.frames += int((made.frame[active] != recorded.frame[active]).any(-1).sum())
         if made.hidden is not None:
-            agreement.hidden.add(
-                recorded.hidden[:batch][active], np.asarray(made.hidden)[:batch][active]
-            )
+            hidden = np.asarray(made.hidden)[:: self._generator.width]
+            agreement.hidden.add(recorded.hidden[:batch][active], hidden[:batch][active])
         if made.extra_heads is not None and agreement.heads is not None:
             agreement.heads.add(recorded.heads[active], made.extra_heads[active])

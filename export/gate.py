@@ -13,9 +13,10 @@ import numpy as np
 
 from ..models.drawing import Drawing
 from ..models.events import Event, Word
-from ..models.generation import Generator
+from ..models.generation import Made
 from ..models.hearing import Hearing
 from ..models.speech_to_text import SpeechToText
+from ..models.speech_to_text_batch import SpeechToTextBatch, SpeechToTextRow
 from ..runtime.bundle import Bundle
 from .checkpoint import Checkpoint
 from .whole_sequences import WholeSequences
@@ -88,6 +89,25 @@ class Said:
     words: int = 0
 
 
+class SaidRow(SpeechToTextRow):
+    """A row that keeps what it reads and how it scores the text, of its first `most` steps."""
+
+    def __init__(self, batch: SpeechToTextBatch, most: int) -> None:
+        super().__init__(batch, Drawing(), Hearing(batch.model))
+        self.said, self._most = Said(), most
+
+    def made(self, made: Made) -> None:
+        if len(self.said.tokens) < self._most:
+            self.said.tokens.append(made.tokens[self.held_place].copy())
+            self.said.scores.append(made.scores[self.held_place].copy())
+        super().made(made)
+
+    def take(self) -> list[Event]:
+        events = super().take()
+        self.said.words += sum(isinstance(event, Word) for event in events)
+        return events
+
+
 def judge(bundle: Bundle, checkpoint: Checkpoint, recordings: Iterable[Array]) -> Verdict:
     """Compares on recordings, float32 `[n]` at the model's rate, together; of each, as many frames
     as the model's context has.
@@ -118,17 +138,14 @@ def compare(said: Sequence[Said], checkpoint: Checkpoint) -> Verdict:
 
 
 def _said(model: SpeechToText, pcm: Array, most: int) -> Said:
-    said, hearing, generator = Said(), Hearing(model), Generator(model.language_model)
-    generator.begin(0, Drawing(), hearing.prompt)
-    events: list[Event] = []
-    for frame in [*hearing.push(pcm[: most * model.frame_size]), *hearing.end()]:
-        made = generator.step(frame.codes[None])
-        events += hearing.take(frame, made, 0)
-        if len(said.tokens) < most:
-            said.tokens.append(made.tokens[0])
-            said.scores.append(made.scores[0])
-    said.words = sum(isinstance(event, Word) for event in [*events, *hearing.finish()])
-    return said
+    batch = model.batch(1)
+    row = SaidRow(batch, most)
+    batch.add(row)
+    row.feed(pcm[: most * model.frame_size])
+    row.end()
+    while batch.step():
+        row.take()
+    return row.said
 
 
 def _log_softmax(scores: Array) -> Array:

@@ -7,13 +7,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .events import Audio, EndOfTurn, Event, Pause, Restart, SpeechStarted, Text, Word
+    from .events import (
+        Audio,
+        EndOfTurn,
+        Event,
+        Pause,
+        Restart,
+        SpeechStarted,
+        Step,
+        Text,
+        Word,
+        WordHeard,
+    )
     from .hibiki import Hibiki, Translation
     from .mimi import Mimi
     from .moshi import Moshi, Reply
     from .pauses import TurnPolicy
-    from .speech_batch import Speech, SpeechRequest
     from .speech_to_text import SpeechToText
+    from .speeches import Speech, SpeechRequest
     from .text_to_speech import TextToSpeech
 
 HOMES = {
@@ -26,15 +37,17 @@ HOMES = {
     "Pause": "events",
     "Reply": "moshi",
     "Restart": "events",
-    "Speech": "speech_batch",
-    "SpeechRequest": "speech_batch",
+    "Speech": "speeches",
+    "SpeechRequest": "speeches",
     "SpeechStarted": "events",
     "SpeechToText": "speech_to_text",
+    "Step": "events",
     "Text": "events",
     "TextToSpeech": "text_to_speech",
     "Translation": "hibiki",
     "TurnPolicy": "pauses",
     "Word": "events",
+    "WordHeard": "events",
 }
 """The module of each name."""
 
@@ -52,11 +65,13 @@ __all__ = [
     "SpeechRequest",
     "SpeechStarted",
     "SpeechToText",
+    "Step",
     "Text",
     "TextToSpeech",
     "Translation",
     "TurnPolicy",
     "Word",
+    "WordHeard",
 ]
 
 

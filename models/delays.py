@@ -18,7 +18,8 @@ Array = np.ndarray[Any, Any]
 class DelayCache:
     """Tokens `[batch, 1 + n_q]` in a ring of positions; text is stream 0.
 
-    `delays [1 + n_q]` are in steps, `offsets [batch]` count the steps of each row.
+    `delays [1 + n_q]` are in steps, `offsets [batch]` count the steps of each row. A step may be
+    of the first rows alone: as many as `active` has.
     """
 
     def __init__(self, model: LanguageModel, batch: int = 1) -> None:
@@ -41,13 +42,14 @@ class DelayCache:
         heard = np.arange(self._made, self._cache.shape[1])
         positions = (self.offsets[rows, None] + self.delays[heard]) % length
         self._cache[rows[:, None], heard, positions] = codes[rows, : len(heard)]
-        now = self._cache[np.arange(len(self._cache)), :, self.offsets % length]
+        count = len(active)
+        now = self._cache[np.arange(count), :, self.offsets[:count] % length]
         read: Array = np.where(self.starting(active), self._initial, now)
         return read
 
     def starting(self, active: Array) -> Array:
         """Which streams `[batch, 1 + n_q]` read their initial token at this step."""
-        starting: Array = self.offsets[:, None] <= self.delays
+        starting: Array = self.offsets[: len(active), None] <= self.delays
         starting[~np.asarray(active, bool)] = True
         return starting
 
@@ -58,11 +60,11 @@ class DelayCache:
         self.offsets[rows] += 1
         length, streams = self._cache.shape[2], np.arange(self._made)
         self._cache[rows[:, None], streams, self.offsets[rows, None] % length] = made[rows]
-        positions = (self.offsets[:, None] - self._max_delay + self.delays[streams]) % length
-        complete = np.take_along_axis(self._cache[:, : self._made], positions[..., None], axis=2)[
-            ..., 0
-        ]
-        early = (self.offsets <= self._max_delay) | ~np.asarray(active, bool)
+        count = len(active)
+        offsets, made_by = self.offsets[:count], self._cache[:count, : self._made]
+        positions = (offsets[:, None] - self._max_delay + self.delays[streams]) % length
+        complete = np.take_along_axis(made_by, positions[..., None], axis=2)[..., 0]
+        early = (offsets <= self._max_delay) | ~np.asarray(active, bool)
         complete[early] = self._ungenerated
         return complete
 
@@ -70,6 +72,11 @@ class DelayCache:
         """Takes rows back to the beginning of a stream."""
         self._cache[list(rows)] = self._ungenerated
         self.offsets[list(rows)] = 0
+
+    def move(self, source: int, target: int) -> None:
+        """Puts the stream of one row in the place of another's."""
+        self._cache[target] = self._cache[source]
+        self.offsets[target] = self.offsets[source]
 
     def save(self, row: int) -> dict[str, Any]:
         """The memory of one row."""

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from ..runtime.errors import UsageError
-from ..runtime.graph import Streams
 from ..runtime.memory import Buffer
+from ..runtime.streams import Streams
 from .drawing import Drawing, Guidance
 from .language_model import LanguageModel
 
@@ -30,6 +30,10 @@ class DepthStreams:
         self._guidance = np.ones(rows, np.float32)
         self._conditioned = np.arange(rows)
         self._null = np.arange(rows)
+
+    def use(self, rows: int) -> None:
+        """Steps the first `rows` rows alone from now on."""
+        self._streams.use(rows)
 
     def check(self, drawing: Drawing) -> None:
         """Raises UsageError for more candidates than the graph draws from."""
@@ -65,17 +69,18 @@ class DepthStreams:
     def step(self, hidden: Array | Buffer, text: Array, forced: Array | None = None) -> Array:
         """Codes int64 `[rows, dep_q]` for the temporal transformer's output `[rows, dim]` and the
         text `[rows]`. `forced` `[rows, dep_q]` are codes that are not drawn, -2 where they are."""
+        rows = len(text)
         self._forced[:] = self._model.spec.tokens.ungenerated
         if forced is not None:
-            self._forced[:, : forced.shape[1]] = forced
+            self._forced[:rows, : forced.shape[1]] = forced
         inputs: dict[str, Array | Buffer] = {
             "hidden": hidden,
-            "forced": self._forced,
-            "temperature": self._temperature,
-            "noise": self._noise,
-            "conditioned": self._conditioned,
-            "null": self._null,
-            "guidance": self._guidance,
+            "forced": self._forced[:rows],
+            "temperature": self._temperature[:rows],
+            "noise": self._noise[:rows],
+            "conditioned": self._conditioned[:rows],
+            "null": self._null[:rows],
+            "guidance": self._guidance[:rows],
         }
         text_inputs = split_text(self._model, text[:, None])
         inputs["text"] = text_inputs.pop("tokens")[:, 0]

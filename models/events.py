@@ -16,6 +16,23 @@ class Word:
 
 
 @dataclass(frozen=True)
+class WordHeard:
+    """A word as soon as it is known to be whole, which is before its end is."""
+
+    text: str
+    start: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """A frame was heard: its number from 0, and what each of the extra heads takes the probability
+    of a pause to be."""
+
+    index: int
+    pauses: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class SpeechStarted:
     """Somebody speaks, for the first time or after a pause, since `time`."""
 
@@ -58,4 +75,4 @@ class Audio:
     pcm: np.ndarray[Any, Any]
 
 
-Event = Word | SpeechStarted | Pause | EndOfTurn | Restart | Text | Audio
+Event = Word | WordHeard | Step | SpeechStarted | Pause | EndOfTurn | Restart | Text | Audio

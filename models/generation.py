@@ -45,8 +45,9 @@ class Made:
     """What a step made. `frame` int64 `[batch, 1 + dep_q]` is the one that became complete, aligned
     for delays, -2 where there is none yet; `text` `[batch]` was drawn at this step, before the
     rules, from `scores` `[batch, text_card_out]`, after `tokens` int64 `[batch, 1 + n_q]` were
-    read; `extra_heads` `[batch, heads, classes]` is a view. `hidden` `[rows, dim]`, null rows last,
-    stays on the provider's device: `np.asarray` brings it."""
+    read; `extra_heads` `[batch, heads, classes]` is a view. `hidden` `[rows, dim]`, `width` of them
+    for each row of the generator and perhaps some that are not in use, stays on the provider's
+    device: `np.asarray` brings it."""
 
     frame: Array
     text: Array
@@ -70,18 +71,36 @@ class Generator:
     """Rows of streams; each has its own rules, seed, conditions and guidance. For one thread at a
     time.
 
-    Where `guided`, every row has a null row beside it in the graphs, which costs twice as much.
+    Where `guided`, every row has a null row behind it in the graphs, which costs twice as much:
+    `width` is how many rows of the graphs a row takes. Of the `batch` rows the first `used` are
+    stepped.
     """
 
     def __init__(self, model: LanguageModel, batch: int = 1, *, guided: bool = False) -> None:
         self.model, self.batch, self.guided = model, batch, guided
+        self.used, self.width = batch, 2 if guided else 1
         spec = model.spec
         self._rows = [_Row(Drawing(), Rules(), None, np.random.default_rng(0))] * batch
         self._cache = DelayCache(spec, batch)
-        self._temporal = model.temporal.streams(batch * (2 if guided else 1))
+        self._temporal = model.temporal.streams(batch * self.width)
         self._depth = None if model.depth is None else DepthStreams(model, self._temporal.batch)
         self._heard = spec.n_q - spec.dep_q
         self._conditioned: set[int] = set()
+
+    def use(self, rows: int) -> None:
+        """Steps the first `rows` rows alone from now on; begin those that come into use."""
+        self._temporal.use(rows * self.width)
+        if self._depth is not None:
+            self._depth.use(rows * self.width)
+        self.used = rows
+
+    def move(self, source: int, target: int) -> None:
+        """Puts the stream of one row in the place of another's, which ends."""
+        self._rows[target] = self._rows[source]
+        self._cache.move(source, target)
+        self._move_states(self._place(source), self._place(target))
+        if self._is_guided(source):
+            self._move_states(self._null(source), self._null(target))
 
     def begin(
         self,
@@ -98,27 +117,28 @@ class Generator:
         Raises UsageError for a number of candidates that the bundle was not exported for.
         """
         if guidance is not None and not self.guided:
-            raise UsageError("guidance needs a generator with null rows")
+            raise UsageError("guidance needs a batch that was made for it: 'guided=True'")
         if self._depth is not None:
             self._depth.check(drawing)
         noise = np.random.default_rng(drawing.seed)
         self._rows[row] = _Row(drawing, rules or Rules(), guidance, noise)
-        self._temporal.reset([row, self._null(row)] if self.guided else [row])
+        place = self._place(row)
+        self._temporal.reset(range(place, place + self.width))
         self._cache.reset([row])
-        self._condition(row, conditions)
+        self._condition(place, conditions)
         if guidance is not None:
             self._condition(self._null(row), conditions if guidance.null is None else guidance.null)
 
     def step(self, codes: Array, active: Array | None = None) -> Made:
-        """Steps the active rows (all by default) on the codes int64 `[batch, n_q - dep_q]` that
-        they hear. Held rows stay as they are and make nothing."""
-        rows = np.ones(self.batch, np.bool_) if active is None else np.asarray(active, np.bool_)
-        tokens = self._cache.read(codes.reshape(self.batch, self._heard), rows)
+        """Steps the active rows (all in use by default) on the codes int64 `[used, n_q - dep_q]`
+        that they hear. Held rows stay as they are and make nothing."""
+        rows = np.ones(self.used, np.bool_) if active is None else np.asarray(active, np.bool_)
+        tokens = self._cache.read(codes.reshape(self.used, self._heard), rows)
         inputs, doubled = self._inputs(tokens, rows), self._doubled(rows)
         outputs = self._temporal.step(inputs, doubled, keep=("hidden",))
         scores = self._scores(outputs["text_logits"])
-        text = np.zeros(self.batch, np.int64)
-        made = np.full((self.batch, 1 + self.model.spec.dep_q), -1, np.int64)
+        text = np.zeros(self.used, np.int64)
+        made = np.full((self.used, 1 + self.model.spec.dep_q), -1, np.int64)
         for row in np.flatnonzero(rows):
             text[row] = self._draw_text(self._rows[row], scores[row])
             made[row, 0] = self._rows[row].rules.choose_text(int(text[row]))
@@ -133,7 +153,7 @@ class Generator:
         """The memory of a row, its rules' own apart."""
         one = self._rows[row]
         saved: dict[str, Any] = {
-            "temporal": self._temporal.save(row),
+            "temporal": self._temporal.save(self._place(row)),
             "cache": self._cache.save(row),
             "noise": one.noise.bit_generator.state,
             "drawing": asdict(one.drawing),
@@ -164,7 +184,7 @@ class Generator:
         guidance = None if saved["guidance"] is None else Guidance(**saved["guidance"])
         if guidance is not None and not self.guided:
             raise UsageError("this stream was saved with guidance, which is not set here")
-        self._load_states(row, saved["temporal"])
+        self._load_states(self._place(row), saved["temporal"])
         if guidance is not None:
             self._load_states(self._null(row), saved["null"])
         self._cache.load(row, saved["cache"])
@@ -174,25 +194,34 @@ class Generator:
             drawing = Drawing(**saved["drawing"])
         self._rows[row] = _Row(drawing, rules or self._rows[row].rules, guidance, noise)
 
-    def _load_states(self, row: int, saved: dict[str, Array]) -> None:
-        self._temporal.load(row, saved)
-        self._conditioned.add(row)
+    def _load_states(self, place: int, saved: dict[str, Array]) -> None:
+        self._temporal.load(place, saved)
+        self._conditioned.add(place)
 
-    def _condition(self, row: int, conditions: Conditions | None) -> None:
+    def _move_states(self, source: int, target: int) -> None:
+        self._temporal.move(source, target)
+        if source in self._conditioned:
+            self._conditioned.add(target)
+
+    def _condition(self, place: int, conditions: Conditions | None) -> None:
         """Gives a row of the graph its conditions, once: they are large, and costly to make."""
         if not self.model.is_conditioned:
             return
-        if conditions is None and row in self._conditioned:
+        if conditions is None and place in self._conditioned:
             return
-        self._temporal.give(row, self.model.condition() if conditions is None else conditions)
-        self._conditioned.add(row)
+        self._temporal.give(place, self.model.condition() if conditions is None else conditions)
+        self._conditioned.add(place)
 
     def _own(self, output: Array | None) -> Array | None:
         """An output without its null rows."""
-        return None if output is None else output[: self.batch]
+        return None if output is None else output[:: self.width]
+
+    def _place(self, row: int) -> int:
+        """Where a row lies in the graphs."""
+        return row * self.width
 
     def _null(self, row: int) -> int:
-        return self.batch + row
+        return self._place(row) + 1
 
     def _is_guided(self, row: int) -> bool:
         return self._rows[row].guidance is not None
@@ -201,18 +230,19 @@ class Generator:
         """Which rows of the graph are stepped: null rows only where there is guidance."""
         if not self.guided:
             return active
-        guided = [self._is_guided(row) for row in range(self.batch)]
-        return np.concatenate([active, active & guided])
+        guided = [self._is_guided(row) for row in range(self.used)]
+        return np.stack([active, active & guided], axis=1).reshape(-1)
 
     def _inputs(self, tokens: Array, active: Array) -> dict[str, Array]:
         if self.guided:
-            tokens = np.concatenate([tokens, self._null_tokens(tokens, active)])
+            both = np.stack([tokens, self._null_tokens(tokens, active)], axis=1)
+            tokens = both.reshape(-1, tokens.shape[1])
         return split_text(self.model, tokens)
 
     def _null_tokens(self, tokens: Array, active: Array) -> Array:
         null, starting = tokens.copy(), self._cache.starting(active)
         zero = self.model.spec.tokens.zero
-        for row in range(self.batch):
+        for row in range(self.used):
             guidance = self._rows[row].guidance
             if guidance is None:
                 continue
@@ -225,8 +255,8 @@ class Generator:
 
     def _scores(self, logits: Array) -> Array:
         """Scores of the text `[batch, text_card_out]`, guided where a row is."""
-        scores: Array = logits[: self.batch].copy()
-        for row in range(self.batch):
+        scores: Array = logits[:: self.width].copy()
+        for row in range(self.used):
             guidance = self._rows[row].guidance
             if guidance is not None and not guidance.no_text:
                 null = logits[self._null(row)]
@@ -243,15 +273,14 @@ class Generator:
     ) -> Array:
         stepped = np.flatnonzero(active).tolist()
         making = [row for row in stepped if self._rows[row].rules.makes_audio()]
-        codes = np.full((self.batch, self.model.spec.dep_q), -1, np.int64)
+        codes = np.full((self.used, self.model.spec.dep_q), -1, np.int64)
         if making:
             depth.begin()
             for row in making:
-                one = self._rows[row]
-                null = self._null(row) if one.guidance is not None else row
-                depth.set(row, null, one.drawing, one.guidance, one.noise)
-            both = np.concatenate([text, text]) if self.guided else text
-            codes[making] = depth.step(hidden, both)[making]
+                one, place = self._rows[row], self._place(row)
+                null = place if one.guidance is None else self._null(row)
+                depth.set(place, null, one.drawing, one.guidance, one.noise)
+            codes[making] = depth.step(hidden, np.repeat(text, self.width))[:: self.width][making]
         for row in stepped:
             codes[row] = self._rows[row].rules.choose_audio(codes[row])
         return codes

@@ -1,18 +1,17 @@
 """What one stream of speech to text hears and says, whichever row of a batch steps it.
 
 The framing is that of moshi run_inference.py: silence before and after the audio as the model's
-settings say, whole frames only, and the first frame given twice, since the language model reads
-its initial tokens instead of the first codes that it is given.
+settings say, and whole frames only.
 """
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..runtime.audio import Framer
-from .events import Event
+from .ear import Ear
+from .events import Event, Step
 from .generation import Made
 from .pauses import PauseDetector, TurnPolicy
 from .prompt import TextPrompt
@@ -37,25 +36,23 @@ class Heard:
     text: list[int] = field(default_factory=list)
 
 
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """Codes int64 `[codebooks]` for one step; `heard` is False for the first of the two steps that
-    the first frame is given, `counts` for silence that is no part of the audio."""
-
-    codes: Array
-    heard: bool = True
-    counts: bool = True
-
-
 class Hearing:
-    """Samples become frames of codes; what the language model makes of each becomes events."""
+    """Samples become frames; what the language model makes of the codes of each becomes events.
+
+    `live` tells every frame and every word at once. Without `lead`, no silence comes before the
+    audio.
+    """
 
     prompt: TextPrompt
     """The rules of its row."""
 
+    ear: Ear
+    """Its frames."""
+
     _led: bool
-    _started: bool
     _samples: int
+    _aside: int
+    """How many of the next frames are no part of the audio, or not to be told."""
 
     def __init__(
         self,
@@ -63,63 +60,91 @@ class Hearing:
         said_first: tuple[int, ...] = (),
         heard: Heard | None = None,
         policy: TurnPolicy | None = None,
+        *,
+        live: bool = False,
+        lead: bool = True,
     ) -> None:
         assert model.bundle.manifest.stt is not None
         self._model, self._said_first, self._heard = model, said_first, heard
         self._spec, self._stt = model.language_model.spec, model.bundle.manifest.stt
-        self._policy = policy or TurnPolicy()
-        self._encoder = model.mimi.stream("encode", self._spec.n_q - self._spec.dep_q)
+        self._policy, self._live = policy or TurnPolicy(), live
+        self._lead_seconds = self._stt.audio_silence_prefix_seconds if lead else 0.0
         self._begin()
+        self._frame = 0
 
     def reset(self) -> None:
         """Starts over, as a new stream would."""
-        self._encoder.reset()
         self._begin()
+        self._frame = 0
 
-    def push(self, pcm: Array) -> list[Frame]:
-        """Takes float32 `[n]`, any n; returns the frames that it completes."""
+    def push(self, pcm: Array) -> None:
+        """Takes float32 `[n]`, any n."""
+        if not self._led:
+            self._led = True
+            lead = int(self._lead_seconds * self._model.sample_rate)
+            self._aside += math.ceil(lead / self._model.frame_size)
+            self.ear.push(np.zeros(lead, np.float32))
+        self.ear.push(pcm)
         self._samples += len(pcm)
-        codes = list(self._encoder.encode(self._framer.push(self._lead(pcm))).T)
-        frames = [Frame(frame) for frame in codes]
-        if codes and not self._started:
-            self._started = True
-            frames.insert(0, Frame(codes[0], heard=False))
-        return frames
 
-    def end(self) -> list[Frame]:
+    def end(self) -> None:
         """The silence after the audio, in which the model says what it still has to."""
         seconds = self._stt.audio_delay_seconds + TAIL_SECONDS
-        return self.push(np.zeros(int(seconds * self._model.sample_rate), np.float32))
+        self.push(np.zeros(int(seconds * self._model.sample_rate), np.float32))
 
-    def take(self, frame: Frame, made: Made, row: int) -> list[Event]:
-        """The events of a frame after its step, in that row."""
-        if not frame.heard:
+    def next(self) -> Array:
+        """The codes `[codebooks]` of the next step."""
+        self._codes = self.ear.next()
+        self.prompt.heard = not self.ear.doubled
+        return self._codes
+
+    def take(self, made: Made, row: int) -> list[Event]:
+        """The events of a step, in that row."""
+        if self.ear.doubled:
             return []
-        token = int(made.frame[row, 0])
+        events = self._told(made, row)
+        self._frame += 1
+        self._aside = max(0, self._aside - 1)
+        return events
+
+    def _told(self, made: Made, row: int) -> list[Event]:
+        token, heads = int(made.frame[row, 0]), made.extra_heads
+        events: list[Event] = []
+        if self._live:
+            known = () if heads is None else heads[row, : self._spec.extra_heads, 0]
+            pauses = tuple(map(float, known))
+            events.append(Step(self._frame, pauses))
         if self._heard is not None:
-            self._heard.codes.append(frame.codes)
+            self._heard.codes.append(self._codes)
         if token == self._spec.tokens.ungenerated:
-            return []
+            return events
         if self._heard is not None:
             self._heard.text.append(token)
-        events: list[Event] = [*self._words.push(token)]
-        if frame.counts and self._model.has_pauses and made.extra_heads is not None:
-            chance = float(made.extra_heads[row, self._policy.head, 0])
+        events += self._words.push(token)
+        if not self._lulled and self._model.has_pauses and heads is not None:
+            chance = float(heads[row, self._policy.head, 0])
             events += self._pauses.push(chance, self._words.open_start)
         return events
+
+    @property
+    def is_speech(self) -> bool:
+        """Whether the frame stepped next is of the audio itself: no prompt, and no silence that was
+        put to it."""
+        return not self._aside and not self._lulled
 
     def finish(self) -> list[Event]:
         """The last word, and the last pause."""
         return [*self._words.flush(), *self._pauses.flush()]
 
-    def lull(self) -> list[Frame]:
+    def lull(self) -> None:
         """Silence that is no part of the audio, as long as text lags behind; `after_lull` puts the
         clock right when its frames are stepped."""
-        silence = np.zeros(self._lull_samples, np.float32)
-        return [replace(frame, counts=False) for frame in self.push(silence)]
+        self._lulled = True
+        self.push(np.zeros(self._lull_samples, np.float32))
 
     def after_lull(self) -> list[Event]:
         """The last word; what comes next counts on from where the lull began."""
+        self._lulled = False
         self._samples -= self._lull_samples
         words = self._words.flush()
         self._words.put_back(self._lull_samples / self._model.sample_rate)
@@ -132,25 +157,26 @@ class Hearing:
 
     @property
     def seconds(self) -> float:
-        """How much audio was heard."""
-        return float(self._samples / self._model.sample_rate)
+        """How much audio was heard, and what waits for the rest of its frame."""
+        waiting = self.ear.waiting * self._model.frame_size
+        return max(0.0, float((self._samples - waiting) / self._model.sample_rate))
 
-    def restart(self) -> list[Frame]:
-        """Begins anew where the audio stands, after `finish`: times go on, and what waits for the
-        rest of its frame waits on."""
-        waiting, samples = self._framer.waiting.copy(), self._samples - self._framer.pending
-        self._encoder.reset()
+    def restart(self) -> None:
+        """Begins anew where the audio stands, after `finish`: times go on, and what was not stepped
+        yet waits on."""
+        waiting = self.ear.clear()[-self._samples :] if self._samples else np.empty(0, np.float32)
+        samples = self._samples - len(waiting)
         self._said_first = ()
         self._begin()
         start = samples / self._model.sample_rate
         self._words.begin_at(start)
-        lead = self._stt.audio_silence_prefix_seconds - start
+        lead = self._lead_seconds - start
         self._pauses = PauseDetector(self._model.frame_rate, lead, self._policy, start)
         self._samples = samples
-        return self.push(waiting)
+        self.push(waiting)
 
-    def prime(self, audio: Array, *, cut: bool) -> list[Frame]:
-        """Takes an audio prompt, float32 `[n]`, before all else; returns its frames.
+    def prime(self, audio: Array, *, cut: bool) -> None:
+        """Takes an audio prompt, float32 `[n]`, before all else.
 
         With `cut` its words are left out and times count from the audio that follows.
         """
@@ -161,10 +187,11 @@ class Hearing:
         if cut:
             self._cut(frames)
             self._samples -= len(padded)
-        return self.push(padded)
+        self._aside += frames + PROMPT_GAP
+        self.push(padded)
 
     def _cut(self, frames: int) -> None:
-        lag = self._stt.audio_delay_seconds + self._stt.audio_silence_prefix_seconds
+        lag = self._stt.audio_delay_seconds + self._lead_seconds
         seconds = (frames + PROMPT_GAP) / self._model.frame_rate
         self._words.skip(frames + int(lag * self._model.frame_rate), seconds)
         self._pauses.skip(seconds)
@@ -182,26 +209,25 @@ class Hearing:
     def save(self) -> dict[str, Any]:
         """Its memory, to be loaded by another one of the same model."""
         return {
-            "encoder": self._encoder.save(),
-            "pending": self._framer.waiting.copy(),
+            "ear": self.ear.save(),
             "words": self._words.save(),
             "pauses": self._pauses.save(),
             "prompt": self.prompt.remaining,
             "led": self._led,
-            "started": self._started,
             "samples": self._samples,
+            "aside": self._aside,
+            "frame": self._frame,
         }
 
     def load(self, saved: dict[str, Any]) -> None:
         """Goes on where another one stood."""
         self._begin()
-        self._encoder.load(saved["encoder"])
+        self.ear.load(saved["ear"])
         self.prompt = TextPrompt(saved["prompt"], self._paddings)
-        self._framer.push(saved["pending"])
         self._words.load(saved["words"])
         self._pauses.load(saved["pauses"])
-        self._led, self._started = saved["led"], saved["started"]
-        self._samples = saved["samples"]
+        self._led, self._samples = saved["led"], saved["samples"]
+        self._aside, self._frame = saved["aside"], saved["frame"]
 
     @property
     def _paddings(self) -> tuple[int, int]:
@@ -209,9 +235,9 @@ class Hearing:
         return (tokens.text_end_of_padding, tokens.text_padding)
 
     def _begin(self) -> None:
-        lead = self._stt.audio_silence_prefix_seconds
+        lead = self._lead_seconds
         boundary, padding = self._paddings
-        self._framer = Framer(self._model.frame_size)
+        self.ear = Ear(self._model.frame_size)
         self.prompt = TextPrompt(self._said_first, self._paddings)
         self._words = WordAssembler(
             self._model.tokenizer,
@@ -219,15 +245,8 @@ class Hearing:
             lead + self._stt.audio_delay_seconds,
             padding=padding,
             boundary=boundary,
+            live=self._live,
         )
         self._pauses = PauseDetector(self._model.frame_rate, lead, self._policy)
-        self._led = self._started = False
-        self._samples = 0
-
-    def _lead(self, pcm: Array) -> Array:
-        """Puts the silence that the model wants before the first audio."""
-        if self._led:
-            return pcm
-        self._led = True
-        seconds = self._stt.audio_silence_prefix_seconds
-        return np.concatenate([np.zeros(int(seconds * self._model.sample_rate), np.float32), pcm])
+        self._led = self._lulled = False
+        self._samples = self._aside = 0

@@ -1,10 +1,6 @@
-"""Hibiki: speech in another language, as the speaker goes on, with its text.
-
-The rules are those of moshi run_inference.py for models of the type `hibiki`.
-"""
+"""Hibiki: speech in another language, as the speaker goes on, with its text."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -14,17 +10,17 @@ from ..runtime.audio import AudioSource
 from ..runtime.errors import UsageError
 from ..runtime.manifest import Family
 from .drawing import Guidance
-from .events import Event, Word
+from .events import Word
+from .hibiki_row import HibikiRow
+from .row_batch import RowBatch
 from .speech_model import SpeechModel
-from .speech_stream import Settings, SpeechStream, Trace
+from .speech_row import Settings, SpeechRow, Trace
+from .speech_stream import SpeechStream
 
 Array = np.ndarray[Any, Any]
 CONDITIONER = "description"
 WANTED, UNWANTED = "very_good", "very_bad"
 """How well the speaker's voice is kept, of what is made and of what guidance leads away from."""
-
-TAIL_SECONDS = 30.0
-"""By how much a translation may go on for longer than it has listened."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,12 +40,9 @@ class Translation:
 
 
 class HibikiStream(SpeechStream):
-    """Speech in; `Audio`, `Text` and `Word` out. Belongs to one thread at a time.
+    """Speech in; `Audio`, `Text` and `Word` out. Belongs to one thread at a time."""
 
-    `complete` says whether the model has said all that it had to.
-    """
-
-    complete: bool
+    _row: HibikiRow
 
     def __init__(
         self,
@@ -58,28 +51,22 @@ class HibikiStream(SpeechStream):
         trace: Trace | None = None,
         max_tail: float | None = None,
     ) -> None:
-        self.max_tail = max_tail
+        self._max_tail = max_tail
         super().__init__(model, settings, trace)
 
-    def finish(self) -> Iterator[Event]:
-        """The end of the audio, less what does not fill a frame: what is still to be said, as it is
-        made, until the model ends or `max_tail` seconds more are made. Goes on where it was
-        left."""
-        if self._frames and not self._ended:
-            self._ended, self._left = True, self._tail_frames()
-            yield from self._hear(
-                np.full(self._spec.n_q - self._spec.dep_q, self.model.mimi.cardinality)
-            )
-        silence = np.zeros((1, self.model.frame_size), np.float32)
-        while self._left > 0 and not self.complete:
-            self._left -= 1
-            yield from self._hear(self._encoder.encode(silence)[:, 0])
-        yield from self.break_off()
+    @property
+    def complete(self) -> bool:
+        """Whether the model has said all that it had to."""
+        return self._row.complete
 
-    def break_off(self) -> list[Event]:
-        """Ends here, with nothing more made: the last word."""
-        self._left = 0
-        return super().break_off()
+    @property
+    def max_tail(self) -> float | None:
+        """Seconds for which it speaks on at most, or None."""
+        return self._row.max_tail
+
+    @max_tail.setter
+    def max_tail(self, seconds: float | None) -> None:
+        self._max_tail = self._row.max_tail = seconds
 
     def fork(self) -> Self:
         """Another stream that goes on from here by itself."""
@@ -87,32 +74,8 @@ class HibikiStream(SpeechStream):
         other.max_tail = self.max_tail
         return other
 
-    def save(self) -> dict[str, Any]:
-        """All that the stream remembers, to be loaded by another stream of the same weights."""
-        return {**super().save(), "complete": self.complete, "left": self._left}
-
-    def load(self, saved: dict[str, Any], *, seed: int | None = None) -> None:
-        """Goes on where a saved stream stood, drawing as it did, or from now on by another seed.
-
-        Raises UsageError if it is of another model.
-        """
-        super().load(saved, seed=seed)
-        self.complete, self._left = saved["complete"], saved["left"]
-
-    def _begin(self) -> None:
-        super()._begin()
-        self.complete = False
-        self._left = 0
-
-    def _tail_frames(self) -> int:
-        longest = self.heard_seconds + TAIL_SECONDS if self.max_tail is None else self.max_tail
-        return math.ceil(longest * self.model.frame_rate)
-
-    def _speak(self, text: int, codes: Array) -> list[Event]:
-        """Takes a complete frame; an end of text before the end of the audio is none."""
-        if self._ended and text == self.model.tokenizer.eos_id():
-            self.complete = True
-        return super()._speak(text, codes)
+    def _begun(self, batch: RowBatch[SpeechRow]) -> HibikiRow:
+        return HibikiRow(batch, self.model, self.settings, self._trace, self._max_tail)
 
 
 class Hibiki(SpeechModel):
@@ -164,14 +127,25 @@ class Hibiki(SpeechModel):
 
         Raises UsageError for guidance that the model lacks, or a value out of range.
         """
-        if max_tail is not None and not (math.isfinite(max_tail) and max_tail >= 0):
-            raise UsageError(f"a tail of {max_tail} s: give 0 or more")
-        settings = self._settings(cfg_coef, temp, temp_text, seed)
+        settings = self.settings(cfg_coef, temp, temp_text, seed, max_tail)
         return HibikiStream(self, settings, trace, max_tail)
 
-    def _settings(
-        self, cfg_coef: float, temp: float | None, temp_text: float | None, seed: int | None
+    def batch(self, rows: int, *, guided: bool = False) -> "HibikiBatch":
+        """Up to so many translations, stepped together; `guided` where one may be, by `cfg_coef`:
+        then all of them cost twice as much."""
+        return HibikiBatch(self, rows, guided=guided)
+
+    def settings(
+        self,
+        cfg_coef: float,
+        temp: float | None,
+        temp_text: float | None,
+        seed: int | None,
+        max_tail: float | None,
     ) -> Settings:
+        """How a stream is generated; raises as `stream` does."""
+        if max_tail is not None and not (math.isfinite(max_tail) and max_tail >= 0):
+            raise UsageError(f"a tail of {max_tail} s: give 0 or more")
         drawing = self.drawing(temp, temp_text, seed)
         if not math.isfinite(cfg_coef):
             raise UsageError(f"guidance by {cfg_coef}: give a number; 1 does without")
@@ -188,3 +162,28 @@ class Hibiki(SpeechModel):
             return Settings(drawing, conditions)
         null = model.condition({CONDITIONER: UNWANTED})
         return Settings(drawing, conditions, Guidance(cfg_coef, null))
+
+
+class HibikiBatch(RowBatch[SpeechRow]):
+    """`rows` translations at most, stepped together. Belongs to one thread at a time."""
+
+    def __init__(self, model: Hibiki, rows: int, *, guided: bool = False) -> None:
+        super().__init__(model, rows, guided=guided)
+        self.model = model
+
+    def join(
+        self,
+        *,
+        cfg_coef: float = 1.0,
+        temp: float | None = None,
+        temp_text: float | None = None,
+        seed: int | None = None,
+        max_tail: float | None = None,
+        trace: Trace | None = None,
+    ) -> HibikiRow:
+        """A new translation, told as `Hibiki.stream` is; raises UsageError as that does, where all
+        rows are taken, and for guidance in a batch that is not guided."""
+        settings = self.model.settings(cfg_coef, temp, temp_text, seed, max_tail)
+        row = HibikiRow(self, self.model, settings, trace, max_tail)
+        self.add(row)
+        return row

@@ -1,7 +1,6 @@
 """Mimi, the codec: speech to codes, one column a frame, and back; at once or as a stream."""
 
 import os
-import threading
 from typing import Any, Literal, Self, overload
 
 import numpy as np
@@ -11,6 +10,7 @@ from ..runtime.bundle import Bundle
 from ..runtime.chain import Chain
 from ..runtime.errors import UsageError
 from ..runtime.providers import choose
+from .codecs import Codecs
 from .locate import open_bundle
 from .mimi_stream import DecoderStream, EncoderStream
 
@@ -31,6 +31,7 @@ class Mimi:
         provider: str = "auto",
         threads: int | None = None,
         allow_fallback: bool = False,
+        codecs: Codecs | None = None,
     ) -> None:
         audio, codec = bundle.manifest.audio, bundle.manifest.codec
         self.bundle = bundle
@@ -41,8 +42,7 @@ class Mimi:
         self.cardinality = codec.cardinality
         self._provider = choose(provider, bundle.manifest.target, allow_fallback=allow_fallback)
         self._threads = threads
-        self._chains: dict[Direction, Chain] = {}
-        self._opening = threading.Lock()
+        self._codecs = Codecs() if codecs is None else codecs
 
     @classmethod
     def load(
@@ -107,7 +107,4 @@ class Mimi:
                 f"{self.bundle.path} has no {direction}r; export it again with '--decoder', or "
                 "use a bundle of kyutai/mimi"
             )
-        with self._opening:
-            if direction not in self._chains:
-                self._chains[direction] = Chain(self.bundle, names, self._provider, self._threads)
-            return self._chains[direction]
+        return self._codecs.open(self.bundle, names, self._provider, self._threads)

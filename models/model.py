@@ -5,6 +5,7 @@ from typing import ClassVar, Self
 
 from ..runtime.bundle import Bundle
 from ..runtime.manifest import Family
+from .codecs import Codecs
 from .language_model import LanguageModel
 from .locate import open_bundle
 from .mimi import Mimi
@@ -27,13 +28,20 @@ class Model:
         threads: int | None = None,
         allow_fallback: bool = False,
         codebooks: int | None = None,
+        codecs: Codecs | None = None,
     ) -> None:
         self.check(bundle)
         manifest = bundle.manifest
         assert manifest.sampling is not None
         assert manifest.tokenizer is not None
         self.bundle, self.sampling = bundle, manifest.sampling
-        self.mimi = Mimi(bundle, provider=provider, threads=threads, allow_fallback=allow_fallback)
+        self.mimi = Mimi(
+            bundle,
+            provider=provider,
+            threads=threads,
+            allow_fallback=allow_fallback,
+            codecs=codecs,
+        )
         self.sample_rate = self.mimi.sample_rate
         self.frame_rate = self.mimi.frame_rate
         self.frame_size = self.mimi.frame_size
@@ -46,6 +54,16 @@ class Model:
             codebooks=codebooks,
         )
 
+    @property
+    def name(self) -> str:
+        """What the model is called."""
+        return self.bundle.manifest.name
+
+    @property
+    def precision(self) -> str:
+        """Of its weights."""
+        return self.bundle.manifest.precision
+
     @classmethod
     def load(
         cls,
@@ -54,15 +72,23 @@ class Model:
         provider: str = "auto",
         threads: int | None = None,
         allow_fallback: bool = False,
+        codecs: Codecs | None = None,
     ) -> Self:
         """Loads a bundle: a folder, a repository exported before, or `hf://owner/name`; the
-        embedded demo by default, where the family has one.
+        embedded demo by default, where the family has one. Models that are given the same `codecs`
+        share what their codecs have in common.
 
         Raises ModelError for a bundle that is missing, damaged, of another family or without what
         it needs, ProviderError where it cannot run.
         """
         bundle = open_bundle(model, cls.family, cls.family)
-        return cls(bundle, provider=provider, threads=threads, allow_fallback=allow_fallback)
+        return cls(
+            bundle,
+            provider=provider,
+            threads=threads,
+            allow_fallback=allow_fallback,
+            codecs=codecs,
+        )
 
     @classmethod
     def check(cls, bundle: Bundle) -> None:

@@ -10,8 +10,10 @@ from ..runtime.bundle import Bundle
 from ..runtime.errors import ModelError
 from ..runtime.manifest import Family
 from .events import Word
+from .row_batch import RowBatch
 from .speech_model import SpeechModel
-from .speech_stream import Settings, SpeechStream, Trace
+from .speech_row import Settings, SpeechRow, Trace
+from .speech_stream import SpeechStream
 
 Array = np.ndarray[Any, Any]
 
@@ -78,3 +80,28 @@ class Moshi(SpeechModel):
         and tokens. Raises UsageError for a value out of range.
         """
         return SpeechStream(self, Settings(self.drawing(temp, temp_text, seed)), trace)
+
+    def batch(self, rows: int) -> "MoshiBatch":
+        """Up to so many talks, stepped together."""
+        return MoshiBatch(self, rows)
+
+
+class MoshiBatch(RowBatch[SpeechRow]):
+    """`rows` talks at most, stepped together. Belongs to one thread at a time."""
+
+    def __init__(self, model: Moshi, rows: int) -> None:
+        super().__init__(model, rows)
+        self.model = model
+
+    def join(
+        self,
+        *,
+        temp: float | None = None,
+        temp_text: float | None = None,
+        seed: int | None = None,
+        trace: Trace | None = None,
+    ) -> SpeechRow:
+        """A new talk, told as `Moshi.stream` is; raises UsageError as that does, and where all rows
+        are taken."""
+        settings = Settings(self.model.drawing(temp, temp_text, seed))
+        return self.add(SpeechRow(self, self.model, settings, trace))

@@ -75,25 +75,54 @@ def _saved_speaker(model: "TextToSpeech", paths: Sequence[Path], cfg_coef: float
     return Speaker(saved=saved)
 
 
+def embedded_speaker(
+    model: "TextToSpeech", embedding: Array, cfg_coef: float | None = None
+) -> Speaker:
+    """A speaker from an embedding as it stands in a voice's file: float32 `[dim, frames]`, with or
+    without a 1 before, or flat.
+
+    Raises UsageError where the model takes none, or none of that size, for numbers that are not
+    finite, and for a coefficient that its table lacks.
+    """
+    if not model.knows_speakers:
+        raise UsageError(f"{model.name} takes no voice embeddings: name a voice")
+    frames, dim = _voice_shape(model)
+    if embedding.size != frames * dim or not np.isfinite(embedding).all():
+        raise UsageError(f"a voice is {dim} x {frames} finite numbers, not {embedding.size}")
+    return _speaker_of(model, [embedding.reshape(dim, frames).T.astype(np.float32)], cfg_coef)
+
+
 def _embedded(model: "TextToSpeech", paths: Sequence[Path], cfg_coef: float | None) -> Speaker:
-    spec, most = model.spec.conditioners[SPEAKER_WAVS], model.max_speakers
+    most = model.max_speakers
     if len(paths) > most:
         raise UsageError(f"{len(paths)} voices: {model.name} takes {most} at most")
+    frames, dim = _voice_shape(model)
+    suffix = model.voices.suffix
+    return _speaker_of(model, [read_embedding(p, frames, dim, suffix) for p in paths], cfg_coef)
+
+
+def _voice_shape(model: "TextToSpeech") -> tuple[int, int]:
+    """Frames and numbers a frame of a voice."""
+    spec = model.spec.conditioners[SPEAKER_WAVS]
     assert spec.length is not None
     assert spec.dim is not None
-    slot = spec.length // most
-    vectors = np.zeros((spec.length, spec.dim), np.float32)
-    mask = np.zeros(spec.length, np.bool_)
-    for index, path in enumerate(paths):
-        part = slice(index * slot, (index + 1) * slot)
-        vectors[part] = read_embedding(path, slot, spec.dim, model.voices.suffix)
-        mask[part] = True
-    tensors = {SPEAKER_WAVS: (vectors, mask)} if paths else {}
+    return spec.length // model.max_speakers, spec.dim
+
+
+def _speaker_of(model: "TextToSpeech", voices: Sequence[Array], cfg_coef: float | None) -> Speaker:
+    """Of voices float32 `[frames, dim]`, which may be none."""
+    frames, dim = _voice_shape(model)
+    vectors = np.zeros((frames * model.max_speakers, dim), np.float32)
+    mask = np.zeros(len(vectors), np.bool_)
+    for index, voice in enumerate(voices):
+        part = slice(index * frames, (index + 1) * frames)
+        vectors[part], mask[part] = voice, True
+    tensors = {SPEAKER_WAVS: (vectors, mask)} if voices else {}
     if CFG in model.spec.conditioners:
         texts = _texts(model, DEFAULT_CFG_COEF if cfg_coef is None else cfg_coef)
         return Speaker(model.language_model.condition(texts, tensors))
     conditions = model.language_model.condition(_texts(model, None), tensors)
-    return Speaker(conditions, _guidance(model, cfg_coef, None, wanted=bool(paths)))
+    return Speaker(conditions, _guidance(model, cfg_coef, None, wanted=bool(voices)))
 
 
 def _by_prefix(model: "TextToSpeech", prefix: Array | None, cfg_coef: float | None) -> Speaker:

@@ -59,14 +59,14 @@ class SpeechModel(Model):
         for block in audio_blocks(audio, self.sample_rate, channel=channel):
             said.take(stream.feed(block))
         if not stream.heard_seconds:
-            raise AudioError(too_short(self))
+            raise AudioError(too_short(self.frame_rate))
         said.take(stream.finish())
         return said
 
 
-def too_short(model: SpeechModel) -> str:
+def too_short(frame_rate: float) -> str:
     """What is wrong with a recording that has no whole frame."""
-    return f"the recording is shorter than a frame of {1000 / model.frame_rate:.0f} ms"
+    return f"the recording is shorter than a frame of {1000 / frame_rate:.0f} ms"
 
 
 class Said:

@@ -14,9 +14,8 @@ from .events import Event, Word
 from .hearing import Heard
 from .model import Model
 from .pauses import HEAD, TurnPolicy
-from .speech_to_text_batch import BatchRow, SpeechToTextBatch
+from .speech_to_text_batch import SpeechToTextBatch, SpeechToTextRow
 from .speech_to_text_stream import SpeechToTextStream
-from .watchdog import Watchdog
 
 Array = np.ndarray[Any, Any]
 ROWS = 8
@@ -62,40 +61,43 @@ class SpeechToText(Model):
         heard: Heard | None = None,
         policy: TurnPolicy | None = None,
         watchdog: float | None = None,
+        live: bool = False,
+        lead: bool = True,
     ) -> SpeechToTextStream:
         """One independent stream.
 
         `prompt` is text that the model is made to say first. `temperature` replaces the model's
         own (0 takes the best token), `seed` makes draws repeat, `heard` is filled with codes and
         tokens. `policy` says when pauses and ends of turns are told; after `watchdog` seconds of
-        what sounds like speech without text the model is begun anew (see `restart`).
+        what sounds like speech without text the model is begun anew (see `restart`). `live` tells
+        every frame heard (`Step`), and every word as soon as it is whole (`WordHeard`) too;
+        `lead=False` puts no silence before the audio, for those who bring their own.
 
         Raises UsageError for a prompt that the tokenizer cannot spell, or a policy for a head that
         the model lacks.
         """
-        if policy is not None and policy.head >= self.language_model.spec.extra_heads:
-            raise UsageError(
-                f"{self.bundle.manifest.name} has no extra head that looks {policy.horizon:g} s "
-                "ahead; export it with '--extra-heads REPO', such as kyutai/stt-1b-en_fr-candle"
-            )
-        return SpeechToTextStream(
-            self,
-            self.drawing(temperature, seed),
-            self.spell(prompt) if prompt else (),
-            heard,
-            policy,
-            Watchdog(watchdog, self.frame_rate) if watchdog else None,
+        batch = self.batch(1)
+        row = batch.join(
+            prompt=prompt,
+            temperature=temperature,
+            seed=seed,
+            heard=heard,
+            policy=policy,
+            watchdog=watchdog,
+            live=live,
+            lead=lead,
         )
+        return SpeechToTextStream(self, batch, row)
 
     def batch(self, rows: int = ROWS) -> SpeechToTextBatch:
-        """Up to so many streams through one step of the language model."""
+        """Up to so many streams, stepped together."""
         return SpeechToTextBatch(self, rows)
 
     def together(self, recordings: Iterable[Array], rows: int = ROWS) -> Iterator[list[Event]]:
         """The events of many recordings, samples float32 `[n]` at `sample_rate`, in their order,
         `rows` of them heard side by side: the same as of each alone."""
         batch, coming = self.batch(rows), iter(recordings)
-        heard: deque[tuple[BatchRow, list[list[Event]]]] = deque()
+        heard: deque[tuple[SpeechToTextRow, list[list[Event]]]] = deque()
         while True:
             while batch.free and (pcm := next(coming, None)) is not None:
                 row = batch.join()

@@ -1,15 +1,18 @@
-"""Many streams of speech to text through one step of the language model: rows join and leave at
-any frame."""
+"""Streams of speech to text side by side, and what each of them is told."""
 
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..runtime.errors import UsageError
-from .events import Event
-from .generation import Generator
-from .hearing import Frame, Heard, Hearing
+from .drawing import Drawing
+from .ear import Ear
+from .events import Event, Restart, Word
+from .generation import Made
+from .hearing import Heard, Hearing
+from .pauses import TurnPolicy
+from .row_batch import RowBatch, StreamRow
+from .watchdog import Watchdog
 
 if TYPE_CHECKING:
     from .speech_to_text import SpeechToText
@@ -17,63 +20,120 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 
-class BatchRow:
-    """One stream of a batch: what it was fed waits here until the batch is stepped, what it found
-    until it is taken."""
+class SpeechToTextRow(StreamRow):
+    """One stream of a batch: samples in, words and pauses out."""
 
-    def __init__(self, row: int, hearing: Hearing) -> None:
-        self.row, self.hearing = row, hearing
-        self.waiting: deque[Frame] = deque()
-        self._events: list[Event] = []
-        self.ended = self._finished = False
+    def __init__(
+        self,
+        batch: "SpeechToTextBatch",
+        drawing: Drawing,
+        hearing: Hearing,
+        watchdog: Watchdog | None = None,
+    ) -> None:
+        super().__init__(batch)
+        self.hearing = hearing
+        self._drawing, self._watchdog = drawing, watchdog
 
     def prime(self, audio: Array, *, cut: bool) -> None:
-        """Takes an audio prompt before all else, as `SpeechToTextStream.prime` does."""
-        self.waiting.extend(self.hearing.prime(audio, cut=cut))
+        """Takes an audio prompt, float32 `[n]`, before all else.
+
+        With `cut` its words are left out and times count from the audio that follows.
+        """
+        self.hearing.prime(audio, cut=cut)
 
     def feed(self, pcm: Array) -> None:
         """Takes float32 `[n]` at the model's rate, any n; raises UsageError after `end`."""
-        if self.ended:
-            raise UsageError("this row was ended: join again for another stream")
-        self.waiting.extend(self.hearing.push(pcm))
+        self._check_open()
+        self.hearing.push(pcm)
 
     def end(self, *, silence: bool = True) -> None:
         """The audio is over; the row is `done` once its frames are stepped. Without the `silence`
         after it, nothing that the model lags behind with is said."""
         if not self.ended:
-            self.waiting.extend(self.hearing.end() if silence else [])
+            if silence:
+                self.hearing.end()
             self.ended = True
+        self.close()
+
+    @property
+    def ear(self) -> Ear:
+        return self.hearing.ear
+
+    @property
+    def waiting(self) -> int:
+        """Frames that could be stepped now."""
+        return self.ear.waiting
 
     @property
     def done(self) -> bool:
-        """Whether nothing more will be found."""
         return self.ended and not self.waiting
 
-    def take(self) -> list[Event]:
-        """What was found since the last time."""
-        events, self._events = self._events, []
-        if self.done and not self._finished:
-            self._finished = True
-            events += self.hearing.finish()
-        return events
+    @property
+    def ready(self) -> bool:
+        return self.ear.ahead > 0
 
-    def found(self, events: list[Event]) -> None:
+    def begin(self) -> None:
+        self.batch.generator.begin(self.held_place, self._drawing, self.hearing.prompt)
+
+    def next(self) -> Array:
+        return self.hearing.next()
+
+    def made(self, made: Made) -> None:
+        watchdog = self._watchdog
+        if watchdog is None or self.ended or self.ear.doubled or not self.hearing.is_speech:
+            self._events += self.hearing.take(made, self.held_place)
+            return
+        before = self.hearing.partial
+        events = self.hearing.take(made, self.held_place)
         self._events += events
+        wrote = self.hearing.partial != before or any(isinstance(one, Word) for one in events)
+        if watchdog.stalled(self.ear.pcm, wrote=wrote):
+            self.restart()
+
+    def last(self) -> list[Event]:
+        return self.hearing.finish()
+
+    def forget(self) -> None:
+        self.hearing.reset()
+
+    def restart(self) -> None:
+        """Makes the model begin anew where the audio stands, with nothing remembered; times go on.
+
+        The last word and `Restart` are found.
+        """
+        self._events += [*self.hearing.finish(), Restart(self.hearing.seconds)]
+        self.hearing.restart()
+        self.batch.clear(self.held_place)
+        self.begin()
+
+    def save(self) -> dict[str, Any]:
+        """All that the stream remembers, to be loaded by another one of the same weights."""
+        assert self.batch.encoder is not None
+        return {
+            **self.hearing.save(),
+            "encoder": self.batch.encoder.save(self.held_place),
+            "generator": self.batch.generator.save(self.held_place),
+            "ended": self.ended,
+        }
+
+    def load(self, saved: dict[str, Any]) -> None:
+        """Goes on where a saved one stood."""
+        assert self.batch.encoder is not None
+        self.hearing.load(saved)
+        self.batch.encoder.load(self.held_place, saved["encoder"])
+        generator = self.batch.generator
+        generator.load(self.held_place, saved["generator"], self.hearing.prompt)
+        self.ended = self._closed = saved["ended"]
 
 
-class SpeechToTextBatch:
+class SpeechToTextBatch(RowBatch[SpeechToTextRow]):
     """`rows` streams at most, stepped together. Belongs to one thread at a time."""
 
-    def __init__(self, model: "SpeechToText", rows: int) -> None:
-        self._model, spec = model, model.language_model.spec
-        self._generator = Generator(model.language_model, rows)
-        self._rows: list[BatchRow | None] = [None] * rows
-        self._codes = np.zeros((rows, spec.n_q - spec.dep_q), np.int64)
+    speaks = False
 
-    @property
-    def free(self) -> int:
-        """How many more may join."""
-        return self._rows.count(None)
+    def __init__(self, model: "SpeechToText", rows: int) -> None:
+        super().__init__(model, rows)
+        self.model = model
 
     def join(
         self,
@@ -82,36 +142,27 @@ class SpeechToTextBatch:
         temperature: float | None = None,
         seed: int | None = None,
         heard: Heard | None = None,
-    ) -> BatchRow:
-        """A new stream, told as `SpeechToText.stream` is; raises UsageError as that does, and where
-        all rows are taken."""
-        if not self.free:
-            raise UsageError(f"all {len(self._rows)} rows are taken: let one leave first")
-        row, said_first = self._rows.index(None), self._model.spell(prompt) if prompt else ()
-        joined = BatchRow(row, Hearing(self._model, said_first, heard))
-        drawing = self._model.drawing(temperature, seed)
-        self._generator.begin(row, drawing, joined.hearing.prompt)
-        self._rows[row] = joined
-        return joined
+        policy: TurnPolicy | None = None,
+        watchdog: float | None = None,
+        live: bool = False,
+        lead: bool = True,
+    ) -> SpeechToTextRow:
+        """A new stream, told as `SpeechToText.stream` is.
 
-    def leave(self, row: BatchRow) -> None:
-        """Makes room for another stream, whatever was left to say."""
-        if self._rows[row.row] is row:
-            self._rows[row.row] = None
+        `live` tells every frame heard (`Step`) and every word as soon as it is whole (`WordHeard`)
+        too. `lead=False` puts no silence before the audio, for those who bring their own.
 
-    def step(self) -> bool:
-        """Steps every row that has a frame waiting; returns whether there was one."""
-        stepped = [row for row in self._rows if row is not None and row.waiting]
-        if not stepped:
-            return False
-        active = np.zeros(len(self._rows), np.bool_)
-        frames = {row.row: row.waiting.popleft() for row in stepped}
-        for row in stepped:
-            frame = frames[row.row]
-            active[row.row] = True
-            self._codes[row.row] = frame.codes
-            row.hearing.prompt.heard = frame.heard
-        made = self._generator.step(self._codes, active)
-        for row in stepped:
-            row.found(row.hearing.take(frames[row.row], made, row.row))
-        return True
+        Raises UsageError as `stream` does, and where all rows are taken.
+        """
+        model = self.model
+        if policy is not None and policy.head >= model.language_model.spec.extra_heads:
+            raise UsageError(
+                f"{model.bundle.manifest.name} has no extra head that looks {policy.horizon:g} s "
+                "ahead; export it with '--extra-heads REPO', such as kyutai/stt-1b-en_fr-candle"
+            )
+        said_first = model.spell(prompt) if prompt else ()
+        hearing = Hearing(model, said_first, heard, policy, live=live, lead=lead)
+        guard = Watchdog(watchdog, model.frame_rate) if watchdog else None
+        return self.add(
+            SpeechToTextRow(self, model.drawing(temperature, seed), hearing, guard),
+        )

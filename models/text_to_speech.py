@@ -3,25 +3,24 @@
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self, Unpack
-
-import numpy as np
+from typing import ClassVar, Self, Unpack
 
 from ..runtime.bundle import Bundle
 from ..runtime.errors import ModelError
 from ..runtime.manifest import Family
+from .codecs import Codecs
 from .drawing import Drawing
 from .locate import open_bundle
 from .machine import Pacing
 from .manner import Manner, Options
 from .model import Model
 from .speaker import SPEAKER_WAVS, Speaker, make_speaker
-from .speech_batch import Speech, SpeechBatch, SpeechRequest
+from .speeches import Speech, Speeches, SpeechRequest
+from .text_to_speech_batch import TextToSpeechBatch
 from .text_to_speech_stream import TextToSpeechStream
 from .utterance import Trace
 from .voices import Voices
 
-Array = np.ndarray[Any, Any]
 Voice = str | Path | Sequence[str | Path] | None
 ROWS = 32
 """Texts that are spoken side by side, as moshi run_tts.py has it."""
@@ -41,6 +40,7 @@ class TextToSpeech(Model):
         threads: int | None = None,
         allow_fallback: bool = False,
         codebooks: int | None = None,
+        codecs: Codecs | None = None,
     ) -> None:
         super().__init__(
             bundle,
@@ -48,10 +48,11 @@ class TextToSpeech(Model):
             threads=threads,
             allow_fallback=allow_fallback,
             codebooks=codebooks,
+            codecs=codecs,
         )
         settings = bundle.manifest.tts
         assert settings is not None
-        self.name, self.spec = bundle.manifest.name, self.language_model.spec
+        self.spec = self.language_model.spec
         self.voices = Voices(bundle)
         self.max_speakers = settings.max_speakers
         self.delay_steps = int(settings.audio_delay_seconds * self.frame_rate)
@@ -74,10 +75,12 @@ class TextToSpeech(Model):
         provider: str = "auto",
         threads: int | None = None,
         allow_fallback: bool = False,
+        codecs: Codecs | None = None,
         codebooks: int | None = None,
     ) -> Self:
         """Loads a bundle: a folder, a repository exported before, or `hf://owner/name`; the
-        embedded demo by default. `codebooks` makes only so many of each frame: quicker, less clear.
+        embedded demo by default; `codecs` as in `Model.load`. `codebooks` makes only so many of
+        each frame: quicker, less clear.
 
         Raises ModelError for a bundle that is missing, damaged or of another family, ProviderError
         where it cannot run, UsageError for more codebooks than there are.
@@ -87,6 +90,7 @@ class TextToSpeech(Model):
             provider=provider,
             threads=threads,
             allow_fallback=allow_fallback,
+            codecs=codecs,
             codebooks=codebooks,
         )
 
@@ -95,6 +99,11 @@ class TextToSpeech(Model):
         """Whether voices are given as embeddings, up to `max_speakers`; otherwise a voice is a
         recording that the model goes on from."""
         return SPEAKER_WAVS in self.spec.conditioners
+
+    @property
+    def default_voice(self) -> str | None:
+        """The name of the voice that is meant where none is asked for."""
+        return self.voices.default
 
     @property
     def is_greedy(self) -> bool:
@@ -108,7 +117,7 @@ class TextToSpeech(Model):
         turns = (text,) if isinstance(text, str) else tuple(text)
         wanted = Manner(**manner)
         speaker = self.speaker(voice, wanted.cfg_coef)
-        return SpeechBatch(self, [turns], [speaker], wanted).speeches()[0]
+        return next(Speeches(self, [turns], [speaker], wanted, rows=1).speeches())
 
     def stream(
         self, voice: Voice = None, *, trace: Trace | None = None, **manner: Unpack[Options]
@@ -122,24 +131,33 @@ class TextToSpeech(Model):
         wanted = Manner(**manner)
         return TextToSpeechStream(self, self.speaker(voice, wanted.cfg_coef), wanted, trace)
 
-    def batch(
+    def batch(self, rows: int, *, guided: bool = False) -> TextToSpeechBatch:
+        """Up to so many texts, stepped together; `guided` where a voice may be
+        (`Speaker.is_guided`): then all of them cost twice as much."""
+        return TextToSpeechBatch(self, rows, guided=guided)
+
+    def speak_many(
         self,
         requests: Sequence[SpeechRequest],
         *,
         rows: int = ROWS,
         **manner: Unpack[Options],
     ) -> Iterator[Speech]:
-        """Many texts, `rows` of them side by side, in their order."""
-        for start in range(0, len(requests), max(1, rows)):
-            yield from self.together(requests[start : start + max(1, rows)], **manner).speeches()
+        """Many texts, `rows` of them side by side, in their order.
 
-    def together(self, requests: Sequence[SpeechRequest], **manner: Unpack[Options]) -> SpeechBatch:
-        """Texts that start together and are heard as they are spoken."""
+        Raises UsageError where one of them says nothing, and as `speaker` does.
+        """
+        yield from self.together(requests, rows=rows, **manner).speeches()
+
+    def together(
+        self, requests: Sequence[SpeechRequest], *, rows: int = ROWS, **manner: Unpack[Options]
+    ) -> Speeches:
+        """Many texts that are heard as they are spoken; see `speak_many`."""
         wanted = Manner(**manner)
         voices = {request.voices for request in requests}
         made = {voice: self.speaker(voice, wanted.cfg_coef) for voice in voices}
         speakers = [made[request.voices] for request in requests]
-        return SpeechBatch(self, [request.turns for request in requests], speakers, wanted)
+        return Speeches(self, [request.turns for request in requests], speakers, wanted, rows)
 
     def speaker(self, voice: Voice, cfg_coef: float | None = None) -> Speaker:
         """A voice made ready, to be used by several streams.
@@ -173,7 +191,3 @@ class TextToSpeech(Model):
             top_k_text=own.top_k_text if manner.top_k_text is None else manner.top_k_text,
             seed=manner.seed,
         )
-
-    def unheard(self, rows: int) -> Array:
-        """The codes of a step for codebooks that are left out: none."""
-        return np.full((rows, self.spec.n_q - self.spec.dep_q), self.spec.tokens.zero, np.int64)

@@ -1,20 +1,15 @@
-"""One stream of text to speech: text in as it comes, speech and its words out.
-
-However the text is cut into pieces, the speech is the same: a step is made only when no text that
-may still come could change it.
-"""
+"""One stream of text to speech: a batch of one row, stepped as text comes."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
-from ..runtime.errors import UsageError
 from .events import Event
-from .generation import Generator
 from .manner import Manner
 from .saved import check_saved, stamp
 from .speaker import KIND, Speaker
-from .utterance import Trace, Utterance
+from .text_to_speech_batch import TextToSpeechRow
+from .utterance import Trace
 
 if TYPE_CHECKING:
     from .text_to_speech import TextToSpeech
@@ -23,7 +18,7 @@ if TYPE_CHECKING:
 class TextToSpeechStream:
     """Text in; `Audio` and `Word` out. Belongs to one thread at a time."""
 
-    _utterance: Utterance
+    _row: TextToSpeechRow
 
     def __init__(
         self,
@@ -34,8 +29,7 @@ class TextToSpeechStream:
     ) -> None:
         self.model, self.manner = model, manner
         self._speaker, self._trace = speaker, trace
-        self._generator = Generator(model.language_model, guided=speaker.is_guided)
-        self._begin()
+        self._open(guided=speaker.is_guided)
 
     def feed(self, text: str) -> list[Event]:
         """Takes any piece of text; returns what was spoken by it. A word is known to be whole at
@@ -50,50 +44,46 @@ class TextToSpeechStream:
 
     def add(self, text: str) -> None:
         """Takes text that `run` is to speak. Raises UsageError once the stream was flushed."""
-        if self._utterance.machine.complete:
-            raise UsageError("this stream has ended; reset it, or open another one")
-        self._utterance.machine.add(self._utterance.script.feed(text))
+        self._row.feed(text)
 
     def next_turn(self) -> None:
         """Ends a turn: the text that follows is the other speaker's."""
-        self._utterance.machine.add(self._utterance.script.next_turn())
+        self._row.next_turn()
 
     def run(self) -> Iterator[Event]:
         """Speaks as far as the text that is here allows, event by event as they are made."""
-        while self._utterance.ready:
-            yield from self._step()
+        while self._batch.step():
+            yield from self._row.take()
+        yield from self._row.take()
 
     def finish(self) -> Iterator[Event]:
         """The end of the text: speaks all that is left, event by event."""
-        machine = self._utterance.machine
-        machine.add(self._utterance.script.flush())
-        machine.complete = True
-        if machine.given:
-            yield from self.run()
+        self._row.end()
+        yield from self.run()
 
     def break_off(self) -> list[Event]:
         """Ends here, with nothing more spoken: the last word."""
-        self._utterance.machine.complete = True
-        return self._utterance.break_off()
+        self._row.break_off()
+        return self._row.take()
 
     @property
     def unspelled(self) -> list[str]:
         """The first words that the model's tokenizer could spell in part only."""
-        return self._utterance.script.unspelled
+        return self._row.utterance.script.unspelled
 
     @property
     def given(self) -> bool:
         """Whether there was a word or a pause to speak."""
-        return self._utterance.machine.given
+        return self._row.utterance.machine.given
 
     @property
     def waiting(self) -> int:
         """How many words and pauses wait to be spoken."""
-        return self._utterance.machine.waiting
+        return self._row.utterance.machine.waiting
 
     def reset(self) -> None:
         """Starts over, as a new stream would."""
-        self._begin()
+        self._row.reset()
 
     def fork(self) -> Self:
         """Another stream that goes on from here by itself."""
@@ -104,10 +94,7 @@ class TextToSpeechStream:
     def save(self) -> dict[str, Any]:
         """All that the stream remembers, the voice with it, to be loaded by another stream of the
         same weights; written by `runtime.state_file.write_state` it is a voice of its own."""
-        return {
-            **stamp(self.model.bundle, KIND),
-            **self._utterance.save(self._generator, 0),
-        }
+        return {**stamp(self.model.bundle, KIND), **self._row.save()}
 
     def load(self, saved: dict[str, Any], *, seed: int | None = None) -> None:
         """Goes on where a saved stream stood, drawing as it did, or from now on by another seed.
@@ -115,14 +102,11 @@ class TextToSpeechStream:
         Raises UsageError if it is of another model or number of codebooks.
         """
         check_saved(saved, self.model.bundle, KIND)
-        if Speaker(saved=saved).is_guided and not self._generator.guided:
-            self._generator = Generator(self.model.language_model, guided=True)
-        drawing = None if seed is None else replace(self._utterance.drawing, seed=seed)
-        self._utterance.load(self._generator, 0, saved, drawing)
+        if Speaker(saved=saved).is_guided and not self._batch.guided:
+            self._open(guided=True)
+        drawing = None if seed is None else replace(self._row.utterance.drawing, seed=seed)
+        self._row.load(saved, drawing)
 
-    def _begin(self) -> None:
-        self._utterance = Utterance(self.model, self._speaker, self.manner, self._trace)
-        self._utterance.begin(self._generator, 0)
-
-    def _step(self) -> list[Event]:
-        return self._utterance.take(self._generator.step(self.model.unheard(1)).frame[0])
+    def _open(self, *, guided: bool) -> None:
+        self._batch = self.model.batch(1, guided=guided)
+        self._row = self._batch.join(self._speaker, self.manner, self._trace)

@@ -5,7 +5,6 @@ behind the text by `delay_steps`, goes on for `final_padding` frames after the l
 voice given as audio is forced at first and cut from what comes out.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ import numpy as np
 from ..runtime.errors import UsageError
 from .drawing import Drawing
 from .events import Audio, Event
-from .generation import Generator, Rules
+from .generation import Rules
 from .machine import Machine
 from .manner import Manner
 from .script import Script
@@ -89,7 +88,7 @@ class SpeakingRules(Rules):
 
 
 class Utterance:
-    """Text in, and the model's frames; `Audio` and `Word` out. It fills one row of a generator."""
+    """Text in, and the model's frames; codes to be heard, `Audio` and `Word` out."""
 
     def __init__(
         self,
@@ -106,34 +105,13 @@ class Utterance:
             padding_between=manner.padding_between,
         )
         self.machine = Machine(model.pacing(manner))
-        self._decoder = model.mimi.stream("decode")
         self._frames = 0
         self._set_prefix(speaker.prefix)
-
-    def begin(self, generator: Generator, row: int) -> None:
-        """Starts in a row of a generator, or where a saved voice stood."""
-        speaker = self._speaker
-        if speaker.saved is not None:
-            self.load(generator, row, speaker.saved, self.drawing)
-            return
-        generator.begin(
-            row,
-            self.drawing,
-            self.rules,
-            conditions=speaker.conditions,
-            guidance=speaker.guidance,
-        )
 
     @property
     def drawing(self) -> Drawing:
         """How the tokens of this utterance are drawn."""
         return self.model.drawing(self._manner)
-
-    def add(self, turns: Iterable[str]) -> None:
-        """Whole turns; the other speaker would go on."""
-        for turn in turns:
-            self.machine.add(self.script.feed(turn))
-            self.machine.add(self.script.next_turn())
 
     @property
     def ready(self) -> bool:
@@ -146,27 +124,32 @@ class Utterance:
         last = self._last_frame
         return last is not None and self.rules.step >= last + self.model.delay_steps
 
-    def take(self, frame: Array) -> list[Event]:
-        """The events of a step that made `frame` int64 `[1 + dep_q]`, -2 where there is none."""
+    def take(self, frame: Array) -> tuple[list[Event], Array | None]:
+        """The events of a step that made `frame` int64 `[1 + dep_q]`, -2 where there is none, and
+        the codes `[dep_q]` that are to be heard, if any."""
         self.rules.step += 1
         events: list[Event] = []
         for text, step in self.rules.take_begun():
             events += self._words.begin(text, step)
         if self.machine.end_step is not None:
             events += self._words.end(self.machine.end_step)
-        if frame[0] != self.model.spec.tokens.ungenerated:
-            events += self._decode(frame)
-        return events
+        if frame[0] == self.model.spec.tokens.ungenerated:
+            return events, None
+        return events, self._heard(frame)
+
+    def spoke(self, pcm: Array) -> list[Event]:
+        """Takes the samples float32 `[n]` of those codes; the voice that was given is not told."""
+        if self._frames - 1 - self.model.delay_steps < self._prefix.shape[1]:
+            return []
+        return [Audio(np.clip(pcm, -1.0, 1.0))]
 
     def break_off(self) -> list[Event]:
         """The last word, where nothing more is to be made."""
         return [*self._words.end(max(self._words.start, self._frames - self.model.delay_steps))]
 
-    def save(self, generator: Generator, row: int) -> dict[str, Any]:
-        """All that is remembered, the generator's row with it."""
+    def save(self) -> dict[str, Any]:
+        """All that it remembers."""
         return {
-            "generator": generator.save(row),
-            "decoder": self._decoder.save(),
             "script": self.script.save(),
             "machine": self.machine.save(),
             "words": self._words.save(),
@@ -175,14 +158,8 @@ class Utterance:
             "frames": self._frames,
         }
 
-    def load(
-        self,
-        generator: Generator,
-        row: int,
-        saved: dict[str, Any],
-        drawing: Drawing | None = None,
-    ) -> None:
-        """Goes on where a saved one stood, drawing as it did, or from now on by `drawing`.
+    def load(self, saved: dict[str, Any]) -> None:
+        """Goes on where a saved one stood.
 
         Raises UsageError where it was made with another number of codebooks.
         """
@@ -190,12 +167,10 @@ class Utterance:
         if saved_codebooks != made:
             raise UsageError(f"this was saved with {saved_codebooks} codebooks, not with {made}")
         self._set_prefix(saved["prefix"])
-        self._decoder.load(saved["decoder"])
         self.script.load(saved["script"])
         self.machine.load(saved["machine"])
         self._words.load(saved["words"])
         self.rules.step, self._frames = saved["step"], saved["frames"]
-        generator.load(row, saved["generator"], self.rules, drawing)
 
     @property
     def _last_frame(self) -> int | None:
@@ -212,15 +187,13 @@ class Utterance:
         bonus = self._manner.padding_bonus
         self.rules = SpeakingRules(self.machine, delays, self.model.delay_steps, bonus, made)
 
-    def _decode(self, frame: Array) -> list[Event]:
+    def _heard(self, frame: Array) -> Array | None:
+        """The codes of a complete frame, unless it lies before the audio or behind its end."""
         if self._trace is not None:
             self._trace.text.append(int(frame[0]))
             self._trace.audio.append(frame[1:].copy())
         index = self._frames - self.model.delay_steps
         self._frames += 1
         if index < 0 or (self._last_frame is not None and index >= self._last_frame):
-            return []
-        pcm = self._decoder.feed(frame[1:, None])
-        if index < self._prefix.shape[1]:
-            return []
-        return [Audio(np.clip(pcm, -1.0, 1.0))]
+            return None
+        return frame[1:]

@@ -9,7 +9,7 @@ frame rate is no whole number, fails on a second that is cut).
 
 from typing import Any, Protocol
 
-from .events import Word
+from .events import Word, WordHeard
 
 EOS = 2
 
@@ -27,6 +27,9 @@ class WordAssembler:
     A word after a boundary at step `i` starts at `(i + 1) / frame_rate - lag` seconds, `lag` being
     what lies before the audio and by how much the text follows it. Paddings are not kept, so that
     silence costs nothing however long it is.
+
+    Where `live`, text is told once a padding or a boundary follows it too, of words said without
+    a boundary between them together, and what is still untold before its words.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class WordAssembler:
         *,
         padding: int,
         boundary: int,
+        live: bool = False,
     ) -> None:
         self._tokenizer, self._frame_rate, self._lag = tokenizer, frame_rate, lag
         self._padding, self._boundary = padding, boundary
@@ -45,6 +49,7 @@ class WordAssembler:
         self._start: int | None = None
         self._tokens: list[int] = []
         self._eos: list[int] | None = None
+        self._live, self._told = live, ""
 
     def skip(self, first: int, seconds: float) -> None:
         """Leaves out words that start before step `first`; times count from `seconds` later."""
@@ -60,18 +65,20 @@ class WordAssembler:
         """Takes so many seconds off the clock again, which no audio was heard in."""
         self._lag += seconds
 
-    def push(self, token: int) -> list[Word]:
+    def push(self, token: int) -> list[Word | WordHeard]:
         """The words that `token` completes."""
-        words: list[Word] = []
+        events: list[Word | WordHeard] = []
         if token == self._boundary:
-            words = self._close(self._step)
+            events += self._close(self._step)
             self._start, self._tokens, self._eos = self._step + 1, [], None
         elif self._start is not None:
             self._take(token)
+            if token == self._padding and self._eos is None:
+                events += self._tell()
         self._step += 1
-        return words
+        return events
 
-    def flush(self) -> list[Word]:
+    def flush(self) -> list[Word | WordHeard]:
         """The words after the last boundary."""
         if self._start is None:
             return []
@@ -109,11 +116,20 @@ class WordAssembler:
     def _spoken(self) -> str:
         return self._tokenizer.decode(self._tokens) if self._tokens else ""
 
-    def _close(self, end: float) -> list[Word]:
+    def _tell(self) -> list[WordHeard]:
+        """What was said since the boundary and is not told yet."""
+        if not self._live or self._start is None or self._start < self._first:
+            return []
+        spoken = " ".join(self._spoken().split())
+        untold, self._told = spoken.removeprefix(self._told).strip(), spoken
+        return [WordHeard(untold, self._seconds(self._start))] if untold else []
+
+    def _close(self, end: float) -> list[Word | WordHeard]:
         if self._start is None or self._start < self._first:
             return []
-        texts = self._spoken().split()
-        words, start = [], self._start
+        words: list[Word | WordHeard] = [*self._tell()]
+        self._told = ""
+        texts, start = self._spoken().split(), self._start
         for text in texts[:-1]:
             length = len(self._tokenizer.encode(text))
             words.append(self._word(text, start, start + length))
@@ -135,6 +151,7 @@ class WordAssembler:
             "start": self._start,
             "tokens": list(self._tokens),
             "eos": self._eos,
+            "told": self._told,
             "lag": self._lag,
             "earliest": self._earliest,
         }
@@ -142,5 +159,5 @@ class WordAssembler:
     def load(self, saved: dict[str, Any]) -> None:
         self._step, self._first = saved["step"], saved["first"]
         self._start, self._tokens = saved["start"], list(saved["tokens"])
-        self._eos = saved["eos"]
+        self._eos, self._told = saved["eos"], saved["told"]
         self._lag, self._earliest = saved["lag"], saved["earliest"]

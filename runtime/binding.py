@@ -22,7 +22,7 @@ NOT_CAPTURED = -1
 
 
 class Binding:
-    """Buffers for one number of frames, bound once for each of the two turns of the states.
+    """Buffers for one number of frames and rows, bound once for each of the states' two turns.
 
     Where the provider captures CUDA graphs, those of single frames are captured, one for each turn.
     ONNX Runtime steps the graph several times to capture it, which changes nothing: what a step
@@ -47,30 +47,41 @@ class Binding:
         self._options = self._number_captures()
 
     def fill(self, inputs: Mapping[str, Array | Buffer], active: Array) -> None:
-        """Sets the inputs; raises UsageError for one of a wrong shape."""
+        """Sets the inputs of as many rows as `active` has; the others are held. Raises UsageError
+        for an input of a wrong shape."""
         for port in self._graph.spec.inputs:
             name, own, value = port.name, self._inputs[port.name], inputs[port.name]
-            if value.shape != own.shape:
-                raise UsageError(f"{name} has shape {value.shape}, {own.shape} expected")
             if isinstance(value, Buffer) and value.stands_for(own):
                 self._take(name, value)
             else:
                 self._take(name, own)
-                own.write(np.asarray(value))
+                own.write(self._whole(name, value, (len(active), *own.shape[1:])))
         held = self._inputs[self._graph.spec.active.name]
-        held.write(active.reshape(-1, *[1] * (len(held.shape) - 1)))
+        stepped = np.zeros(held.shape[0], np.bool_)
+        stepped[: len(active)] = active
+        held.write(stepped.reshape(-1, *[1] * (len(held.shape) - 1)))
 
     def run(self, turn: int) -> None:
         if self._graph.provider.memory == "copied":
             self._bind_inputs(self._turns[turn], turn)
         self._graph.run(self._turns[turn], self._options[turn])
 
-    def outputs(self, keep: Collection[str]) -> dict[str, Any]:
-        """What the last run wrote: arrays, and the buffers themselves of those to `keep`."""
+    def outputs(self, keep: Collection[str], rows: int) -> dict[str, Any]:
+        """What the last run wrote: arrays of the first `rows`, and the buffers themselves of those
+        to `keep`."""
         return {
-            name: buffer if name in keep else buffer.read()
+            name: buffer if name in keep else buffer.read()[:rows]
             for name, buffer in self._outputs.items()
         }
+
+    def _whole(self, name: str, value: Array | Buffer, shape: tuple[int, ...]) -> Array:
+        """An input for every row of the graph, of one of `shape`: the last row's stands for those
+        that are held. A buffer of another graph may have more rows."""
+        array = np.asarray(value)[: shape[0]] if isinstance(value, Buffer) else np.asarray(value)
+        if array.shape != shape:
+            raise UsageError(f"{name} has shape {value.shape}, {shape} expected")
+        missing = self._inputs[name].shape[0] - len(array)
+        return np.concatenate([array, *[array[-1:]] * missing]) if missing else array
 
     def _take(self, name: str, buffer: Buffer) -> None:
         """Reads an input from a buffer from now on."""

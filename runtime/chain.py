@@ -3,9 +3,10 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from .bundle import Bundle
-from .graph import Array, Graph, Streams
+from .graph import Graph
 from .providers import PROVIDERS, Provider
 from .rings import State
+from .streams import Array, Streams
 
 
 def open_graph(
@@ -56,6 +57,14 @@ class ChainStreams:
         for link in self._links:
             outputs = link.step(outputs, active)
         return outputs
+
+    def use(self, rows: int) -> None:
+        for link in self._links:
+            link.use(rows)
+
+    def move(self, source: int, target: int) -> None:
+        for link in self._links:
+            link.move(source, target)
 
     def reset(self, rows: Sequence[int] | None = None) -> None:
         for link in self._links:

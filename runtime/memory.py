@@ -38,7 +38,10 @@ class Buffer:
         self.value = self._make(initial)
 
     def _make(self, initial: float) -> Any:
-        self._array = np.full(self.shape, initial, self.dtype)
+        # Zeros take no memory before they are written: rows that no stream uses are free.
+        self._array = np.zeros(self.shape, self.dtype)
+        if initial:
+            self._array[...] = initial
         return load_onnxruntime().OrtValue.ortvalue_from_numpy(self._array)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
@@ -47,6 +50,10 @@ class Buffer:
     def stands_for(self, other: "Buffer") -> bool:
         """Whether a graph that takes the other may be given this one."""
         return (self.device, self.shape, self.dtype) == (other.device, other.shape, other.dtype)
+
+    def first(self, rows: int) -> "Buffer":
+        """The first rows, in the same memory."""
+        return self if rows == self.shape[0] else Part(self._array[:rows])
 
     def read(self) -> Array:
         """All of it; a view where memory is shared."""
@@ -68,6 +75,19 @@ class Buffer:
     def write_rows(self, rows: Iterable[int], value: Array) -> None:
         """Sets each of these rows to what broadcasts to the shape of one."""
         self._array[list(rows)] = value
+
+    def copy_row(self, source: int, target: int, part: tuple[slice, ...] = ()) -> None:
+        """Copies one row to another; of it, `part` is enough."""
+        index = (slice(None), *part)
+        self._array[target : target + 1][index] = self._array[source : source + 1][index]
+
+
+class Part(Buffer):
+    """The first rows of another buffer, in its memory."""
+
+    def __init__(self, array: Array) -> None:
+        self._array, self.shape, self.dtype = array, array.shape, array.dtype
+        self.value = load_onnxruntime().OrtValue.ortvalue_from_numpy(array)
 
 
 class DeviceBuffer(Buffer):
@@ -109,6 +129,9 @@ class DeviceBuffer(Buffer):
         array = self._whole(value, self.shape[1:])
         for row in rows:
             self._copy(("cpu", array.ctypes.data), (self.device, self._address(row)))
+
+    def copy_row(self, source: int, target: int, part: tuple[slice, ...] = ()) -> None:  # noqa: ARG002
+        self._copy((self.device, self._address(source)), (self.device, self._address(target)))
 
     def _whole(self, value: Array, shape: tuple[int, ...]) -> Array:
         return np.array(np.broadcast_to(value, shape), self.dtype, order="C")

@@ -1,7 +1,8 @@
 """The memory of the states of streams."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from copy import copy
+from typing import Any, Self
 
 import numpy as np
 
@@ -25,6 +26,13 @@ class StateBuffers:
         made = [allocate(spec.input, shape, spec.dtype, spec.initial) for _ in range(count)]
         self.buffers = [made[0], made[-1]]
 
+    def first(self, rows: int) -> Self:
+        """The first rows, in the same memory."""
+        part = copy(self)
+        made = {id(buffer): buffer.first(rows) for buffer in self.buffers}
+        part.buffers = [made[id(buffer)] for buffer in self.buffers]
+        return part
+
     def reset(self, rows: Sequence[int], turn: int) -> None:
         """Rings keep what they hold: without their position it is never read. Constants stay."""
         if self.spec.ring is None and self.spec.carry != "constant":
@@ -35,6 +43,14 @@ class StateBuffers:
 
     def write(self, row: int, turn: int, value: Array) -> None:
         self.buffers[turn].write_rows([row], value)
+
+    def move(self, source: int, target: int, turn: int, entries: int | None) -> None:
+        """Copies a row over another; a ring was given so many `entries`, and holds no more."""
+        filled: tuple[slice, ...] = ()
+        if self.spec.ring is not None and entries is not None:
+            filled = (slice(None),) * (self.spec.ring.axis - 1)
+            filled += (slice(min(entries, self.spec.capacity)),)
+        self.buffers[turn].copy_row(source, target, filled)
 
     def append(self, rows: Sequence[int], positions: Array) -> None:
         """Moves the entries behind the rings of rows to their slots."""

@@ -56,7 +56,7 @@ class Streams:
     """Rows that count their steps, which are all that they remember."""
 
     def __init__(self, batch: int) -> None:
-        self.batch = batch
+        self.batch = self.used = batch
         self.steps = np.zeros(batch, np.int64)
 
     def reset(self, rows: Sequence[int]) -> None:
@@ -68,6 +68,12 @@ class Streams:
     def load(self, row: int, saved: Mapping[str, Array]) -> None:
         self.steps[row] = saved["steps"]
 
+    def use(self, rows: int) -> None:
+        self.used = rows
+
+    def move(self, source: int, target: int) -> None:
+        self.steps[target] = self.steps[source]
+
 
 class Temporal(Streams):
     def __init__(self, batch: int, script: Script) -> None:
@@ -77,11 +83,12 @@ class Temporal(Streams):
     def step(
         self, inputs: Mapping[str, Array], active: Array, keep: Collection[str]
     ) -> dict[str, Array]:
-        logits = np.zeros((self.batch, SPEC.text_card), np.float32)
+        logits = np.zeros((self.used, SPEC.text_card), np.float32)
         for row in np.flatnonzero(active):
             logits[row, self._script(int(self.steps[row]), inputs["tokens"][row])] = 1
-        self.steps += active
-        return {"text_logits": logits, "hidden": self.steps[:, None].astype(np.float32)}
+        self.steps[: self.used] += active
+        hidden = self.steps[: self.used, None].astype(np.float32)
+        return {"text_logits": logits, "hidden": hidden}
 
 
 class Depth(Streams):
@@ -90,23 +97,21 @@ class Depth(Streams):
         return {f"codes.{index}": (steps + index) % CARD for index in range(SPEC.dep_q)}
 
 
-class Encoder:
+class Encoder(Streams):
     """Codes of a frame: its first sample in hundredths, and one more for each codebook."""
 
-    def encode(self, frames: Array) -> Array:
-        level = np.rint(100 * frames[:, 0]).astype(np.int64)
-        return level + np.arange(SPEC.n_q - SPEC.dep_q)[:, None]
-
-    def reset(self) -> None: ...
-    def save(self) -> dict[str, Any]:
-        return {}
-
-    def load(self, saved: dict[str, Any]) -> None: ...
+    def step(self, inputs: Mapping[str, Array], active: Array) -> dict[str, Array]:
+        level = np.rint(100 * inputs["pcm"][:, 0, ::SIZE]).astype(np.int64)
+        self.steps[: self.used] += active * level.shape[1]
+        return {"codes": level[:, None] + np.arange(SPEC.n_q - SPEC.dep_q)[:, None]}
 
 
-class Decoder(Encoder):
-    def feed(self, codes: Array) -> Array:
-        return np.tile(np.array([1, -1], np.float32), SIZE // 2) * np.float32(codes[0, 0] / CARD)
+class Decoder(Streams):
+    def step(self, inputs: Mapping[str, Array], active: Array) -> dict[str, Array]:
+        self.steps[: self.used] += active
+        loudness = inputs["codes"][:, :1, :] / np.float32(CARD)
+        loud = np.repeat(loudness.astype(np.float32), SIZE, axis=2)
+        return {"pcm": loud * np.resize(np.array([1, -1], np.float32), loud.shape[2])}
 
 
 def scripted(family: type[Any], script: Script) -> Any:
@@ -120,7 +125,11 @@ def scripted(family: type[Any], script: Script) -> Any:
     made.tokenizer = Spelling()
     made.mimi = SimpleNamespace(
         cardinality=CARD,
-        stream=lambda direction, codebooks=None: Encoder() if direction == "encode" else Decoder(),
+        codebooks=SPEC.dep_q,
+        frame_size=SIZE,
+        open=lambda direction: SimpleNamespace(
+            max_frames=3, streams=Encoder if direction == "encode" else Decoder
+        ),
     )
     made.language_model = SimpleNamespace(
         spec=SPEC,

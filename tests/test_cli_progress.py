@@ -10,7 +10,7 @@ from npz import arrays
 
 from kyutai_onnx.cli.main import run
 from kyutai_onnx.cli.messages import progress_bar
-from kyutai_onnx.models.speech_to_text_batch import BatchRow
+from kyutai_onnx.models.speech_to_text_batch import SpeechToTextRow
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_results_of_an_interrupted_command_stay_on_stdout(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(BatchRow, "feed", interrupt)
+    monkeypatch.setattr(SpeechToTextRow, "feed", interrupt)
     out, _ = on_a_terminal("transcribe", speech, "-f", "json", code=130)
     assert json.loads(out)["error"] == "interrupted"
 

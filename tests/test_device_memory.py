@@ -18,9 +18,10 @@ from kyutai_onnx.models.language_model import LanguageModel
 from kyutai_onnx.models.locate import embedded_demo
 from kyutai_onnx.runtime import memory
 from kyutai_onnx.runtime.bundle import Bundle
-from kyutai_onnx.runtime.graph import Graph, Streams
+from kyutai_onnx.runtime.graph import Graph
 from kyutai_onnx.runtime.memory import COPY, DeviceBuffer
 from kyutai_onnx.runtime.providers import PROVIDERS
+from kyutai_onnx.runtime.streams import Streams
 
 DEVICE = replace(PROVIDERS["cpu"], memory="device")
 FAMILIES = pytest.mark.parametrize("family", ["stt", "tts", "hibiki"])

@@ -117,7 +117,7 @@ def test_voices_of_all_kinds_side_by_side(
     write_state(path, stream.save())
     voices: list[tuple[str, ...]] = [(), (str(recording),), (str(path),)]
     requests = [SpeechRequest((TEXT,), voice) for voice in voices]
-    for voice, found in zip(voices, cloning.batch(requests, temperature=0.0), strict=True):
+    for voice, found in zip(voices, cloning.speak_many(requests, temperature=0.0), strict=True):
         alone = cloning.speak(TEXT, voice, temperature=0.0)
         np.testing.assert_allclose(found.pcm[: len(alone.pcm)], alone.pcm, atol=1e-5)
 

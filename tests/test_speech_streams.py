@@ -22,7 +22,8 @@ from scripted import (
 
 from kyutai_onnx.models import Audio, Event, Text, Word
 from kyutai_onnx.models.speech_model import Said
-from kyutai_onnx.models.speech_stream import SpeechStream, Trace
+from kyutai_onnx.models.speech_row import Trace
+from kyutai_onnx.models.speech_stream import SpeechStream
 from kyutai_onnx.runtime.errors import AudioError, UsageError
 from kyutai_onnx.runtime.state_file import read_state, write_state
 
@@ -79,7 +80,7 @@ def test_pieces_of_any_size_make_the_same(size: int) -> None:
 def test_hibiki_speaks_on_until_its_text_ends() -> None:
     trace = Trace()
     stream = hibiki(ends_after(5)).stream(trace=trace)
-    stream.feed(ramp(4))
+    stream.feed(np.concatenate([ramp(4), ramp(1)[:700]]))
     stream.flush()
     assert stream.complete
     heard = np.array(trace.codes)

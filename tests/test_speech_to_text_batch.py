@@ -106,5 +106,5 @@ def test_nothing_is_fed_after_the_end(model: SpeechToText, pcm: Array) -> None:
     row = model.batch(1).join()
     row.end()
     row.end()
-    with pytest.raises(UsageError, match="was ended"):
+    with pytest.raises(UsageError, match="has ended"):
         row.feed(pcm)

@@ -101,7 +101,7 @@ def test_catching_up_takes_no_time_off_the_audio(model: SpeechToText, rested: Ar
 
 def stall(stream: SpeechToTextStream, monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the model write nothing until it is begun anew."""
-    generator = stream._generator
+    generator = stream._batch.generator
     step, begin = generator.step, generator.begin
     stalled = [True]
 

@@ -11,8 +11,9 @@ import pytest
 from toy import Array, Toy, expected
 
 from kyutai_onnx.runtime.errors import UsageError
-from kyutai_onnx.runtime.graph import Graph, Streams
+from kyutai_onnx.runtime.graph import Graph
 from kyutai_onnx.runtime.providers import PROVIDERS, load_onnxruntime
+from kyutai_onnx.runtime.streams import Streams
 
 FLAVOURS = pytest.mark.parametrize("native", [True, False], ids=["native", "portable"])
 

@@ -11,7 +11,7 @@ from speaking import CODEBOOKS, speaking_bundle
 from speech import Array
 
 from kyutai_onnx.models import Audio, Event, TextToSpeech, Word
-from kyutai_onnx.models.speech_batch import SpeechRequest
+from kyutai_onnx.models.speeches import SpeechRequest
 from kyutai_onnx.models.utterance import Trace
 from kyutai_onnx.runtime.errors import ModelError, UsageError
 from kyutai_onnx.runtime.state_file import read_state, write_state
@@ -109,18 +109,18 @@ def test_one_word_at_a_time_waits_for_those_ahead(embedded: TextToSpeech) -> Non
 
 def test_texts_side_by_side_are_spoken_as_alone(model: TextToSpeech) -> None:
     texts = ["seven", TEXT, "no <break time='1s'/> yes no"]
-    batch = list(model.batch([SpeechRequest((text,)) for text in texts], seed=5))
-    for text, together in zip(texts, batch, strict=True):
+    requests = [SpeechRequest((text,)) for text in texts]
+    for text, found in zip(texts, model.speak_many(requests, rows=2, seed=5), strict=True):
         alone = model.speak(text, seed=5)
-        assert together.words == alone.words
-        np.testing.assert_allclose(together.pcm[: len(alone.pcm)], alone.pcm, atol=1e-5)
-        assert len(together.pcm) - len(alone.pcm) in (0, model.frame_size)
+        assert found.words == alone.words
+        np.testing.assert_array_equal(found.audio_tokens, alone.audio_tokens)
+        np.testing.assert_allclose(found.pcm, alone.pcm, atol=1e-5)
 
 
 def test_rows_are_filled_in_the_order_of_the_texts(cloning: TextToSpeech) -> None:
     texts = ["one", "two three four", "five", "six", "seven"]
     requests = [SpeechRequest((text,)) for text in texts]
-    found = list(cloning.batch(requests, rows=2, temperature=0.0))
+    found = list(cloning.speak_many(requests, rows=2, temperature=0.0))
     assert [" ".join(word.text for word in speech.words) for speech in found] == texts
 
 

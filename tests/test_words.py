@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kyutai_onnx.models import Word
+from kyutai_onnx.models import Word, WordHeard
 from kyutai_onnx.models.words import WordAssembler
 
 BOUNDARY, EOS, PADDING = 0, 2, 3
@@ -60,11 +60,11 @@ def seconds(step: float) -> float:
     return max(0.0, step / RATE - LAG)
 
 
-def assembler() -> WordAssembler:
-    return WordAssembler(Letters(), RATE, LAG, padding=PADDING, boundary=BOUNDARY)
+def assembler(*, live: bool = False) -> WordAssembler:
+    return WordAssembler(Letters(), RATE, LAG, padding=PADDING, boundary=BOUNDARY, live=live)
 
 
-def assemble(words: WordAssembler, tokens: list[int]) -> list[Word]:
+def assemble(words: WordAssembler, tokens: list[int]) -> list[Word | WordHeard]:
     return [word for token in tokens for word in words.push(token)]
 
 
@@ -196,3 +196,51 @@ def test_silence_of_hours_is_not_kept() -> None:
     before = words.save()
     assemble(words, [PADDING] * 100_000)
     assert words.save() == before | {"step": 100_003}
+
+
+def texts(events: list[Word | WordHeard], kind: type[Word | WordHeard]) -> list[str]:
+    return [event.text for event in events if type(event) is kind]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_live_words_change_no_others_and_lose_no_text(seed: int) -> None:
+    tokens, words = random_tokens(seed, seed * 3), assembler(live=True)
+    events = [*assemble(words, tokens), *words.flush()]
+    assert [event for event in events if type(event) is Word] == plainly(tokens)
+    assert "".join(texts(events, WordHeard)).replace(" ", "") == "".join(texts(events, Word))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_live_words_are_the_words_where_each_is_said_in_one(seed: int) -> None:
+    """Each as soon as a padding or a boundary follows, with its start."""
+    noise, words = np.random.default_rng(seed), assembler(live=True)
+    tokens: list[int] = []
+    for _ in range(12):
+        said = [4 * int(noise.integers(1, 6)), *(4 * noise.integers(1, 5, 2) + 1).tolist()]
+        tokens += [BOUNDARY, *said, *[PADDING] * int(noise.integers(0, 4))]
+    found: list[Word | WordHeard] = []
+    for index, token in enumerate(tokens):
+        made = words.push(token)
+        follows = token <= PADDING and index > 0 and tokens[index - 1] > PADDING
+        assert len(texts(made, WordHeard)) == follows
+        assert [type(event) for event in made] in ([], [WordHeard], [Word], [WordHeard, Word])
+        found += made
+    found += words.flush()
+    heard = [event for event in found if type(event) is WordHeard]
+    closed = [event for event in found if type(event) is Word]
+    assert [(one.text, one.start) for one in heard] == [(one.text, one.start) for one in closed]
+
+
+def test_words_said_as_one_are_heard_as_one() -> None:
+    words = assembler(live=True)
+    assert assemble(words, [BOUNDARY, 5, 8, 9]) == []
+    assert assemble(words, [PADDING, PADDING]) == [WordHeard("f ij", 0.0)]
+    assert assemble(words, [10, PADDING]) == [WordHeard("k", 0.0)]
+    assert texts(words.flush(), Word) == ["f", "ijk"]
+
+
+def test_saved_words_are_not_heard_again() -> None:
+    words, again = assembler(live=True), assembler(live=True)
+    assemble(words, [BOUNDARY, 5, PADDING])
+    again.load(words.save())
+    assert texts(assemble(again, [PADDING, BOUNDARY]), WordHeard) == []

@@ -1,0 +1,218 @@
+"""What the batches of all families share: rows in their places, and one step for all of them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+
+from ..runtime.errors import UsageError
+from .ear import Ear
+from .events import Event
+from .generation import Generator, Made
+from .mimi_rows import DecoderRows, EncoderRows
+from .model import Model
+
+Array = np.ndarray[Any, Any]
+
+
+class StreamRow(ABC):
+    """One stream of a batch: what it was given waits here until the batch is stepped, what it
+    found until it is taken."""
+
+    def __init__(self, batch: "RowBatch[Any]") -> None:
+        self.batch = batch
+        self.place: int | None = None
+        """Where it lies among the rows of the graphs; None where it has none, having left."""
+        self.ended = False
+        self._events: list[Event] = []
+        self._closed = False
+
+    @property
+    def ear(self) -> Ear:
+        """What it hears, of a family that hears."""
+        raise NotImplementedError
+
+    @property
+    @abstractmethod
+    def waiting(self) -> int:
+        """Frames, or words, that could be stepped now; 0 where there is nothing to do."""
+
+    @property
+    @abstractmethod
+    def done(self) -> bool:
+        """Whether it was ended and all is said."""
+
+    @property
+    @abstractmethod
+    def ready(self) -> bool:
+        """Whether it has all that its next step takes."""
+
+    @abstractmethod
+    def begin(self) -> None:
+        """Starts in its place, in which nothing is remembered."""
+
+    @abstractmethod
+    def next(self) -> Array:
+        """The codes `[n_q - dep_q]` of the next step."""
+
+    @abstractmethod
+    def made(self, made: Made) -> Array | None:
+        """Takes what the step made; returns codes `[dep_q]` that are to be heard, if any."""
+
+    @abstractmethod
+    def last(self) -> list[Event]:
+        """What is found when nothing more comes."""
+
+    @abstractmethod
+    def forget(self) -> None:
+        """Back to the beginning, with nothing heard and nothing said."""
+
+    def prepare(self) -> None:  # noqa: B027
+        """Before each step: what goes on by itself."""
+
+    def spoke(self, pcm: Array) -> None:  # noqa: B027
+        """Takes the samples float32 `[n]` of the codes that `made` returned."""
+
+    def take(self) -> list[Event]:
+        """What was found since the last time."""
+        events, self._events = self._events, []
+        return events
+
+    def reset(self) -> None:
+        """A new stream in the same row, as the same `join` would give.
+
+        Raises UsageError for a row that has left.
+        """
+        place = self.held_place
+        self._events, self.ended, self._closed = [], False, False
+        self.forget()
+        self.batch.clear(place)
+        self.begin()
+        self.close()
+
+    def close(self) -> None:
+        """Finds what is last, once the stream is done."""
+        if self.done and not self._closed:
+            self._closed = True
+            self._events += self.last()
+
+    @property
+    def held_place(self) -> int:
+        """Its place; raises UsageError where it has left."""
+        if self.place is None:
+            raise UsageError("this row has left its batch: join again")
+        return self.place
+
+    def _check_open(self) -> None:
+        if self.ended:
+            raise UsageError("this stream has ended; reset it, or open another one")
+
+
+R = TypeVar("R", bound=StreamRow)
+
+
+class RowBatch(Generic[R]):
+    """`rows` streams at most, stepped together; belongs to one thread at a time.
+
+    Those that are there lie at the front of the graphs' rows, and the graphs are stepped over no
+    more: a stream by itself costs what it costs alone. `guided` where a row may be guided, for
+    which every row costs twice as much.
+    """
+
+    hears: ClassVar[bool] = True
+    speaks: ClassVar[bool] = True
+
+    def __init__(self, model: Model, rows: int, *, guided: bool = False) -> None:
+        if rows < 1:
+            raise UsageError(f"a batch of {rows} rows: give 1 or more")
+        self.rows, self.guided = rows, guided
+        self.generator = Generator(model.language_model, rows, guided=guided)
+        spec = model.language_model.spec
+        self._codebooks = spec.n_q - spec.dep_q
+        self.encoder = EncoderRows(model.mimi, rows, self._codebooks) if self.hears else None
+        self.decoder = DecoderRows(model.mimi, rows) if self.speaks else None
+        codec = [part for part in (self.encoder, self.decoder) if part is not None]
+        self._codec, self._graphs = codec, [self.generator, *codec]
+        self._rows: list[R | None] = []
+
+    @property
+    def free(self) -> int:
+        """How many more may join."""
+        return self.rows - len(self._here())
+
+    def add(self, row: R) -> R:
+        """Gives a row a place and begins it; raises UsageError where all are taken, and what
+        beginning it raises."""
+        if not self.free:
+            raise UsageError(f"all {self.rows} rows are taken: let one leave first")
+        if None not in self._rows:
+            self._rows.append(None)
+            self._use()
+        row.place = self._rows.index(None)
+        try:
+            self.clear(row.place)
+            row.begin()
+        except BaseException:
+            row.place = None
+            raise
+        self._rows[row.place] = row
+        return row
+
+    def leave(self, row: R) -> None:
+        """Makes room for another stream at once, whatever was left to say."""
+        if row.place is not None and self._rows[row.place] is row:
+            self._rows[row.place], row.place = None, None
+
+    def step(self, held: Collection[R] = ()) -> bool:
+        """Steps every row that can be, but those held; False where none could."""
+        self._close_ranks()
+        rows = [row for row in self._here() if row not in held]
+        for row in rows:
+            row.prepare()
+        if self.encoder is not None:
+            self.encoder.step({row.held_place: row.ear for row in rows})
+        stepped = {row.held_place: row for row in rows if row.ready}
+        if not stepped:
+            return False
+        active = np.zeros(len(self._rows), np.bool_)
+        active[list(stepped)] = True
+        codes = np.zeros((len(self._rows), self._codebooks), np.int64)
+        for place, row in stepped.items():
+            codes[place] = row.next()
+        made = self.generator.step(codes, active)
+        spoken = {place: row.made(made) for place, row in stepped.items()}
+        self._speak({place: codes for place, codes in spoken.items() if codes is not None}, stepped)
+        for row in stepped.values():
+            row.close()
+        return True
+
+    def clear(self, place: int) -> None:
+        """Makes the codec forget what it heard and said in a place."""
+        for part in self._codec:
+            part.reset(place)
+
+    def _speak(self, spoken: dict[int, Array], rows: dict[int, R]) -> None:
+        if self.decoder is not None:
+            for place, pcm in self.decoder.step(spoken).items():
+                rows[place].spoke(pcm)
+
+    def _here(self) -> list[R]:
+        return [row for row in self._rows if row is not None]
+
+    def _close_ranks(self) -> None:
+        """Puts the last rows in the places of those that have left."""
+        before = len(self._rows)
+        while None in self._rows:
+            row = self._rows.pop()
+            if row is not None:
+                place = self._rows.index(None)
+                for graphs in self._graphs:
+                    graphs.move(row.held_place, place)
+                self._rows[place], row.place = row, place
+        if self._rows and len(self._rows) != before:
+            self._use()
+
+    def _use(self) -> None:
+        for graphs in self._graphs:
+            graphs.use(len(self._rows))

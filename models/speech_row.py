@@ -1,0 +1,183 @@
+"""One stream of a model that hears speech and speaks, whichever row of a batch steps it.
+
+The framing is that of moshi run_inference.py: whole frames only.
+"""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .drawing import Drawing, Guidance
+from .ear import Ear
+from .events import Audio, Event
+from .generation import Made
+from .language_model import Conditions
+from .row_batch import RowBatch, StreamRow
+from .spoken_text import SpokenText
+
+if TYPE_CHECKING:
+    from .speech_model import SpeechModel
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a stream is generated."""
+
+    drawing: Drawing
+    conditions: Conditions | None = None
+    guidance: Guidance | None = None
+
+
+@dataclass
+class Trace:
+    """What a stream read and made, frame by frame, for whoever wants to compare it: codes
+    `[n_q - dep_q]` that it heard, text tokens, and codes `[dep_q]` that it spoke."""
+
+    codes: list[Array] = field(default_factory=list)
+    text: list[int] = field(default_factory=list)
+    audio: list[Array] = field(default_factory=list)
+
+
+class SpeechRow(StreamRow):
+    """Samples in; `Audio`, `Text` and `Word` out. `seed` makes its draws repeat."""
+
+    seed: int | None
+    _ear: Ear
+    _text: SpokenText
+    _frames: int
+
+    def __init__(
+        self,
+        batch: RowBatch[Any],
+        model: "SpeechModel",
+        settings: Settings,
+        trace: Trace | None = None,
+    ) -> None:
+        super().__init__(batch)
+        self.model, self.settings, self._trace = model, settings, trace
+        self._spec = model.language_model.spec
+        self.forget()
+
+    def feed(self, pcm: Array) -> None:
+        """Takes float32 `[n]` at the model's rate, any n; raises UsageError after `end`."""
+        self._check_open()
+        self._ear.push(pcm)
+
+    def end(self) -> None:
+        """The end of the audio, less what does not fill a frame."""
+        self._ear.cut()
+        self.ended = True
+        self.close()
+
+    def break_off(self) -> None:
+        """Ends here, with nothing more made."""
+        self._ear.clear()
+        self.end()
+
+    @property
+    def ear(self) -> Ear:
+        return self._ear
+
+    @property
+    def waiting(self) -> int:
+        """Frames that could be stepped now."""
+        return self._ear.waiting
+
+    @property
+    def done(self) -> bool:
+        return self.ended and not self.waiting
+
+    @property
+    def ready(self) -> bool:
+        return self._ear.ahead > 0
+
+    @property
+    def heard_seconds(self) -> float:
+        """How much was heard, in whole frames."""
+        return self._frames / self.model.frame_rate
+
+    @property
+    def spoken_seconds(self) -> float:
+        """How much was spoken, from which the times of words count."""
+        return self._text.seconds
+
+    def forget(self) -> None:
+        tokens = self._spec.tokens
+        self._ear = Ear(self.model.frame_size)
+        self._text = SpokenText(
+            self.model.tokenizer,
+            self.model.frame_rate,
+            padding=tokens.text_padding,
+            boundary=tokens.text_end_of_padding,
+        )
+        self.seed = self.settings.drawing.seed
+        self._frames = 0
+
+    def begin(self) -> None:
+        settings = self.settings
+        self.batch.generator.begin(
+            self.held_place,
+            settings.drawing,
+            conditions=settings.conditions,
+            guidance=settings.guidance,
+        )
+
+    def next(self) -> Array:
+        return self._note(self._ear.next())
+
+    def made(self, made: Made) -> Array | None:
+        frame = made.frame[self.held_place]
+        if self._ear.doubled or frame[0] == self._spec.tokens.ungenerated:
+            return None
+        codes: Array = frame[1:]
+        self._token = int(frame[0])
+        if self._trace is not None:
+            self._trace.text.append(self._token)
+            self._trace.audio.append(codes)
+        return codes
+
+    def spoke(self, pcm: Array) -> None:
+        self._events += [Audio(pcm), *self._text.push(self._token)]
+
+    def last(self) -> list[Event]:
+        return [*self._text.flush()]
+
+    def save(self) -> dict[str, Any]:
+        """All that the stream remembers, to be loaded by another one of the same weights."""
+        assert self.batch.encoder is not None
+        assert self.batch.decoder is not None
+        return {
+            "encoder": self.batch.encoder.save(self.held_place),
+            "decoder": self.batch.decoder.save(self.held_place),
+            "generator": self.batch.generator.save(self.held_place),
+            "ear": self._ear.save(),
+            "text": self._text.save(),
+            "frames": self._frames,
+            "ended": self.ended,
+            "closed": self._closed,
+        }
+
+    def load(self, saved: dict[str, Any], drawing: Drawing | None = None) -> None:
+        """Goes on where a saved one stood, drawing as it did, or from now on by `drawing`."""
+        assert self.batch.encoder is not None
+        assert self.batch.decoder is not None
+        self.forget()
+        self.batch.generator.load(self.held_place, saved["generator"], drawing=drawing)
+        self.batch.encoder.load(self.held_place, saved["encoder"])
+        self.batch.decoder.load(self.held_place, saved["decoder"])
+        self._ear.load(saved["ear"])
+        self._text.load(saved["text"])
+        self._frames, self.ended = saved["frames"], saved["ended"]
+        self._closed = saved["closed"]
+        self.seed = saved["generator"]["drawing"]["seed"] if drawing is None else drawing.seed
+
+    def _note(self, codes: Array) -> Array:
+        """Codes of a step, counted once."""
+        if not self._ear.doubled:
+            self._frames += 1
+            if self._trace is not None:
+                self._trace.codes.append(codes)
+        return codes

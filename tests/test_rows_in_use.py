@@ -1,0 +1,121 @@
+"""Streams of which the first rows alone are in use, and rows that are moved."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from toy import Array, Toy, expected
+
+from kyutai_onnx.runtime.errors import UsageError
+from kyutai_onnx.runtime.graph import Graph
+from kyutai_onnx.runtime.memory import Buffer
+from kyutai_onnx.runtime.providers import PROVIDERS
+
+ROWS = 4
+Make = Callable[[str], Graph]
+
+
+class Watched:
+    """A session that notes the shape that the ring has in each run."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.rows: list[int] = []
+
+    def io_binding(self) -> Any:
+        binding = self._session.io_binding()
+        bind = binding.bind_ortvalue_input
+
+        def noted(name: str, value: Any) -> None:
+            if name == "ring":
+                binding.rows = value.shape()[0]
+            bind(name, value)
+
+        binding.bind_ortvalue_input = noted
+        return binding
+
+    def run_with_iobinding(self, binding: Any, options: Any) -> None:
+        self.rows.append(binding.rows)
+        self._session.run_with_iobinding(binding, options)
+
+
+@pytest.fixture(params=["shared", "copied", "device", "fixed"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
+    """A toy by how its states are carried, in memory of each kind, or exported for four rows."""
+
+    def made(carry: str) -> Graph:
+        fixed = ROWS if request.param == "fixed" else None
+        graph = Toy(carry=carry, most=1 if carry == "append" else 3, batch=fixed).graph(tmp_path)
+        memory = "shared" if fixed else request.param
+        graph.provider = replace(PROVIDERS["cpu"], memory=memory)
+        graph.session = Watched(graph.session)
+        return graph
+
+    return made
+
+
+@pytest.mark.parametrize("carry", ["replace", "in_place", "append"])
+def test_rows_come_and_go_and_move(carry: str, make: Make) -> None:
+    streams = make(carry).streams(ROWS)
+    heard: list[list[Array]] = [[]]
+    streams.use(1)
+    chance = np.random.default_rng(5)
+    for turn in range(200):
+        kind = chance.random()
+        if kind < 0.15 and len(heard) < ROWS:
+            heard.append([])
+            streams.use(len(heard))
+        elif kind < 0.3 and len(heard) > 1:
+            gone = int(chance.integers(len(heard)))
+            last = len(heard) - 1
+            if gone != last:
+                streams.move(last, gone)
+                heard[gone] = heard[last]
+            heard.pop()
+            streams.use(len(heard))
+        new = chance.integers(-9, 10, (len(heard), 1, 2)).astype(np.float32)
+        active = chance.random(len(heard)) < 0.8
+        codes = streams.step({"pcm": new}, active)["codes"]
+        assert codes.shape == (len(heard), 2)
+        for row in np.flatnonzero(active):
+            heard[row].append(new[row, 0])
+            assert codes[row].tolist() == expected(heard[row]).tolist(), (turn, row)
+
+
+def test_a_graph_runs_over_the_rows_in_use_alone(make: Make) -> None:
+    graph = make("in_place")
+    streams = graph.streams(ROWS)
+    for rows in (1, 3, 1, 4):
+        streams.use(rows)
+        streams.step({"pcm": np.zeros((rows, 1, 2), np.float32)})
+    narrow = graph.provider.memory != "device" and graph.fixed_batch is None
+    assert graph.session.rows == ([1, 3, 1, 4] if narrow else [ROWS] * 4)
+
+
+def test_what_another_graph_made_may_have_more_rows(make: Make) -> None:
+    streams = make("in_place").streams(ROWS)
+    given = Buffer((ROWS, 1, 2), "float32")
+    given.write(np.arange(2 * ROWS, dtype=np.float32).reshape(ROWS, 1, 2))
+    streams.use(2)
+    codes = streams.step({"pcm": given})["codes"]
+    assert codes.tolist() == [expected([row[0]]).tolist() for row in given.read()[:2]]
+    with pytest.raises(UsageError, match=r"shape \(4, 1, 2\), \(2, 1, 2\) expected"):
+        streams.step({"pcm": given.read()})
+
+
+@pytest.mark.parametrize("rows", [0, ROWS + 1, -1])
+def test_rows_in_use_are_some_of_them(rows: int, make: Make) -> None:
+    with pytest.raises(UsageError, match=f"{rows} rows of toy in use: 1 to 4"):
+        make("in_place").streams(ROWS).use(rows)
+
+
+def test_a_part_of_a_buffer_is_the_same_memory() -> None:
+    whole = Buffer((3, 2), "int64", 7)
+    part = whole.first(2)
+    part.write_rows([1], np.array([1, 2]))
+    assert whole.read().tolist() == [[7, 7], [1, 2], [7, 7]]
+    assert part.value.numpy().tolist() == [[7, 7], [1, 2]]
+    assert part.value.data_ptr() == whole.value.data_ptr()
