@@ -11,12 +11,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 OURS = "kyutai_onnx"
-FOLDERS = ("runtime", "models", "export", "cli")
+FOLDERS = ("runtime", "models", "export", "server", "cli")
 BELOW = {
     "runtime": set(),
     "models": {"runtime"},
     "export": {"runtime", "models"},
-    "cli": {"runtime", "models", "export"},
+    "server": {"runtime", "models"},
+    "cli": {"runtime", "models", "export", "server"},
 }
 TORCH = {"torch", "onnx", "onnxscript", "onnx_ir", "safetensors", "ml_dtypes", "moshi"}
 

@@ -22,8 +22,8 @@ from kyutai_onnx.cli.main import app
 from kyutai_onnx.runtime.providers import PROVIDERS
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = ("cli", "export", "models", "runtime")
-EXTRAS = {"audio", "cpu", "cuda", "datasets", "dev", "directml", "export", "webgpu"}
+FOLDERS = ("cli", "export", "models", "runtime", "server")
+EXTRAS = {"audio", "cpu", "cuda", "datasets", "dev", "directml", "export", "serve", "webgpu"}
 LARGEST_FILE = 5_000_000
 LARGEST_BUNDLE = 11_000_000
 SAFELY = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
@@ -105,7 +105,7 @@ def base(about: Message) -> set[str]:
     }
 
 
-def test_the_wheel_holds_the_four_packages_whole_and_nothing_else(
+def test_the_wheel_holds_the_five_packages_whole_and_nothing_else(
     wheel: ZipFile, tracked: list[str]
 ) -> None:
     ours = {f"kyutai_onnx/{name}" for name in tracked if name.split("/")[0] in FOLDERS}

@@ -1,0 +1,1 @@
+"""A server that speaks the protocols of Kyutai's own, OpenAI's and Wyoming."""

@@ -1,0 +1,7 @@
+"""What a peer sent cannot be understood."""
+
+from ...runtime.errors import KyutaiOnnxError
+
+
+class ProtocolError(KyutaiOnnxError):
+    """Bytes of a peer that are not what its protocol allows: one line, of what and why."""

@@ -1,0 +1,146 @@
+"""What lies between Wyoming's messages and a model: audio to words, and text to audio."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...models import events
+from ...runtime.audio import Encoding, Pcm, Resampler
+from ...runtime.audio.pcm import decode, encode
+from . import wyoming_messages as messages
+from .errors import ProtocolError
+from .wyoming_messages import AudioChunk, AudioStart, AudioStop, Message, VoiceChoice
+
+_ENCODINGS: dict[int, Encoding] = {1: "u8", 2: "s16le", 3: "s24le", 4: "s32le"}
+
+
+class ChunkDecoder:
+    """Chunks of one recording to mono samples at `rate` Hz."""
+
+    def __init__(self, rate: int) -> None:
+        self._rate = rate
+        self._source: tuple[int, int, int] | None = None
+        self._resampler = Resampler(rate, rate)
+
+    def push(self, chunk: AudioChunk) -> Pcm:
+        """float32 `[n]`: the mean of the channels, resampled.
+
+        Raises ProtocolError where the format is not that of the chunks before.
+        """
+        source = chunk.rate, chunk.width, chunk.channels
+        if self._source is None:
+            self._source, self._resampler = source, Resampler(chunk.rate, self._rate)
+        elif source != self._source:
+            raise ProtocolError("a chunk of audio in another format than those before it")
+        samples = decode(chunk.audio, _ENCODINGS[chunk.width]).reshape(-1, chunk.channels)
+        return self._resampler.push(samples.mean(axis=1, dtype=np.float32))
+
+    def flush(self) -> Pcm:
+        """The last samples; the next chunk begins another recording."""
+        self._source = None
+        return self._resampler.flush()
+
+
+class TranscriptRules:
+    """A stream's events to the messages of one transcript, piece by piece if it is `streaming`."""
+
+    def __init__(self, *, streaming: bool) -> None:
+        self._streaming = streaming
+        self._words: list[str] = []
+
+    def tell(self, event: events.Event) -> list[Message]:
+        """The messages of an event."""
+        if not isinstance(event, events.Word):
+            return []
+        self._words.append(event.text)
+        if not self._streaming:
+            return []
+        if len(self._words) == 1:
+            return [messages.TranscriptStart(), messages.TranscriptChunk(event.text)]
+        return [messages.TranscriptChunk(f" {event.text}")]
+
+    def finish(self) -> list[Message]:
+        """All was heard."""
+        whole = messages.Transcript(" ".join(self._words))
+        if not self._streaming:
+            return [whole]
+        begun = [] if self._words else [messages.TranscriptStart()]
+        return [*begun, whole, messages.TranscriptStop()]
+
+
+class SpeechRules:
+    """A stream's events to the messages of one speech; `streaming` where its text came in
+    pieces."""
+
+    def __init__(self, rate: int, *, streaming: bool) -> None:
+        self._rate, self._streaming = rate, streaming
+        self._begun = False
+
+    def tell(self, event: events.Event) -> list[Message]:
+        """The messages of an event."""
+        if not isinstance(event, events.Audio):
+            return []
+        chunk = AudioChunk(self._rate, 2, 1, encode(event.pcm, "s16le"))
+        return [*self._begin(), chunk]
+
+    def finish(self) -> list[Message]:
+        """All was said."""
+        stopped = [messages.SynthesizeStopped()] if self._streaming else []
+        return [*self._begin(), AudioStop(), *stopped]
+
+    def _begin(self) -> list[Message]:
+        if self._begun:
+            return []
+        self._begun = True
+        return [AudioStart(self._rate, 2, 1)]
+
+
+@dataclass(frozen=True)
+class Begin:
+    """A text comes, to be said by a voice."""
+
+    voice: VoiceChoice | None
+    streaming: bool
+
+
+@dataclass(frozen=True)
+class Say:
+    text: str
+
+
+@dataclass(frozen=True)
+class End:
+    """That was all of the text."""
+
+
+class SynthesisRequests:
+    """What a client asks to be said, whole or in pieces, as one kind of request."""
+
+    def __init__(self) -> None:
+        self._streaming = False
+
+    def take(self, message: Message) -> list[Begin | Say | End]:
+        """What a message asks for; nothing where it is no such request.
+
+        The whole text within a stream is left out: it repeats the pieces. Raises ProtocolError for
+        a piece outside of one.
+        """
+        match message:
+            case messages.Synthesize(text, voice) if not self._streaming:
+                return [Begin(voice, streaming=False), Say(text), End()]
+            case messages.SynthesizeStart(voice):
+                self._check(streaming=False)
+                self._streaming = True
+                return [Begin(voice, streaming=True)]
+            case messages.SynthesizeChunk(text):
+                self._check(streaming=True)
+                return [Say(text)]
+            case messages.SynthesizeStop():
+                self._check(streaming=True)
+                self._streaming = False
+                return [End()]
+        return []
+
+    def _check(self, *, streaming: bool) -> None:
+        if self._streaming != streaming:
+            raise ProtocolError("a piece of a text where none is, or a text within another")

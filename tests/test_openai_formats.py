@@ -1,0 +1,134 @@
+"""OpenAI's formats without sockets: requests read, words and speech written."""
+
+import contextlib
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kyutai_onnx.models import Word
+from kyutai_onnx.runtime.audio.pcm import decode
+from kyutai_onnx.server.protocols import openai, speech, transcriptions
+from kyutai_onnx.server.protocols.openai import InvalidRequestError
+from kyutai_onnx.server.protocols.transcriptions import TranscriptionRequest
+
+WORDS = [Word("Bonjour", 0.0, 0.5), Word("à", 0.5, 0.7), Word("tous.", 3.0, 3.4)]
+MINIMAL = {"model": "tts-1", "input": "seven"}
+
+
+def test_a_form_with_its_model_alone() -> None:
+    assert transcriptions.read_form({"model": ["x"]}) == TranscriptionRequest(model="x")
+
+
+def test_all_of_a_form() -> None:
+    fields = {
+        "model": ["x"],
+        "response_format": ["verbose_json"],
+        "timestamp_granularities[]": ["word", "segment", "word"],
+        "prompt": ["names"],
+        "language": ["fr"],
+        "temperature": ["0.5"],
+        "chunking_strategy": ["auto"],
+    }
+    assert transcriptions.read_form(fields) == TranscriptionRequest(
+        "x", "verbose_json", ("word", "segment"), False, "names", "fr", 0.5
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("text", "Bonjour à tous.\n"),
+        ("json", {"text": "Bonjour à tous.", "usage": {"type": "duration", "seconds": 4}}),
+    ],
+)
+def test_words_written_plainly(kind: str, expected: object) -> None:
+    content_type, body = transcriptions.render(TranscriptionRequest("x", kind), WORDS, 3.4)
+    found = json.loads(body) if content_type == "application/json" else body.decode()
+    assert found == expected
+
+
+def test_words_and_segments_are_written_when_asked_for() -> None:
+    def verbose(*granularities: str) -> dict[str, Any]:
+        request = TranscriptionRequest("x", "verbose_json", granularities)
+        found: dict[str, Any] = json.loads(transcriptions.render(request, WORDS, 3.4)[1])
+        return found
+
+    assert verbose("word")["words"][1] == {"word": "à", "start": 0.5, "end": 0.7}
+    assert "segments" not in verbose("word")
+    first, second = verbose("segment")["segments"]
+    assert (first["text"], second["text"], second["start"]) == ("Bonjour à", "tous.", 3.0)
+    assert set(verbose("word", "segment")) >= {"task", "language", "duration", "words", "segments"}
+
+
+def test_events_are_lines_of_json() -> None:
+    pieces = [transcriptions.delta(w.text, first=i == 0) for i, w in enumerate(WORDS)]
+    pieces.append(transcriptions.done("Bonjour à tous.", 3.4))
+    events = [json.loads(piece.decode().removeprefix("data: ")) for piece in pieces]
+    assert all(piece.endswith(b"\n\n") for piece in [*pieces, openai.DONE])
+    assert "".join(event["delta"] for event in events[:-1]) == events[-1]["text"]
+
+
+def test_a_request_with_defaults() -> None:
+    request = speech.read_request(MINIMAL, 10)
+    assert (request.format, request.stream_format, request.voice) == ("mp3", "audio", None)
+    named = speech.read_request(MINIMAL | {"voice": {"id": "calm"}, "seed": 3, "speed": 1}, 10)
+    assert (named.voice, named.extra) == ("calm", {"seed": 3})
+
+
+def test_a_text_may_be_too_long() -> None:
+    with pytest.raises(InvalidRequestError, match="at most 4") as refused:
+        speech.read_request(MINIMAL, 4)
+    assert refused.value.param == "input"
+
+
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_subnormal=False)
+    | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+FIELDS = ("model", "input", "voice", "response_format", "speed", "seed", "padding_bonus", "x")
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), ANYTHING) | ANYTHING)
+def test_any_request_is_read_or_refused_in_a_line(content: object) -> None:
+    with contextlib.suppress(InvalidRequestError):
+        request = speech.read_request(content, 100)
+        assert request.text.strip()
+        assert set(request.extra) <= {*speech.RANGES, "seed"}
+
+
+FORM = ("model", "response_format", "stream", "temperature", "timestamp_granularities[]", "include")
+
+
+@given(st.dictionaries(st.sampled_from(FORM), st.lists(st.text(max_size=10), max_size=3)))
+def test_any_form_is_read_or_refused(fields: dict[str, list[str]]) -> None:
+    with contextlib.suppress(InvalidRequestError):
+        request = transcriptions.read_form(fields)
+        assert request.format in transcriptions.FORMATS
+        assert set(request.granularities) <= set(transcriptions.GRANULARITIES)
+
+
+@pytest.mark.parametrize("kind", ["pcm", "wav"])
+@pytest.mark.parametrize("step", [1, 1000, 24000])
+def test_samples_are_written_as_they_come(kind: str, step: int) -> None:
+    pcm = np.linspace(-1.5, 1.5, 24000, dtype=np.float32)
+    encoder = speech.speech_encoder(kind, 24000)
+    data = b"".join(encoder.push(pcm[i : i + step]) for i in range(0, 24000, step))
+    data += encoder.finish()
+    head = 44 if kind == "wav" else 0
+    assert decode(data[head:], "s16le") == pytest.approx(np.clip(pcm, -1, 1), abs=1e-4)
+
+
+def test_speech_that_says_nothing_is_whole_all_the_same() -> None:
+    for kind in speech.CONTENT_TYPES:
+        encoder = speech.speech_encoder(kind, 24000)
+        data = encoder.finish()
+        assert data[:4] == {"wav": b"RIFF", "flac": b"fLaC", "opus": b"OggS"}.get(kind, data[:4])
