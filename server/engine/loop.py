@@ -1,0 +1,151 @@
+"""The work of an engine's thread: letters are read, rows given what waits, all of them stepped."""
+
+import math
+from collections.abc import Callable, Collection
+
+from ...models.batch import Batch, Row
+from .admission import Admission
+from .events import Told
+from .inputs import End
+from .limits import Limits
+from .mailbox import Abandon, Bring, Hold, Join, Letter, Mailbox, Stop
+from .roster import Roster
+from .statistics import Statistics
+from .stream import Stream
+
+
+class Loop:
+    """All streams of one model. `turn` does what there is to do, as often as it is called, and so
+    needs neither a thread nor the time of day."""
+
+    def __init__(
+        self,
+        name: str,
+        make_batch: Callable[[], Batch],
+        admission: Admission,
+        mailbox: Mailbox,
+        limits: Limits,
+        statistics: Statistics,
+        frame_seconds: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self.admission, self.mailbox = admission, mailbox
+        self.roster = Roster(name, make_batch, admission, statistics)
+        self.finished = False
+        self.step_began: float | None = None
+        self._frame_seconds = frame_seconds
+        self._limits, self._statistics, self._clock = limits, statistics, clock
+        self._deadline = math.inf
+
+    def turn(self) -> float | None:
+        """One step at most; returns how many seconds there is nothing to do for, None for until a
+        letter comes."""
+        for letter in self.mailbox.take():
+            self._read(letter)
+        for stream in self.roster.streams:
+            self._supply(stream)
+        until = self._keep_limits()
+        if self._deadline < math.inf and not self.roster.streams:
+            self.finished, self.roster.batch = True, None
+            return 0.0
+        if self._step():
+            return 0.0
+        return None if until == math.inf else max(0.0, until - self._clock())
+
+    def stop(self, drain: float) -> None:
+        """Takes no more streams, and is `finished` in so many seconds; from any thread."""
+        self.admission.shut()
+        self.mailbox.put(Stop(drain))
+
+    def _read(self, letter: Letter) -> None:
+        now = self._clock()
+        if isinstance(letter, Join):
+            self.roster.join(letter.stream, now)
+        elif isinstance(letter, Bring):
+            letter.stream.bring(letter.input, now)
+        elif isinstance(letter, Hold):
+            letter.stream.hold(letter.held, now)
+        elif isinstance(letter, Abandon):
+            self.roster.drop(letter.stream, "abandoned")
+        elif isinstance(letter, Stop):
+            self._drain(now + letter.drain)
+
+    def _drain(self, deadline: float) -> None:
+        """All that was brought by now is still worked off, until then."""
+        self._deadline = min(self._deadline, deadline)
+        for stream in self.admission.waiting:
+            self.roster.end(stream, "shutdown")
+        for stream in self.roster.streams:
+            stream.bring(End(cut=True), self._clock())
+
+    def _supply(self, stream: Stream) -> None:
+        try:
+            told, given = stream.supply()
+            if given:
+                self._settle(stream, told)
+        except Exception as error:
+            self.roster.refuse(stream, error)
+
+    def _settle(self, stream: Stream, told: list[Told]) -> None:
+        """Tells what is known of a stream by now, and ends it where that is all."""
+        found, done = stream.found()
+        eased, room = stream.use_up(), stream.room
+        told += found
+        if done:
+            cut = stream.ended is not None and stream.ended.cut
+            self.roster.end(stream, "shutdown" if cut else "done", told=told)
+        else:
+            self.roster.tell(stream, told)
+        if eased and room is not None and not stream.over:
+            room()
+
+    def _keep_limits(self) -> float:
+        """Ends what has reached a limit; returns when the next one is reached."""
+        now, next_one = self._clock(), self._deadline
+        for stream in (*self.roster.streams, *self.admission.waiting):
+            when, reason = stream.limit(self._limits)
+            if now >= self._deadline:
+                self.roster.end(stream, "shutdown")
+            elif now >= when:
+                self.roster.end(stream, reason)
+            else:
+                next_one = min(next_one, when)
+        return next_one
+
+    def _step(self) -> bool:
+        """Steps all that can be; returns whether any could."""
+        streams, batch = self.roster.streams, self.roster.batch
+        ready = [stream for stream in streams if stream.is_steppable]
+        if not ready or batch is None:
+            return False
+        held = [stream.row for stream in streams if stream.is_held]
+        before = [stream.waiting for stream in ready]
+        self.step_began = began = self._clock()
+        if not self._step_batch(batch, held):
+            return True
+        now = self._clock()
+        self._statistics.stepped(now - began, len(ready), len(streams), self._frame_seconds)
+        for stream, frames in zip(ready, before, strict=True):
+            self._take(stream, frames, now)
+        return True
+
+    def _step_batch(self, batch: Batch, held: Collection[Row | None]) -> bool:
+        """Whether it went well."""
+        try:
+            if not batch.step(held):
+                raise RuntimeError("rows with something to do were not stepped")  # noqa: TRY301
+        except Exception as error:
+            self.roster.fail(error)
+            return False
+        finally:
+            self.step_began = None
+        return True
+
+    def _take(self, stream: Stream, before: int, now: float) -> None:
+        if stream.over:
+            return
+        try:
+            stream.stepped(before, now)
+            self._settle(stream, [])
+        except Exception as error:
+            self.roster.refuse(stream, error)
