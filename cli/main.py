@@ -17,6 +17,7 @@ from . import (
     export,
     info,
     say,
+    serve,
     stream,
     transcribe,
     translate,
@@ -43,6 +44,7 @@ app.command("say")(say.say)
 app.command("translate")(translate.translate)
 app.command("chat")(chat.chat)
 app.command("stream")(stream.stream)
+app.command("serve")(serve.serve)
 app.command("export")(export.export)
 app.command("verify")(verify.verify)
 app.command("info")(info.info)

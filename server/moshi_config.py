@@ -1,0 +1,143 @@
+"""moshi-server's configurations, and what of them means something here.
+
+Their keys are those of moshi-server's own source: `static_dir`, `instance_name`, `authorized_ids`,
+and for each `[modules.NAME]` its `type`, `path`, files and settings.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..runtime.jsonfields import parse
+from .config import PAGE
+
+MODULES = "modules"
+PY = "py"
+TASKS = {
+    "Asr": "stt",
+    "BatchedAsr": "stt",
+    "PyBatchedAsr": "stt",
+    "Tts": "tts",
+    "Py": "tts",
+    "Lm": None,
+}
+"""The task of each type of module; of `Lm` it is the bundle's own."""
+UNSERVED = {
+    "Mimi": "rooms in which Mimi's codes are shared are not served",
+    "PyPost": "the encoder that makes voices of recordings was never published",
+}
+FILES = ("lm_model_file", "moshi_weight", "text_tokenizer_file", "audio_tokenizer_file")
+SETTINGS = {
+    "batch_size": "slots",
+    "path": "path",
+    "temperature": "temperature",
+    "temp": "temperature",
+    "default_voice": "voice",
+    "n_q": "codebooks",
+    "cfg_coef": "cfg_coef",
+    "padding_between": "padding_between",
+    "padding_bonus": "padding_bonus",
+    "initial_padding": "initial_padding",
+    "max_padding": "max_padding",
+    "final_padding": "final_padding",
+}
+"""Theirs and ours."""
+KNOWN = {
+    *SETTINGS,
+    *FILES,
+    *("type", "hf_repo", "model", "generation", "gen", PY, "script", "device", "log_folder"),
+    *("asr_delay_in_tokens", "log_frequency_s", "conditioning_delay", "dtype_override"),
+    *("conditioning_learnt_padding", "text_bos_token", "speaker_tokenizer_file", "voices"),
+    *("voice_dir", "voice_folder", "mimi_weight", "config_path", "tokenizer", "debug"),
+    *("interleaved_text_only", "cfg_is_no_text", "delay_steps"),
+}
+IMPLIED = {"type", "hf_repo", "model", PY, *FILES, "generation", "gen", "asr_delay_in_tokens"}
+"""What the bundle itself says, or what names it."""
+TOP = {"static_dir", "log_dir", "instance_name", "authorized_ids", MODULES}
+DEFAULT_TTS = "kyutai/tts-1.6b-en_fr"
+"""What moshi-server's own script speaks with unless told."""
+
+_REPOSITORY = re.compile(r"hf(?:-snapshot)?://([\w.-]+/[\w.-]+)")
+
+
+def translate(content: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Our keys for theirs, and notes on those that mean nothing here; keys that are ours may stand
+    among them. Raises ValueError for a key that neither knows or a module that cannot be."""
+    ours = {key: value for key, value in content.items() if key not in TOP}
+    notes: list[str] = []
+    models = []
+    for name, module in parse(dict[str, dict[str, Any]], content[MODULES], MODULES).items():
+        kind = module.get("type")
+        if kind in UNSERVED:
+            notes.append(f"{MODULES}.{name} is left out: {UNSERVED[kind]}")
+            continue
+        if kind not in TASKS:
+            known = ", ".join([*TASKS, *UNSERVED])
+            raise ValueError(f"{MODULES}.{name}.type: expected one of {known}, found {kind!r}")
+        model, ignored = _module(name, module, TASKS[kind])
+        models.append(model)
+        notes += ignored
+    if "log_dir" in content:
+        notes.append("log_dir means nothing here: sessions are not recorded")
+    return ours | {"models": models} | _top(content, notes), _joined(notes)
+
+
+def _top(content: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if "authorized_ids" in content:
+        found["api_keys"] = content["authorized_ids"]
+    if "instance_name" in content:
+        found["instance_name"] = content["instance_name"]
+    static = content.get("static_dir")
+    if isinstance(static, str) and not Path(static).is_dir():
+        notes.append(f"there is no folder {static} (static_dir): our own page is shown")
+        static = PAGE
+    return found if static is None else found | {"static": static}
+
+
+def _module(
+    name: str, module: Mapping[str, Any], task: str | None
+) -> tuple[dict[str, Any], list[str]]:
+    place = f"{MODULES}.{name}"
+    model: dict[str, Any] = {"name": name} | ({"task": task} if task else {})
+    unknown, vain = [], []
+    for where, key, value in _settings(place, module):
+        if key not in KNOWN:
+            unknown.append(where)
+        elif key in SETTINGS:
+            model[SETTINGS[key]] = value
+        elif key not in IMPLIED:
+            vain.append(key)
+    if unknown:
+        raise ValueError(f"unknown: {', '.join(unknown)}")
+    model["model"] = _bundle_name(module, place, task)
+    return model, [f"{', '.join(vain)} of {place} mean nothing here"] if vain else []
+
+
+def _settings(place: str, module: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """Every key with its full name, those of the script among them."""
+    script = module.get(PY, {})
+    for table, where in ((module, place), (script, f"{place}.{PY}")):
+        for key, value in table.items():
+            yield f"{where}.{key}", key, value
+
+
+def _bundle_name(module: Mapping[str, Any], place: str, task: str | None) -> str:
+    """The repository of the weights, or the folder that they are in."""
+    tables = (module, module.get(PY, {}))
+    for key in ("hf_repo", *FILES):
+        for table in tables:
+            if isinstance(value := table.get(key), str):
+                found = _REPOSITORY.match(value)
+                if key == "hf_repo":
+                    return value
+                return found[1] if found else os.path.dirname(value) or "."  # noqa: PTH120
+    if task == "tts":
+        return DEFAULT_TTS
+    raise ValueError(f"{place}: no lm_model_file or hf_repo to tell the model by")
+
+
+def _joined(notes: list[str]) -> list[str]:
+    return ["; ".join(notes)] if notes else []

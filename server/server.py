@@ -1,0 +1,151 @@
+"""A whole server: its models on their engines, its sockets, and how it starts and ends."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Iterator
+
+from aiohttp import web
+
+from ..runtime.errors import KyutaiOnnxError, UsageError
+from .config import ServerConfig
+from .served import Shelf
+from .web.app import make_app
+from .web.context import CONTEXT
+from .web.door import HANDSHAKE_SECONDS, Door
+from .web.logs import log
+from .web.tls import ssl_context
+from .web.wyoming import WyomingServer
+
+KEEP_ALIVE = 30.0
+"""Seconds for which a connection may ask for nothing."""
+LAST_WORDS = 5.0
+"""Seconds for handlers to tell their clients, once the engines have stopped."""
+BACKLOG = 128
+"""Connections that wait to be taken."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Server:
+    """Belongs to one event loop. `shelf` holds the models, whose engines it starts and stops."""
+
+    def __init__(self, config: ServerConfig, shelf: Shelf) -> None:
+        self.config, self.shelf = config, shelf
+        self._app: web.Application | None = None
+        self._runner: web.AppRunner | None = None
+        self._listener: asyncio.Server | None = None
+        self._wyoming: WyomingServer | None = None
+        self.port = config.port
+        """The one that it listens on, once it is started."""
+        self.wyoming_port = config.wyoming_port
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+        scheme = "http" if self.config.tls is None else "https"
+        host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
+        return f"{scheme}://{host}:{self.port}"
+
+    async def start(self) -> None:
+        """Listens. Raises UsageError where a certificate cannot be used, ListenError where a port
+        is taken."""
+        config = self.config
+        tls = None if config.tls is None else ssl_context(config.tls, config.host)
+        for served in self.shelf.all:
+            served.engine.start()
+        self._app = make_app(config, self.shelf)
+        self._runner = web.AppRunner(
+            self._app,
+            handle_signals=False,
+            access_log=None,
+            handler_cancellation=True,
+            keepalive_timeout=KEEP_ALIVE,
+            shutdown_timeout=LAST_WORDS,
+        )
+        await self._runner.setup()
+        assert self._runner.server is not None
+        door = Door(self._runner.server, config.limits, self._app[CONTEXT].asked)
+        with _listening(config.host, config.port):
+            self._listener = await asyncio.get_running_loop().create_server(
+                door,
+                config.host,
+                config.port,
+                ssl=tls,
+                ssl_handshake_timeout=None if tls is None else HANDSHAKE_SECONDS,
+                backlog=BACKLOG,
+            )
+        self.port = self._listener.sockets[0].getsockname()[1]
+        if config.wyoming_port is not None:
+            self._wyoming = WyomingServer(self._app[CONTEXT])
+            with _listening(config.wyoming_host, config.wyoming_port):
+                self.wyoming_port = await self._wyoming.start(
+                    config.wyoming_host, config.wyoming_port
+                )
+
+    async def stop(self) -> None:
+        """Takes nobody any more, lets sessions finish for a while, tells the others, and ends."""
+        if self._app is not None:
+            self._app[CONTEXT].stopping = True
+        stopping = (asyncio.to_thread(s.engine.stop, self.config.drain) for s in self.shelf.all)
+        await asyncio.gather(*stopping)
+        if self._wyoming is not None:
+            await self._wyoming.stop()
+        if self._listener is not None:
+            self._listener.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def run(self, told: Callable[["Server"], object]) -> None:
+        """Serves until the process is told to end; a second time it ends at once. `told` is called
+        when it listens."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        with _signals(loop, stop):
+            try:
+                await self.start()
+                told(self)
+                await stop.wait()
+                log("stopping", drain=self.config.drain)
+            finally:
+                await self.stop()
+
+
+class ListenError(KyutaiOnnxError):
+    """A port that cannot be listened on."""
+
+
+@contextlib.contextmanager
+def _listening(host: str, port: int) -> Iterator[None]:
+    try:
+        yield
+    except socket.gaierror as error:
+        raise UsageError(f"--host {host}: {error.strerror}") from None
+    except OSError as error:
+        reason = error.strerror or error
+        raise ListenError(
+            f"{host}:{port}: cannot listen ({reason}); give another '--port' or '--host'"
+        ) from None
+
+
+@contextlib.contextmanager
+def _signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> Iterator[None]:
+    """What ends a process sets `stop`, and does what it always does when it comes again."""
+
+    def ask() -> None:
+        stop.set()
+        for number in SIGNALS:
+            with contextlib.suppress(NotImplementedError):
+                loop.remove_signal_handler(number)
+
+    for number in SIGNALS:
+        try:
+            loop.add_signal_handler(number, ask)
+        except NotImplementedError:  # Windows
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(ask))
+    try:
+        yield
+    finally:
+        for number in SIGNALS:
+            with contextlib.suppress(NotImplementedError):
+                loop.remove_signal_handler(number)

@@ -1,0 +1,81 @@
+"""The voices of a model that is served: clients name them, and name nothing else."""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..models.speaker import Speaker, embedded_speaker
+from ..models.text_to_speech import TextToSpeech
+from ..models.voices import VoiceName
+from ..runtime.errors import UsageError
+
+Array = np.ndarray[Any, Any]
+DEFAULT_VOICE = "default"
+"""What the default voice is called by those that must name one."""
+KEPT = 64
+"""Voices that are kept ready."""
+FRESH = 300.0
+"""Seconds for which a list of voices holds."""
+
+
+class UnknownVoice(UsageError):  # noqa: N818
+    """A name that is not in the list of voices."""
+
+
+class Speakers:
+    """Thread-safe, and slow where a voice is used for the first time: never for an event loop.
+
+    `default` speaks where no voice is asked for, or else the model's own choice; `hub` offers the
+    voices that are published besides those that are here.
+    """
+
+    def __init__(self, model: TextToSpeech, default: str | None, *, hub: bool) -> None:
+        self._model, self._hub = model, hub
+        self._lock = threading.Lock()
+        self._ready: OrderedDict[tuple[str | None, float | None], Speaker] = OrderedDict()
+        self._listed: tuple[float, list[VoiceName]] | None = None
+        self.default = default if default is not None else self._usual()
+
+    def names(self) -> Sequence[VoiceName]:
+        """Those that may be asked for."""
+        with self._lock:
+            now = time.monotonic()
+            if self._listed is None or now - self._listed[0] > FRESH:
+                self._listed = now, self._model.voices.listed(online=self._hub)[0]
+            return self._listed[1]
+
+    def speaker(self, voice: str | None, cfg_coef: float | None) -> Speaker:
+        """A voice by its name, or the default one. Raises UnknownVoice for a name that is not
+        listed, UsageError for a coefficient that the model lacks."""
+        if voice in ("", DEFAULT_VOICE):
+            voice = None
+        if voice is not None and voice != self.default and not self._has(voice):
+            raise UnknownVoice(f"no voice {voice[:100]!r} here; /api/voices lists those there are")
+        key = voice or self.default, cfg_coef
+        with self._lock:
+            if key in self._ready:
+                self._ready.move_to_end(key)
+                return self._ready[key]
+        made = self._model.speaker(key[0], cfg_coef)
+        with self._lock:
+            self._ready[key] = made
+            if len(self._ready) > KEPT:
+                self._ready.popitem(last=False)
+        return made
+
+    def of_embedding(self, embedding: Array, cfg_coef: float | None) -> Speaker:
+        """A voice that a client brings: float32 `[frames, dim]`. Raises UsageError where the model
+        takes none, or none of that shape."""
+        return embedded_speaker(self._model, embedding, cfg_coef)
+
+    def _has(self, voice: str) -> bool:
+        return any(known.name == voice for known in self.names())
+
+    def _usual(self) -> str | None:
+        """The model's default where it is here: nothing is fetched unasked."""
+        usual = self._model.voices.default
+        return usual if usual is not None and self._has(usual) else None

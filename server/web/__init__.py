@@ -1,0 +1,1 @@
+"""The thin layer between sockets and the rest."""

@@ -1,0 +1,74 @@
+"""The application: every path, who may use it, and what answers."""
+
+import functools
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from ..config import ServerConfig
+from ..served import PATHS, Shelf
+from . import chat, health, listening, openai_audio, speaking, voices
+from .context import CONTEXT, Context
+from .guard import Handler, guard, keyed, set_headers
+from .metrics import Metrics
+from .pages import Pages
+from .socket import Socket
+from .sockets import socket_route
+
+Parse = Callable[[str, Context, Mapping[str, str]], Any]
+Serve = Callable[[Context, Socket, Any], Awaitable[None]]
+SOCKETS: Mapping[str, tuple[Parse, Serve, int | None]] = {
+    "stt": (listening.parse_query, listening.serve, None),
+    "tts": (speaking.parse_query, speaking.serve, speaking.MOST_MESSAGE),
+    "hibiki": (chat.parse_query, chat.serve, chat.MOST_MESSAGE),
+    "moshi": (chat.parse_query, chat.serve, chat.MOST_MESSAGE),
+}
+POSTS: Mapping[str, Handler] = {"stt": listening.post, "tts": speaking.post}
+PUBLIC = (
+    "/health",
+    "/ready",
+    "/metrics",
+    "/api/build_info",
+    "/api/modules_info",
+    "/{name}",
+)
+"""What needs no key."""
+
+
+def make_app(config: ServerConfig, shelf: Shelf) -> web.Application:
+    """The application of a server, to be made where its event loop runs."""
+    app = web.Application(middlewares=[guard], client_max_size=config.limits.body)
+    context = app[CONTEXT] = Context(config, shelf)
+    app.on_response_prepare.append(set_headers)
+    app.on_cleanup.append(_close)
+    for task, path in _sockets(shelf):
+        parse, serve, most = SOCKETS[task]
+        handler = socket_route(functools.partial(parse, path), serve, most)
+        app.router.add_get(path, handler, allow_head=False)
+        if task in POSTS:
+            app.router.add_post(path, keyed(POSTS[task]))
+    app.router.add_post("/v1/audio/transcriptions", keyed(openai_audio.transcriptions_post))
+    app.router.add_post("/v1/audio/speech", keyed(openai_audio.speech_post))
+    app.router.add_get("/v1/models", keyed(openai_audio.models, session=False))
+    app.router.add_get("/api/voices", keyed(voices.voices, session=False))
+    app.router.add_get("/health", health.health)
+    app.router.add_get("/ready", health.ready)
+    app.router.add_get("/metrics", Metrics(shelf).show)
+    app.router.add_get("/api/build_info", health.build)
+    app.router.add_get("/api/modules_info", health.modules)
+    app.router.add_get("/{name:.*}", Pages(context.config.static).show)
+    return app
+
+
+def _sockets(shelf: Shelf) -> list[tuple[str, str]]:
+    """Each path of a websocket once, with the task that it is for."""
+    paths: dict[str, str] = {path: task for task, path in PATHS.items()}
+    for served in shelf.all:
+        if served.config.path is not None:
+            paths[served.config.path] = served.task
+    return [(task, path) for path, task in paths.items()]
+
+
+async def _close(app: web.Application) -> None:
+    app[CONTEXT].close()

@@ -1,0 +1,141 @@
+"""`/api/chat`: Moshi and Hibiki, spoken with over one websocket."""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ...models.batch import Row
+from ..config import Task
+from ..engine.events import Busy, Ended, Ready, Told
+from ..protocols import chat
+from ..protocols.chat import ChatRules
+from ..protocols.tagged import NO_ROOM
+from ..served import Served
+from .build import build_info
+from .context import Context
+from .conversation import converse, refuse
+from .numbers import number, whole
+from .socket import Socket
+from .visit import Visit
+
+TASKS: tuple[Task, ...] = ("moshi", "hibiki")
+MOST_MESSAGE = 4 << 20
+PARSED_ELSEWHERE = 1 << 15
+"""Bytes of a message whose decoding would keep the event loop."""
+FLOATS = ("text_temperature", "audio_temperature", "pad_mult", "repetition_penalty")
+INTEGERS = (
+    *("text_topk", "audio_topk", "max_steps", "audio_seed", "text_seed"),
+    "repetition_penalty_context",
+)
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a client asks for; `asked` are the settings of moshi-backend that its query has, none
+    where it was made for the servers in Python."""
+
+    served: Served
+    asked: Mapping[str, float]
+
+    def join(self, batch: Any) -> Row:
+        """A row of the client's own."""
+        config, asked = self.served.config, self.asked
+        given: dict[str, Any] = {
+            "temp": asked.get("audio_temperature", config.temperature),
+            "temp_text": asked.get("text_temperature", config.temperature),
+            "seed": asked.get("audio_seed", asked.get("text_seed")),
+        }
+        if self.served.task == "hibiki" and self.served.cfg_coef is not None:
+            given["cfg_coef"] = self.served.cfg_coef
+        row: Row = batch.join(**given)
+        return row
+
+    def metadata(self, instance: str) -> dict[str, Any]:
+        """How the model is set, in moshi-backend's words: Kyutai's page drops what lacks any."""
+        sampling, config = self.served.model.sampling, self.served.config
+        temperature = config.temperature
+        return {
+            "text_temperature": sampling.temp_text if temperature is None else temperature,
+            "text_topk": sampling.top_k_text,
+            "audio_temperature": sampling.temp if temperature is None else temperature,
+            "audio_topk": sampling.top_k,
+            "pad_mult": 0.0,
+            "repetition_penalty_context": 32,
+            "repetition_penalty": 1.0,
+            "lm_model_file": self.served.name,
+            "mimi_model_file": self.served.name,
+            "build_info": build_info(),
+            "instance_name": instance,
+        } | {name: self.asked[name] for name in HONOURED if name in self.asked}
+
+
+HONOURED = ("text_temperature", "audio_temperature")
+
+
+def parse_query(path: str, context: Context, query: Mapping[str, str]) -> Query:
+    """Raises UnknownModel, ValueError for a number that is none; what else a query has is
+    ignored."""
+    served = context.shelf.at(path, TASKS, query.get("model"))
+    found = {name: number(query, name) for name in FLOATS}
+    found |= {name: whole(query, name) for name in INTEGERS}
+    asked = {name: value for name, value in found.items() if value is not None}
+    for name in HONOURED:
+        if asked.get(name, 0) < 0:
+            raise ValueError(f"{name} {asked[name]:g}: a number of 0 or more is wanted")
+    return Query(served, asked)
+
+
+@dataclass
+class ChatTalk:
+    """A client."""
+
+    context: Context
+    query: Query
+    visit: Visit
+    rules: ChatRules
+
+    async def hear(self, message: bytes | str) -> None:
+        """A message; text is ignored."""
+        if isinstance(message, str) or self.rules.heard_all:
+            return
+        if len(message) > PARSED_ELSEWHERE:
+            pcm = await self.context.work(self.rules.hear, message)
+        else:
+            pcm = self.rules.hear(message)
+        self.visit.session.feed(pcm)
+        if self.rules.heard_all:
+            self.visit.session.end()
+
+    def tell(self, told: Told) -> list[bytes]:
+        match told:
+            case Ready():
+                instance = self.context.config.instance_name
+                return self.rules.begin(self.query.metadata(instance) if self.query.asked else None)
+            case Ended(reason="done"):
+                return self.rules.finish()
+            case Ended():
+                return []
+        return self.rules.tell(told)  # type: ignore[arg-type]
+
+    def refuse(self) -> list[bytes]:
+        return no_room()
+
+
+def no_room() -> list[bytes]:
+    """What tells that there is none."""
+    return [chat.pack(chat.Error(NO_ROOM))]
+
+
+async def serve(context: Context, socket: Socket, query: Query) -> None:
+    """One client; it is told when there is room for it, which may take a while."""
+    if query.asked:
+        socket.on_quiet = chat.pack(chat.Ping())
+    begin = functools.partial(Query.join, query)
+    try:
+        visit = Visit(query.served.engine, begin, wait=context.limits.wait)
+    except Busy:
+        await refuse(socket, no_room())
+        return
+    with visit:
+        await converse(socket, visit, ChatTalk(context, query, visit, ChatRules()))

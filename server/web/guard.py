@@ -1,0 +1,145 @@
+"""What stands before every handler: foreign pages, keys, rates, and errors as answers."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from ...runtime.errors import AudioError, KyutaiOnnxError, UsageError
+from ..engine.events import Busy
+from ..engine.roster import INTERNAL
+from ..protocols import openai
+from ..protocols.errors import ProtocolError
+from ..served import UnknownModel
+from .context import CONTEXT, Context
+from .keys import TooManySessions, caller_of, shown_key
+from .logs import LOG, log
+from .visit import SessionEnded
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+RETRY_SECONDS = "1"
+SAFE = {
+    "Server": "kyutai-onnx",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+KINDS = {
+    400: "invalid_request_error",
+    401: "invalid_request_error",
+    404: "invalid_request_error",
+    413: "invalid_request_error",
+    429: "rate_limit_error",
+}
+
+ENDED = {"shutdown": 503, "too long": 413, "stalled": 408, "idle": 408}
+"""The status for each reason for which a session may end; `failed` is the client's own fault,
+unless it is an internal one."""
+
+
+@web.middleware
+async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuses pages of other sites, answers their browsers, and makes answers of errors."""
+    context = request.app[CONTEXT]
+    if request.transport is not None:
+        context.asked.add(request.transport)
+    origin = request.headers.get("Origin")
+    reason = context.origins.refuses(request.headers)
+    if reason is not None:
+        log("request refused", path=request.path, why=reason)
+        return answer(request, 403, reason)
+    if request.method == "OPTIONS" and origin is not None:
+        return web.Response(status=204, headers=context.origins.preflight(origin))
+    try:
+        return await handler(request)
+    except web.HTTPException:
+        raise
+    except Exception as error:
+        return refusal(request, error)
+
+
+async def set_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """What tells browsers who may read an answer, and to guess nothing of it."""
+    origins = request.app[CONTEXT].origins
+    response.headers.update(origins.headers(request.headers.get("Origin")))
+    response.headers.update(SAFE)
+
+
+def admit(request: web.Request, context: Context, *, query: bool) -> str:
+    """Who comes in, counted; raises HTTPUnauthorized or HTTPTooManyRequests.
+
+    A key may stand in the query where a browser cannot set a header.
+    """
+    values = request.query if query else None
+    if not context.keys.admits(request.headers, values):
+        log("key refused", path=request.path, address=request.remote)
+        raise web.HTTPUnauthorized(text="")
+    key = shown_key(request.headers, values) if context.keys else None
+    caller = caller_of(key, request.remote)
+    if not context.rate.admits(caller):
+        log("rate exceeded", path=request.path, caller=caller)
+        raise web.HTTPTooManyRequests(
+            text="too many requests a minute\n", headers={"Retry-After": RETRY_SECONDS}
+        )
+    return caller
+
+
+def keyed(handler: Handler, *, session: bool = True) -> Handler:
+    """The handler for those who have a key; while it runs a `session` of theirs is counted."""
+
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        context = request.app[CONTEXT]
+        try:
+            caller = admit(request, context, query=request.method == "GET")
+        except web.HTTPException as error:
+            return answer(request, error.status, (error.text or "").strip() or error.reason)
+        if not session:
+            return await handler(request)
+        with context.sessions.session(caller):
+            return await handler(request)
+
+    return guarded
+
+
+def refusal(request: web.Request, error: Exception) -> web.Response:
+    """The answer that says what went wrong; what nobody foresaw is logged, and not told."""
+    param = getattr(error, "param", None)
+    if isinstance(error, TooManySessions):
+        return answer(request, 429, "as many sessions of yours run as may")
+    if isinstance(error, Busy):
+        return answer(request, 503, str(error))
+    if isinstance(error, SessionEnded):
+        internal = error.ended.message == INTERNAL
+        return answer(request, 500 if internal else ENDED.get(error.ended.reason, 400), str(error))
+    if isinstance(error, UnknownModel):
+        return answer(request, 404, str(error), param="model")
+    if isinstance(error, UsageError | AudioError | ProtocolError):
+        return answer(request, 400, str(error), param=param)
+    if isinstance(error, KyutaiOnnxError):
+        log("request failed", path=request.path, why=str(error))
+        return answer(request, 502, str(error))
+    if isinstance(error, ConnectionError | asyncio.CancelledError):
+        raise error
+    LOG.error("request failed", exc_info=error)
+    return answer(request, 500, "internal error; the server's log has the cause")
+
+
+def answer(
+    request: web.Request,
+    status: int,
+    message: str,
+    *,
+    param: str | None = None,
+) -> web.Response:
+    """A line, or JSON where OpenAI's clients ask. Without a key moshi-server says nothing."""
+    headers = {"Retry-After": RETRY_SECONDS} if status in (429, 503) else {}
+    if request.path.startswith("/v1/"):
+        code = {401: "invalid_api_key", 404: "model_not_found"}.get(status)
+        kind = KINDS.get(status, "server_error")
+        body = json.dumps(openai.error(message, kind, param=param, code=code))
+        return web.Response(
+            status=status, text=body, content_type="application/json", headers=headers
+        )
+    text = "" if status == 401 else f"{message}\n"
+    return web.Response(status=status, text=text, headers=headers)

@@ -1,0 +1,107 @@
+"""Who may come in: API keys compared in constant time, sessions at once and requests a minute."""
+
+import hashlib
+import hmac
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+HEADER = "kyutai-api-key"
+QUERY = ("auth_id", "worker_auth_id")
+"""The second is that of Kyutai's own page."""
+BEARER = "bearer "
+MOST_CALLERS = 10_000
+
+
+class TooManySessions(Exception):  # noqa: N818
+    """As many sessions of one caller run as may."""
+
+
+class Keys:
+    """The keys that open the server; without any it is open. None of them is kept as it is."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._digests = [_digest(key) for key in keys]
+
+    def __bool__(self) -> bool:
+        return bool(self._digests)
+
+    def admits(self, headers: Mapping[str, str], query: Mapping[str, str] | None = None) -> bool:
+        """Whether a request shows a key.
+
+        A header that is there decides, right or wrong, as it does in moshi-server; the query is
+        asked only without one, and only of requests that may bring a key there.
+        """
+        return not self._digests or self._matches(shown_key(headers, query))
+
+    def _matches(self, key: str | None) -> bool:
+        """Compares with every key in a time that tells nothing."""
+        shown = _digest(key or "")
+        found = False
+        for digest in self._digests:
+            found |= hmac.compare_digest(shown, digest)
+        return found and key is not None
+
+
+def shown_key(headers: Mapping[str, str], query: Mapping[str, str] | None = None) -> str | None:
+    """The key that a request shows, right or wrong."""
+    if HEADER in headers:
+        return headers[HEADER]
+    authorization = headers.get("Authorization")
+    if authorization is not None:
+        is_bearer = authorization.lower().startswith(BEARER)
+        return authorization[len(BEARER) :].strip() if is_bearer else authorization
+    return next((query[name] for name in QUERY if name in query), None) if query else None
+
+
+def caller_of(key: str | None, address: str | None) -> str:
+    """Whom sessions and requests are counted for: a key, or an address where there are none.
+    Tells nothing of the key."""
+    return _digest(key).hex()[:16] if key is not None else address or "unknown"
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+class SessionCounts:
+    """Sessions that run at once, `most` of each caller; None is no limit."""
+
+    def __init__(self, most: int | None) -> None:
+        self._most = most
+        self._running: Counter[str] = Counter()
+
+    @contextmanager
+    def session(self, caller: str) -> Iterator[None]:
+        """Counts one session while it lasts; raises TooManySessions."""
+        if self._most is not None and self._running[caller] >= self._most:
+            raise TooManySessions
+        self._running[caller] += 1
+        try:
+            yield
+        finally:
+            self._running[caller] -= 1
+            if not self._running[caller]:
+                del self._running[caller]
+
+
+class RateLimit:
+    """So many requests a minute of each caller, a minute's worth of them at once; None is no
+    limit. Callers that were not seen for longest are forgotten."""
+
+    def __init__(self, a_minute: int | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most, self._clock = a_minute, clock
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def admits(self, caller: str) -> bool:
+        """Counts a request; whether it may be answered."""
+        if self._most is None:
+            return True
+        now = self._clock()
+        left, since = self._left.pop(caller, (float(self._most), now))
+        left = min(float(self._most), left + (now - since) * self._most / 60)
+        self._left[caller] = (max(left - 1, 0.0) if left >= 1 else left, now)
+        if len(self._left) > MOST_CALLERS:
+            self._left.popitem(last=False)
+        return left >= 1

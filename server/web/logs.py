@@ -1,0 +1,89 @@
+"""The server's log: one line an event, for people or as JSON. Never keys, audio or text."""
+
+import datetime as dt
+import json
+import logging
+import sys
+from typing import Any
+
+from aiohttp.http_exceptions import HttpProcessingError
+
+LOG = logging.getLogger("kyutai_onnx.server")
+_FIELDS = "fields"
+INFO = logging.INFO, "INFO"
+
+
+def log(event: str, *, level: int = logging.INFO, **fields: object) -> None:
+    """Tells an event with what is to be known of it."""
+    LOG.log(level, event, extra={_FIELDS: fields})
+
+
+class Lines(logging.Formatter):
+    """`time event name=value ...`"""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = " ".join(f"{name}={_shown(value)}" for name, value in _fields(record).items())
+        said = f"{_time(record)} {record.levelname.lower()} {record.getMessage()} {fields}"
+        return _with_traceback(said.rstrip(), record)
+
+
+class JsonLines(logging.Formatter):
+    """An object a line: `time`, `level`, `event` and what is told of it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        told: dict[str, Any] = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **_fields(record),
+        }
+        if record.exc_info and record.exc_info[0] is not None:
+            told["traceback"] = logging.Formatter().formatException(record.exc_info)
+        return json.dumps(told, ensure_ascii=False, default=str)
+
+
+class Unread(logging.Filter):
+    """Of a request that is no HTTP, tells that there was one: what it says may be a key, and a
+    stranger could fill the log with it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            record.exc_info, record.args = None, ()
+            record.msg, record.levelno, record.levelname = "request misunderstood", *INFO
+            setattr(record, _FIELDS, {"why": type(error).__name__})
+        return record.levelno >= LOG.level
+
+
+def open_log(*, as_json: bool, quiet: bool = False, debug: bool = False) -> None:
+    """Sends the log to standard error; `quiet` leaves warnings and errors."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines() if as_json else Lines())
+    handler.addFilter(Unread())
+    level = logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO
+    for name, lowest in ((LOG.name, level), ("aiohttp", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.propagate = False
+        logger.setLevel(lowest)
+
+
+def _time(record: logging.LogRecord) -> str:
+    moment = dt.datetime.fromtimestamp(record.created, dt.UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    fields: dict[str, object] = getattr(record, _FIELDS, {})
+    return fields
+
+
+def _shown(value: object) -> str:
+    text = f"{value:.3f}" if isinstance(value, float) else str(value)
+    return json.dumps(text, ensure_ascii=False) if " " in text or not text.isprintable() else text
+
+
+def _with_traceback(said: str, record: logging.LogRecord) -> str:
+    if not record.exc_info or record.exc_info[0] is None:
+        return said
+    return f"{said}\n{logging.Formatter().formatException(record.exc_info)}"

@@ -1,0 +1,26 @@
+"""Numbers in a query."""
+
+import math
+from collections.abc import Mapping
+
+
+def number(query: Mapping[str, str], name: str) -> float | None:
+    """A finite number, None where it is not given; raises ValueError."""
+    if not (given := query.get(name)):
+        return None
+    try:
+        value = float(given)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{name} {given[:20]!r}: a number is wanted")
+    return value
+
+
+def whole(query: Mapping[str, str], name: str) -> int | None:
+    """An integer from 0 to 2^63 - 1, None where it is not given; raises ValueError."""
+    if not (given := query.get(name)):
+        return None
+    if not (given.isascii() and given.isdigit() and len(given) < 20 and int(given) < 1 << 63):
+        raise ValueError(f"{name} {given[:20]!r}: an integer of 0 or more is wanted")
+    return int(given)

@@ -1,0 +1,119 @@
+"""OpenAI's `/v1/audio/transcriptions`, `/v1/audio/speech` and `/v1/models`."""
+
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from ...models.events import Audio, Word
+from ...runtime.errors import KyutaiOnnxError
+from ..protocols import openai, speech, transcriptions
+from ..protocols.errors import ProtocolError
+from ..protocols.openai import InvalidRequestError
+from ..protocols.strict_json import parse_object
+from ..served import Served
+from .context import CONTEXT
+from .logs import log
+from .saying import Saying
+from .speaking import opened
+from .transcribing import Transcribing
+from .uploads import FILE, Form, read_body, read_form, room_for_body
+
+EVENTS = "text/event-stream"
+
+
+async def models(request: web.Request) -> web.Response:
+    """The models that are served, with what our own clients want to know of each."""
+    named = [
+        (name, served)
+        for served in request.app[CONTEXT].shelf.all
+        for name in (served.name, *served.aliases)
+    ]
+    listed = openai.model_list(
+        (name, served.model.bundle.manifest.source.repository.partition("/")[0], served.since)
+        for name, served in named
+    )
+    for entry, (_, served) in zip(listed["data"], named, strict=True):
+        entry |= served.about
+    return web.json_response(listed)
+
+
+async def transcriptions_post(request: web.Request) -> web.StreamResponse:
+    """The words of an audio file, in the format that is asked for."""
+    context = request.app[CONTEXT]
+    async with room_for_body(context):
+        form = await read_form(request, context.limits)
+        asked = transcriptions.read_form(form.fields)
+        served = context.shelf.find(("stt",), asked.model)
+        heard = Transcribing(
+            context, served, _file(form), prompt=asked.prompt, temperature=asked.temperature
+        )
+        if asked.stream:
+            return await _as_events(request, heard)
+        words = [event async for event in heard.events() if isinstance(event, Word)]
+    content_type, body = transcriptions.render(asked, words, heard.duration)
+    return web.Response(body=body, headers={"Content-Type": f"{content_type}; charset=utf-8"})
+
+
+async def _as_events(request: web.Request, heard: Transcribing) -> web.StreamResponse:
+    """Each word as it is found."""
+    response, words = None, list[str]()
+    try:
+        async for event in heard.events():
+            if isinstance(event, Word):
+                response = response or await opened(request, EVENTS)
+                await response.write(transcriptions.delta(event.text, first=not words))
+                words.append(event.text)
+    except KyutaiOnnxError as error:
+        if response is None:
+            raise
+        log("request failed", path=request.path, why=str(error))
+        await response.write(openai.event(openai.error(str(error), "server_error")))
+        await response.write_eof()
+        return response
+    response = response or await opened(request, EVENTS)
+    await response.write(transcriptions.done(" ".join(words), heard.duration))
+    await response.write(openai.DONE)
+    await response.write_eof()
+    return response
+
+
+def _file(form: Form) -> bytes:
+    if form.file is None:
+        raise InvalidRequestError("file: give an audio file", FILE)
+    return form.file
+
+
+async def speech_post(request: web.Request) -> web.StreamResponse:
+    """A text, spoken in the format that is asked for, as it is made."""
+    context = request.app[CONTEXT]
+    async with room_for_body(context):
+        body = await read_body(request, context.limits)
+    try:
+        content = parse_object(body)
+    except ProtocolError as error:
+        raise InvalidRequestError(f"the body: {error}") from None
+    asked = speech.read_request(content, context.limits.characters)
+    served = context.shelf.find(("tts",), asked.model)
+    saying = Saying(context, served, asked.text, asked.voice, **asked.extra)
+    response, sse = None, asked.stream_format == "sse"
+    kind = EVENTS if sse else speech.CONTENT_TYPES[asked.format]
+    frames = 0
+    async for data in _encoded(served, saying, asked.format):
+        response = response or await opened(request, kind)
+        frames += 1
+        await response.write(speech.audio_delta(data) if sse else data)
+    response = response or await opened(request, kind)
+    if sse:
+        await response.write(speech.audio_done(len(asked.text.split()), frames))
+        await response.write(openai.DONE)
+    await response.write_eof()
+    return response
+
+
+async def _encoded(served: Served, saying: Saying, form: str) -> AsyncIterator[bytes]:
+    encoder = speech.speech_encoder(form, served.model.sample_rate)
+    async for event in saying.events():
+        if isinstance(event, Audio) and (data := encoder.push(event.pcm)):
+            yield data
+    if data := encoder.finish():
+        yield data

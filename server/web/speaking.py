@@ -1,0 +1,162 @@
+"""`/api/tts_streaming`: text to speech as moshi-server does it, by websocket and by POST."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import WSCloseCode, web
+
+from ...models.events import Audio
+from ...models.manner import Manner
+from ...runtime.errors import UsageError
+from ..config import Task
+from ..engine.events import Busy, Ended, Ready, Told
+from ..protocols import speaking
+from ..protocols.errors import ProtocolError
+from ..protocols.speaker import SpeakingRules
+from ..protocols.speaking import Format, format_named
+from ..protocols.speech import WavEncoder
+from ..protocols.strict_json import parse_object
+from ..served import Served
+from ..speakers import UnknownVoice
+from .context import CONTEXT, Context
+from .conversation import converse, refuse
+from .numbers import number, whole
+from .saying import Saying, beginning, speakers_of
+from .socket import Socket
+from .uploads import read_body, room_for_body
+from .visit import Visit
+
+TASKS: tuple[Task, ...] = ("tts",)
+MOST_MESSAGE = 8 << 20
+"""Bytes: a text, or a voice as numbers."""
+NUMBERS = ("temperature", "cfg_coef", "padding_bonus")
+COUNTS = ("seed", "top_k", "padding_between")
+"""What a client may choose of `Manner` by its query, where moshi-server's own script has one for
+all."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a client asks for."""
+
+    served: Served
+    format: Format
+    voice: str | None
+    manner: Manner
+
+
+def parse_query(path: str, context: Context, query: Mapping[str, str]) -> Query:
+    """Raises UnknownModel, ProtocolError for a format that is none, ValueError for a number that
+    is none; what else a query has is ignored."""
+    served = context.shelf.at(path, TASKS, query.get("model"))
+    given: dict[str, Any] = {name: number(query, name) for name in NUMBERS}
+    given |= {name: whole(query, name) for name in COUNTS}
+    return Query(
+        served,
+        format_named(query.get("format", Format.OGG_OPUS)),
+        query.get("voice") or None,
+        served.manner(**{name: value for name, value in given.items() if value is not None}),
+    )
+
+
+@dataclass
+class SpeakingTalk:
+    """A client of the websocket."""
+
+    context: Context
+    query: Query
+    visit: Visit
+    rules: SpeakingRules
+    _begun: bool = field(default=False, init=False)
+    _said: bool = field(default=False, init=False)
+
+    async def hear(self, message: bytes | str) -> None:
+        """A message."""
+        match speaking.parse(message):
+            case speaking.Say(text):
+                if fed := self.rules.read(text):
+                    self._said = True
+                    self.visit.session.feed(fed)
+            case speaking.Voice() as voice:
+                await self._take_voice(voice)
+            case speaking.Eos():
+                self.visit.session.end()
+
+    def tell(self, told: Told) -> list[bytes]:
+        match told:
+            case Ready():
+                begun, self._begun = self._begun, True
+                return [] if begun else self.rules.begin()
+            case Ended(reason="done"):
+                return self.rules.finish()
+            case Ended():
+                return []
+        return self.rules.tell(told)  # type: ignore[arg-type]
+
+    def refuse(self) -> list[bytes]:
+        return self.rules.refuse()
+
+    async def _take_voice(self, voice: speaking.Voice) -> None:
+        if self._said:
+            raise ProtocolError("a voice after the first text: send it before")
+        speakers, manner = speakers_of(self.query.served), self.query.manner
+        speaker = await self.context.work(speakers.of_embedding, voice.embeddings, manner.cfg_coef)
+        self.visit.session.reset(lambda row: row.speak_as(speaker))
+
+
+async def serve(context: Context, socket: Socket, query: Query) -> None:
+    """One client of the websocket."""
+    served = query.served
+    rules = SpeakingRules(query.format, served.model.frame_rate)
+    try:
+        speaker = await context.work(
+            speakers_of(served).speaker, query.voice, query.manner.cfg_coef
+        )
+    except (UnknownVoice, UsageError) as error:
+        await _tell_fault(socket, query.format, str(error))
+        return
+    begin = beginning(speaker, query.manner)
+    try:
+        visit = Visit(served.engine, begin, wait=context.limits.stream_wait)
+    except Busy:
+        await refuse(socket, rules.refuse())
+        return
+    with visit:
+        await converse(socket, visit, SpeakingTalk(context, query, visit, rules))
+
+
+async def _tell_fault(socket: Socket, form: Format, message: str) -> None:
+    if form.has_messages:
+        await refuse(socket, [speaking.pack(speaking.Error(message))])
+    else:
+        await socket.finish(WSCloseCode.POLICY_VIOLATION, message)
+
+
+async def post(request: web.Request) -> web.StreamResponse:
+    """A text, spoken as a wav that comes as it is made."""
+    context = request.app[CONTEXT]
+    served = context.shelf.at(request.path, TASKS, request.query.get("model"))
+    async with room_for_body(context):
+        content = parse_object(await read_body(request, context.limits))
+    text, voice = content.get("text"), content.get("voice")
+    if not isinstance(text, str) or not isinstance(voice, str):
+        raise web.HTTPUnprocessableEntity(text="text and voice: two strings are wanted\n")
+    if len(text) > context.limits.characters:
+        raise UsageError(f"a text of {len(text)} characters: at most {context.limits.characters}")
+    encoder, response = WavEncoder(served.model.sample_rate), None
+    async for event in Saying(context, served, text, voice or None).events():
+        if isinstance(event, Audio):
+            response = response or await opened(request, "audio/wav")
+            await response.write(encoder.push(event.pcm))
+    response = response or await opened(request, "audio/wav")
+    await response.write(encoder.finish())
+    await response.write_eof()
+    return response
+
+
+async def opened(request: web.Request, content_type: str) -> web.StreamResponse:
+    """An answer whose body comes piece by piece."""
+    response = web.StreamResponse(headers={"Content-Type": content_type})
+    await response.prepare(request)
+    return response

@@ -1,0 +1,21 @@
+"""`/api/voices`: what may be asked for as a voice."""
+
+from aiohttp import web
+
+from .context import CONTEXT
+from .saying import speakers_of
+
+
+async def voices(request: web.Request) -> web.Response:
+    """The voices of a model that speaks texts, the default one, and where each is."""
+    context = request.app[CONTEXT]
+    served = context.shelf.find(("tts",), request.query.get("model"))
+    speakers = speakers_of(served)
+    listed = await context.work(speakers.names)
+    return web.json_response(
+        {
+            "model": served.name,
+            "default": speakers.default,
+            "voices": [{"name": voice.name, "place": voice.place} for voice in listed],
+        }
+    )

@@ -1,0 +1,77 @@
+"""Wyoming, on a port of its own: speech to text and text to speech for Home Assistant."""
+
+import asyncio
+import contextlib
+
+from ...runtime.errors import KyutaiOnnxError
+from ..engine.events import Busy
+from ..protocols.wyoming_messages import Error, Message, pack
+from .context import Context
+from .keys import TooManySessions
+from .logs import LOG, log
+from .visit import SessionEnded
+from .wyoming_client import WyomingClient
+
+READ_BYTES = 1 << 16
+
+
+class WyomingServer:
+    """Belongs to the event loop."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._server: asyncio.Server | None = None
+        self._clients: set[asyncio.Task[None]] = set()
+
+    async def start(self, host: str, port: int) -> int:
+        """Listens; returns the port."""
+        self._server = await asyncio.start_server(self._accept, host, port, limit=READ_BYTES)
+        number: int = self._server.sockets[0].getsockname()[1]
+        return number
+
+    async def stop(self) -> None:
+        """Lets nobody in any more, and ends what is left."""
+        if self._server is not None:
+            self._server.close()
+        for client in self._clients:
+            client.cancel()
+        await asyncio.gather(*self._clients, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._clients.add(task)
+        try:
+            if len(self._clients) <= self._context.limits.connections:
+                await self._serve(reader, writer)
+        finally:
+            self._clients.discard(task)
+            writer.transport.abort() if task.cancelling() else writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        address = str((writer.get_extra_info("peername") or ("unknown",))[0])
+        client = WyomingClient(self._context, address, reader, writer)
+        log("client came", protocol="wyoming", caller=address)
+        try:
+            await client.serve()
+        except (ConnectionError, TimeoutError) as error:
+            log("client gone", protocol="wyoming", why=str(error) or "sent nothing")
+        except (KyutaiOnnxError, SessionEnded, TooManySessions) as error:
+            code = "busy" if isinstance(error, Busy | TooManySessions) else None
+            text = str(error) or "as many sessions of yours run as may"
+            log("client refused", protocol="wyoming", why=text)
+            await _tell(writer, Error(text, code))
+        except Exception as error:
+            LOG.error("request failed", exc_info=error)
+            await _tell(writer, Error("internal error; the server's log has the cause"))
+        finally:
+            log("client left", protocol="wyoming", caller=address)
+
+
+async def _tell(writer: asyncio.StreamWriter, message: Message) -> None:
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        async with asyncio.timeout(1):
+            writer.write(pack(message))
+            await writer.drain()

@@ -1,0 +1,147 @@
+"""One client that speaks Wyoming: what it asks for, one thing after the other."""
+
+import asyncio
+import functools
+from collections import deque
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+
+from ...runtime.errors import UsageError
+from ..config import Task
+from ..engine.events import Busy
+from ..protocols import wyoming_messages as messages
+from ..protocols.wyoming import EventReader
+from ..protocols.wyoming_messages import Message, pack, parse
+from ..protocols.wyoming_rules import (
+    Begin,
+    ChunkDecoder,
+    End,
+    Say,
+    SpeechRules,
+    SynthesisRequests,
+    TranscriptRules,
+)
+from ..served import Served, UnknownModel
+from .context import Context
+from .saying import TextFeeder, beginning, speakers_of
+from .transcribing import join
+from .visit import Visit
+from .wyoming_info import describe
+
+READ_BYTES = 1 << 16
+
+
+class WyomingClient:
+    """Reads and answers until the client leaves. Raises ProtocolError for what is none of its
+    protocol, TimeoutError where it sends or takes nothing for too long, and what a session does."""
+
+    def __init__(
+        self,
+        context: Context,
+        address: str,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self._context, self._address = context, address
+        self._reader, self._writer = reader, writer
+        self._events = EventReader()
+        self._waiting: deque[Message] = deque()
+        self._requests = SynthesisRequests()
+        self._asked_for: deque[Begin | Say | End] = deque()
+        self._model: str | None = None
+
+    async def serve(self) -> None:
+        """To the end."""
+        while (message := await self._next()) is not None:
+            match message:
+                case messages.Describe():
+                    await self._send([await describe(self._context)])
+                case messages.Ping(text):
+                    await self._send([messages.Pong(text)])
+                case messages.Transcribe(name):
+                    self._model = name
+                case messages.AudioStart():
+                    await self._transcribe()
+                case _:
+                    self._asked_for.extend(self._requests.take(message))
+                    if self._asked_for and isinstance(begin := self._asked_for.popleft(), Begin):
+                        await self._speak(begin)
+
+    async def _transcribe(self) -> None:
+        served = self._find("stt", self._model)
+        rules, decoder = TranscriptRules(streaming=True), ChunkDecoder(served.model.sample_rate)
+        begin = functools.partial(join, served, lead=True)
+        with self._session(), Visit(served.engine, begin, wait=self._context.limits.wait) as visit:
+            async for event in visit.events(self._feed_audio(visit, decoder)):
+                await self._send(rules.tell(event))
+        await self._send(rules.finish())
+        self._model = None
+
+    async def _feed_audio(self, visit: Visit, decoder: ChunkDecoder) -> None:
+        while not isinstance(message := await self._next(), messages.AudioStop):
+            if message is None:
+                raise ConnectionResetError("left before the audio had ended")
+            if isinstance(message, messages.AudioChunk):
+                visit.session.feed(decoder.push(message))
+                await visit.room()
+        visit.session.feed(decoder.flush())
+        visit.session.end()
+
+    async def _speak(self, request: Begin) -> None:
+        served = self._find("tts", None)
+        speakers, manner = speakers_of(served), served.manner()
+        name = request.voice.name if request.voice is not None else None
+        speaker = await self._context.work(speakers.speaker, name, manner.cfg_coef)
+        rules = SpeechRules(served.model.sample_rate, streaming=request.streaming)
+        begin = beginning(speaker, manner)
+        with self._session(), Visit(served.engine, begin, wait=self._context.limits.wait) as visit:
+            async for event in visit.events(self._feed_text(visit)):
+                await self._send(rules.tell(event))
+        await self._send(rules.finish())
+
+    async def _feed_text(self, visit: Visit) -> None:
+        text, left = TextFeeder(visit), self._context.limits.characters
+        while not isinstance(request := await self._next_request(), End):
+            if isinstance(request, Say):
+                left -= len(request.text)
+                if left < 0:
+                    raise UsageError("the text is too long")
+                await text.feed(request.text)
+        visit.session.end()
+
+    async def _next_request(self) -> Begin | Say | End:
+        while not self._asked_for:
+            message = await self._next()
+            if message is None:
+                raise ConnectionResetError("left before the text had ended")
+            self._asked_for.extend(self._requests.take(message))
+        return self._asked_for.popleft()
+
+    def _session(self) -> AbstractContextManager[None]:
+        if not self._context.rate.admits(self._address):
+            raise Busy("too many requests a minute")
+        return self._context.sessions.session(self._address)
+
+    def _find(self, task: Task, name: str | None) -> Served:
+        try:
+            return self._context.shelf.find((task,), name)
+        except UnknownModel as error:
+            raise UsageError(str(error)) from None
+
+    async def _next(self) -> Message | None:
+        """The next message of a known kind; None where the client has left."""
+        while not self._waiting:
+            async with asyncio.timeout(self._context.limits.idle):
+                data = await self._reader.read(READ_BYTES)
+            if not data:
+                return None
+            for event in self._events.push(data):
+                if (message := parse(event)) is not None:
+                    self._waiting.append(message)
+        return self._waiting.popleft()
+
+    async def _send(self, told: Iterable[Message]) -> None:
+        for message in told:
+            self._writer.write(pack(message))
+        async with asyncio.timeout(self._context.limits.stall):
+            await self._writer.drain()

@@ -1,0 +1,221 @@
+"""What a server is told, by flags and files: our keys, moshi-server's, and what is refused."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from kyutai_onnx.runtime.errors import UsageError
+from kyutai_onnx.server.config import Bounds, ModelConfig, ServerConfig, Tls
+from kyutai_onnx.server.config_file import read_config, read_keys
+
+OURS = """
+host = "0.0.0.0"
+port = 9000
+api_keys = ["one", "$SECRET", "@FILE"]
+cors = ["https://a.example"]
+instance_name = "here"
+
+[tls]
+self_signed = true
+
+[limits]
+queue = 2
+session = "none"
+idle = 5
+
+[[models]]
+model = "kyutai/stt-1b-en_fr"
+name = "ears"
+precision = "int8"
+slots = 3
+
+[[models]]
+task = "tts"
+voice = "a/b.wav"
+"""
+
+DSM = """
+static_dir = "FOLDER"
+log_dir = "$HOME/tmp/logs"
+instance_name = "tts"
+authorized_ids = ["public_token"]
+
+[modules.asr]
+path = "/api/asr-streaming"
+type = "BatchedAsr"
+lm_model_file = "hf://kyutai/stt-1b-en_fr-candle/model.safetensors"
+text_tokenizer_file = "hf://kyutai/stt-1b-en_fr-candle/tokenizer_en_fr_audio_8000.model"
+audio_tokenizer_file = "hf://kyutai/stt-1b-en_fr-candle/mimi-pytorch-e351c8d8@125.safetensors"
+asr_delay_in_tokens = 6
+batch_size = 64
+conditioning_learnt_padding = true
+temperature = 0.25
+
+[modules.asr.model]
+audio_vocab_size = 2049
+
+[modules.tts_py]
+type = "Py"
+path = "/api/tts_streaming"
+text_tokenizer_file = "hf://kyutai/tts-1.6b-en_fr/tokenizer_spm_8k_en_fr_audio.model"
+batch_size = 8
+text_bos_token = 1
+
+[modules.tts_py.py]
+log_folder = "$HOME/tmp"
+voice_folder = "hf-snapshot://kyutai/tts-voices/**/*.safetensors"
+default_voice = "unmute-prod-website/default_voice.wav"
+cfg_coef = 2.0
+padding_between = 1
+n_q = 24
+
+[modules.clone]
+type = "PyPost"
+path = "/api/voice"
+"""
+
+
+def read(folder: Path, text: str) -> tuple[ServerConfig, list[str]]:
+    path = folder / "server.toml"
+    path.write_text(text, "utf-8")
+    return read_config(path)
+
+
+def test_our_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "two")
+    (tmp_path / "keys").write_text("three\nfour\n", "utf-8")
+    config, notes = read(tmp_path, OURS.replace("@FILE", f"@{tmp_path / 'keys'}"))
+    assert notes == []
+    assert config == ServerConfig(
+        models=(
+            ModelConfig(model="kyutai/stt-1b-en_fr", name="ears", precision="int8", slots=3),
+            ModelConfig(task="tts", voice="a/b.wav"),
+        ),
+        host="0.0.0.0",
+        port=9000,
+        api_keys=("one", "two", "three", "four"),
+        cors=("https://a.example",),
+        instance_name="here",
+        tls=Tls(self_signed=True),
+        limits=Bounds(queue=2, session=None, idle=5.0),
+    )
+    config.check()
+
+
+def test_the_keys_of_moshi_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    config, notes = read(tmp_path, DSM.replace("FOLDER", str(tmp_path)))
+    assert config == ServerConfig(
+        models=(
+            ModelConfig(
+                model="kyutai/stt-1b-en_fr-candle",
+                task="stt",
+                name="asr",
+                path="/api/asr-streaming",
+                slots=64,
+                temperature=0.25,
+            ),
+            ModelConfig(
+                model="kyutai/tts-1.6b-en_fr",
+                task="tts",
+                name="tts_py",
+                path="/api/tts_streaming",
+                slots=8,
+                voice="unmute-prod-website/default_voice.wav",
+                cfg_coef=2.0,
+                padding_between=1,
+                codebooks=24,
+            ),
+        ),
+        api_keys=("public_token",),
+        static=str(tmp_path),
+        instance_name="tts",
+    )
+    (note,) = notes
+    for said in ("log_dir", "conditioning_learnt_padding", "voice_folder", "modules.clone"):
+        assert said in note
+
+
+def test_a_folder_that_is_not_there_is_told_of(tmp_path: Path) -> None:
+    text = 'static_dir = "./nowhere"\n[modules.a]\ntype = "Asr"\nlm_model_file = "/m/x.gguf"\n'
+    config, (note,) = read(tmp_path, text)
+    assert (config.static, config.models[0].model) == ("page", "/m")
+    assert "./nowhere" in note
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("prot = 1", "unknown: prot"),
+        ("[limits]\nqueues = 1", "unknown: limits.queues"),
+        ('[[models]]\nmodle = "x"', "unknown: models[0].modle"),
+        ("[modules.a]\ntype = 'Asr'\nlm_model_file = 'x'\nbatchsize = 3", "modules.a.batchsize"),
+        ("[modules.a.py]\nnn = 3\n[modules.a]\ntype = 'Py'", "modules.a.py.nn"),
+        ("port = 'x'", "port: expected an integer"),
+        ("[models]", "models: expected a list"),
+        ("[modules.a]\ntype = 'Asr'", "modules.a: no lm_model_file"),
+        ("[modules.a]\ntype = 'Cook'", "found 'Cook'"),
+        ("host = '$NOWHERE_SET'", "$NOWHERE_SET"),
+        ("api_keys = ['@/no/such/file']", "/no/such/file"),
+        ("host = ", "cannot be read as TOML"),
+    ],
+)
+def test_what_a_file_may_not_say(tmp_path: Path, text: str, named: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        read(tmp_path, text)
+    assert named in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"host": "0.0.0.0"}, "--api-key"),
+        ({"host": "example.org"}, "--no-auth"),
+        ({"wyoming_port": 1, "wyoming_host": "::"}, "Wyoming knows no keys"),
+        ({"port": 70000}, "port 70000"),
+        ({"slots": 0}, "slots"),
+        ({"models": (ModelConfig(task="stt", slots=0),)}, "slots"),
+        ({"static": "/no/such/folder"}, "/no/such/folder"),
+        ({"api_keys": ("",)}, "empty"),
+        ({"tls": Tls(cert="a")}, "tls"),
+        ({"limits": Bounds(uploads=0)}, "uploads is 0"),
+        ({"limits": Bounds(wait=-1.0)}, "wait is -1"),
+        ({"limits": Bounds(idle=float("nan"))}, "idle is nan"),
+        ({"models": (ModelConfig(task="stt", path="x y"),)}, "path 'x y'"),
+        ({"tls": Tls(cert="a", key="b", self_signed=True)}, "tls"),
+    ],
+)
+def test_what_cannot_be_served(change: dict[str, object], named: str) -> None:
+    with pytest.raises(UsageError, match=named):
+        dataclasses.replace(ServerConfig(), **change).check()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ServerConfig(),
+        ServerConfig(host="localhost", wyoming_port=10300),
+        ServerConfig(host="::1"),
+        ServerConfig(host="0.0.0.0", api_keys=("key",)),
+        ServerConfig(host="0.0.0.0", no_auth=True, wyoming_port=1, wyoming_host="0.0.0.0"),
+    ],
+)
+def test_what_can_be_served(config: ServerConfig) -> None:
+    config.check()
+    assert config.keyless == (config.host in ("127.0.0.1", "localhost", "::1"))
+
+
+def test_keys_are_not_shown() -> None:
+    assert "hush" not in repr(ServerConfig(api_keys=("hush",)))
+
+
+def test_keys_of_an_empty_file_are_missed(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("\n", "utf-8")
+    with pytest.raises(UsageError, match="has none"):
+        read_keys([f"@{tmp_path / 'keys'}"])
+
+
+def test_without_models_the_demos_are_served() -> None:
+    assert [model.task for model in ServerConfig().served] == ["stt", "tts", "hibiki"]
