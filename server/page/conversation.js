@@ -1,0 +1,198 @@
+// Speech into the microphone, words and perhaps speech out of the server: one press begins it, one
+// ends it.
+
+import { audioContext } from "./audio.js";
+import { seconds } from "./figures.js";
+import { Meter, peaks } from "./meter.js";
+import { Microphone } from "./microphone.js";
+import { Notes } from "./notes.js";
+import { Panel } from "./panel.js";
+import { Player } from "./player.js";
+import { Trouble } from "./trouble.js";
+
+const FRAME = 0.08; // seconds
+const BARS = 4; // of the meter, for a frame
+const RETRIES = [0.5, 1, 2, 4, 8]; // seconds until the next try
+const LEAD = 0.16; // seconds of an answer that are held before it is played
+const LATE = ["Latency", "Lag"];
+const PLAYED = ["Buffer", "Gaps"];
+const NEW_LINE = 2000; // milliseconds without text
+
+export class Conversation {
+  #family;
+  #server;
+  #locked;
+  #panel;
+  #notes;
+  #input;
+  #output;
+  #model;
+  #microphone = null;
+  #session = null;
+  #player = null;
+  #ready = false;
+  #waiting = []; // frames that no session took yet
+  #taken = 0; // frames of the microphone
+  #begun = 0; // seconds of it before the session
+  #tries = 0;
+  #timer = 0;
+  #late = 0;
+  #buffered = 0;
+  #lastText = 0;
+
+  // `locked(trouble)` is called where the server asks for a key.
+  constructor(root, family, server, models, locked) {
+    this.#family = family;
+    this.#server = server;
+    this.#locked = locked;
+    this.#panel = new Panel(root, "conversation", family.start);
+    this.#notes = new Notes(this.#panel, family);
+    this.#input = new Meter(this.#panel.find(".meter.input"));
+    this.#output = new Meter(this.#panel.find(".meter.output"));
+    this.#panel.find(".answer").hidden = !family.plays;
+    this.#model = this.#panel.offer("model", models);
+    this.#panel.find(".main").onclick = () => this.#press();
+  }
+
+  // Ends it at once, as when the person turns to something else.
+  leave() {
+    if (this.#panel.state !== "idle") this.#rest();
+  }
+
+  // Seconds of the microphone.
+  get #time() {
+    return this.#taken * FRAME;
+  }
+
+  #press() {
+    if (this.#panel.state === "idle") this.#start();
+    else if (this.#panel.state === "running") this.#finish();
+    else this.#rest();
+  }
+
+  async #start() {
+    this.#panel.complain(null);
+    this.#panel.figures.begin(this.#family.plays ? [...LATE, ...PLAYED] : LATE);
+    this.#panel.show("starting", "Waiting for the microphone…");
+    this.#taken = this.#tries = 0;
+    this.#notes.begin();
+    try {
+      await this.#family.check();
+      const heard = (pcm) => this.#hear(pcm);
+      const lost = (trouble) => this.#fail(trouble);
+      const microphone = await Microphone.open(heard, lost, { played: this.#family.plays });
+      if (this.#panel.state !== "starting") return microphone.close();
+      this.#microphone = microphone;
+      if (this.#family.plays) await this.#openPlayer();
+    } catch (trouble) {
+      return this.#fail(trouble);
+    }
+    this.#connect();
+  }
+
+  async #openPlayer() {
+    const told = ({ buffered, gaps, peak, done }) => {
+      if (done) return this.#output.clear();
+      this.#output.show(peak);
+      this.#buffered = buffered;
+      this.#panel.figures.show("Buffer", seconds(buffered));
+      this.#panel.figures.show("Gaps", String(gaps));
+    };
+    this.#player = new Player(await audioContext(), { lead: LEAD, live: true }, told);
+  }
+
+  #connect() {
+    this.#panel.show("waiting", "Waiting for a free channel…");
+    const query = { model: this.#model.value };
+    this.#session = this.#family.open(this.#server.socketUrl(this.#family.path, query), {
+      ready: () => this.#begin(),
+      word: (text, start) => this.#notes.add(` ${text}`, this.#begun + start),
+      text: (piece) => this.#text(piece),
+      pause: (time) => this.#notes.pause(this.#begun + time),
+      sound: (pcm, rate) => this.#player?.play(pcm, rate),
+      late: (latency, lag) => this.#measured(latency, lag),
+      ended: (trouble) => this.#ended(trouble),
+    });
+  }
+
+  #begin() {
+    this.#ready = true;
+    this.#begun = (this.#taken - this.#waiting.length) * FRAME;
+    this.#panel.complain(null);
+    this.#panel.show("running", this.#family.running);
+    this.#waiting.splice(0).forEach((pcm) => this.#session.feed(pcm));
+  }
+
+  #hear(pcm) {
+    this.#taken += 1;
+    peaks(pcm, BARS).forEach((peak) => this.#input.show(peak));
+    if (this.#ready) return this.#session.feed(pcm);
+    this.#waiting.push(pcm);
+    if (this.#waiting.length * FRAME > this.#family.keeps) this.#waiting.shift();
+  }
+
+  #text(piece) {
+    const now = performance.now();
+    if (now - this.#lastText > NEW_LINE) this.#notes.pause(this.#time);
+    this.#lastText = now;
+    this.#notes.add(piece, this.#time);
+  }
+
+  #measured(latency, lag) {
+    this.#tries = 0;
+    this.#late = latency + this.#buffered;
+    this.#panel.figures.show("Latency", seconds(this.#late));
+    this.#panel.figures.show("Lag", seconds(lag));
+  }
+
+  #finish() {
+    this.#panel.show("finishing", this.#family.ending);
+    this.#closeMicrophone();
+    this.#session.finish();
+  }
+
+  async #ended(trouble) {
+    this.#session = null;
+    const wasReady = this.#ready;
+    this.#ready = false;
+    if (this.#panel.state === "idle") return;
+    if (this.#panel.state === "finishing") return this.#rest(trouble);
+    if (trouble && trouble.kind !== "lost") return this.#fail(trouble);
+    if (!trouble && !this.#family.keeps) return this.#fail(new Trouble("ended"));
+    this.#panel.show("lost", "");
+    const why = wasReady ? new Trouble("lost") : await this.#server.whyRefused();
+    if (this.#panel.state === "lost") this.#retry(why);
+  }
+
+  #retry(trouble) {
+    const wait = RETRIES[this.#tries];
+    this.#tries += 1;
+    if (trouble.kind === "key" || wait === undefined) return this.#fail(trouble);
+    this.#notes.pause(this.#time);
+    this.#panel.show("lost", `${trouble.message} Trying again in ${wait} s…`);
+    this.#timer = setTimeout(() => this.#connect(), 1000 * wait);
+  }
+
+  #fail(trouble) {
+    this.#rest(trouble);
+    if (trouble.kind === "key") this.#locked(trouble);
+  }
+
+  #rest(trouble = null) {
+    clearTimeout(this.#timer);
+    this.#panel.rest();
+    this.#panel.complain(trouble);
+    this.#closeMicrophone();
+    this.#session?.close();
+    this.#player?.finish();
+    this.#player = null;
+    this.#waiting = [];
+    this.#notes.pause(this.#time);
+  }
+
+  #closeMicrophone() {
+    this.#microphone?.close();
+    this.#microphone = null;
+    this.#input.clear();
+  }
+}

@@ -1,0 +1,15 @@
+// How late the answer to what is sent comes, and how much later than at its best.
+
+export class Latency {
+  #best = Infinity;
+
+  constructor(told) {
+    this.told = told;
+  }
+
+  // Seconds from something said to what came of it.
+  measured(seconds) {
+    this.#best = Math.min(this.#best, seconds);
+    this.told(seconds, seconds - this.#best);
+  }
+}

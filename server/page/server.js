@@ -1,0 +1,64 @@
+// The server that this page came from: what it has, and where its sockets are.
+
+import { Trouble } from "./trouble.js";
+
+const KEY = "kyutai-onnx.key";
+
+export class Server {
+  #base;
+  #key = sessionStorage.getItem(KEY) ?? "";
+
+  constructor(base = document.baseURI) {
+    this.#base = base;
+  }
+
+  // Kept until the tab is closed, and sent with every request.
+  set key(key) {
+    this.#key = key;
+    sessionStorage.setItem(KEY, key);
+  }
+
+  // [{id, family}] of every model served.
+  async models() {
+    return (await this.#json("v1/models")).data;
+  }
+
+  // {voices: [{name}], default} of a model.
+  async voices(model) {
+    return this.#json("api/voices", { model });
+  }
+
+  socketUrl(path, query) {
+    const url = this.#url(path, query);
+    url.protocol = url.protocol.replace("http", "ws");
+    return url;
+  }
+
+  // Why a socket was refused: browsers tell pages no more than that it was.
+  async whyRefused() {
+    try {
+      await this.models();
+    } catch (error) {
+      return error.kind === "key" ? error : new Trouble("lost");
+    }
+    return new Trouble("refused");
+  }
+
+  #url(path, query = {}) {
+    const url = new URL(path, this.#base);
+    url.search = new URLSearchParams(this.#key ? { ...query, auth_id: this.#key } : query);
+    return url;
+  }
+
+  async #json(path, query) {
+    let answer;
+    try {
+      answer = await fetch(this.#url(path, query), { cache: "no-store" });
+    } catch {
+      throw new Trouble("gone");
+    }
+    if (answer.status === 401) throw new Trouble("key");
+    if (!answer.ok) throw new Trouble("gone", `The server answers ${answer.status} to ${path}.`);
+    return answer.json();
+  }
+}

@@ -1,0 +1,195 @@
+"""Chromium without a window, told what to do over its DevTools, with a wav as its microphone."""
+
+import asyncio
+import base64
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession, ClientWebSocketResponse
+
+PATIENCE = 30.0
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--no-first-run",
+    "--hide-scrollbars",
+    "--remote-debugging-port=0",
+    "--use-fake-device-for-media-stream",
+    "--host-resolver-rules=MAP page.test 127.0.0.1",
+)
+CONTROL = 2
+
+
+class Page:
+    """The browser's one tab."""
+
+    def __init__(self, socket: ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._count = 0
+        self.complaints: list[str] = []
+        """What the console says is wrong: exceptions, refused requests, broken rules."""
+
+    async def tell(self, method: str, **parameters: object) -> dict[str, Any]:
+        """One command of the DevTools and its answer."""
+        self._count += 1
+        wanted = self._count
+        await self._socket.send_json({"id": wanted, "method": method, "params": parameters})
+        while True:
+            message = await self._socket.receive_json()
+            if message.get("id") == wanted:
+                assert "error" not in message, message
+                return dict(message["result"])
+            self._note(message)
+
+    async def open(self, url: str) -> None:
+        for domain in ("Page", "Runtime", "Log"):
+            await self.tell(f"{domain}.enable")
+        await self.tell("Page.navigate", url=url)
+        await self.until("document.readyState === 'complete'")
+
+    async def run(self, script: str) -> Any:
+        """The value of an expression, waited for where it is a promise."""
+        answer = await self.tell(
+            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
+        )
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
+
+    async def until(self, script: str, patience: float = PATIENCE) -> None:
+        """Waits for an expression to be true."""
+        end = time.monotonic() + patience
+        while not await self.run(f"!!({script})"):
+            assert time.monotonic() < end, f"{script}\n{await self.text()}\n{self.complaints}"
+            await asyncio.sleep(0.05)
+
+    async def see(self, selector: str) -> None:
+        """Waits until such an element is shown."""
+        await self.until(shown(selector))
+
+    async def text(self, selector: str = "body") -> str:
+        """What is to be read in the first such element that is shown."""
+        return str(await self.run(f"({shown(selector)})?.innerText ?? ''"))
+
+    async def click(self, selector: str) -> None:
+        """With the mouse, as a person: browsers give sound and microphone to none else."""
+        await self.see(selector)
+        place = await self.run(
+            f"(element => {{ element.scrollIntoView({{ block: 'nearest' }});"
+            "const box = element.getBoundingClientRect();"
+            f"return [box.x + box.width / 2, box.y + box.height / 2] }})({shown(selector)})"
+        )
+        for kind in ("mousePressed", "mouseReleased"):
+            await self.tell(
+                "Input.dispatchMouseEvent",
+                type=kind,
+                x=place[0],
+                y=place[1],
+                button="left",
+                clickCount=1,
+            )
+
+    async def type(self, text: str) -> None:
+        await self.tell("Input.insertText", text=text)
+
+    async def press(self, key: str, *, control: bool = False) -> None:
+        """A key of the keyboard by its name, such as `Tab`."""
+        code, text = KEYS[key]
+        about = {"key": key, "code": key.strip() or "Space", "windowsVirtualKeyCode": code}
+        about |= {"modifiers": CONTROL if control else 0}
+        await self.tell("Input.dispatchKeyEvent", type="keyDown", text=text, **about)
+        await self.tell("Input.dispatchKeyEvent", type="keyUp", **about)
+
+    async def resize(self, width: int, height: int, scale: float = 1) -> None:
+        await self.tell(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=scale,
+            mobile=width < 500,
+        )
+
+    async def prefer(self, **features: str) -> None:
+        """Such as `color_scheme="dark"`."""
+        named = [
+            {"name": f"prefers-{k.replace('_', '-')}", "value": v} for k, v in features.items()
+        ]
+        await self.tell("Emulation.setEmulatedMedia", features=named)
+
+    async def saved(self, path: Path) -> bytes:
+        """A file that is being downloaded."""
+        end = time.monotonic() + PATIENCE
+        while not (path.exists() and path.stat().st_size):
+            assert time.monotonic() < end, f"{path} does not come"
+            await asyncio.sleep(0.05)
+        return path.read_bytes()
+
+    async def picture(self, path: Path) -> None:
+        shot = await self.tell("Page.captureScreenshot", format="png")
+        path.write_bytes(base64.b64decode(shot["data"]))
+
+    def _note(self, message: dict[str, Any]) -> None:
+        said = message.get("params", {})
+        if message.get("method") == "Runtime.exceptionThrown":
+            self.complaints.append(json.dumps(said["exceptionDetails"])[:2000])
+        if message.get("method") == "Log.entryAdded" and said["entry"]["level"] == "error":
+            self.complaints.append(f"{said['entry']['text']} {said['entry'].get('url', '')}")
+
+
+KEYS = {"Tab": (9, ""), "Enter": (13, "\r"), " ": (32, " "), "ArrowRight": (39, "")}
+"""The number and the text of each key that is used."""
+
+
+def shown(selector: str) -> str:
+    """An expression for the first such element that can be seen."""
+    return f"[...document.querySelectorAll({json.dumps(selector)})].find(e => e.checkVisibility())"
+
+
+def program() -> str:
+    """Chromium's; skips the test where there is none."""
+    found = next((path for name in PROGRAMS if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip("chromium is not installed")
+    return found
+
+
+@asynccontextmanager
+async def browser(
+    folder: Path, *, microphone: Path | None = None, allowed: bool = True
+) -> AsyncIterator[Page]:
+    """A browser that keeps its files in `folder`, hears a wav once from where the microphone is
+    opened, and allows it or refuses."""
+    flags = [*FLAGS, f"--user-data-dir={folder / 'chromium'}"]
+    flags.append(f"--use-fake-ui-for-media-stream{'' if allowed else '=deny'}")
+    if microphone is not None:
+        flags.append(f"--use-file-for-fake-audio-capture={microphone}%noloop")
+    with subprocess.Popen([program(), *flags, "about:blank"], stderr=subprocess.DEVNULL) as process:
+        try:
+            port = await _port(folder / "chromium" / "DevToolsActivePort")
+            async with ClientSession() as session:
+                async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
+                    tabs = await answer.json(content_type=None)
+                (tab,) = (tab for tab in tabs if tab["type"] == "page")
+                address = tab["webSocketDebuggerUrl"]
+                async with session.ws_connect(address, max_msg_size=0) as socket:
+                    yield Page(socket)
+        finally:
+            process.terminate()
+
+
+async def _port(file: Path) -> int:
+    end = time.monotonic() + PATIENCE
+    while not (file.exists() and file.read_text().count("\n")):
+        assert time.monotonic() < end, "chromium does not start"
+        await asyncio.sleep(0.05)
+    return int(file.read_text().split()[0])
