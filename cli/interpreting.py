@@ -11,7 +11,8 @@ import numpy as np
 from ..models.events import Audio, Event, Word
 from ..models.hibiki import HibikiStream
 from ..models.speech_model import too_short
-from ..models.speech_stream import SpeechStream, Trace
+from ..models.speech_row import Trace
+from ..models.speech_stream import SpeechStream
 from ..runtime.audio import AudioWriter, Pcm, read_audio
 from ..runtime.audio.paced import frames
 from ..runtime.errors import AudioError, UsageError
@@ -21,6 +22,7 @@ from .caption import Caption
 from .choices import Format
 from .formats import Transcript
 from .messages import say, watched
+from .shapes import TalkingStream
 from .tokens import dump_tokens
 
 
@@ -100,16 +102,16 @@ class Session:
 
     def __init__(
         self,
-        stream: SpeechStream,
+        stream: TalkingStream,
         request: Request,
         caption: Caption,
         play: Callable[[Pcm], None] | None,
     ) -> None:
         self._stream, self._request, self._play = stream, request, play
-        manifest = stream.model.bundle.manifest
-        self._transcript = Transcript(request.audio, manifest.name, manifest.precision)
+        model = stream.model
+        self._transcript = Transcript(request.audio, model.name, model.precision)
         self._caption = caption
-        self._frame = 1 / stream.model.frame_rate
+        self._rate = model.sample_rate
         self._before = stream.spoken_seconds
         self.seconds = 0.0
         """Of speech that was made."""
@@ -123,9 +125,12 @@ class Session:
         except AudioError as error:
             failure = error
         if not self._stream.heard_seconds:
-            raise failure or AudioError(f"{request.audio}: {too_short(self._stream.model)}")
+            raise failure or AudioError(
+                f"{request.audio}: {too_short(self._stream.model.frame_rate)}"
+            )
         then()
         if request.save_state is not None and failure is None:
+            assert isinstance(self._stream, SpeechStream)
             write_state(request.save_state, self._stream.save())
         for event in self._stream.finish():
             self._take([event])
@@ -159,7 +164,7 @@ class Session:
         events = [_earlier(event, self._before) for event in events]
         for event in events:
             if isinstance(event, Audio):
-                self.seconds += self._frame
+                self.seconds += len(event.pcm) / self._rate
                 if self._play is not None:
                     self._play(np.clip(event.pcm, -1, 1))
         self._transcript.add(events)

@@ -2,23 +2,20 @@
 
 from ..models import SpeechToText
 from ..models.events import EndOfTurn, Event, Restart, Word
+from ..models.speech_to_text_stream import SpeechToTextStream
 from ..runtime.state_file import read_state, write_state
 from .live_request import LiveRequest
 from .screen import open_screen
+from .shapes import HearingStream, Named
 from .stage import Stage
-from .subtitle_file import SubtitleFile, check_ending
+from .subtitle_file import SubtitleFile
 from .transcription import require_pauses
 
 
 def listen(
     model: SpeechToText, request: LiveRequest, temperature: float | None, seed: int | None
 ) -> None:
-    """Shows words as they come; interrupted or broken off, what was heard so far is finished.
-
-    The stream is saved where the sound ends, before what it still has to say.
-    """
-    if request.words is not None:
-        check_ending(request.words)
+    """Shows what a model here hears, by a stream that may be saved and loaded."""
     if request.vad or request.turn_flush:
         require_pauses(model)
     stream = model.stream(
@@ -26,6 +23,14 @@ def listen(
     )
     if request.load_state is not None:
         stream.load(read_state(request.load_state))
+    hear(model, stream, request)
+
+
+def hear(model: Named, stream: HearingStream, request: LiveRequest) -> None:
+    """Shows words as they come; interrupted or broken off, what was heard so far is finished.
+
+    The stream is saved where the sound ends, before what it still has to say.
+    """
     with Stage(request, model.sample_rate, model.frame_size, speaks=False) as stage:
         subtitles = None if request.words is None else SubtitleFile(request.words)
         screen = open_screen(request.kind, vad=request.vad)
@@ -38,15 +43,24 @@ def listen(
         try:
             for pcm in stage.frames():
                 events = stream.feed(pcm)
-                if request.turn_flush and any(isinstance(e, EndOfTurn) for e in events):
+                if isinstance(stream, SpeechToTextStream) and _flushes(request, events):
                     events += stream.catch_up()
                 show(events)
                 note(events, stage)
             if request.save_state is not None:
+                assert isinstance(stream, SpeechToTextStream)
                 write_state(request.save_state, stream.save())
         finally:
-            show(stream.flush())
-            screen.end()
+            try:
+                for event in stream.finish():
+                    show([event])
+            finally:
+                screen.end()
+
+
+def _flushes(request: LiveRequest, events: list[Event]) -> bool:
+    """Whether a turn has ended whose last words are wanted at once."""
+    return request.turn_flush and any(isinstance(event, EndOfTurn) for event in events)
 
 
 def note(events: list[Event], stage: Stage) -> None:

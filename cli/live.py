@@ -1,7 +1,7 @@
 """Live, with whichever model a bundle holds: words, a translation, a reply, a text that is said."""
 
 from dataclasses import dataclass
-from typing import TypedDict, Unpack
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from ..models import Hibiki, Moshi, SpeechToText, TextToSpeech
 from ..models.speech_stream import SpeechStream
@@ -10,10 +10,18 @@ from ..runtime.errors import AudioError, UsageError
 from . import live_speech
 from .caption import Caption
 from .interpreting import Request, Session, resume
-from .listening import listen
+from .listening import hear, listen
 from .live_request import LiveRequest
+from .remote import refuse
+from .shapes import Speaking, TalkingStream
 from .stage import Stage
 from .subtitle_file import check_ending
+from .transcription import require_pauses
+
+if TYPE_CHECKING:
+    from ..server.client import RemoteServer
+
+FAMILIES = ("stt", "tts", "hibiki", "moshi")
 
 
 class Loading(TypedDict):
@@ -40,50 +48,78 @@ class Live:
         Raises UsageError for what the model is not made for.
         """
         family = bundle.manifest.family
-        if family == "tts":
-            self._speak(bundle, **loading)
-            return
-        self._refuse(voice=self.voices)
+        self._check(family, str(bundle.path))
         if family == "stt":
-            self._listen(bundle, **loading)
-        elif family in ("hibiki", "moshi"):
-            self._refuse_turns()
-            self._interpret(self._open(bundle, **loading))
+            listen(SpeechToText.load(bundle, **loading), self.request, self.temp, self.seed)
+        elif family == "tts":
+            self._speak(TextToSpeech.load(bundle, **loading))
         else:
+            stream = self._open(bundle, **loading)
+            saved, temp = self._as_recording, self.temp
+            resume(stream, saved, self.seed, cfg_coef=self.cfg_coef, temp=temp)
+            self._interpret(stream)
+
+    def run_there(self, server: "RemoteServer", name: str | None) -> None:
+        """The same with a model of a server, the first one unless it is named; raises ServerError
+        where that is not to be had, ModelError where it has no such model."""
+        request = self.request
+        info = server.find(FAMILIES, name)
+        self._check(info.family, info.id)
+        if info.family == "stt":
+            model = server.speech_to_text(info.id)
+            if request.vad:
+                require_pauses(model)
+            stream = model.stream(temperature=self.temp, seed=self.seed, policy=request.policy)
+            hear(model, stream, request)
+        elif info.family == "tts":
+            self._speak(server.text_to_speech(info.id))
+        else:
+            refuse(cfg_coef=self.cfg_coef, words=request.words)
+            chat = server.chat(info.id)
+            self._interpret(chat.stream(temp=self.temp, temp_text=self.temp, seed=self.seed))
+
+    def _check(self, family: str, where: str) -> None:
+        """Raises UsageError for options that are not a family's."""
+        request = self.request
+        if family not in FAMILIES:
             raise UsageError(
-                f"{bundle.path}: a {family} model neither listens nor speaks; give one for speech "
+                f"{where}: a {family} model neither listens nor speaks; give one for speech "
                 "to text, text to speech, Hibiki or Moshi"
             )
-
-    def _listen(self, bundle: Bundle, **loading: Unpack[Loading]) -> None:
-        request = self.request
-        self._refuse(
-            save_output=request.save_output,
-            cfg_coef=self.cfg_coef is not None,
-            output_device=request.output_device,
-            half_duplex=request.half_duplex,
-        )
-        listen(SpeechToText.load(bundle, **loading), request, self.temp, self.seed)
-
-    def _speak(self, bundle: Bundle, **loading: Unpack[Loading]) -> None:
-        request = self.request
-        self._refuse_turns()
-        self._refuse(
-            input_device=request.input_device,
-            save_input=request.save_input,
-            half_duplex=request.half_duplex,
-            rate=request.rate != 1,
-            channel=request.channel is not None,
-            save_state=request.save_state,
-            load_state=request.load_state,
-        )
-        if request.disable_speaker and not (request.save_output or request.words):
-            raise UsageError(
-                "--disable-speaker: then nobody hears the text; give '--save-output' or '--words'"
+        if family != "tts":
+            self._refuse(voice=self.voices)
+        if family != "tts" and request.words is not None:
+            check_ending(request.words)
+        if family != "stt":
+            self._refuse_turns()
+        if family in ("stt", "moshi"):
+            self._refuse(cfg_coef=self.cfg_coef is not None)
+        if family == "stt":
+            self._refuse(
+                save_output=request.save_output,
+                output_device=request.output_device,
+                half_duplex=request.half_duplex,
             )
+        elif family == "tts":
+            self._refuse(
+                input_device=request.input_device,
+                save_input=request.save_input,
+                half_duplex=request.half_duplex,
+                rate=request.rate != 1,
+                channel=request.channel is not None,
+                save_state=request.save_state,
+                load_state=request.load_state,
+            )
+            if request.disable_speaker and not (request.save_output or request.words):
+                raise UsageError(
+                    "--disable-speaker: then nobody hears the text; give '--save-output' or "
+                    "'--words'"
+                )
+
+    def _speak(self, model: Speaking) -> None:
         live_speech.speak(
-            TextToSpeech.load(bundle, **loading),
-            request,
+            model,
+            self.request,
             self.voices,
             temperature=self.temp,
             seed=self.seed,
@@ -98,16 +134,14 @@ class Live:
                 temp_text=self.temp,
                 seed=self.seed,
             )
-        self._refuse(cfg_coef=self.cfg_coef is not None)
         return Moshi.load(bundle, **loading).stream(
             temp=self.temp, temp_text=self.temp, seed=self.seed
         )
 
-    def _interpret(self, stream: SpeechStream) -> None:
+    @property
+    def _as_recording(self) -> Request:
         live = self.request
-        if live.words is not None:
-            check_ending(live.words)
-        request = Request(
+        return Request(
             audio=live.source,
             out=live.save_output,
             words=None,
@@ -115,10 +149,12 @@ class Live:
             load_state=live.load_state,
             quiet=live.quiet,
         )
-        resume(stream, request, self.seed, cfg_coef=self.cfg_coef, temp=self.temp)
+
+    def _interpret(self, stream: TalkingStream) -> None:
+        live = self.request
         with Stage(live, stream.model.sample_rate, stream.model.frame_size) as stage:
             caption = Caption(live.kind, aside=live.save_output == "-", subtitles=live.words)
-            session = Session(stream, request, caption, stage.play)
+            session = Session(stream, self._as_recording, caption, stage.play)
             try:
                 session.run(stage.frames(), then=stage.last_words)
             except AudioError:

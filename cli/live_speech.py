@@ -5,19 +5,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Unpack
 
-from ..models import TextToSpeech
 from ..models.manner import Options
 from ..models.text_to_speech_stream import TextToSpeechStream
 from ..runtime.errors import KyutaiOnnxError, UsageError
 from . import speaking, words_file
 from .live_request import LiveRequest
 from .messages import say, say_error
+from .shapes import Speaking, SpeakingStream
 from .stage import Stage
 from .text_input import read_text
+from .ticking import ticking
+
+TICK_SECONDS = 0.08
 
 
 def speak(
-    model: TextToSpeech, live: LiveRequest, voices: tuple[str, ...], **given: Unpack[Options]
+    model: Speaking, live: LiveRequest, voices: tuple[str, ...], **given: Unpack[Options]
 ) -> None:
     """Says standard input, or a text file, until it ends."""
     by_line = live.input_file is None and sys.stdin is not None and sys.stdin.isatty()
@@ -33,11 +36,14 @@ def speak(
             _speak_lines(stream, live, stage)
         else:
             pieces = speaking.after_the_first_word(_text(live.input_file))
-            _speak_one(stream, live, stage, _resting(pieces, stage))
+            if isinstance(stream, TextToSpeechStream):
+                _speak_one(stream, live, stage, _resting(pieces, stage))
+            else:
+                _speak_one(stream, live, stage, _ticking(pieces, stage, stream))
 
 
 def _speak_one(
-    stream: TextToSpeechStream, live: LiveRequest, stage: Stage, pieces: Iterator[str]
+    stream: SpeakingStream, live: LiveRequest, stage: Stage, pieces: Iterator[str]
 ) -> None:
     stage.meter.asked()
     request = speaking.Request(words=live.words, quiet=live.quiet)
@@ -49,7 +55,7 @@ def _speak_one(
         session.end(None)
 
 
-def _speak_lines(stream: TextToSpeechStream, live: LiveRequest, stage: Stage) -> None:
+def _speak_lines(stream: SpeakingStream, live: LiveRequest, stage: Stage) -> None:
     """A line is a text of its own; one that cannot be said is told, and the next may be better."""
     say("type a line to hear it; Ctrl-D ends", quiet=live.quiet)
     for line in read_text():
@@ -67,6 +73,15 @@ def _resting(pieces: Iterator[str], stage: Stage) -> Iterator[str]:
     for piece in pieces:
         yield piece
         stage.rest()
+
+
+def _ticking(pieces: Iterator[str], stage: Stage, stream: SpeakingStream) -> Iterator[str]:
+    """The pieces and, while the next one is waited for, empty ones, by which what a server has said
+    meanwhile is played."""
+    for piece in ticking(pieces, TICK_SECONDS):
+        yield piece
+        if not stream.waiting:
+            stage.rest()
 
 
 def _text(name: str | None) -> Iterator[str]:

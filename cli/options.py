@@ -26,6 +26,18 @@ Model = Annotated[
         "KYUTAI_ONNX_MODEL, else the embedded demo.",
     ),
 ]
+Server = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="URL",
+        help="Use a model of 'kyutai-onnx serve' there, such as http://127.0.0.1:8998.",
+    ),
+]
+ApiKey = Annotated[
+    str | None,
+    typer.Option("--api-key", metavar="KEY", help="What opens that server, or @FILE with it."),
+]
 Provider = Annotated[
     str,
     typer.Option(

@@ -68,6 +68,8 @@ def say(
             metavar="FILE.npz", help="Keep the voice, ready, in a file for later; needs no TEXT."
         ),
     ] = None,
+    server: options.Server = None,
+    api_key: options.ApiKey = None,
     rows: Annotated[
         int, typer.Option("--batch-size", min=1, help="Texts of --jsonl spoken side by side.")
     ] = 32,
@@ -81,7 +83,8 @@ def say(
     debug: options.Debug = False,  # noqa: ARG001
 ) -> None:
     """Say a text: speech to a file or to standard output, as it is made."""
-    from . import speaking, speaking_many
+    from ..models.manner import Options
+    from . import remote, speaking, speaking_many
     from .load import load_text_to_speech
 
     request = speaking.Request(
@@ -99,16 +102,32 @@ def say(
     )
     request.check()
     count = speaking.count_of(codebooks)
+    chosen: Options = {
+        "cfg_coef": cfg_coef,
+        "temperature": temp,
+        "seed": seed,
+        "padding_between": padding_between,
+        "padding_bonus": padding_bonus,
+    }
+    if server is not None:
+        remote.refuse(
+            jsonl=jsonl,
+            turns=turns,
+            codebooks=count,
+            save_voice=save_voice,
+            dump_tokens=dump_tokens,
+            provider=provider != "auto",
+            allow_fallback=allow_fallback,
+            threads=threads,
+        )
+        with remote.connect(server, api_key) as there:
+            found = there.text_to_speech(model)
+            manner = speaking.manner(found, quiet=quiet, **chosen)
+            speaking.speak_by(found.stream(request.voices, **manner), request, ())
+        return
+    remote.refuse_without(api_key=api_key)
     loaded = load_text_to_speech(model, provider, threads, allow_fallback, quiet, count)
-    manner = speaking.manner(
-        loaded,
-        quiet=quiet,
-        cfg_coef=cfg_coef,
-        temperature=temp,
-        seed=seed,
-        padding_between=padding_between,
-        padding_bonus=padding_bonus,
-    )
+    manner = speaking.manner(loaded, quiet=quiet, **chosen)
     if jsonl is None:
         speaking.speak(loaded, request, manner)
     else:

@@ -13,7 +13,6 @@ import numpy as np
 from ..models import TextToSpeech
 from ..models.events import Audio, Event, Word
 from ..models.manner import Options
-from ..models.text_to_speech_stream import TextToSpeechStream
 from ..models.utterance import Trace
 from ..runtime.audio import AudioWriter, Encoding, Pcm
 from ..runtime.errors import UsageError
@@ -21,6 +20,7 @@ from ..runtime.state_file import write_state
 from . import words_file
 from .formats import Transcript
 from .messages import progress_bar, say
+from .shapes import Speaking, SpeakingStream
 from .text_input import read_text
 from .tokens import dump_tokens
 
@@ -86,7 +86,7 @@ def count_of(codebooks: str) -> int | None:
     return int(codebooks)
 
 
-def manner(model: TextToSpeech, *, quiet: bool, **given: Unpack[Options]) -> Options:
+def manner(model: Speaking, *, quiet: bool, **given: Unpack[Options]) -> Options:
     """How to speak; a seed that was drawn is told, so that the same can be said again."""
     temperature = given.get("temperature")
     drawn = not model.is_greedy if temperature is None else temperature > 0
@@ -96,12 +96,13 @@ def manner(model: TextToSpeech, *, quiet: bool, **given: Unpack[Options]) -> Opt
     return given
 
 
-def chosen_voices(model: TextToSpeech, voices: tuple[str, ...], *, quiet: bool) -> tuple[str, ...]:
+def chosen_voices(model: Speaking, voices: tuple[str, ...], *, quiet: bool) -> tuple[str, ...]:
     """The voices asked for, else the model's default, which is told."""
-    if voices or model.voices.default is None:
+    default = model.default_voice
+    if voices or default is None:
         return voices
-    say(f"no --voice given: using {model.voices.default}", quiet=quiet)
-    return (model.voices.default,)
+    say(f"no --voice given: using {default}", quiet=quiet)
+    return (default,)
 
 
 def speak(model: TextToSpeech, request: Request, manner: Options) -> None:
@@ -112,10 +113,17 @@ def speak(model: TextToSpeech, request: Request, manner: Options) -> None:
     primed = list(stream.run())
     if request.save_voice is not None:
         write_state(request.save_voice, stream.save())
-    if request.text is None:
-        return
+    if request.text is not None:
+        speak_by(stream, request, primed, trace)
+
+
+def speak_by(
+    stream: SpeakingStream, request: Request, primed: Iterable[Event], trace: Trace | None = None
+) -> None:
+    """Says one text by a stream, after what its voice itself brings."""
+    assert request.text is not None
     pieces = after_the_first_word(read_text() if request.text == "-" else [request.text])
-    with AudioWriter(request.out, model.sample_rate, raw=request.encoding) as writer:
+    with AudioWriter(request.out, stream.model.sample_rate, raw=request.encoding) as writer:
         session = Session(stream, request, writer.write)
         try:
             session.run(primed, pieces)
@@ -143,12 +151,12 @@ class Session:
     """One text on its way through a stream; `play` takes what it says."""
 
     def __init__(
-        self, stream: TextToSpeechStream, request: Request, play: Callable[[Pcm], None]
+        self, stream: SpeakingStream, request: Request, play: Callable[[Pcm], None]
     ) -> None:
         self._stream, self._request, self._play = stream, request, play
         self._samples = 0
-        manifest = stream.model.bundle.manifest
-        self._transcript = Transcript(request.out, manifest.name, manifest.precision)
+        model = stream.model
+        self._transcript = Transcript(request.out, model.name, model.precision)
 
     @property
     def seconds(self) -> float:
@@ -186,7 +194,7 @@ class Session:
             audio = np.array(trace.audio, np.int64).T if trace.audio else None
             dump_tokens(request.dump_tokens, text=trace.text, audio=audio)
 
-    def _take_in(self, piece: str | None) -> Iterator[Event]:
+    def _take_in(self, piece: str | None) -> Iterable[Event]:
         """What is to be spoken by a piece of text; None ends it."""
         if piece is None:
             return self._stream.finish()

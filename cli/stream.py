@@ -9,6 +9,7 @@ from . import options
 from .choices import LiveFormat
 
 DEVICE = "DEVICE"
+WATCHDOG = 10.0
 
 
 def stream(
@@ -87,7 +88,9 @@ def stream(
             help="Seconds of speech without a word after which speech to text is begun anew; 0 is "
             "never.",
         ),
-    ] = 10.0,
+    ] = WATCHDOG,
+    server: options.Server = None,
+    api_key: options.ApiKey = None,
     voice: Annotated[
         list[str] | None,
         typer.Option("--voice", metavar="V", help="Of text to speech; twice for two speakers."),
@@ -112,6 +115,7 @@ def stream(
 ) -> None:
     """Live: write what is said while it is being said; let Hibiki translate it, Moshi answer, and
     text to speech say what comes in on standard input."""
+    from . import remote
     from .device_list import show_devices
     from .live import Live
     from .live_request import LiveRequest
@@ -150,5 +154,19 @@ def stream(
     )
     request.check()
     live = Live(request, tuple(voice or ()), temp=temp, seed=seed, cfg_coef=cfg_coef)
+    if server is not None:
+        remote.refuse(
+            turn_flush=turn_flush,
+            watchdog=watchdog != WATCHDOG,
+            save_state=save_state,
+            load_state=load_state,
+            provider=provider != "auto",
+            allow_fallback=allow_fallback,
+            threads=threads,
+        )
+        with remote.connect(server, api_key) as there:
+            live.run_there(there, model)
+        return
+    remote.refuse_without(api_key=api_key)
     bundle = open_model(model, "stt", quiet)
     live.run(bundle, provider=provider, threads=threads, allow_fallback=allow_fallback)

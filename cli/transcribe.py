@@ -32,6 +32,16 @@ def transcribe(
     cut_prompt: Annotated[
         bool, typer.Option("--cut-prompt", help="Leave out what the audio prompt says.")
     ] = False,
+    server: options.Server = None,
+    api_key: options.ApiKey = None,
+    rtf: Annotated[
+        float | None,
+        typer.Option(
+            "--rtf",
+            min=0.01,
+            help="Send seconds of audio a second to the server; default: as fast as it takes them.",
+        ),
+    ] = None,
     channel: options.Channel = None,
     dump_tokens: options.DumpTokens = None,
     temp: options.Temp = None,
@@ -43,6 +53,7 @@ def transcribe(
     debug: options.Debug = False,  # noqa: ARG001
 ) -> int:
     """Write what is said in audio files (wav, flac, ogg, mp3), with times, as it is found."""
+    from . import remote
     from .load import load_speech_to_text
     from .transcription import Prompt, Request, Transcription
 
@@ -58,5 +69,17 @@ def transcribe(
         quiet=quiet,
     )
     request.check()
+    if server is not None:
+        remote.refuse(
+            prompt_text=prompt_text,
+            prompt_audio=prompt_audio,
+            dump_tokens=dump_tokens,
+            provider=provider != "auto",
+            allow_fallback=allow_fallback,
+            threads=threads,
+        )
+        with remote.connect(server, api_key) as there:
+            return Transcription(there.speech_to_text(model, rtf=rtf), request).run()
+    remote.refuse_without(api_key=api_key, rtf=rtf)
     loaded = load_speech_to_text(model, provider, threads, allow_fallback, quiet)
     return Transcription(loaded, request).run()

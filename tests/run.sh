@@ -5,10 +5,11 @@ set -eu
 cd "$(dirname "$0")/.."
 venv="${VENV:-.venv-tests}"
 
-# Optional: espeak-ng makes speech for the demo's tests, chromium-common brings SwiftShader, on which
-# WebGPU runs without a GPU, and of the others a sound card is made that has no hardware.
+# Optional: espeak-ng makes speech for the demo's tests, in chromium the server's page is opened,
+# chromium-common brings SwiftShader, on which WebGPU runs without a GPU, and of the others a sound
+# card is made that has no hardware.
 sound="pulseaudio pulseaudio-utils libasound2-plugins libportaudio2"
-packages="espeak-ng chromium-common $sound"
+packages="espeak-ng chromium chromium-common $sound"
 if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
     # shellcheck disable=SC2086
     dpkg -s $packages >/dev/null 2>&1 ||
@@ -18,6 +19,7 @@ fi
 command -v espeak-ng >/dev/null || echo "skipped: tests of the demo's speech (no espeak-ng)"
 [ -e /usr/lib/chromium/vk_swiftshader_icd.json ] ||
     echo "skipped: tests of WebGPU (no SwiftShader; Debian: chromium-common)"
+command -v chromium >/dev/null || echo "skipped: tests of the server's page (no chromium)"
 command -v pulseaudio >/dev/null && command -v pactl >/dev/null ||
     echo "skipped: tests on a sound card of software (Debian: $sound)"
 
@@ -27,9 +29,11 @@ rm -rf build/lib build/bdist.*
 python -m pip install -q --upgrade pip
 # The CPU build of torch by its number: the newest one would bring gigabytes of CUDA along.
 python -m pip install -q torch==2.13.0
-python -m pip install -q ".[cpu,webgpu,audio,export,dev]" einops
+python -m pip install -q ".[cpu,webgpu,audio,serve,export,dev]" einops
 # Kyutai's package pins old releases of its dependencies; those it is used with here are ours.
 python -m pip install -q --no-deps moshi==0.2.13
+# And what its client needs besides, with the clients that tests/conformance runs unmodified.
+python -m pip install -q --no-deps "sphn>=0.2,<0.3"
 
 # Tracing makes and drops millions of small objects. Large pages for them make it several times
 # faster on virtual machines, where each small page is slow to find; elsewhere this changes nothing.

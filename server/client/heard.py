@@ -1,0 +1,52 @@
+"""What a server tells of what it hears, as the events of a stream that is here."""
+
+from ...models.events import Event, Word
+from ...models.pauses import PauseDetector, TurnPolicy
+from ..protocols import listening
+from ..protocols.listening import Step, WholeWord
+from .server import Info
+
+
+class Heard:
+    """Takes messages in their order."""
+
+    def __init__(self, info: Info, policy: TurnPolicy | None = None) -> None:
+        self._info, self._policy = info, policy or TurnPolicy()
+        self._pauses = PauseDetector(info.frame_rate, info.lead, self._policy)
+        self._open: list[str] = []
+        self._start = 0.0
+        self.told_until = 0.0
+        """Seconds of the audio up to which words were told."""
+
+    @property
+    def partial(self) -> str:
+        """The text of the words that were told and are not closed."""
+        return " ".join(self._open)
+
+    def take(self, reply: listening.Reply) -> list[Event]:
+        """The events of a message."""
+        match reply:
+            case Step(index, pauses, _):
+                time = (index + 1) / self._info.frame_rate - self._info.lead - self._info.delay
+                self.told_until = max(self.told_until, time)
+                if self._policy.head < len(pauses):
+                    return self._pauses.push(pauses[self._policy.head], self._open_start)
+            case listening.Word(text, start):
+                self._start = start if not self._open else self._start
+                self._open.append(text)
+                self.told_until = max(self.told_until, start)
+            case WholeWord(text, start, end):
+                self._open.clear()
+                self.told_until = max(self.told_until, end)
+                return [Word(text, start, end)]
+        return []
+
+    def flush(self) -> list[Event]:
+        """The words that were never closed, as one, and the last pause."""
+        text, self._open = self.partial, []
+        end = max(self._start, self.told_until)
+        return [*([Word(text, self._start, end)] if text else []), *self._pauses.flush()]
+
+    @property
+    def _open_start(self) -> float | None:
+        return self._start if self._open else None

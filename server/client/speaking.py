@@ -1,0 +1,160 @@
+"""Text to speech on a server."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ...models.events import Audio, Event, Word
+from ...runtime.errors import UsageError
+from ..protocols import speaking
+from ..protocols.errors import ProtocolError
+from ..protocols.speaking import Format
+from ..protocols.tagged import NO_ROOM
+from .errors import ServerError, broken, busy
+from .line import Line
+from .server import Info, RemoteServer
+
+BREAK = "<break "
+"""How the word of a pause begins, which is told as words are."""
+LONGEST_TAG = 100
+MANNERS = ("cfg_coef", "temperature", "seed", "top_k", "padding_between", "padding_bonus")
+
+
+class RemoteTextToSpeech:
+    """A model on a server."""
+
+    default_voice: str | None = None
+    """The server chooses."""
+
+    def __init__(self, server: RemoteServer, info: Info) -> None:
+        self.server, self.info = server, info
+        self.name, self.precision = info.id, info.precision
+        self.sample_rate, self.frame_size = info.sample_rate, info.frame_size
+        self.is_greedy = info.greedy
+
+    def stream(
+        self, voices: Sequence[str] = (), *, trace: None = None, **manner: Any
+    ) -> "RemoteSpeech":
+        """One text, spoken in a voice that the server knows; `manner` is of `Manner`, as far as a
+        server lets clients choose. Raises UsageError for more, ServerError where it cannot be
+        reached."""
+        unknown = [name for name in manner if name not in MANNERS]
+        if unknown or trace is not None:
+            raise UsageError(f"{' '.join(unknown) or 'a trace'}: not over a server; leave it out")
+        if len(voices) > 1:
+            raise UsageError("one voice at a time over a server: give '--voice' once")
+        return RemoteSpeech(self, {**manner, "voice": voices[0] if voices else None})
+
+
+class RemoteSpeech:
+    """Text in; `Audio` and `Word` out, as they come."""
+
+    unspelled: Sequence[str] = ()
+    """A server does not tell."""
+
+    _line: Line
+    _rest: str
+    """What may be half a word."""
+    _asked: int
+    _spoken: int
+    _told: bool
+    _ended: bool
+
+    def __init__(self, model: RemoteTextToSpeech, query: dict[str, object]) -> None:
+        self.model = model
+        self._query = {"format": Format.PCM_MESSAGE_PACK, **query}
+        self._open()
+
+    def add(self, text: str) -> None:
+        """Takes any piece of text; what may be half a word waits for the rest of it."""
+        text = self._rest + text
+        whole = _whole_words(text)
+        self._rest = text[whole:]
+        self._say(text[:whole])
+
+    def next_turn(self) -> None:
+        """Raises UsageError: there is one voice."""
+        raise UsageError("--turns: one voice at a time over a server; leave it out")
+
+    def run(self) -> Iterator[Event]:
+        """What has come by now. Raises ServerError where the session broke off."""
+        over = self._line.over
+        for data in self._line.take():
+            yield from self._take(data)
+        if over:
+            self._line.check()
+            if not self._ended:
+                raise broken(self.model.server.address, "it closed before the text's end")
+
+    def finish(self) -> Iterator[Event]:
+        """The end of the text: all that is left, as it comes."""
+        if not self._ended:
+            self._ended = True
+            self._say(self._rest)
+            self._line.send(speaking.pack(speaking.Eos()))
+        while not self._line.over:
+            self._line.wait()
+            yield from self.run()
+        yield from self.run()
+
+    def break_off(self) -> list[Event]:
+        """Ends here: the server is left, and has told every word that began to be heard."""
+        self._line.close()
+        return []
+
+    def reset(self) -> None:
+        """A new text, in a session of its own."""
+        self._line.close()
+        self._open()
+
+    @property
+    def given(self) -> bool:
+        """Whether anything was spoken."""
+        return self._told
+
+    @property
+    def waiting(self) -> int:
+        """How many words wait to be spoken."""
+        return max(0, self._asked - self._spoken)
+
+    def _open(self) -> None:
+        self._rest = ""
+        self._asked = self._spoken = 0
+        self._told = self._ended = False
+        self._line = self.model.server.line(self.model.info, self._query)
+
+    def _say(self, text: str) -> None:
+        if text.strip():
+            self._asked += len(text.split())
+            self._line.send(speaking.pack(speaking.Say(text)))
+
+    def _take(self, data: bytes) -> Iterator[Event]:
+        address = self.model.server.address
+        try:
+            reply = speaking.parse_reply(data)
+        except ProtocolError as error:
+            raise broken(address, str(error)) from None
+        match reply:
+            case speaking.Audio(pcm):
+                self._told = True
+                yield Audio(pcm)
+            case speaking.Text(text, start, stop) if not text.startswith(BREAK):
+                self._told = True
+                self._spoken += 1
+                yield Word(text, start, stop)
+            case speaking.Error(message):
+                raise refused_by(self.model, message)
+
+
+def refused_by(model: RemoteTextToSpeech, message: str) -> ServerError | UsageError:
+    """Why a server does not speak: there is no room, or it knows no such voice."""
+    if message == NO_ROOM:
+        return busy(model.server.address, message)
+    return UsageError(f"{model.server.address.url}: {message}")
+
+
+def _whole_words(text: str) -> int:
+    """How much of a text is whole words, none of them in a tag that is still open."""
+    tag = text.rfind("<")
+    if tag >= 0 and ">" not in text[tag:] and len(text) - tag < LONGEST_TAG:
+        text = text[:tag]
+    return max((index for index, letter in enumerate(text, 1) if letter.isspace()), default=0)

@@ -1,0 +1,95 @@
+"""The `openai` package, unmodified. What it finds in every corner of its endpoints is tried in
+tests/test_server_openai.py."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import soundfile
+from commands import Command
+from server_apart import Served
+
+from kyutai_onnx.models import SpeechToText, Word
+
+if TYPE_CHECKING:
+    import openai
+
+SENTENCE = "set an alarm at six twenty"
+
+
+@pytest.fixture
+def client(server: Served) -> Iterator["openai.OpenAI"]:
+    openai = pytest.importorskip("openai")
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0) as made:
+        yield made
+
+
+def test_json_text_and_stream_have_the_words_of_transcribe(
+    client: "openai.OpenAI", speech: Path, text: str
+) -> None:
+    transcriptions = client.audio.transcriptions
+    assert transcriptions.create(model="whisper-1", file=speech).text == text
+    plain = transcriptions.create(model="whisper-1", file=speech, response_format="text")
+    assert plain == f"{text}\n"
+    events = list(transcriptions.create(model="whisper-1", file=speech, stream=True))
+    deltas = [event.delta for event in events if event.type == "transcript.text.delta"]
+    assert "".join(deltas) == text
+    assert len(deltas) == len(text.split())
+    assert (events[-1].type, events[-1].text) == ("transcript.text.done", text)
+
+
+def test_words_have_the_times_of_transcribe(
+    client: "openai.OpenAI", speech: Path, words: list[Word]
+) -> None:
+    told = client.audio.transcriptions.create(
+        model="whisper-1",
+        file=speech,
+        response_format="verbose_json",
+        timestamp_granularities=["word"],
+    )
+    assert told.words is not None
+    assert [(word.word, word.start, word.end) for word in told.words] == [
+        (word.text, round(word.start, 3), round(word.end, 3)) for word in words
+    ]
+
+
+@pytest.mark.parametrize("kind", ["srt", "vtt"])
+def test_subtitles_are_those_of_transcribe(
+    client: "openai.OpenAI", command: Command, speech: Path, kind: str
+) -> None:
+    told = client.audio.transcriptions.create(
+        model="whisper-1",
+        file=speech,
+        response_format=kind,  # type: ignore[call-overload]
+    )
+    assert str(told).rstrip() == command("transcribe", speech, "-q", "-f", kind).out.rstrip()
+
+
+@pytest.mark.parametrize("kind", ["wav", "pcm", "flac", "mp3", "opus"])
+def test_a_text_is_spoken(
+    client: "openai.OpenAI", model: SpeechToText, tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / f"speech.{kind}"
+    with client.audio.speech.with_streaming_response.create(
+        model="tts-1",
+        voice="default",
+        input=SENTENCE,
+        response_format=kind,  # type: ignore[arg-type]
+        extra_body={"seed": 5},
+    ) as answer:
+        answer.stream_to_file(path)
+    if kind == "pcm":
+        pcm, rate = soundfile.read(
+            path, samplerate=24000, channels=1, subtype="PCM_16", format="RAW"
+        )
+        path = tmp_path / "speech.wav"
+        soundfile.write(path, pcm, rate)
+    assert " ".join(word.text for word in model.transcribe(path)) == SENTENCE
+
+
+def test_errors_are_those_of_openai(client: "openai.OpenAI", speech: Path) -> None:
+    openai = pytest.importorskip("openai")
+    with pytest.raises(openai.NotFoundError, match="no model 'nobody' here"):
+        client.audio.transcriptions.create(model="nobody", file=speech)
+    assert "stt-demo-en" in [model.id for model in client.models.list()]

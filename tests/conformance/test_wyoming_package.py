@@ -1,0 +1,105 @@
+"""The client of the `wyoming` package, unmodified, by which Home Assistant speaks and listens. The
+protocol's corners are tried in tests/test_wyoming.py."""
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from server_apart import Served
+from speech import RATE, Array
+
+from kyutai_onnx.models import SpeechToText
+
+if TYPE_CHECKING:
+    from wyoming.client import AsyncTcpClient
+    from wyoming.event import Event
+
+pytestmark = pytest.mark.filterwarnings("ignore:.audioop. is deprecated")
+pytest.importorskip("wyoming")
+SENTENCE = "set an alarm at six twenty"
+SECONDS = 60.0
+
+
+def ask(server: Served, talk: Any) -> Any:
+    """What a talk with the server returns."""
+
+    async def run() -> Any:
+        from wyoming.client import AsyncTcpClient
+
+        async with asyncio.timeout(SECONDS):
+            async with AsyncTcpClient("127.0.0.1", server.wyoming_port) as client:
+                return await talk(client)
+
+    return asyncio.run(run())
+
+
+async def until(client: "AsyncTcpClient", kind: str) -> "list[Event]":
+    """All events up to one of this kind."""
+    found: list[Event] = []
+    while not found or found[-1].type != kind:
+        event = await client.read_event()
+        assert event is not None, found
+        found.append(event)
+    return found
+
+
+def test_what_is_offered_is_described(server: Served) -> None:
+    from wyoming.info import Describe, Info
+
+    async def talk(client: "AsyncTcpClient") -> Info:
+        await client.write_event(Describe().event())
+        return Info.from_event((await until(client, "info"))[-1])
+
+    info: Info = ask(server, talk)
+    assert [model.name for program in info.asr for model in program.models] == ["stt-demo-en"]
+    assert [voice.name for program in info.tts for voice in program.voices]
+
+
+@pytest.mark.parametrize("width", [2])
+def test_the_words_are_those_of_transcribe(
+    server: Served, pcm: Array, text: str, width: int
+) -> None:
+    from wyoming.asr import Transcribe, Transcript
+    from wyoming.audio import AudioChunk, AudioStart, AudioStop
+
+    samples = np.round(pcm * 32768).astype("<i2")
+    form = {"rate": RATE, "width": width, "channels": 1}
+
+    async def talk(client: "AsyncTcpClient") -> str:
+        await client.write_event(Transcribe().event())
+        await client.write_event(AudioStart(**form).event())
+        for start in range(0, len(samples), 1024):
+            audio = samples[start : start + 1024].tobytes()
+            await client.write_event(AudioChunk(audio=audio, **form).event())
+        await client.write_event(AudioStop().event())
+        return Transcript.from_event((await until(client, "transcript"))[-1]).text
+
+    assert ask(server, talk).strip() == text
+
+
+def test_a_text_is_spoken(server: Served, model: SpeechToText) -> None:
+    from wyoming.audio import AudioChunk, AudioStart
+    from wyoming.tts import Synthesize
+
+    async def talk(client: "AsyncTcpClient") -> tuple[int, Array]:
+        await client.write_event(Synthesize(text=SENTENCE).event())
+        events = await until(client, "audio-stop")
+        chunks = [AudioChunk.from_event(e).audio for e in events if AudioChunk.is_type(e.type)]
+        start = next(AudioStart.from_event(e) for e in events if AudioStart.is_type(e.type))
+        assert (start.width, start.channels) == (2, 1)
+        return start.rate, np.frombuffer(b"".join(chunks), "<i2").astype(np.float32) / 32768
+
+    said = spoken(lambda: ask(server, talk), model)
+    assert said == SENTENCE
+
+
+def spoken(say: Any, model: SpeechToText) -> str:
+    """What is heard of a speech that is drawn by chance, which once in a while is unclear."""
+    for _ in range(4):
+        rate, pcm = say()
+        assert rate == RATE
+        heard = " ".join(word.text for word in model.transcribe(pcm))
+        if heard == SENTENCE:
+            break
+    return heard
