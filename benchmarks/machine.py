@@ -1,8 +1,10 @@
 """What this machine can do: how fast memory is read, and how fast matrices are multiplied."""
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,13 @@ class Machine:
     read_bandwidth: float
     multiplications: float
     threads: int
+
+
+def busy_seconds() -> float:
+    """Time that the processors of this machine have spent on anything, or were kept from it."""
+    fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+    user, nice, system, _idle, _waiting, *interrupts = map(int, fields[1:9])
+    return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
 
 
 def measure_machine(threads: int) -> Machine:

@@ -3,17 +3,17 @@
 from pathlib import Path
 
 
-def resident_mb() -> float:
-    """Memory of this process that is no file's, in megabytes."""
-    return _status_mb("RssAnon")
+def resident_mb(process: int | str = "self") -> float:
+    """Memory of a process, this one unless given, that is no file's, in megabytes."""
+    return _status_mb(process, "RssAnon")
 
 
-def peak_mb() -> float:
-    """The most memory that this process held, mapped files included, in megabytes."""
-    return _status_mb("VmHWM")
+def peak_mb(process: int | str = "self") -> float:
+    """The most memory that it held, mapped files included, in megabytes."""
+    return _status_mb(process, "VmHWM")
 
 
-def _status_mb(name: str) -> float:
-    status = Path("/proc/self/status").read_text()
+def _status_mb(process: int | str, name: str) -> float:
+    status = Path(f"/proc/{process}/status").read_text()
     line = next(row for row in status.splitlines() if row.startswith(name))
     return int(line.split()[1]) / 1e3

@@ -1,0 +1,102 @@
+"""`kyutai-onnx serve` in a process of its own, on a port of loopback that is free."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+START = "import sys; from kyutai_onnx.cli.main import main; sys.exit(main())"
+STARTED = re.compile(r"serving .* at (https?://\S+)")
+PATIENCE = 60.0
+"""Seconds until it must listen, answer or have ended."""
+
+
+class ServedProcess:
+    """One that is started with these arguments of `serve`; RuntimeError, with what it said, where
+    it does not listen."""
+
+    def __init__(self, log: Path, *arguments: object) -> None:
+        self._log = log
+        command = [sys.executable, "-c", START, "serve", "--port", "0", *map(str, arguments)]
+        with log.open("wb") as said:
+            self._process = subprocess.Popen(command, stderr=said)
+        self.url = self._listening()
+
+    def _listening(self) -> str:
+        deadline = time.monotonic() + PATIENCE
+        while self.alive and time.monotonic() < deadline:
+            if found := STARTED.search(self.log):
+                return found[1]
+            time.sleep(0.05)
+        self._process.kill()
+        raise RuntimeError(f"the server does not listen: {self.log}")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    @property
+    def log(self) -> str:
+        """All that it has said."""
+        return self._log.read_text("utf-8")
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def get(self, path: str) -> str:
+        """What it answers."""
+        with urlopen(self.url + path, timeout=PATIENCE) as answer:
+            text: str = answer.read().decode()
+        return text
+
+    @property
+    def used(self) -> int:
+        """Slots that are taken, of all models."""
+        models: list[dict[str, Any]] = json.loads(self.get("/ready"))["models"]
+        return sum(model["used"] for model in models)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Time that processors have spent on it."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    @property
+    def open_files(self) -> int:
+        """Files and sockets that it holds."""
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+
+    def stop(self) -> None:
+        """Interrupts it; RuntimeError where it does not end well."""
+        self._process.send_signal(signal.SIGINT)
+        try:
+            code = self._process.wait(PATIENCE)
+        finally:
+            self._process.kill()
+        if code:
+            raise RuntimeError(f"the server ended with {code}: {self.log}")
+
+
+@contextmanager
+def served_process(*arguments: object) -> Iterator[ServedProcess]:
+    """One that is stopped in the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        server = ServedProcess(Path(folder) / "log", *arguments)
+        try:
+            yield server
+        finally:
+            server.stop()

@@ -1,0 +1,150 @@
+"""Simulated speakers of `benchmarks.serving`, all in this process: reads a plan from standard
+input, and writes what they were told to standard output, both JSON."""
+
+import asyncio
+import dataclasses
+import json
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import numpy as np
+
+from kyutai_onnx.server.protocols import listening
+
+from .talks import FRAME, RATE, talk
+
+PATH = "/api/asr-streaming"
+FRAME_SECONDS = FRAME / RATE
+START_SECONDS = 1.0
+SILENCE = np.zeros(RATE, np.float32)
+LAST_SECONDS = 30.0
+"""For which answers are awaited after the last frame."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`streams` speakers of `seconds`, of `talks` talks that differ; where a third is over, `extra`
+    more come. With `mark_every` a marker follows that many frames."""
+
+    url: str
+    streams: int
+    talks: int
+    seconds: float
+    extra: int = 0
+    mark_every: int | None = None
+
+
+@dataclass
+class Speaker:
+    """One stream. Times are in seconds from its first sample: `words` and `marks` are those at
+    which answers came, `late` how much later than due frames were sent."""
+
+    talk: int
+    words: list[tuple[str, float]] = field(default_factory=list)
+    marks: list[tuple[int, float]] = field(default_factory=list)
+    late: list[float] = field(default_factory=list)
+    error: str | None = None
+
+
+class Clients:
+    def __init__(self, plan: Plan, session: aiohttp.ClientSession) -> None:
+        self._plan, self._session = plan, session
+        self._loop = asyncio.get_running_loop()
+        self._frames = {number: packed_frames(number, plan.seconds) for number in range(plan.talks)}
+
+    async def run(self) -> dict[str, Any]:
+        """All speak at once, each at a phase of its own."""
+        plan = self._plan
+        sockets = [await self._open() for _ in range(plan.streams)]
+        start = self._loop.time() + START_SECONDS
+        speakers = [Speaker(index % plan.talks) for index in range(plan.streams)]
+        speaking = [
+            self._speak(socket, speaker, start + FRAME_SECONDS * index / plan.streams)
+            for index, (socket, speaker) in enumerate(zip(sockets, speakers, strict=True))
+        ]
+        *_, refused = await asyncio.gather(*speaking, self._come_late(start + plan.seconds / 3))
+        return {
+            "speakers": [dataclasses.asdict(one) for one in speakers],
+            "refused": refused,
+            "seconds": self._loop.time() - start,
+        }
+
+    async def _open(self) -> aiohttp.ClientWebSocketResponse:
+        socket = await self._session.ws_connect(self._plan.url + PATH, max_msg_size=0)
+        reply = listening.parse_reply(await socket.receive_bytes())
+        assert isinstance(reply, listening.Ready), reply
+        return socket
+
+    async def _come_late(self, when: float) -> list[list[str]]:
+        """What each that is too many is told, and how its socket ends."""
+        await self._until(when)
+        found = []
+        for _ in range(self._plan.extra):
+            socket = await self._session.ws_connect(self._plan.url + PATH)
+            told = listening.parse_reply(await socket.receive_bytes())
+            last = await socket.receive()
+            found.append([str(told), f"{last.type.name} {last.data}"])
+        return found
+
+    async def _speak(
+        self, socket: aiohttp.ClientWebSocketResponse, speaker: Speaker, start: float
+    ) -> None:
+        ear = asyncio.create_task(self._hear(socket, speaker, start))
+        frames, every = self._frames[speaker.talk], self._plan.mark_every
+        try:
+            for index, message in enumerate(frames):
+                due = start + (index + 1) * FRAME_SECONDS
+                await self._until(due)
+                speaker.late.append(self._loop.time() - due)
+                await socket.send_bytes(message)
+                if every is not None and index % every == 0:
+                    await socket.send_bytes(listening.pack(listening.Marker(index)))
+            await socket.send_bytes(listening.pack(listening.Marker(-1)))
+            await socket.send_bytes(listening.pack(listening.Audio(SILENCE)))
+            await asyncio.wait_for(ear, LAST_SECONDS)
+        except (ConnectionError, TimeoutError) as error:
+            speaker.error = repr(error)
+        finally:
+            ear.cancel()
+            await socket.close()
+
+    async def _hear(
+        self, socket: aiohttp.ClientWebSocketResponse, speaker: Speaker, start: float
+    ) -> None:
+        """Until the last marker is back."""
+        while True:
+            message = await socket.receive()
+            came = self._loop.time() - start
+            if message.type is not aiohttp.WSMsgType.BINARY:
+                speaker.error = f"{message.type.name} {message.data} {message.extra}"
+                return
+            match listening.parse_reply(message.data):
+                case listening.Word(text):
+                    speaker.words.append((text, came))
+                case listening.Marker(-1):
+                    return
+                case listening.Marker(number):
+                    speaker.marks.append((number, came))
+
+    async def _until(self, when: float) -> None:
+        if (left := when - self._loop.time()) > 0:
+            await asyncio.sleep(left)
+
+
+def packed_frames(number: int, seconds: float) -> list[bytes]:
+    """The messages of a talk, made before it begins."""
+    pcm = talk(number, seconds).pcm
+    pieces = (pcm[start : start + FRAME] for start in range(0, len(pcm), FRAME))
+    return [listening.pack(listening.Audio(piece)) for piece in pieces]
+
+
+async def main() -> None:
+    plan = Plan(**json.load(sys.stdin))
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        json.dump(await Clients(plan, session).run(), sys.stdout)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
