@@ -154,7 +154,7 @@ def choose(requested: str, target: Target, *, allow_fallback: bool = False) -> P
         if requested == "auto" and allow_fallback:
             return PROVIDERS["cpu"]
         raise ProviderError(
-            f"{provider.onnxruntime_name} is not in the installed onnxruntime (it has "
+            f"{name}: {provider.onnxruntime_name} is not in the installed onnxruntime (it has "
             f"{', '.join(load_onnxruntime().get_available_providers())}); {_remedy(provider)}"
         )
     if name != target and not allow_fallback:

@@ -128,7 +128,8 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Use:
     def use(frames: int) -> ThreadedCard:
         said = np.concatenate([np.zeros(SIZE // 2, np.float32), ramp(frames)])
         model = moshi(SAYS)
-        bundle = SimpleNamespace(manifest=SimpleNamespace(family="moshi"))
+        made = SimpleNamespace(family="moshi")
+        bundle = SimpleNamespace(manifest=made, path="moshi")
         monkeypatch.setattr(load, "open_model", lambda *_: bundle)
         monkeypatch.setattr(live.Moshi, "load", lambda *_, **__: model)
         return on_card(said, MIC, BOX)

@@ -121,7 +121,8 @@ def test_a_provider_that_is_not_there_is_told_first(
     monkeypatch.setattr(platform, "system", lambda: system)
     provider = PROVIDERS[name]  # type: ignore[index]
     line = told(name, target, allow_fallback=allow_fallback)
-    assert line.startswith(f"{provider.onnxruntime_name} is not in the installed onnxruntime (it")
+    said = f"{name}: {provider.onnxruntime_name} is not in the installed onnxruntime (it"
+    assert line.startswith(said)
     if (name, system) in FOREIGN:
         assert line.endswith(f"; it is for {provider.system} alone")
     else:
