@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -30,17 +31,25 @@ def metrics(server: Running) -> dict[tuple[str, str], float]:
     }
 
 
+def metrics_with(server: Running, name: str, labels: str = "") -> dict[tuple[str, str], float]:
+    """All of them once that one counts: a slot is free before its engine has noted why."""
+    end = time.monotonic() + 10
+    while not (found := metrics(server)).get((name, labels)):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return found
+
+
 def test_metrics_by_the_names_of_moshi_server(server: Running, pcm: Array) -> None:
     before = metrics(server)
     told = asyncio.run(transcribed(server, pcm))
     server.until_free()
-    after = metrics(server)
+    after = metrics_with(server, "asr_connection_num_steps_count")
     assert after["asr_connect", "all"] - before["asr_connect", "all"] == 1
     steps = sum(message["type"] == "Step" for message in told)
     name = ("asr_model_step_duration_count", "")
     assert steps <= after[name] - before[name] <= steps + 30
     assert after["asr_model_step_duration_bucket", "+Inf"] == after[name]
-    assert after["asr_connection_num_steps_count", ""] >= 1
     assert after["asr_open_channels", "all"] == 0
     for name_ in ("py_connect", "py_total_steps", "py_active_steps", "py_missing_words_steps"):
         assert (name_, "all") in after
@@ -50,11 +59,10 @@ def test_metrics_by_the_names_of_moshi_server(server: Running, pcm: Array) -> No
 def test_metrics_by_our_own(server: Running, pcm: Array) -> None:
     asyncio.run(transcribed(server, pcm))
     server.until_free()
-    found = metrics(server)
+    found = metrics_with(server, "kyutai_sessions_ended_total", "stt-demo-en,abandoned")
     assert found["kyutai_slots", "stt-demo-en"] == 3
     assert found["kyutai_real_time_factor", "stt-demo-en"] > 0
     assert found["kyutai_audio_seconds_total", "stt-demo-en"] > len(pcm) / 24000
-    assert found["kyutai_sessions_ended_total", "stt-demo-en,abandoned"] >= 1
     assert found["kyutai_step_seconds_count", "stt-demo-en"] > 0
     assert found["process_resident_memory_bytes", ""] > 1e6
     assert ("kyutai_queue_seconds_count", "tts-demo-en") in found
