@@ -11,13 +11,23 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving import HIBIKI, LISTEN, STT, TTS, Running, ask, connected, get, running, transcribed
 from speech import Array, hiss, wav_bytes
 
-from kyutai_onnx.server.web.logs import JsonLines, Lines, log
+from kyutai_onnx.server.web.logs import LOG, JsonLines, Lines, log
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Running]:
     with running(STT, TTS, HIBIKI, slots=3) as found:
         yield found
+
+
+@pytest.fixture(autouse=True)
+def _log_as_it_was_imported(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """`serve` may have run in this process before, and have opened its log."""
+    monkeypatch.setattr(LOG, "propagate", True)
+    level = LOG.level
+    LOG.setLevel(logging.NOTSET)
+    yield
+    LOG.setLevel(level)
 
 
 def metrics(server: Running) -> dict[tuple[str, str], float]:
