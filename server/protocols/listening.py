@@ -4,28 +4,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ...runtime.audio import Pcm
 from . import tagged
+from .both import Audio as Audio
+from .both import Error as Error
+from .both import OggOpus as OggOpus
+from .both import Ready as Ready
+from .both import read_audio, read_error, read_ogg_opus
 from .tagged import Fields
 
 
 @dataclass(frozen=True)
 class Init:
     """To the server: begin anew."""
-
-
-@dataclass(frozen=True, eq=False)
-class Audio:
-    """To the server: float32 `[n]` at 24 kHz, any n."""
-
-    pcm: Pcm
-
-
-@dataclass(frozen=True)
-class OggOpus:
-    """To the server: the next bytes of one Ogg stream of Opus."""
-
-    data: bytes
 
 
 @dataclass(frozen=True)
@@ -44,11 +34,6 @@ class Eos:
 @dataclass(frozen=True)
 class Ping:
     """To the server: nothing but a sign of life. moshi-server itself does not know it."""
-
-
-@dataclass(frozen=True)
-class Ready:
-    """The first message to the client."""
 
 
 @dataclass(frozen=True)
@@ -86,20 +71,13 @@ class WholeWord:
     stop_time: float
 
 
-@dataclass(frozen=True)
-class Error:
-    """There is no room; clients take any text for that."""
-
-    message: str
-
-
 Request = Init | Audio | OggOpus | Marker | Eos | Ping
 Reply = Ready | Step | Word | EndWord | WholeWord | Marker | Error
 
 _REQUESTS: dict[str, Callable[[Fields], Request]] = {
     "Init": lambda _: Init(),
-    "Audio": lambda fields: Audio(fields.floats("pcm")),
-    "OggOpus": lambda fields: OggOpus(fields.octets("data")),
+    "Audio": read_audio,
+    "OggOpus": read_ogg_opus,
     "Marker": lambda fields: Marker(fields.integer("id")),
     "Eos": lambda _: Eos(),
     "Ping": lambda _: Ping(),
@@ -117,7 +95,7 @@ _REPLIES: dict[str, Callable[[Fields], Reply]] = {
         fields.text("text"), fields.number("start_time"), fields.number("stop_time")
     ),
     "Marker": lambda fields: Marker(fields.integer("id")),
-    "Error": lambda fields: Error(fields.text("message")),
+    "Error": read_error,
 }
 
 

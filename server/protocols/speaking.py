@@ -8,6 +8,11 @@ from typing import ClassVar
 
 from ...runtime.audio import Pcm
 from . import tagged
+from .both import Audio as Audio
+from .both import Error as Error
+from .both import OggOpus as OggOpus
+from .both import Ready as Ready
+from .both import read_audio, read_error, read_ogg_opus
 from .errors import ProtocolError
 from .tagged import Fields
 
@@ -56,38 +61,12 @@ class Eos:
 
 
 @dataclass(frozen=True)
-class Ready:
-    """The first message to the client."""
-
-
-@dataclass(frozen=True, eq=False)
-class Audio:
-    """The next float32 `[n]` of the speech, at 24 kHz."""
-
-    pcm: Pcm
-
-
-@dataclass(frozen=True)
-class OggOpus:
-    """The next pages of the speech."""
-
-    data: bytes
-
-
-@dataclass(frozen=True)
 class Text:
     """A word, and when it is said, in seconds of the speech."""
 
     text: str
     start_s: float
     stop_s: float
-
-
-@dataclass(frozen=True)
-class Error:
-    """There is no room."""
-
-    message: str
 
 
 Request = Say | Voice | Eos
@@ -139,10 +118,10 @@ _REQUESTS: dict[str, Callable[[Fields], Request]] = {
 }
 _REPLIES: dict[str, Callable[[Fields], Reply]] = {
     "Ready": lambda _: Ready(),
-    "Audio": lambda fields: Audio(fields.floats("pcm")),
-    "OggOpus": lambda fields: OggOpus(fields.octets("data")),
+    "Audio": read_audio,
+    "OggOpus": read_ogg_opus,
     "Text": lambda fields: Text(
         fields.text("text"), fields.number("start_s"), fields.number("stop_s")
     ),
-    "Error": lambda fields: Error(fields.text("message")),
+    "Error": read_error,
 }

@@ -1,28 +1,25 @@
 """`/api/chat`: Moshi and Hibiki, spoken with over one websocket."""
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ...models.batch import Row
 from ..config import Task
-from ..engine.events import Busy, Ended, Ready, Told
+from ..engine.events import Ended, Ready, Told
+from ..engine.session import Session
 from ..protocols import chat
 from ..protocols.chat import ChatRules
 from ..protocols.tagged import NO_ROOM
 from ..served import Served
 from .build import build_info
 from .context import Context
-from .conversation import converse, refuse
+from .conversation import converse
 from .numbers import number, whole
 from .socket import Socket
-from .visit import Visit
 
 TASKS: tuple[Task, ...] = ("moshi", "hibiki")
 MOST_MESSAGE = 4 << 20
-PARSED_ELSEWHERE = 1 << 15
-"""Bytes of a message whose decoding would keep the event loop."""
 FLOATS = ("text_temperature", "audio_temperature", "pad_mult", "repetition_penalty")
 INTEGERS = (
     *("text_topk", "audio_topk", "max_steps", "audio_seed", "text_seed"),
@@ -92,22 +89,17 @@ class ChatTalk:
 
     context: Context
     query: Query
-    visit: Visit
     rules: ChatRules
 
-    async def hear(self, message: bytes | str) -> None:
+    async def hear(self, session: Session, message: bytes | str) -> None:
         """A message; text is ignored."""
         if isinstance(message, str) or self.rules.heard_all:
             return
-        if len(message) > PARSED_ELSEWHERE:
-            pcm = await self.context.work(self.rules.hear, message)
-        else:
-            pcm = self.rules.hear(message)
-        self.visit.session.feed(pcm)
+        session.feed(await self.context.parse(self.rules.hear, message))
         if self.rules.heard_all:
-            self.visit.session.end()
+            session.end()
 
-    def tell(self, told: Told) -> list[bytes]:
+    def tell(self, session: Session, told: Told) -> list[bytes]:  # noqa: ARG002
         match told:
             case Ready():
                 instance = self.context.config.instance_name
@@ -119,23 +111,12 @@ class ChatTalk:
         return self.rules.tell(told)  # type: ignore[arg-type]
 
     def refuse(self) -> list[bytes]:
-        return no_room()
-
-
-def no_room() -> list[bytes]:
-    """What tells that there is none."""
-    return [chat.pack(chat.Error(NO_ROOM))]
+        return [chat.pack(chat.Error(NO_ROOM))]
 
 
 async def serve(context: Context, socket: Socket, query: Query) -> None:
     """One client; it is told when there is room for it, which may take a while."""
     if query.asked:
         socket.on_quiet = chat.pack(chat.Ping())
-    begin = functools.partial(Query.join, query)
-    try:
-        visit = Visit(query.served.engine, begin, wait=context.limits.wait)
-    except Busy:
-        await refuse(socket, no_room())
-        return
-    with visit:
-        await converse(socket, visit, ChatTalk(context, query, visit, ChatRules()))
+    talk = ChatTalk(context, query, ChatRules())
+    await converse(socket, talk, query.served.engine, query.join, wait=context.limits.wait)

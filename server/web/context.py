@@ -15,6 +15,8 @@ from .origins import Origins
 
 WORKERS = 4
 """Threads that decode files and make voices ready."""
+PARSED_AT_ONCE = 1 << 15
+"""Bytes of a message whose parsing keeps the event loop for no time to speak of."""
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -37,9 +39,14 @@ class Context:
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="web")
 
     @property
+    def is_alive(self) -> bool:
+        """Whether no model's engine has failed."""
+        return all(served.engine.alive for served in self.shelf.all)
+
+    @property
     def is_ready(self) -> bool:
         """Whether all models take sessions."""
-        return not self.stopping and all(served.engine.alive for served in self.shelf.all)
+        return not self.stopping and self.is_alive
 
     async def work(
         self, function: Callable[Given, Result], *arguments: Given.args, **named: Given.kwargs
@@ -52,6 +59,12 @@ class Context:
 
         result: Result = await loop.run_in_executor(self._workers, call)
         return result
+
+    async def parse(self, parse: Callable[[bytes], Result], message: bytes) -> Result:
+        """What a message says; a long one is parsed away from the event loop."""
+        if len(message) > PARSED_AT_ONCE:
+            return await self.work(parse, message)
+        return parse(message)
 
     def close(self) -> None:
         """Ends the threads, once they have done what they are doing."""

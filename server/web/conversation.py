@@ -1,13 +1,16 @@
 """A client and a session that talk, both at once, until either has ended."""
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, Protocol
 
 from aiohttp import WSCloseCode
 
+from ...models.batch import Row
 from ...runtime.errors import UsageError
-from ..engine.events import Ended, Told
+from ..engine.engine import Engine
+from ..engine.events import Busy, Ended, Told
+from ..engine.session import Session
 from ..protocols.errors import ProtocolError
 from .logs import log
 from .socket import Gone, Socket
@@ -27,18 +30,31 @@ CLOSING: dict[str, tuple[WSCloseCode, str]] = {
 class Talk(Protocol):
     """One protocol's part in a talk."""
 
-    def hear(self, message: bytes | str) -> Awaitable[None]:
+    def hear(self, session: Session, message: bytes | str) -> Awaitable[None]:
         """Takes a message of the client's; raises ProtocolError or UsageError for a bad one."""
 
-    def tell(self, told: Told) -> Iterable[bytes]:
+    def tell(self, session: Session, told: Told) -> Iterable[bytes]:
         """The messages that tell the client."""
 
     def refuse(self) -> Sequence[bytes]:
         """The messages that tell the client that there is no room, if the protocol has any."""
 
 
-async def converse(socket: Socket, visit: Visit, talk: Talk) -> None:
-    """Hears and tells until the client leaves or the session ends, then closes the websocket."""
+async def converse(
+    socket: Socket, talk: Talk, engine: Engine, begin: Callable[[Any], Row], *, wait: float
+) -> None:
+    """Hears and tells, in a session that waits so many seconds for a slot, until the client leaves
+    or the session ends, then closes the websocket."""
+    try:
+        visit = Visit(engine, begin, wait=wait)
+    except Busy:
+        await refuse(socket, talk.refuse())
+        return
+    with visit:
+        await _converse(socket, visit, talk)
+
+
+async def _converse(socket: Socket, visit: Visit, talk: Talk) -> None:
     try:
         ended = await first(_hear(socket, visit, talk), _tell(socket, visit, talk))
     except Gone as gone:
@@ -80,7 +96,7 @@ async def first(*works: Coroutine[Any, Any, Any]) -> Any:
 
 async def _hear(socket: Socket, visit: Visit, talk: Talk) -> None:
     while (message := await socket.receive(lambda: visit.is_busy)) is not None:
-        await talk.hear(message)
+        await talk.hear(visit.session, message)
         await visit.room()
 
 
@@ -89,7 +105,7 @@ async def _tell(socket: Socket, visit: Visit, talk: Talk) -> Ended:
         for told in await visit.told():
             if isinstance(told, Ended) and told.reason == "busy":
                 return told
-            for message in talk.tell(told):
+            for message in talk.tell(visit.session, told):
                 await socket.send(message)
             if isinstance(told, Ended):
                 return told

@@ -12,7 +12,7 @@ TYPES = {"stt": "batched_asr", "tts": "py", "hibiki": "lm", "moshi": "lm"}
 
 async def health(request: web.Request) -> web.Response:
     """That the process answers, and what it is."""
-    alive = all(served.engine.alive for served in request.app[CONTEXT].shelf.all)
+    alive = request.app[CONTEXT].is_alive
     told = {"status": "healthy" if alive else "failed", "version": package_version()}
     return web.json_response(told, status=200 if alive else 500)
 

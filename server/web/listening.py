@@ -8,21 +8,19 @@ from typing import Any
 from aiohttp import web
 
 from ..config import Task
-from ..engine.events import Busy, Ended, Marked, Ready, Told
+from ..engine.events import Ended, Marked, Ready, Told
+from ..engine.session import Session
 from ..protocols import listening
 from ..protocols.listener import ListeningRules
 from ..served import Served
 from .context import CONTEXT, Context
-from .conversation import converse, refuse
+from .conversation import converse
 from .numbers import number, whole
 from .socket import Socket
 from .transcribing import Transcribing, join
 from .uploads import read_body, room_for_body
-from .visit import Visit
 
 TASKS: tuple[Task, ...] = ("stt",)
-PARSED_ELSEWHERE = 1 << 17
-"""Bytes of a message whose parsing would keep the event loop."""
 
 
 @dataclass(frozen=True)
@@ -47,21 +45,16 @@ def parse_query(path: str, context: Context, query: Mapping[str, str]) -> Query:
 class ListeningTalk:
     """A client of the websocket."""
 
-    def __init__(self, context: Context, visit: Visit, query: Query) -> None:
-        self._context, self._visit = context, visit
+    def __init__(self, context: Context, query: Query) -> None:
+        self._context = context
         self._rate = query.served.model.sample_rate
         self._rules = ListeningRules(exact=query.exact)
 
-    async def hear(self, message: bytes | str) -> None:
+    async def hear(self, session: Session, message: bytes | str) -> None:
         """A message; text is ignored."""
         if isinstance(message, str):
             return
-        if len(message) > PARSED_ELSEWHERE:
-            said = await self._context.work(listening.parse, message)
-        else:
-            said = listening.parse(message)
-        session = self._visit.session
-        match said:
+        match said := await self._context.parse(listening.parse, message):
             case listening.Audio() | listening.OggOpus():
                 session.feed(self._rules.hear(said))
             case listening.Marker(id):
@@ -71,7 +64,7 @@ class ListeningTalk:
             case listening.Init():
                 session.reset()
 
-    def tell(self, told: Told) -> list[bytes]:
+    def tell(self, session: Session, told: Told) -> list[bytes]:
         match told:
             case Ready():
                 replies: list[listening.Reply] = [self._rules.begin()]
@@ -80,7 +73,7 @@ class ListeningTalk:
             case Ended():
                 replies = []
             case _:
-                buffered = round(self._visit.session.backlog * self._rate)
+                buffered = round(session.backlog * self._rate)
                 replies = self._rules.tell(told, buffered)
         return [listening.pack(reply) for reply in replies]
 
@@ -92,13 +85,8 @@ async def serve(context: Context, socket: Socket, query: Query) -> None:
     """One client of the websocket."""
     served = query.served
     begin = functools.partial(join, served, lead=query.exact, **query.given)
-    try:
-        visit = Visit(served.engine, begin, wait=context.limits.stream_wait)
-    except Busy:
-        await refuse(socket, [listening.pack(ListeningRules().refuse())])
-        return
-    with visit:
-        await converse(socket, visit, ListeningTalk(context, visit, query))
+    talk = ListeningTalk(context, query)
+    await converse(socket, talk, served.engine, begin, wait=context.limits.stream_wait)
 
 
 async def post(request: web.Request) -> web.Response:

@@ -11,10 +11,10 @@ from ..protocols.errors import ProtocolError
 from ..protocols.openai import InvalidRequestError
 from ..protocols.strict_json import parse_object
 from ..served import Served
+from .answer import Answer
 from .context import CONTEXT
 from .logs import log
 from .saying import Saying
-from .speaking import opened
 from .transcribing import Transcribing
 from .uploads import FILE, Form, read_body, read_form, room_for_body
 
@@ -56,25 +56,19 @@ async def transcriptions_post(request: web.Request) -> web.StreamResponse:
 
 async def _as_events(request: web.Request, heard: Transcribing) -> web.StreamResponse:
     """Each word as it is found."""
-    response, words = None, list[str]()
+    answer, words = Answer(request, EVENTS), list[str]()
     try:
         async for event in heard.events():
             if isinstance(event, Word):
-                response = response or await opened(request, EVENTS)
-                await response.write(transcriptions.delta(event.text, first=not words))
+                await answer.write(transcriptions.delta(event.text, first=not words))
                 words.append(event.text)
     except KyutaiOnnxError as error:
-        if response is None:
+        if not answer.begun:
             raise
         log("request failed", path=request.path, why=str(error))
-        await response.write(openai.event(openai.error(str(error), "server_error")))
-        await response.write_eof()
-        return response
-    response = response or await opened(request, EVENTS)
-    await response.write(transcriptions.done(" ".join(words), heard.duration))
-    await response.write(openai.DONE)
-    await response.write_eof()
-    return response
+        return await answer.finish(openai.event(openai.error(str(error), "server_error")))
+    await answer.write(transcriptions.done(" ".join(words), heard.duration))
+    return await answer.finish(openai.DONE)
 
 
 def _file(form: Form) -> bytes:
@@ -95,19 +89,15 @@ async def speech_post(request: web.Request) -> web.StreamResponse:
     asked = speech.read_request(content, context.limits.characters)
     served = context.shelf.find(("tts",), asked.model)
     saying = Saying(context, served, asked.text, asked.voice, **asked.extra)
-    response, sse = None, asked.stream_format == "sse"
-    kind = EVENTS if sse else speech.CONTENT_TYPES[asked.format]
-    frames = 0
+    sse, frames = asked.stream_format == "sse", 0
+    answer = Answer(request, EVENTS if sse else speech.CONTENT_TYPES[asked.format])
     async for data in _encoded(served, saying, asked.format):
-        response = response or await opened(request, kind)
         frames += 1
-        await response.write(speech.audio_delta(data) if sse else data)
-    response = response or await opened(request, kind)
-    if sse:
-        await response.write(speech.audio_done(len(asked.text.split()), frames))
-        await response.write(openai.DONE)
-    await response.write_eof()
-    return response
+        await answer.write(speech.audio_delta(data) if sse else data)
+    if not sse:
+        return await answer.finish()
+    await answer.write(speech.audio_done(len(asked.text.split()), frames))
+    return await answer.finish(openai.DONE)
 
 
 async def _encoded(served: Served, saying: Saying, form: str) -> AsyncIterator[bytes]:

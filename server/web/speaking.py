@@ -10,7 +10,8 @@ from ...models.events import Audio
 from ...models.manner import Manner
 from ...runtime.errors import UsageError
 from ..config import Task
-from ..engine.events import Busy, Ended, Ready, Told
+from ..engine.events import Ended, Ready, Told
+from ..engine.session import Session
 from ..protocols import speaking
 from ..protocols.errors import ProtocolError
 from ..protocols.speaker import SpeakingRules
@@ -19,13 +20,13 @@ from ..protocols.speech import WavEncoder
 from ..protocols.strict_json import parse_object
 from ..served import Served
 from ..speakers import UnknownVoice
+from .answer import Answer
 from .context import CONTEXT, Context
 from .conversation import converse, refuse
 from .numbers import number, whole
 from .saying import Saying, beginning, speakers_of
 from .socket import Socket
 from .uploads import read_body, room_for_body
-from .visit import Visit
 
 TASKS: tuple[Task, ...] = ("tts",)
 MOST_MESSAGE = 8 << 20
@@ -66,24 +67,23 @@ class SpeakingTalk:
 
     context: Context
     query: Query
-    visit: Visit
     rules: SpeakingRules
     _begun: bool = field(default=False, init=False)
     _said: bool = field(default=False, init=False)
 
-    async def hear(self, message: bytes | str) -> None:
+    async def hear(self, session: Session, message: bytes | str) -> None:
         """A message."""
         match speaking.parse(message):
             case speaking.Say(text):
                 if fed := self.rules.read(text):
                     self._said = True
-                    self.visit.session.feed(fed)
+                    session.feed(fed)
             case speaking.Voice() as voice:
-                await self._take_voice(voice)
+                await self._take_voice(session, voice)
             case speaking.Eos():
-                self.visit.session.end()
+                session.end()
 
-    def tell(self, told: Told) -> list[bytes]:
+    def tell(self, session: Session, told: Told) -> list[bytes]:  # noqa: ARG002
         match told:
             case Ready():
                 begun, self._begun = self._begun, True
@@ -97,12 +97,12 @@ class SpeakingTalk:
     def refuse(self) -> list[bytes]:
         return self.rules.refuse()
 
-    async def _take_voice(self, voice: speaking.Voice) -> None:
+    async def _take_voice(self, session: Session, voice: speaking.Voice) -> None:
         if self._said:
             raise ProtocolError("a voice after the first text: send it before")
         speakers, manner = speakers_of(self.query.served), self.query.manner
         speaker = await self.context.work(speakers.of_embedding, voice.embeddings, manner.cfg_coef)
-        self.visit.session.reset(lambda row: row.speak_as(speaker))
+        session.reset(lambda row: row.speak_as(speaker))
 
 
 async def serve(context: Context, socket: Socket, query: Query) -> None:
@@ -116,14 +116,8 @@ async def serve(context: Context, socket: Socket, query: Query) -> None:
     except (UnknownVoice, UsageError) as error:
         await _tell_fault(socket, query.format, str(error))
         return
-    begin = beginning(speaker, query.manner)
-    try:
-        visit = Visit(served.engine, begin, wait=context.limits.stream_wait)
-    except Busy:
-        await refuse(socket, rules.refuse())
-        return
-    with visit:
-        await converse(socket, visit, SpeakingTalk(context, query, visit, rules))
+    begin, talk = beginning(speaker, query.manner), SpeakingTalk(context, query, rules)
+    await converse(socket, talk, served.engine, begin, wait=context.limits.stream_wait)
 
 
 async def _tell_fault(socket: Socket, form: Format, message: str) -> None:
@@ -144,19 +138,8 @@ async def post(request: web.Request) -> web.StreamResponse:
         raise web.HTTPUnprocessableEntity(text="text and voice: two strings are wanted\n")
     if len(text) > context.limits.characters:
         raise UsageError(f"a text of {len(text)} characters: at most {context.limits.characters}")
-    encoder, response = WavEncoder(served.model.sample_rate), None
+    encoder, answer = WavEncoder(served.model.sample_rate), Answer(request, "audio/wav")
     async for event in Saying(context, served, text, voice or None).events():
         if isinstance(event, Audio):
-            response = response or await opened(request, "audio/wav")
-            await response.write(encoder.push(event.pcm))
-    response = response or await opened(request, "audio/wav")
-    await response.write(encoder.finish())
-    await response.write_eof()
-    return response
-
-
-async def opened(request: web.Request, content_type: str) -> web.StreamResponse:
-    """An answer whose body comes piece by piece."""
-    response = web.StreamResponse(headers={"Content-Type": content_type})
-    await response.prepare(request)
-    return response
+            await answer.write(encoder.push(event.pcm))
+    return await answer.finish(encoder.finish())
