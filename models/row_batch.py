@@ -1,7 +1,7 @@
 """What the batches of all families share: rows in their places, and one step for all of them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -186,6 +186,12 @@ class RowBatch(Generic[R]):
         for row in stepped.values():
             row.close()
         return True
+
+    def run(self, row: R) -> Iterator[Event]:
+        """Steps as far as can be; what this row finds, as it is found."""
+        while self.step():
+            yield from row.take()
+        yield from row.take()
 
     def clear(self, place: int) -> None:
         """Makes the codec forget what it heard and said in a place."""

@@ -35,13 +35,13 @@ class SpeechStream:
         Raises UsageError once the stream was flushed.
         """
         self._row.feed(pcm)
-        return list(self._run())
+        return list(self._batch.run(self._row))
 
     def finish(self) -> Iterator[Event]:
         """The end of the audio, less what does not fill a frame: what is still to be said, as it is
         made. Goes on where it was left."""
         self._row.end()
-        yield from self._run()
+        yield from self._batch.run(self._row)
 
     def flush(self) -> list[Event]:
         """All of `finish` at once."""
@@ -100,8 +100,3 @@ class SpeechStream:
 
     def _begun(self, batch: RowBatch[SpeechRow]) -> SpeechRow:
         return SpeechRow(batch, self.model, self.settings, self._trace)
-
-    def _run(self) -> Iterator[Event]:
-        while self._batch.step():
-            yield from self._row.take()
-        yield from self._row.take()

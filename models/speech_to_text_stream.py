@@ -64,9 +64,7 @@ class SpeechToTextStream:
     def finish(self) -> Iterator[Event]:
         """All of `flush`, event by event as they are found."""
         self._row.end()
-        while self._batch.step():
-            yield from self._row.take()
-        yield from self._row.take()
+        yield from self._batch.run(self._row)
 
     @property
     def partial(self) -> str:
@@ -88,6 +86,4 @@ class SpeechToTextStream:
         self._row.load(saved)
 
     def _run(self) -> list[Event]:
-        while self._batch.step():
-            pass
-        return self._row.take()
+        return list(self._batch.run(self._row))

@@ -52,9 +52,7 @@ class TextToSpeechStream:
 
     def run(self) -> Iterator[Event]:
         """Speaks as far as the text that is here allows, event by event as they are made."""
-        while self._batch.step():
-            yield from self._row.take()
-        yield from self._row.take()
+        return self._batch.run(self._row)
 
     def finish(self) -> Iterator[Event]:
         """The end of the text: speaks all that is left, event by event."""
