@@ -1,14 +1,12 @@
 """Models on a server, for `--server`."""
 
-import importlib.util
 from typing import TYPE_CHECKING
 
 from ..runtime.errors import UsageError
+from .packages import require
 
 if TYPE_CHECKING:
     from ..server.client import RemoteServer
-
-NEEDED = ("aiohttp", "av", "msgpack")
 
 
 def connect(url: str, api_key: str | None) -> "RemoteServer":
@@ -16,9 +14,7 @@ def connect(url: str, api_key: str | None) -> "RemoteServer":
 
     Raises UsageError for what is no URL, and where a package is missing.
     """
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise UsageError(f"{', '.join(missing)} is missing: pip install 'kyutai-onnx[serve]'")
+    require("serve", "aiohttp", "av", "msgpack")
     from ..server.client import RemoteServer
     from ..server.config_file import read_keys
 

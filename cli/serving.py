@@ -2,7 +2,6 @@
 
 import asyncio
 import dataclasses
-import importlib.util
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,14 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..models.locate import VARIABLE
-from ..runtime.errors import UsageError
 from .messages import say
+from .packages import require
 
 if TYPE_CHECKING:
     from ..server.config import ServerConfig
     from ..server.server import Server
-
-NEEDED = ("aiohttp", "av", "msgpack", "prometheus_client")
 
 
 @dataclass(frozen=True)
@@ -57,9 +54,7 @@ def configured(flags: Flags) -> "tuple[ServerConfig, list[str]]":
 def run_server(flags: Flags, *, quiet: bool, debug: bool) -> None:
     """Serves until the process is told to end. Raises UsageError for what cannot be, ModelError
     and ProviderError for models that cannot be loaded, ListenError for a port that is taken."""
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise UsageError(f"{', '.join(missing)} is missing: pip install 'kyutai-onnx[serve]'")
+    require("serve", "aiohttp", "av", "msgpack", "prometheus_client")
     from ..server.loading import load_models
     from ..server.server import Server
     from ..server.web.logs import open_log
@@ -74,9 +69,9 @@ def run_server(flags: Flags, *, quiet: bool, debug: bool) -> None:
 
 def _tell(server: "Server", *, quiet: bool) -> None:
     names = ", ".join(f"{served.name} ({served.engine.slots})" for served in server.shelf.all)
-    say(f"serving {names} at {server.url}", quiet=quiet)
     if server.wyoming_port is not None:
         say(f"Wyoming at {server.config.wyoming_host}:{server.wyoming_port}", quiet=quiet)
+    say(f"serving {names} at {server.url}", quiet=quiet)
 
 
 def _usual_model() -> tuple[str, ...]:
