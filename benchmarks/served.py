@@ -16,6 +16,7 @@ from urllib.request import urlopen
 
 START = "import sys; from kyutai_onnx.cli.main import main; sys.exit(main())"
 STARTED = re.compile(r"serving .* at (https?://\S+)")
+WYOMING = re.compile(r"Wyoming at \S+:(\d+)")
 PATIENCE = 60.0
 """Seconds until it must listen, answer or have ended."""
 
@@ -49,6 +50,14 @@ class ServedProcess:
         return int(self.url.rpartition(":")[2])
 
     @property
+    def wyoming_port(self) -> int:
+        """That of a server which was told to have one."""
+        found = WYOMING.search(self.log)
+        if found is None:
+            raise RuntimeError(f"the server does not speak Wyoming: {self.log}")
+        return int(found[1])
+
+    @property
     def log(self) -> str:
         """All that it has said."""
         return self._log.read_text("utf-8")
@@ -80,14 +89,27 @@ class ServedProcess:
         """Files and sockets that it holds."""
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
-    def stop(self) -> None:
-        """Interrupts it; RuntimeError where it does not end well."""
-        self._process.send_signal(signal.SIGINT)
+    def signal(self, number: signal.Signals) -> None:
+        """Tells it to end."""
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        """Its exit code, once it has ended."""
         try:
-            code = self._process.wait(PATIENCE)
+            return self._process.wait(PATIENCE)
         finally:
             self._process.kill()
-        if code:
+
+    def stop(self) -> None:
+        """Interrupts it, if it has not ended; RuntimeError where it does not end well. Windows has
+        no signal for that: there it is killed."""
+        if os.name == "nt":
+            self._process.kill()
+            self._process.wait()
+            return
+        if self.alive:
+            self.signal(signal.SIGINT)
+        if code := self.wait():
             raise RuntimeError(f"the server ended with {code}: {self.log}")
 
 

@@ -1,20 +1,17 @@
 """`serve` as a process: what it says, how it ends, and what it refuses."""
 
+import importlib.util
 import json
-import re
 import signal
 import socket
-import subprocess
 import sys
-import threading
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from commands import Command, command_line
+from commands import Command
 
+from benchmarks.served import served_process
 from kyutai_onnx.cli.serving import Flags, configured
 from kyutai_onnx.models import Word
 from kyutai_onnx.models.locate import DEMO, VARIABLE
@@ -24,47 +21,19 @@ from kyutai_onnx.server.config import ModelConfig, Tls
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
 
-@contextmanager
-def serving(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], list[str], str]]:
-    """A running server: its process, the lines it has said and its address."""
-    command = command_line("serve", "--port", 0, *arguments)
-    lines: list[str] = []
-    listening = threading.Event()
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as p:
-
-        def read() -> None:
-            assert p.stderr is not None
-            for line in p.stderr:
-                lines.append(line.rstrip("\n"))
-                if " at http" in line:
-                    listening.set()
-
-        reading = threading.Thread(target=read)
-        reading.start()
-        try:
-            assert listening.wait(60), lines
-            found = re.search(r" at (https?://\S+)", "\n".join(lines))
-            assert found is not None
-            yield p, lines, found[1]
-        finally:
-            p.kill()
-            p.wait()
-            reading.join()
-
-
 @posix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_serves_the_demos_until_it_is_told_to_end(
     number: signal.Signals, speech: Path, words: list[Word]
 ) -> None:
-    with serving("--wyoming-port", 0) as (process, lines, url):
-        request = urllib.request.Request(f"{url}/api/asr-streaming", speech.read_bytes())
+    with served_process("--wyoming-port", 0) as server:
+        request = urllib.request.Request(f"{server.url}/api/asr-streaming", speech.read_bytes())
         with urllib.request.urlopen(request, timeout=60) as answer:
             told = json.load(answer)
         assert [m["text"] for m in told if m["type"] == "Word"] == [word.text for word in words]
-        process.send_signal(number)
-        assert process.wait(30) == 0
-    said = "\n".join(lines)
+        server.signal(number)
+        assert server.wait() == 0
+        said = server.log
     assert said.count("no --model given") == 3
     assert "serving stt-demo-en (4), tts-demo-en (4), hibiki-demo-fr-en (4)" in said
     assert "Wyoming at 127.0.0.1:" in said
@@ -73,9 +42,8 @@ def test_it_serves_the_demos_until_it_is_told_to_end(
 
 @posix
 def test_clients_are_told_when_it_ends() -> None:
-    with serving("--model", DEMO / "stt") as (process, _, url):
-        host, _, port = url.removeprefix("http://").partition(":")
-        with socket.create_connection((host, int(port))) as raw:
+    with served_process("--model", DEMO / "stt") as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as raw:
             raw.settimeout(30)
             raw.sendall(
                 b"GET /api/asr-streaming HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
@@ -85,11 +53,11 @@ def test_clients_are_told_when_it_ends() -> None:
             found = b""
             while b"Ready" not in found:
                 found += raw.recv(1000)
-            process.send_signal(signal.SIGINT)
+            server.signal(signal.SIGINT)
             while data := raw.recv(1000):
                 found += data
         assert b"the server is shutting down" in found
-        assert process.wait(30) == 0
+        assert server.wait() == 0
 
 
 def test_quiet_servers_say_where_they_are_alone(tmp_path: Path) -> None:
@@ -97,10 +65,10 @@ def test_quiet_servers_say_where_they_are_alone(tmp_path: Path) -> None:
     config.write_text(
         f'json_logs = true\n[[models]]\nmodel = "{(DEMO / "tts").as_posix()}"\nname = "voice"\n'
     )
-    with serving("--config", config, "--tls-self-signed") as (_, lines, url):
-        assert url.startswith("https://127.0.0.1:")
-        assert [line for line in lines if not line.startswith("{")] == [
-            f"serving voice (4) at {url}"
+    with served_process("--config", config, "--tls-self-signed") as server:
+        assert server.url.startswith("https://127.0.0.1:")
+        assert [line for line in server.log.splitlines() if not line.startswith("{")] == [
+            f"serving voice (4) at {server.url}"
         ]
 
 
@@ -172,8 +140,6 @@ def test_both_ways_of_tls(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_named(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kyutai_onnx.cli import serving as module
-
-    monkeypatch.setattr(module, "NEEDED", ("aiohttp", "no_such_package"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "av" else name)
     done = command("serve")
     assert (done.code, "kyutai-onnx[serve]" in done.error) == (2, True)

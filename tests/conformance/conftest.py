@@ -4,22 +4,26 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from server_apart import Served, serving
 from speech import RATE, Array
 
-from kyutai_onnx.models import Word
+from benchmarks.served import ServedProcess, served_process
+
+SETTINGS = """
+slots = 2
+static = "none"
+wyoming_port = 0
+models = [{task = "stt"}, {task = "tts"}, {task = "hibiki"}]
+"""
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Served]:
-    with serving() as found:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedProcess]:
+    for package in ("aiohttp", "av", "msgpack", "prometheus_client"):
+        pytest.importorskip(package, reason="the serve extra is not installed")
+    config = tmp_path_factory.mktemp("conformance") / "server.toml"
+    config.write_text(SETTINGS, "utf-8")
+    with served_process("--config", config) as found:
         yield found
-
-
-@pytest.fixture(scope="session")
-def text(words: list[Word]) -> str:
-    """What `transcribe` hears in the speech."""
-    return " ".join(word.text for word in words)
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from commands import Command
-from server_apart import Served
 from speech import RATE, Array, write_wav
 
+from benchmarks.served import ServedProcess
 from kyutai_onnx.models import SpeechToText, Word
 
 if TYPE_CHECKING:
@@ -38,11 +38,11 @@ def audio(pcm: Array) -> bytes:
     return packed(type="Audio", pcm=[float(sample) for sample in pcm])
 
 
-def talk(server: Served, path: str, sending: Any, receiving: Any) -> Any:
+def talk(server: ServedProcess, path: str, sending: Any, receiving: Any) -> Any:
     """Sends and receives at once, as all of the scripts do; what was received."""
 
     async def run() -> Any:
-        url = f"{server.socket}{path}"
+        url = f"ws://127.0.0.1:{server.port}{path}"
         async with (
             asyncio.timeout(SECONDS),
             websockets.connect(url, additional_headers=HEADERS) as socket,
@@ -88,7 +88,7 @@ async def transcript(socket: "ClientConnection") -> list[Message]:
 
 @pytest.mark.parametrize("rtf", [1000, 4])
 def test_a_file_is_transcribed(
-    server: Served, pcm: Array, second: Array, words: list[Word], rtf: float
+    server: ServedProcess, pcm: Array, second: Array, words: list[Word], rtf: float
 ) -> None:
     path = "/api/asr-streaming"
     found = talk(server, path, lambda socket: send_file(socket, pcm, second, rtf), transcript)
@@ -100,7 +100,7 @@ def test_a_file_is_transcribed(
 
 
 def test_a_microphone_is_transcribed_with_its_pauses(
-    server: Served, pcm: Array, second: Array, text: str
+    server: ServedProcess, pcm: Array, second: Array, text: str
 ) -> None:
     """As stt_from_mic_rust_server.py --show-vad: frames as they come, and a bar where the third
     head tells a pause after speech. It is left by closing, amid the stream."""
@@ -131,7 +131,7 @@ def test_a_microphone_is_transcribed_with_its_pauses(
 
 
 def test_a_text_is_spoken(
-    server: Served, command: Command, model: SpeechToText, tmp_path: "Path"
+    server: ServedProcess, command: Command, model: SpeechToText, tmp_path: "Path"
 ) -> None:
     """As tts_rust_server.py: a message a word, then the end, then all until the server closes."""
     path = "/api/tts_streaming?voice=default&format=PcmMessagePack"

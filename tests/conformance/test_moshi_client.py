@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import virtual_card
-from server_apart import Served
 from speech import RATE, Array, say_aloud, whole
 from virtual_card import SETTLE_SECONDS, VirtualCard, padded
 
+from benchmarks.served import ServedProcess
 from kyutai_onnx.models import SpeechToText
 
 NUMBER = "trois mille deux cent quarante-cinq"
@@ -36,7 +36,7 @@ def card(tmp_path: Path) -> Iterator[VirtualCard]:
 
 
 def test_moshi_client_hears_the_translation(
-    server: Served, card: VirtualCard, model: SpeechToText, tmp_path: Path
+    server: ServedProcess, card: VirtualCard, model: SpeechToText, tmp_path: Path
 ) -> None:
     spoken = whole(say_aloud(tmp_path / "spoken.wav", NUMBER, "fr"))
     french = padded(tmp_path / "french.wav", spoken, 0.5, 4.0)
@@ -53,7 +53,7 @@ def test_moshi_client_hears_the_translation(
     assert found[-1][2] > 0.05
 
 
-def converse(server: Served, card: VirtualCard, recording: Path) -> tuple[str, str, Array]:
+def converse(server: ServedProcess, card: VirtualCard, recording: Path) -> tuple[str, str, Array]:
     """What the client prints, logs and plays while a recording is spoken to it."""
     client = [sys.executable, "-u", "-m", "moshi.client", "--host", "127.0.0.1"]
     with card.recorded() as heard:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 import soundfile
 from commands import Command
-from server_apart import Served
 
+from benchmarks.served import ServedProcess
 from kyutai_onnx.models import SpeechToText, Word
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ SENTENCE = "set an alarm at six twenty"
 
 
 @pytest.fixture
-def client(server: Served) -> Iterator["openai.OpenAI"]:
+def client(server: ServedProcess) -> Iterator["openai.OpenAI"]:
     openai = pytest.importorskip("openai")
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0) as made:
         yield made

@@ -10,16 +10,15 @@ the wire. By number, those that are tried elsewhere:
 import asyncio
 import json
 import time
-import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from server_apart import Served
 from speech import RATE, Array
 
+from benchmarks.served import ServedProcess
 from kyutai_onnx.models import Word
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ SLOTS = 2
 
 
 @pytest.fixture(autouse=True)
-def _free(server: Served) -> Iterator[None]:
+def _free(server: ServedProcess) -> Iterator[None]:
     """No test leaves a session behind."""
     yield
     deadline = time.monotonic() + 10
@@ -48,16 +47,9 @@ def _free(server: Served) -> Iterator[None]:
         time.sleep(0.05)
 
 
-def modules(server: Served) -> list[dict[str, str]]:
-    found: list[dict[str, str]] = json.loads(body(server, "/api/modules_info"))
+def modules(server: ServedProcess) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = json.loads(server.get("/api/modules_info"))
     return found
-
-
-def body(server: Served, path: str) -> bytes:
-    with urllib.request.urlopen(server.url + path, timeout=10) as answer:
-        assert answer.status == 200
-        content: bytes = answer.read()
-    return content
 
 
 def packed(**message: Any) -> bytes:
@@ -75,7 +67,7 @@ async def receive(socket: "ClientConnection") -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def connected(server: Served, path: str) -> AsyncIterator["ClientConnection"]:
+async def connected(server: ServedProcess, path: str) -> AsyncIterator["ClientConnection"]:
     """A client that is let in by Ready, in the time that Unmute allows for it."""
     socket, ready = await opened(server, path)
     try:
@@ -85,13 +77,15 @@ async def connected(server: Served, path: str) -> AsyncIterator["ClientConnectio
         await socket.close()
 
 
-async def opened(server: Served, path: str) -> "tuple[ClientConnection, dict[str, Any]]":
+async def opened(server: ServedProcess, path: str) -> "tuple[ClientConnection, dict[str, Any]]":
     async with asyncio.timeout(CONNECT_SECONDS):
-        socket = await websockets.connect(server.socket + path, additional_headers=HEADERS)
+        socket = await websockets.connect(
+            f"ws://127.0.0.1:{server.port}{path}", additional_headers=HEADERS
+        )
         return socket, await receive(socket)
 
 
-def test_1_ready_comes_first_and_soon(server: Served) -> None:
+def test_1_ready_comes_first_and_soon(server: ServedProcess) -> None:
     async def run() -> None:
         for path in (STT, TTS):
             async with connected(server, path):
@@ -100,7 +94,7 @@ def test_1_ready_comes_first_and_soon(server: Served) -> None:
     asyncio.run(run())
 
 
-def test_1_ready_does_not_wait_for_the_sessions_that_run(server: Served, pcm: Array) -> None:
+def test_1_ready_does_not_wait_for_the_sessions_that_run(server: ServedProcess, pcm: Array) -> None:
     async def run() -> None:
         async with connected(server, STT) as busy:
             await busy.send(audio(np.tile(pcm, 10)))
@@ -111,7 +105,7 @@ def test_1_ready_does_not_wait_for_the_sessions_that_run(server: Served, pcm: Ar
 
 
 @pytest.mark.parametrize("path", [STT, TTS])
-def test_2_an_error_at_the_start_is_that_of_no_room(server: Served, path: str) -> None:
+def test_2_an_error_at_the_start_is_that_of_no_room(server: ServedProcess, path: str) -> None:
     async def run() -> None:
         async with connected(server, path), connected(server, path):
             socket, refusal = await opened(server, path)
@@ -122,7 +116,7 @@ def test_2_an_error_at_the_start_is_that_of_no_room(server: Served, path: str) -
     asyncio.run(run())
 
 
-def test_5_a_step_of_three_heads_or_more_for_each_frame(server: Served, pcm: Array) -> None:
+def test_5_a_step_of_three_heads_or_more_for_each_frame(server: ServedProcess, pcm: Array) -> None:
     async def run() -> None:
         async with connected(server, STT) as socket:
             frames = len(pcm) // 1920
@@ -140,7 +134,7 @@ def test_5_a_step_of_three_heads_or_more_for_each_frame(server: Served, pcm: Arr
 
 
 def test_5_and_6_a_pause_is_told_and_flushed_quicker_than_it_is_spoken(
-    server: Served, pcm: Array, words: list[Word]
+    server: ServedProcess, pcm: Array, words: list[Word]
 ) -> None:
     """The speaker is heard at the pace of speech; once the average of the two second head is above
     0.6, eight frames of silence are sent at once, and must have been stepped soon after."""
@@ -182,7 +176,7 @@ def test_5_and_6_a_pause_is_told_and_flushed_quicker_than_it_is_spoken(
 
 
 def test_8_a_marker_comes_back_after_what_was_sent_before(
-    server: Served, pcm: Array, text: str
+    server: ServedProcess, pcm: Array, text: str
 ) -> None:
     async def run() -> str:
         async with connected(server, STT) as socket:
@@ -198,7 +192,7 @@ def test_8_a_marker_comes_back_after_what_was_sent_before(
     assert asyncio.run(run()) == text
 
 
-def test_9_a_client_that_closes_sees_the_end(server: Served, pcm: Array) -> None:
+def test_9_a_client_that_closes_sees_the_end(server: ServedProcess, pcm: Array) -> None:
     async def run() -> int | None:
         async with connected(server, STT) as socket:
             await socket.send(audio(pcm))
@@ -211,11 +205,13 @@ def test_9_a_client_that_closes_sees_the_end(server: Served, pcm: Array) -> None
     assert asyncio.run(run()) in (1000, 1001, 1005)
 
 
-def test_10_a_voice_may_be_sent_before_ready_was_read(server: Served) -> None:
+def test_10_a_voice_may_be_sent_before_ready_was_read(server: ServedProcess) -> None:
     """The demo takes no embeddings: that alone is refused, and with a reason."""
 
     async def run() -> None:
-        socket = await websockets.connect(server.socket + TTS, additional_headers=HEADERS)
+        socket = await websockets.connect(
+            f"ws://127.0.0.1:{server.port}{TTS}", additional_headers=HEADERS
+        )
         voice = packed(type="Voice", embeddings=[0.0] * 8, shape=[1, 2, 4])
         await socket.send(voice)
         with pytest.raises(websockets.ConnectionClosed, match="embedding"):
@@ -228,7 +224,7 @@ def test_10_a_voice_may_be_sent_before_ready_was_read(server: Served) -> None:
     asyncio.run(run())
 
 
-def test_12_and_14_an_utterance_ends_by_the_server_closing(server: Served) -> None:
+def test_12_and_14_an_utterance_ends_by_the_server_closing(server: ServedProcess) -> None:
     async def run() -> tuple[list[str], float]:
         async with connected(server, TTS) as socket:
             await asyncio.sleep(0.5)  # opened before there is a text
@@ -248,7 +244,9 @@ def test_12_and_14_an_utterance_ends_by_the_server_closing(server: Served) -> No
 
 
 @pytest.mark.parametrize("path", [STT, TTS])
-def test_15_a_slot_is_free_again_soon_after_an_interruption(server: Served, path: str) -> None:
+def test_15_a_slot_is_free_again_soon_after_an_interruption(
+    server: ServedProcess, path: str
+) -> None:
     async def let_in() -> None:
         for seconds in (*TRIES, None):
             socket, first = await opened(server, path)
@@ -275,8 +273,8 @@ def test_15_a_slot_is_free_again_soon_after_an_interruption(server: Served, path
     asyncio.run(run())
 
 
-def test_16_health_and_metrics_are_there(server: Served) -> None:
-    assert isinstance(json.loads(body(server, "/api/build_info")), dict)
-    metrics = body(server, "/metrics").decode()
+def test_16_health_and_metrics_are_there(server: ServedProcess) -> None:
+    assert isinstance(json.loads(server.get("/api/build_info")), dict)
+    metrics = server.get("/metrics")
     assert "asr_connect" in metrics
     assert "py_connect" in metrics

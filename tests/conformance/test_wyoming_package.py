@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from server_apart import Served
 from speech import RATE, Array
 
+from benchmarks.served import ServedProcess
 from kyutai_onnx.models import SpeechToText
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ SENTENCE = "set an alarm at six twenty"
 SECONDS = 60.0
 
 
-def ask(server: Served, talk: Any) -> Any:
+def ask(server: ServedProcess, talk: Any) -> Any:
     """What a talk with the server returns."""
 
     async def run() -> Any:
@@ -44,7 +44,7 @@ async def until(client: "AsyncTcpClient", kind: str) -> "list[Event]":
     return found
 
 
-def test_what_is_offered_is_described(server: Served) -> None:
+def test_what_is_offered_is_described(server: ServedProcess) -> None:
     from wyoming.info import Describe, Info
 
     async def talk(client: "AsyncTcpClient") -> Info:
@@ -58,7 +58,7 @@ def test_what_is_offered_is_described(server: Served) -> None:
 
 @pytest.mark.parametrize("width", [2])
 def test_the_words_are_those_of_transcribe(
-    server: Served, pcm: Array, text: str, width: int
+    server: ServedProcess, pcm: Array, text: str, width: int
 ) -> None:
     from wyoming.asr import Transcribe, Transcript
     from wyoming.audio import AudioChunk, AudioStart, AudioStop
@@ -78,7 +78,7 @@ def test_the_words_are_those_of_transcribe(
     assert ask(server, talk).strip() == text
 
 
-def test_a_text_is_spoken(server: Served, model: SpeechToText) -> None:
+def test_a_text_is_spoken(server: ServedProcess, model: SpeechToText) -> None:
     from wyoming.audio import AudioChunk, AudioStart
     from wyoming.tts import Synthesize
 
