@@ -64,6 +64,12 @@ def words(pcm: Array, model: SpeechToText) -> list[Word]:
     return found
 
 
+@pytest.fixture(scope="session")
+def text(words: list[Word]) -> str:
+    """The same in one line."""
+    return " ".join(word.text for word in words)
+
+
 @pytest.fixture
 def command(capsys: pytest.CaptureFixture[str]) -> Command:
     """Runs a command in this process and returns its exit code, stdout and stderr."""

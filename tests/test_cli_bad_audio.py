@@ -9,13 +9,6 @@ from commands import Command
 from npz import arrays
 from speech import Array, hiss, write_wav
 
-from kyutai_onnx.models import Word
-
-
-@pytest.fixture
-def text(words: list[Word]) -> str:
-    return " ".join(word.text for word in words)
-
 
 def empty(path: Path, _: Array) -> str:
     path.touch()

@@ -11,15 +11,10 @@ import pytest
 from commands import Command
 from speech import Array
 
-from kyutai_onnx.models import Mimi, Word
+from kyutai_onnx.models import Mimi
 
 FULL = Path("/dev/full")
 needs_full = pytest.mark.skipif(not FULL.exists(), reason="no /dev/full on this system")
-
-
-@pytest.fixture
-def text(words: list[Word]) -> str:
-    return " ".join(word.text for word in words)
 
 
 @needs_full

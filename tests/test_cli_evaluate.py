@@ -15,11 +15,6 @@ from kyutai_onnx.models import Word
 
 
 @pytest.fixture
-def text(words: list[Word]) -> str:
-    return " ".join(word.text for word in words)
-
-
-@pytest.fixture
 def folder(pcm: Array, text: str, tmp_path: Path) -> Path:
     """Two recordings with transcripts, one right and one with a word too many, and other files."""
     made = tmp_path / "set"

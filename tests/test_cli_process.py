@@ -21,11 +21,6 @@ from kyutai_onnx.models.locate import VARIABLE
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and pipes of POSIX")
 
 
-@pytest.fixture
-def text(words: list[Word]) -> str:
-    return " ".join(word.text for word in words)
-
-
 @contextlib.contextmanager
 def started(*arguments: object, **options: object) -> Iterator[subprocess.Popen[bytes]]:
     """A running command with pipes to it and from it."""

@@ -16,11 +16,6 @@ from kyutai_onnx.models import SpeechToText, Word
 
 
 @pytest.fixture
-def text(words: list[Word]) -> str:
-    return " ".join(word.text for word in words)
-
-
-@pytest.fixture
 def pair(speech: Path, tmp_path: Path) -> tuple[Path, Path]:
     """The speech, and a file in which nothing is said."""
     return speech, write_wav(tmp_path / "quiet.wav", hiss(1) * 0)

@@ -28,18 +28,11 @@ from serving import (
 )
 from speech import Array
 
-from kyutai_onnx.models import Word
-
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Running]:
     with running(STT, slots=3) as found:
         yield found
-
-
-@pytest.fixture
-def text(words: list[Word]) -> str:
-    return " ".join(word.text for word in words)
 
 
 MALFORMED = {

@@ -27,7 +27,6 @@ from serving import (
 )
 from speech import Array
 
-from kyutai_onnx.models import Word
 from kyutai_onnx.server.engine.events import Ended
 
 
@@ -35,11 +34,6 @@ from kyutai_onnx.server.engine.events import Ended
 def server() -> Iterator[Running]:
     with running(STT, slots=3) as found:
         yield found
-
-
-@pytest.fixture
-def text(words: list[Word]) -> str:
-    return " ".join(word.text for word in words)
 
 
 def test_a_client_that_is_silent_is_given_up() -> None:

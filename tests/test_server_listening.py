@@ -38,11 +38,6 @@ def server() -> Iterator[Running]:
         yield found
 
 
-@pytest.fixture
-def text(words: list[Word]) -> str:
-    return " ".join(word.text for word in words)
-
-
 def test_the_words_are_those_of_transcribe(server: Running, pcm: Array, text: str) -> None:
     told = asyncio.run(transcribed(server, pcm))
     assert words_of(told) == text

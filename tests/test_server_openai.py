@@ -35,11 +35,6 @@ def client(server: Running) -> Iterator["openai.OpenAI"]:
         yield found
 
 
-@pytest.fixture
-def text(words: list[Word]) -> str:
-    return " ".join(word.text for word in words)
-
-
 def test_the_models_are_listed(client: "openai.OpenAI") -> None:
     listed = {model.id: model.family for model in client.models.list()}
     assert listed == {"stt-demo-en": "stt", "tts-demo-en": "tts"}
