@@ -20,8 +20,7 @@ class DepthStreams:
         assert model.depth is not None
         self._model, self._rows = model, rows
         self._streams: Streams = model.depth.streams(rows)
-        (noise,) = (port for port in model.depth.spec.inputs if port.name == "noise")
-        self.most = int(noise.shape[2])
+        self.most = model.candidates
         ungenerated = model.spec.tokens.ungenerated
         shape = (rows, model.exported_codebooks)
         self._forced = np.full(shape, ungenerated, np.int64)

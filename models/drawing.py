@@ -1,6 +1,7 @@
 """How a row's tokens are drawn, and guided."""
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 from .language_model import Conditions
 
@@ -15,6 +16,17 @@ class Drawing:
     top_k: int = 0
     top_k_text: int = 0
     seed: int | None = None
+
+
+class Draws(TypedDict, total=False):
+    """What is drawn otherwise than a repository says: temperatures of codes and of text, 0 taking
+    the best; candidates of both, 0 for all; and the seed, which is at random unless given."""
+
+    temp: float | None
+    temp_text: float | None
+    top_k: int | None
+    top_k_text: int | None
+    seed: int | None
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, Unpack
 
 import numpy as np
 
 from ..runtime.audio import AudioSource
 from ..runtime.errors import UsageError
 from ..runtime.manifest import Family
-from .drawing import Guidance
+from .drawing import Draws, Guidance
 from .events import Word
 from .hibiki_row import HibikiRow
 from .row_batch import RowBatch
@@ -90,18 +90,14 @@ class Hibiki(SpeechModel):
         *,
         channel: int | None = None,
         cfg_coef: float = 1.0,
-        temp: float | None = None,
-        temp_text: float | None = None,
-        seed: int | None = None,
         max_tail: float | None = None,
+        **draws: Unpack[Draws],
     ) -> Translation:
         """Translates a file, or samples float32 `[n]` at `sample_rate`; for the rest see `stream`.
 
         Raises AudioError where it cannot be read or does not fill a frame.
         """
-        stream = self.stream(
-            cfg_coef=cfg_coef, temp=temp, temp_text=temp_text, seed=seed, max_tail=max_tail
-        )
+        stream = self.stream(cfg_coef=cfg_coef, max_tail=max_tail, **draws)
         said = self.hear(stream, audio, channel)
         return Translation(
             said.pcm, self.sample_rate, said.text, tuple(said.words), stream.complete, stream.seed
@@ -111,23 +107,20 @@ class Hibiki(SpeechModel):
         self,
         *,
         cfg_coef: float = 1.0,
-        temp: float | None = None,
-        temp_text: float | None = None,
-        seed: int | None = None,
         max_tail: float | None = None,
         trace: Trace | None = None,
+        **draws: Unpack[Draws],
     ) -> HibikiStream:
         """One independent stream.
 
         `cfg_coef` leads it away from speech that is unlike the speaker's, at twice the cost; 1
-        does without. `temp` and `temp_text` replace the model's own temperatures of codes and text
-        (0 takes the best), `seed` makes draws repeat. After the end of the audio it speaks for at
-        most `max_tail` seconds: as long as it has heard and 30 more, unless given. `trace` is
-        filled with codes and tokens.
+        does without. After the end of the audio it speaks for at most `max_tail` seconds: as long
+        as it has heard and 30 more, unless given. `trace` is filled with codes and tokens. The rest
+        are `Draws`, in place of the model's own sampling.
 
         Raises UsageError for guidance that the model lacks, or a value out of range.
         """
-        settings = self.settings(cfg_coef, temp, temp_text, seed, max_tail)
+        settings = self.settings(cfg_coef, max_tail, **draws)
         return HibikiStream(self, settings, trace, max_tail)
 
     def batch(self, rows: int, *, guided: bool = False) -> "HibikiBatch":
@@ -135,18 +128,11 @@ class Hibiki(SpeechModel):
         then all of them cost twice as much."""
         return HibikiBatch(self, rows, guided=guided)
 
-    def settings(
-        self,
-        cfg_coef: float,
-        temp: float | None,
-        temp_text: float | None,
-        seed: int | None,
-        max_tail: float | None,
-    ) -> Settings:
+    def settings(self, cfg_coef: float, max_tail: float | None, **draws: Unpack[Draws]) -> Settings:
         """How a stream is generated; raises as `stream` does."""
         if max_tail is not None and not (math.isfinite(max_tail) and max_tail >= 0):
             raise UsageError(f"a tail of {max_tail} s: give 0 or more")
-        drawing = self.drawing(temp, temp_text, seed)
+        drawing = self.drawing(**draws)
         if not math.isfinite(cfg_coef):
             raise UsageError(f"guidance by {cfg_coef}: give a number; 1 does without")
         model = self.language_model
@@ -175,15 +161,13 @@ class HibikiBatch(RowBatch[SpeechRow]):
         self,
         *,
         cfg_coef: float = 1.0,
-        temp: float | None = None,
-        temp_text: float | None = None,
-        seed: int | None = None,
         max_tail: float | None = None,
         trace: Trace | None = None,
+        **draws: Unpack[Draws],
     ) -> HibikiRow:
         """A new translation, told as `Hibiki.stream` is; raises UsageError as that does, where all
         rows are taken, and for guidance in a batch that is not guided."""
-        settings = self.model.settings(cfg_coef, temp, temp_text, seed, max_tail)
+        settings = self.model.settings(cfg_coef, max_tail, **draws)
         row = HibikiRow(self, self.model, settings, trace, max_tail)
         self.add(row)
         return row

@@ -66,6 +66,14 @@ class LanguageModel:
         """Whether every stream needs conditions."""
         return self.spec.conditions is not None
 
+    @property
+    def candidates(self) -> int:
+        """How many of the likeliest codes may be drawn from; 0 where it makes none."""
+        if self.depth is None:
+            return 0
+        (noise,) = (port for port in self.depth.spec.inputs if port.name == "noise")
+        return int(noise.shape[2])
+
     def condition(
         self,
         texts: Mapping[str, str | None] | None = None,

@@ -1,7 +1,7 @@
 """Moshi: the other side of a talk, heard and spoken at once."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from ..runtime.audio import AudioSource
 from ..runtime.bundle import Bundle
 from ..runtime.errors import ModelError
 from ..runtime.manifest import Family
+from .drawing import Draws
 from .events import Word
 from .row_batch import RowBatch
 from .speech_model import SpeechModel
@@ -52,34 +53,24 @@ class Moshi(SpeechModel):
         audio: Array | AudioSource,
         *,
         channel: int | None = None,
-        temp: float | None = None,
-        temp_text: float | None = None,
-        seed: int | None = None,
+        **draws: Unpack[Draws],
     ) -> Reply:
         """Moshi's side of a talk of which `audio`, a file or samples float32 `[n]` at
         `sample_rate`, is the other; it ends with it. For the rest see `stream`.
 
         Raises AudioError where it cannot be read or does not fill a frame.
         """
-        stream = self.stream(temp=temp, temp_text=temp_text, seed=seed)
+        stream = self.stream(**draws)
         said = self.hear(stream, audio, channel)
         return Reply(said.pcm, self.sample_rate, said.text, tuple(said.words), stream.seed)
 
-    def stream(
-        self,
-        *,
-        temp: float | None = None,
-        temp_text: float | None = None,
-        seed: int | None = None,
-        trace: Trace | None = None,
-    ) -> SpeechStream:
-        """One independent stream.
+    def stream(self, *, trace: Trace | None = None, **draws: Unpack[Draws]) -> SpeechStream:
+        """One independent stream. `trace` is filled with codes and tokens; the rest are `Draws`, in
+        place of the model's own sampling (temperatures of 0 keep Moshi silent).
 
-        `temp` and `temp_text` replace the model's own temperatures of codes and text (0 takes the
-        best, which keeps Moshi silent), `seed` makes draws repeat. `trace` is filled with codes
-        and tokens. Raises UsageError for a value out of range.
+        Raises UsageError for a value out of range.
         """
-        return SpeechStream(self, Settings(self.drawing(temp, temp_text, seed)), trace)
+        return SpeechStream(self, Settings(self.drawing(**draws)), trace)
 
     def batch(self, rows: int) -> "MoshiBatch":
         """Up to so many talks, stepped together."""
@@ -93,15 +84,8 @@ class MoshiBatch(RowBatch[SpeechRow]):
         super().__init__(model, rows)
         self.model = model
 
-    def join(
-        self,
-        *,
-        temp: float | None = None,
-        temp_text: float | None = None,
-        seed: int | None = None,
-        trace: Trace | None = None,
-    ) -> SpeechRow:
+    def join(self, *, trace: Trace | None = None, **draws: Unpack[Draws]) -> SpeechRow:
         """A new talk, told as `Moshi.stream` is; raises UsageError as that does, and where all rows
         are taken."""
-        settings = Settings(self.model.drawing(temp, temp_text, seed))
+        settings = Settings(self.model.drawing(**draws))
         return self.add(SpeechRow(self, self.model, settings, trace))

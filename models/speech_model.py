@@ -3,14 +3,15 @@
 import math
 import secrets
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import replace
+from typing import Any, Unpack
 
 import numpy as np
 
 from ..runtime.audio import AudioSource, audio_blocks
 from ..runtime.bundle import Bundle
 from ..runtime.errors import AudioError, ModelError, UsageError
-from .drawing import Drawing
+from .drawing import Drawing, Draws
 from .events import Audio, Event, Text, Word
 from .model import Model
 from .speech_stream import SpeechStream
@@ -34,21 +35,26 @@ class SpeechModel(Model):
                 "release of kyutai-onnx"
             )
 
-    def drawing(
-        self, temp: float | None = None, temp_text: float | None = None, seed: int | None = None
-    ) -> Drawing:
-        """The repository's sampling, with other temperatures of codes and text where given, and
-        with a seed at random unless given. Raises UsageError for a temperature that is none."""
+    def drawing(self, **draws: Unpack[Draws]) -> Drawing:
+        """The repository's sampling but for what is given. Raises UsageError for a temperature or
+        a number of candidates that is none."""
         sampling = self.sampling
-        chosen = (
-            sampling.temp if temp is None else temp,
-            sampling.temp_text if temp_text is None else temp_text,
+        own = Drawing(
+            sampling.temp,
+            sampling.temp_text,
+            sampling.top_k,
+            sampling.top_k_text,
+            secrets.randbits(32),
         )
-        for value in chosen:
+        given: dict[str, Any] = {name: one for name, one in draws.items() if one is not None}
+        chosen = replace(own, **given)
+        for value in (chosen.temp, chosen.temp_text):
             if not (math.isfinite(value) and value >= 0):
                 raise UsageError(f"temperature {value}: give a number of 0 or more")
-        seed = secrets.randbits(32) if seed is None else seed
-        return Drawing(*chosen, sampling.top_k, sampling.top_k_text, seed)
+        for count in (chosen.top_k, chosen.top_k_text):
+            if count < 0:
+                raise UsageError(f"{count} candidates: give 1 or more, or 0 for all")
+        return chosen
 
     def hear(self, stream: SpeechStream, audio: Array | AudioSource, channel: int | None) -> "Said":
         """Feeds a whole recording, a file or samples float32 `[n]`, and gathers what is said.

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from kyutai_onnx.models import Hibiki, Moshi
-from kyutai_onnx.runtime.manifest import LanguageModel, Sampling, TensorSpec, Tokens
+from kyutai_onnx.runtime.manifest import LanguageModel, Sampling, Tokens
 
 Array = np.ndarray[Any, Any]
 Script = Callable[[int, Array], int]
@@ -116,7 +116,6 @@ class Decoder(Streams):
 
 def scripted(family: type[Any], script: Script) -> Any:
     """A model of a family that follows a script, greedy."""
-    noise = TensorSpec("noise", "float32", ("batch", SPEC.dep_q, 5))
     made = family.__new__(family)
     manifest = SimpleNamespace(name="scripted", precision="fp32", family=family.family)
     made.sampling = Sampling(0.0, 0.0, 5, 5)
@@ -134,10 +133,11 @@ def scripted(family: type[Any], script: Script) -> Any:
     made.language_model = SimpleNamespace(
         spec=SPEC,
         exported_codebooks=SPEC.dep_q,
+        candidates=5,
         is_conditioned=False,
         condition=dict,
         temporal=SimpleNamespace(streams=lambda batch: Temporal(batch, script)),
-        depth=SimpleNamespace(streams=Depth, spec=SimpleNamespace(inputs=[noise])),
+        depth=SimpleNamespace(streams=Depth),
     )
     return made
 

@@ -15,6 +15,7 @@ from kyutai_onnx.models.events import Text
 from kyutai_onnx.server.protocols.opus import OpusDecoder, OpusEncoder
 
 GREEDY = "?audio_temperature=0&text_temperature=0"
+LIKELIEST = "?audio_topk=1&text_topk=1"
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +65,23 @@ async def talked(client: Client, audio: Array) -> tuple[str, Array]:
     return text, np.concatenate(heard)
 
 
-def test_speech_goes_and_its_translation_comes(server: Running, french: Array) -> None:
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        (GREEDY, {"audio_temperature": 0, "text_temperature": 0}),
+        (LIKELIEST, {"audio_topk": 1, "text_topk": 1}),
+    ],
+)
+def test_speech_goes_and_its_translation_comes(
+    server: Running, french: Array, query: str, told: dict[str, float]
+) -> None:
     async def talk() -> tuple[str, Array]:
-        async with connected(server, CHAT + GREEDY) as client:
+        async with connected(server, CHAT + query) as client:
             metadata = await client.next_bytes()
             assert metadata is not None
             assert metadata[0] == 4
-            assert json.loads(metadata[1:])["text_temperature"] == 0
+            settings = json.loads(metadata[1:])
+            assert {name: settings[name] for name in told} == told
             assert await client.next_bytes() == bytes(9)
             return await talked(client, french)
 
@@ -82,6 +93,19 @@ def test_speech_goes_and_its_translation_comes(server: Running, french: Array) -
     assert len(text) > len(expected) // 2
     assert np.abs(heard).max() > 0.05
     server.until_free()
+
+
+def test_no_more_codes_are_drawn_from_than_can_be(server: Running) -> None:
+    async def talk(asked: int) -> int:
+        async with connected(server, f"{CHAT}?audio_topk={asked}") as client:
+            metadata = await client.next_bytes()
+            assert metadata is not None
+            assert await client.next_bytes() == bytes(9)
+            candidates: int = json.loads(metadata[1:])["audio_topk"]
+            return candidates
+
+    most = Hibiki.load().language_model.candidates
+    assert [asyncio.run(talk(asked)) for asked in (0, 7, most, 10**6)] == [most, 7, most, most]
 
 
 def test_who_asks_for_nothing_is_sent_what_the_servers_in_python_send(server: Running) -> None:

@@ -141,6 +141,19 @@ def test_values_out_of_range_are_refused(value: float) -> None:
             model.stream(**{name: value})
 
 
+@pytest.mark.parametrize("name", ["top_k", "top_k_text"])
+def test_a_number_of_candidates_is_none_or_more(name: str) -> None:
+    with pytest.raises(UsageError, match="-1 candidates"):
+        moshi(tokens()).stream(**{name: -1})
+
+
+def test_one_candidate_is_the_likeliest() -> None:
+    def said(**draws: float) -> str:
+        return moshi(tokens()).reply(ramp(40), **draws).text
+
+    assert said(temp_text=1.0, top_k_text=1) == said(temp_text=0.0) != said(temp_text=1.0, seed=1)
+
+
 def test_a_seed_is_made_up_where_none_is_given() -> None:
     model = moshi(tokens())
     assert model.stream(seed=7).seed == 7

@@ -41,12 +41,22 @@ class Query:
         given: dict[str, Any] = {
             "temp": asked.get("audio_temperature", config.temperature),
             "temp_text": asked.get("text_temperature", config.temperature),
+            "top_k": self._candidates,
+            "top_k_text": asked.get("text_topk"),
             "seed": asked.get("audio_seed", asked.get("text_seed")),
         }
         if self.served.task == "hibiki" and self.served.cfg_coef is not None:
             given["cfg_coef"] = self.served.cfg_coef
         row: Row = batch.join(**given)
         return row
+
+    @property
+    def _candidates(self) -> int | None:
+        """Codes that are drawn from: no more than the model was exported for."""
+        if "audio_topk" not in self.asked:
+            return None
+        most, wanted = self.served.model.language_model.candidates, int(self.asked["audio_topk"])
+        return min(wanted or most, most)
 
     def metadata(self, instance: str) -> dict[str, Any]:
         """How the model is set, in moshi-backend's words: Kyutai's page drops what lacks any."""
@@ -56,7 +66,7 @@ class Query:
             "text_temperature": sampling.temp_text if temperature is None else temperature,
             "text_topk": sampling.top_k_text,
             "audio_temperature": sampling.temp if temperature is None else temperature,
-            "audio_topk": sampling.top_k,
+            "audio_topk": self._candidates or sampling.top_k,
             "pad_mult": 0.0,
             "repetition_penalty_context": 32,
             "repetition_penalty": 1.0,
@@ -67,7 +77,7 @@ class Query:
         } | {name: self.asked[name] for name in HONOURED if name in self.asked}
 
 
-HONOURED = ("text_temperature", "audio_temperature")
+HONOURED = ("text_temperature", "audio_temperature", "text_topk")
 
 
 def parse_query(path: str, context: Context, query: Mapping[str, str]) -> Query:
