@@ -52,7 +52,7 @@ def transcribe(
     quiet: options.Quiet = False,
     debug: options.Debug = False,  # noqa: ARG001
 ) -> int:
-    """Write what is said in audio files (wav, flac, ogg, mp3), with times, as it is found."""
+    """Write what is said in recordings and films, with times, as it is found."""
     from . import remote
     from .load import load_speech_to_text
     from .transcription import Prompt, Request, Transcription

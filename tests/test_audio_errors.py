@@ -1,6 +1,7 @@
 """What cannot be read says so in one line that names the file, the cause and the next step."""
 
 import io
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,12 +84,9 @@ def test_a_text_file(tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("head", "kind"),
     [
-        (b"\0\0\0\x20ftypM4A \0\0\0\0", "MP4/M4A"),
-        (b"\x1aE\xdf\xa3\x9f\x42\x86\x81", "Matroska/WebM"),
-        (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "WMA/ASF"),
         (b"#!AMR-WB\n", "AMR"),
-        (b"\xff\xf1\x50\x80\x2e\x7f\xfc", "AAC"),
-        (b"RIFF\0\x10\0\0AVI LIST", "AVI video"),
+        (b"ADIF\0\0", "AAC"),
+        (b"MAC \x96\x0f", "Monkey's Audio"),
     ],
 )
 def test_a_container_that_is_not_read_here(tmp_path: Path, head: bytes, kind: str) -> None:
@@ -97,6 +95,29 @@ def test_a_container_that_is_not_read_here(tmp_path: Path, head: bytes, kind: st
     command = "ffmpeg -i 'DIR/my talk.m4a' -ar 24000 -ac 1 'DIR/my talk.wav'"
     assert failure(path) == (
         f"DIR/my talk.m4a is {kind}, which is not read here: convert it first: {command}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"\0\0\0\x20ftypM4A \0\0\0\0", "MP4/M4A"),
+        (b"\x1aE\xdf\xa3\x9f\x42\x86\x81", "Matroska/WebM"),
+        (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "WMA/ASF"),
+        (b"\xff\xf1\x50\x80\x2e\x7f\xfc", "AAC"),
+        (b"RIFF\0\x10\0\0AVI LIST", "AVI video"),
+    ],
+)
+def test_a_container_whose_reader_is_not_installed(
+    tmp_path: Path, head: bytes, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    monkeypatch.delitem(sys.modules, "kyutai_onnx.runtime.audio.media", raising=False)
+    path = tmp_path / "talk"
+    path.write_bytes(head + bytes(500))
+    assert failure(path) == (
+        f"DIR/talk is {kind}: to read it run 'pip install \"kyutai-onnx[media]\"', "
+        "or convert it: ffmpeg -i DIR/talk -ar 24000 -ac 1 DIR/talk.wav"
     )
 
 

@@ -85,7 +85,11 @@ def test_the_runtime_needs_few_packages() -> None:
     allowed = {"numpy", "onnxruntime", "packaging", "soundfile", "soxr"}
     lazily = {"sounddevice"}
     others = [found for found in foreign("runtime") if found.package not in allowed]
-    assert [found for found in others if not (found.lazy and found.package in lazily)] == []
+    eager = [found for found in others if not (found.lazy and found.package in lazily)]
+    assert {(found.file, found.package) for found in eager} == {("runtime/audio/media.py", "av")}
+    media = [found for found in imports("runtime") if found.module.endswith("audio.media")]
+    assert len(media) > 0
+    assert [found for found in media if not found.lazy] == []
 
 
 def test_the_models_need_a_tokenizer_voices_and_the_hub_besides() -> None:

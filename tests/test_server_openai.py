@@ -12,6 +12,7 @@ import pytest
 import soundfile
 from serving import RATE, STT, TTS, Running, ask, running
 from speech import Array
+from test_audio_media import film
 
 from kyutai_onnx.models import Word
 from kyutai_onnx.models.subtitles import srt, vtt
@@ -72,6 +73,14 @@ def test_words_with_their_times(
     assert " ".join(segment.text for segment in found.segments) == found.text
     assert found.language == "en"
     assert found.duration == pytest.approx(len(pcm) / RATE, abs=1e-3)
+
+
+@pytest.mark.parametrize(("container", "codec"), [("ipod", "aac"), ("webm", "libopus")])
+def test_what_telephones_and_browsers_record(
+    client: "openai.OpenAI", pcm: Array, text: str, tmp_path: Path, container: str, codec: str
+) -> None:
+    file = film(tmp_path / "recording", pcm, RATE, container, codec)
+    assert client.audio.transcriptions.create(model="whisper-1", file=file).text == text
 
 
 def test_segments_unless_words_are_asked_for(client: "openai.OpenAI", speech: Path) -> None:

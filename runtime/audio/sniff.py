@@ -1,5 +1,7 @@
 """Chooses the decoder for a source by its first bytes, never by its name."""
 
+from collections.abc import Callable
+
 from ..errors import AudioError
 from .decoder import Decoder, PcmDecoder
 from .pcm import RawFormat
@@ -8,19 +10,21 @@ from .source import AudioSource, ByteSource, conversion, open_source, spooled
 from .wav import read_header
 
 _HEAD_BYTES = 16
-_FOREIGN: tuple[tuple[int, bytes, str], ...] = (
-    (4, b"ftyp", "MP4/M4A"),
-    (0, b"\x1aE\xdf\xa3", "Matroska/WebM"),
-    (0, b"\x30\x26\xb2\x75", "WMA/ASF"),
-    (0, b"#!AMR", "AMR"),
-    (0, b"ADIF", "AAC"),
-    (0, b"MAC ", "Monkey's Audio"),
-    (0, b"wvpk", "WavPack"),
-    (0, b"FLV\x01", "Flash video"),
-    (0, b"DSD ", "DSD"),
-    (0, b"FRM8", "DSD"),
-    (8, b"AVI ", "AVI video"),
+_FOREIGN: tuple[tuple[int, bytes, str, str | None], ...] = (
+    (4, b"ftyp", "MP4/M4A", "mov"),
+    (0, b"\x1aE\xdf\xa3", "Matroska/WebM", "matroska"),
+    (0, b"\x30\x26\xb2\x75", "WMA/ASF", "asf"),
+    *((0, b"\xff" + second, "AAC", "aac") for second in (b"\xf0", b"\xf1", b"\xf8", b"\xf9")),
+    (0, b"FLV\x01", "Flash video", "flv"),
+    (8, b"AVI ", "AVI video", "avi"),
+    (0, b"#!AMR", "AMR", None),
+    (0, b"ADIF", "AAC", None),
+    (0, b"MAC ", "Monkey's Audio", None),
+    (0, b"wvpk", "WavPack", None),
+    (0, b"DSD ", "DSD", None),
+    (0, b"FRM8", "DSD", None),
 )
+"""What libsndfile does not read: where its mark lies, the mark, its name and FFmpeg's demuxer."""
 _HEADERLESS_SUFFIXES = (".raw", ".pcm")
 _SAMPLE_RATES = range(1_000, 1_000_001)
 
@@ -45,7 +49,8 @@ def _choose(source: ByteSource, raw: RawFormat | None) -> Decoder:
         raise AudioError(f"{source.name} is empty (0 bytes): record or copy it again")
     if raw:
         return PcmDecoder(source, raw)
-    _refuse_foreign(source, head)
+    if foreign := _foreign(head):
+        return _plausible(_open_foreign(source, *foreign))
     if header := read_header(source):
         return _plausible(PcmDecoder(source, header.format, header))
     if source.path and source.path.suffix.lower() in _HEADERLESS_SUFFIXES:
@@ -53,26 +58,40 @@ def _choose(source: ByteSource, raw: RawFormat | None) -> Decoder:
             f"{source.name} holds samples without a header: "
             "say what they are (sample rate, encoding, channels)"
         )
-    return _plausible(_open_sndfile(source if source.whole else spooled(source)))
+    return _plausible(_open_whole(source, SndfileDecoder))
 
 
-def _open_sndfile(source: ByteSource) -> SndfileDecoder:
+def _open_whole(source: ByteSource, decoder: Callable[[ByteSource], Decoder]) -> Decoder:
+    whole = source if source.whole else spooled(source)
     try:
-        return SndfileDecoder(source)
+        return decoder(whole)
     except BaseException:
-        source.close()
+        whole.close()
         raise
 
 
-def _refuse_foreign(source: ByteSource, head: bytes) -> None:
-    kind = next((kind for at, mark, kind in _FOREIGN if head[at:].startswith(mark)), None)
-    if head[:1] == b"\xff" and head[1:2] in (b"\xf0", b"\xf1", b"\xf8", b"\xf9"):
-        kind = "AAC"
-    if kind:
+def _foreign(head: bytes) -> tuple[str, str | None] | None:
+    """The name and the demuxer of what libsndfile does not read."""
+    for at, mark, kind, demuxer in _FOREIGN:
+        if head[at:].startswith(mark):
+            return kind, demuxer
+    return None
+
+
+def _open_foreign(source: ByteSource, kind: str, demuxer: str | None) -> Decoder:
+    if demuxer is None:
         raise AudioError(
             f"{source.name} is {kind}, which is not read here: "
             f"convert it first: {conversion(source.path)}"
         )
+    try:
+        from .media import MediaDecoder
+    except ModuleNotFoundError as error:
+        raise AudioError(
+            f"{source.name} is {kind}: to read it run 'pip install \"kyutai-onnx[media]\"', "
+            f"or convert it: {conversion(source.path)}"
+        ) from error
+    return _open_whole(source, lambda whole: MediaDecoder(whole, demuxer))
 
 
 def _plausible(decoder: Decoder) -> Decoder:
