@@ -186,8 +186,11 @@ def test_what_was_heard_before_a_server_breaks_off_is_kept(
     assert "shutting down" in written["error"]
 
 
-def test_a_voice_that_is_not_there_is_told(command: Command, server: Running) -> None:
-    done = command("say", "hello", "-q", "--voice", "nobody", "--server", server.url, "-o", "x.wav")
+def test_a_voice_that_is_not_there_is_told(
+    command: Command, server: Running, tmp_path: Path
+) -> None:
+    out = tmp_path / "x.wav"
+    done = command("say", "hello", "-q", "--voice", "nobody", "--server", server.url, "-o", out)
     assert done.code == 2
     assert "no voice 'nobody'" in done.error
 
