@@ -65,10 +65,19 @@ class DepthStreams:
             self._noise[pair] = np.inf
             self._noise[pair, :made, :candidates] = noise.exponential(size=(made, candidates))
 
-    def step(self, hidden: Array | Buffer, text: Array, forced: Array | None = None) -> Array:
+    def step(
+        self,
+        hidden: Array | Buffer,
+        text: Array,
+        forced: Array | None = None,
+        active: Array | None = None,
+    ) -> Array:
         """Codes int64 `[rows, dep_q]` for the temporal transformer's output `[rows, dim]` and the
-        text `[rows]`. `forced` `[rows, dep_q]` are codes that are not drawn, -2 where they are."""
+        text `[rows]`; those of rows that are not active (all are by default) are meaningless.
+        `forced` `[rows, dep_q]` are codes that are not drawn, -2 where they are."""
         rows = len(text)
+        active = np.ones(rows, np.bool_) if active is None else active
+        start, _ = self._streams.part(active)
         self._forced[:] = self._model.spec.tokens.ungenerated
         if forced is not None:
             self._forced[:rows, : forced.shape[1]] = forced
@@ -77,13 +86,13 @@ class DepthStreams:
             "forced": self._forced[:rows],
             "temperature": self._temperature[:rows],
             "noise": self._noise[:rows],
-            "conditioned": self._conditioned[:rows],
-            "null": self._null[:rows],
+            "conditioned": self._conditioned[:rows] - start,
+            "null": self._null[:rows] - start,
             "guidance": self._guidance[:rows],
         }
         text_inputs = split_text(self._model, text[:, None])
         inputs["text"] = text_inputs.pop("tokens")[:, 0]
-        outputs = self._streams.step(inputs | text_inputs)
+        outputs = self._streams.step(inputs | text_inputs, active)
         made = range(self._model.spec.dep_q)
         return np.stack([outputs[f"codes.{index}"] for index in made], axis=1)
 

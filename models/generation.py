@@ -276,11 +276,14 @@ class Generator:
         codes = np.full((self.used, self.model.spec.dep_q), -1, np.int64)
         if making:
             depth.begin()
+            places = np.zeros(self.used * self.width, np.bool_)
             for row in making:
                 one, place = self._rows[row], self._place(row)
                 null = place if one.guidance is None else self._null(row)
                 depth.set(place, null, one.drawing, one.guidance, one.noise)
-            codes[making] = depth.step(hidden, np.repeat(text, self.width))[:: self.width][making]
+                places[[place, null]] = True
+            made = depth.step(hidden, np.repeat(text, self.width), active=places)
+            codes[making] = made[:: self.width][making]
         for row in stepped:
             codes[row] = self._rows[row].rules.choose_audio(codes[row])
         return codes

@@ -116,7 +116,8 @@ class RowBatch(Generic[R]):
     """`rows` streams at most, stepped together; belongs to one thread at a time.
 
     Those that are there lie at the front of the graphs' rows, and the graphs are stepped over no
-    more: a stream by itself costs what it costs alone. `guided` where a row may be guided, for
+    more, where they can over the active ones alone (`Streams`): a stream by itself costs what it
+    costs alone. `guided` where a row may be guided, for
     which every row costs twice as much.
     """
 

@@ -22,7 +22,8 @@ NOT_CAPTURED = -1
 
 
 class Binding:
-    """Buffers for one number of frames and rows, bound once for each of the states' two turns.
+    """Buffers for one number of frames and rows, bound once for each of the states' two turns;
+    where `outputs` is not given, those too are its own.
 
     Where the provider captures CUDA graphs, those of single frames are captured, one for each turn.
     ONNX Runtime steps the graph several times to capture it, which changes nothing: what a step
@@ -30,7 +31,12 @@ class Binding:
     """
 
     def __init__(
-        self, graph: "Graph", batch: int, frames: int, states: Sequence[StateBuffers]
+        self,
+        graph: "Graph",
+        batch: int,
+        frames: int,
+        states: Sequence[StateBuffers],
+        outputs: Mapping[str, Buffer] | None = None,
     ) -> None:
         self._graph, self._states = graph, states
         self._captured = graph.captures and frames == 1
@@ -41,24 +47,33 @@ class Binding:
         spec = graph.spec
         fed = (*spec.inputs, spec.active)
         self._inputs = {p.name: graph.allocate(p.name, shape(p), p.dtype) for p in fed}
-        self._outputs = {p.name: graph.allocate(p.name, shape(p), p.dtype) for p in spec.outputs}
+        self._outputs = outputs or {
+            p.name: graph.allocate(p.name, shape(p), p.dtype) for p in spec.outputs
+        }
         self._bound = dict(self._inputs)
         self._turns = [self._bind(turn) for turn in (0, 1)]
         self._options = self._number_captures()
 
-    def fill(self, inputs: Mapping[str, Array | Buffer], active: Array) -> None:
-        """Sets the inputs of as many rows as `active` has; the others are held. Raises UsageError
-        for an input of a wrong shape."""
+    def part(self, start: int, stop: int, frames: int, states: Sequence[StateBuffers]) -> "Binding":
+        """Some of the rows alone, whose outputs lie among those of all."""
+        outputs = {name: buffer.part(start, stop) for name, buffer in self._outputs.items()}
+        rows = [state.part(start, stop) for state in states]
+        return Binding(self._graph, stop - start, frames, rows, outputs)
+
+    def fill(self, inputs: Mapping[str, Array | Buffer], active: Array, start: int = 0) -> None:
+        """Sets the inputs from as many rows as `active` has, which begin `start` rows before these;
+        those that are missing are held. Raises UsageError for an input of a wrong shape."""
         for port in self._graph.spec.inputs:
             name, own, value = port.name, self._inputs[port.name], inputs[port.name]
             if isinstance(value, Buffer) and value.stands_for(own):
                 self._take(name, value)
             else:
                 self._take(name, own)
-                own.write(self._whole(name, value, (len(active), *own.shape[1:])))
+                own.write(self._own(name, value, len(active), start))
         held = self._inputs[self._graph.spec.active.name]
         stepped = np.zeros(held.shape[0], np.bool_)
-        stepped[: len(active)] = active
+        here = active[start : start + len(stepped)]
+        stepped[: len(here)] = here
         held.write(stepped.reshape(-1, *[1] * (len(held.shape) - 1)))
 
     def run(self, turn: int) -> None:
@@ -74,13 +89,15 @@ class Binding:
             for name, buffer in self._outputs.items()
         }
 
-    def _whole(self, name: str, value: Array | Buffer, shape: tuple[int, ...]) -> Array:
-        """An input for every row of the graph, of one of `shape`: the last row's stands for those
-        that are held. A buffer of another graph may have more rows."""
-        array = np.asarray(value)[: shape[0]] if isinstance(value, Buffer) else np.asarray(value)
-        if array.shape != shape:
-            raise UsageError(f"{name} has shape {value.shape}, {shape} expected")
-        missing = self._inputs[name].shape[0] - len(array)
+    def _own(self, name: str, value: Array | Buffer, rows: int, start: int) -> Array:
+        """An input for every row of the graph, of one for `rows`: the last row's stands for those
+        that are missing. A buffer of another graph may have more rows."""
+        count, *rest = self._inputs[name].shape
+        array = np.asarray(value)[:rows] if isinstance(value, Buffer) else np.asarray(value)
+        if array.shape != (rows, *rest):
+            raise UsageError(f"{name} has shape {value.shape}, {(rows, *rest)} expected")
+        array = array[start : start + count]
+        missing = count - len(array)
         return np.concatenate([array, *[array[-1:]] * missing]) if missing else array
 
     def _take(self, name: str, buffer: Buffer) -> None:

@@ -51,9 +51,9 @@ class Buffer:
         """Whether a graph that takes the other may be given this one."""
         return (self.device, self.shape, self.dtype) == (other.device, other.shape, other.dtype)
 
-    def first(self, rows: int) -> "Buffer":
-        """The first rows, in the same memory."""
-        return self if rows == self.shape[0] else Part(self._array[:rows])
+    def part(self, start: int, stop: int) -> "Buffer":
+        """Some of the rows, in the same memory."""
+        return self if stop - start == self.shape[0] else Part(self._array[start:stop])
 
     def read(self) -> Array:
         """All of it; a view where memory is shared."""
@@ -83,7 +83,7 @@ class Buffer:
 
 
 class Part(Buffer):
-    """The first rows of another buffer, in its memory."""
+    """Rows of another buffer, in its memory."""
 
     def __init__(self, array: Array) -> None:
         self._array, self.shape, self.dtype = array, array.shape, array.dtype

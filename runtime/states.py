@@ -26,10 +26,10 @@ class StateBuffers:
         made = [allocate(spec.input, shape, spec.dtype, spec.initial) for _ in range(count)]
         self.buffers = [made[0], made[-1]]
 
-    def first(self, rows: int) -> Self:
-        """The first rows, in the same memory."""
+    def part(self, start: int, stop: int) -> Self:
+        """Some of the rows, in the same memory."""
         part = copy(self)
-        made = {id(buffer): buffer.first(rows) for buffer in self.buffers}
+        made = {id(buffer): buffer.part(start, stop) for buffer in self.buffers}
         part.buffers = [made[id(buffer)] for buffer in self.buffers]
         return part
 
@@ -51,6 +51,13 @@ class StateBuffers:
             filled = (slice(None),) * (self.spec.ring.axis - 1)
             filled += (slice(min(entries, self.spec.capacity)),)
         self.buffers[turn].copy_row(source, target, filled)
+
+    def settle(self, start: int, stop: int, turn: int) -> None:
+        """What a step wrote of some rows for the next turn is read at this one: of the others it
+        wrote nothing."""
+        if self.spec.carry == "replace":
+            written = self.buffers[turn ^ 1].read()[start:stop]
+            self.buffers[turn].read()[start:stop] = written
 
     def append(self, rows: Sequence[int], positions: Array) -> None:
         """Moves the entries behind the rings of rows to their slots."""

@@ -18,11 +18,17 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 
+PARTS = 8
+"""Of the rows in use, at whose borders those begin and end that are stepped alone: so few parts
+occur, for each of which buffers are kept."""
+
+
 class Streams:
     """Rows of state, stepped together through a graph. Not for two threads at once.
 
     Of the `batch` rows that there is memory for, the first `used` are stepped: all of them, unless
-    `use` says otherwise.
+    `use` says otherwise. Of these the graph runs over no more than from the first active one to the
+    last, to the next border of `PARTS`, where it may.
     """
 
     def __init__(self, graph: "Graph", batch: int) -> None:
@@ -35,7 +41,10 @@ class Streams:
             for state in self._states
             if state.spec.carry == "append" and state.spec.ring is not None
         ]
+        whole = any(s.carry == "replace" and s.ring is not None for s in graph.spec.states)
+        self._parted = graph.narrows and not whole
         self._bindings: dict[tuple[int, int], Binding] = {}
+        self._part_bindings: dict[tuple[int, int, int], Binding] = {}
         self._turn = 0
 
     def use(self, rows: int) -> None:
@@ -49,6 +58,8 @@ class Streams:
             raise UsageError(f"{rows} rows of {self.graph.name} in use: 1 to {self.batch}")
         if rows > self.used:
             self.reset(range(self.used, rows))
+        if rows != self.used:
+            self._part_bindings.clear()
         self.used = rows
 
     def step(
@@ -67,14 +78,31 @@ class Streams:
         missing = [port.name for port in self.graph.spec.inputs if port.name not in inputs]
         if missing:
             raise UsageError(f"{self.graph.name} takes {', '.join(missing)}, which was not given")
-        binding, stepped = self._binding(self._frames(inputs)), self._active(active)
-        binding.fill(inputs, stepped)
+        frames, stepped = self._frames(inputs), self._active(active)
+        whole, (start, stop) = self._binding(frames), self.part(stepped)
+        alone = stop - start < self.used
+        binding = self._part_binding(whole, frames, start, stop) if alone else whole
+        binding.fill(inputs, stepped, start)
         binding.run(self._turn)
         rows = np.flatnonzero(stepped).tolist()
         for state, position in self._appended:
             state.append(rows, position.buffers[self._turn].read())
-        self._turn ^= 1
-        return binding.outputs(keep, self.used)
+        if alone:
+            for state in self._states:
+                state.settle(start, stop, self._turn)
+        else:
+            self._turn ^= 1
+        return whole.outputs(keep, self.used)
+
+    def part(self, active: Array) -> tuple[int, int]:
+        """The first of the rows that a step of the active ones runs over, and the one behind the
+        last."""
+        rows = np.flatnonzero(active)
+        if not self._parted or not len(rows):
+            return 0, self.used
+        size = -(-self.used // PARTS)
+        start, stop = int(rows[0]) // size * size, (int(rows[-1]) // size + 1) * size
+        return start, min(stop, self.used)
 
     def reset(self, rows: Sequence[int] | None = None) -> None:
         """Takes rows (all by default) back to the beginning of a stream."""
@@ -149,6 +177,13 @@ class Streams:
         """What is bound to step so many frames of the rows in use."""
         rows = self.used if self.graph.narrows else self.batch
         if (frames, rows) not in self._bindings:
-            states = [state.first(rows) for state in self._states]
+            states = [state.part(0, rows) for state in self._states]
             self._bindings[frames, rows] = Binding(self.graph, rows, frames, states)
         return self._bindings[frames, rows]
+
+    def _part_binding(self, whole: Binding, frames: int, start: int, stop: int) -> Binding:
+        """What is bound to step some of the rows in use alone."""
+        if (frames, start, stop) not in self._part_bindings:
+            part = whole.part(start, stop, frames, self._states)
+            self._part_bindings[frames, start, stop] = part
+        return self._part_bindings[frames, start, stop]

@@ -71,6 +71,9 @@ class Streams:
     def use(self, rows: int) -> None:
         self.used = rows
 
+    def part(self, active: Array) -> tuple[int, int]:
+        return 0, len(active)
+
     def move(self, source: int, target: int) -> None:
         self.steps[target] = self.steps[source]
 
@@ -92,7 +95,7 @@ class Temporal(Streams):
 
 
 class Depth(Streams):
-    def step(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def step(self, inputs: Mapping[str, Array], active: Array) -> dict[str, Array]:
         steps = inputs["hidden"][:, 0].astype(np.int64)
         return {f"codes.{index}": (steps + index) % CARD for index in range(SPEC.dep_q)}
 

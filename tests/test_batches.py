@@ -229,11 +229,11 @@ def test_a_stream_by_itself_costs_what_it_costs_alone(
 
     first, second, third = (Client(job, case.join(batch, job), case.given(job)) for job in range(3))
     step([first, second, third], 5)
-    assert rows <= {3, 3 * width}
+    assert max(rows, default=1) <= 3 * width
     batch.leave(first.row)
     batch.leave(second.row)
     step([third], 5)
-    assert rows <= {1, width}
+    assert max(rows, default=1) <= width
 
 
 def test_a_row_is_one_of_so_many(case: Case) -> None:

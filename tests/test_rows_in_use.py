@@ -95,6 +95,35 @@ def test_a_graph_runs_over_the_rows_in_use_alone(make: Make) -> None:
     assert graph.session.rows == ([1, 3, 1, 4] if narrow else [ROWS] * 4)
 
 
+@pytest.mark.parametrize("carry", ["replace", "in_place", "append"])
+def test_a_graph_runs_over_the_active_rows_alone(carry: str, make: Make) -> None:
+    graph = make(carry)
+    streams = graph.streams(ROWS)
+    heard: list[list[Array]] = [[] for _ in range(ROWS)]
+    new = np.random.default_rng(1).integers(-9, 10, (60, ROWS, 1, 2)).astype(np.float32)
+    steps = [[0, 1, 1, 0], [0, 0, 0, 1], [1, 0, 0, 0], [1, 0, 0, 1], [1, 1, 1, 1], [0, 0, 1, 0]]
+    for turn in range(60):
+        active = np.array(steps[turn % len(steps)], np.bool_)
+        codes = streams.step({"pcm": new[turn]}, active)["codes"]
+        for row in np.flatnonzero(active):
+            heard[row].append(new[turn, row, 0])
+            assert codes[row].tolist() == expected(heard[row]).tolist(), (turn, row)
+    apart = graph.provider.memory != "device" and graph.fixed_batch is None and carry != "replace"
+    assert graph.session.rows[:6] == ([2, 1, 1, 4, 4, 1] if apart else [ROWS] * 6)
+
+
+def test_many_rows_are_stepped_in_few_parts(tmp_path: Path) -> None:
+    streams = Toy(carry="in_place").graph(tmp_path).streams(100)
+    parts = {
+        streams.part(np.isin(np.arange(100), (first, last)))
+        for first in range(100)
+        for last in range(first, 100)
+    }
+    assert len(parts) == 36
+    assert max(stop for _, stop in parts) == 100
+    assert streams.part(np.zeros(100, np.bool_)) == (0, 100)
+
+
 def test_what_another_graph_made_may_have_more_rows(make: Make) -> None:
     streams = make("in_place").streams(ROWS)
     given = Buffer((ROWS, 1, 2), "float32")
@@ -114,7 +143,7 @@ def test_rows_in_use_are_some_of_them(rows: int, make: Make) -> None:
 
 def test_a_part_of_a_buffer_is_the_same_memory() -> None:
     whole = Buffer((3, 2), "int64", 7)
-    part = whole.first(2)
+    part = whole.part(0, 2)
     part.write_rows([1], np.array([1, 2]))
     assert whole.read().tolist() == [[7, 7], [1, 2], [7, 7]]
     assert part.value.numpy().tolist() == [[7, 7], [1, 2]]

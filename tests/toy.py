@@ -221,6 +221,11 @@ def read_manifest(folder: Path) -> Json:
     return content
 
 
+def remembered(saved: Mapping[str, Array]) -> dict[str, Array]:
+    """Of a saved row what is read again: of the ring, held rows may lose the rest."""
+    return {**saved, "ring": saved["ring"][:, 1 - WINDOW :]}
+
+
 def expected(frames: Sequence[Array]) -> Array:
     """What the toy says `[2]` once it has heard these frames, each `[2]`."""
     newest_first = list(reversed(frames))[:WINDOW]
