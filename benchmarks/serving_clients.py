@@ -18,6 +18,9 @@ from .talks import FRAME, RATE, talk
 PATH = "/api/asr-streaming"
 FRAME_SECONDS = FRAME / RATE
 START_SECONDS = 1.0
+SPREAD = (5**0.5 - 1) / 2
+"""Of a frame, by which each speaker begins after the one before: phases of any number of them are
+spread over a frame, and not in the order in which they came."""
 SILENCE = np.zeros(RATE, np.float32)
 LAST_SECONDS = 30.0
 """For which answers are awaited after the last frame."""
@@ -55,13 +58,13 @@ class Clients:
         self._frames = {number: packed_frames(number, plan.seconds) for number in range(plan.talks)}
 
     async def run(self) -> dict[str, Any]:
-        """All speak at once, each at a phase of its own."""
+        """All speak at once, each at a phase of its own that its number does not tell."""
         plan = self._plan
         sockets = [await self._open() for _ in range(plan.streams)]
         start = self._loop.time() + START_SECONDS
         speakers = [Speaker(index % plan.talks) for index in range(plan.streams)]
         speaking = [
-            self._speak(socket, speaker, start + FRAME_SECONDS * index / plan.streams)
+            self._speak(socket, speaker, start + FRAME_SECONDS * (index * SPREAD % 1))
             for index, (socket, speaker) in enumerate(zip(sockets, speakers, strict=True))
         ]
         *_, refused = await asyncio.gather(*speaking, self._come_late(start + plan.seconds / 3))
