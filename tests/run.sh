@@ -20,6 +20,7 @@ command -v espeak-ng >/dev/null || echo "skipped: tests of the demo's speech (no
 [ -e /usr/lib/chromium/vk_swiftshader_icd.json ] ||
     echo "skipped: tests of WebGPU (no SwiftShader; Debian: chromium-common)"
 command -v chromium >/dev/null || echo "skipped: tests of the server's page (no chromium)"
+[ -n "${KYUTAI_PAGE:-}" ] || echo "skipped: Kyutai's own page (build it, name its dist by KYUTAI_PAGE)"
 command -v pulseaudio >/dev/null && command -v pactl >/dev/null ||
     echo "skipped: tests on a sound card of software (Debian: $sound)"
 

@@ -9,6 +9,9 @@ import os
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("aiohttp", reason="the serve extra is not installed")
+
 from browser import browser
 from speech import say_aloud, whole
 from test_moshi_client import ENGLISH, NUMBER
