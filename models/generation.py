@@ -23,6 +23,10 @@ Array = np.ndarray[Any, Any]
 class Rules:
     """What a family decides within a step; one object a row, with a memory of its own."""
 
+    def draws_text(self) -> bool:
+        """Whether text is drawn at this step; where not, it is -1."""
+        return True
+
     def constrain(self, logits: Array) -> Array:
         """The text's scores `[text_card_out]` as they are drawn from."""
         return logits
@@ -140,7 +144,8 @@ class Generator:
         text = np.zeros(self.used, np.int64)
         made = np.full((self.used, 1 + self.model.spec.dep_q), -1, np.int64)
         for row in np.flatnonzero(rows):
-            text[row] = self._draw_text(self._rows[row], scores[row])
+            drawn = self._rows[row].rules.draws_text()
+            text[row] = self._draw_text(self._rows[row], scores[row]) if drawn else -1
             made[row, 0] = self._rows[row].rules.choose_text(int(text[row]))
         hidden = outputs.get("hidden")
         if self._depth is not None and hidden is not None:

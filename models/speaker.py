@@ -30,13 +30,21 @@ CUT_FRAMES = 2
 
 @dataclass(frozen=True)
 class Speaker:
-    """A voice, ready: conditions and guidance, the codes int64 `[codebooks, frames]` that are
-    spoken before all else, or instead of all that the memory of a stream that was given them."""
+    """A voice, ready: conditions and guidance, and the codes int64 `[codebooks, frames]` that are
+    spoken before all else, where `primed` is the memory of a row that has spoken them; or instead
+    of all that the memory of a stream, `saved`."""
 
     conditions: Conditions | None = None
     guidance: Guidance | None = None
     prefix: Array | None = None
+    primed: dict[str, Any] | None = None
     saved: dict[str, Any] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory it holds."""
+        null = None if self.guidance is None else self.guidance.null
+        return sum(map(_bytes, (self.conditions, null, self.prefix, self.primed, self.saved)))
 
     @property
     def is_guided(self) -> bool:
@@ -44,6 +52,13 @@ class Speaker:
         if self.saved is not None:
             return self.saved["generator"]["guidance"] is not None
         return self.guidance is not None
+
+
+def _bytes(held: Any) -> int:
+    """Of the arrays in what is nested anyhow."""
+    if isinstance(held, dict):
+        return sum(map(_bytes, held.values()))
+    return int(held.nbytes) if isinstance(held, np.ndarray) else 0
 
 
 def make_speaker(

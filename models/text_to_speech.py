@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Self, Unpack
 
@@ -167,6 +168,17 @@ class TextToSpeech(Model):
         """
         voices = [voice] if isinstance(voice, str | Path) else list(voice or ())
         return make_speaker(self, voices, cfg_coef)
+
+    def primed(self, speaker: Speaker) -> Speaker:
+        """A voice that streams go on from, where it is a recording that they would be given first;
+        what they say is the same."""
+        if speaker.prefix is None or speaker.primed is not None:
+            return speaker
+        batch = self.batch(1, guided=speaker.is_guided)
+        row = batch.join(speaker)
+        while row.utterance.rules.in_prefix:
+            batch.step()
+        return replace(speaker, primed=row.save())
 
     def pacing(self, manner: Manner) -> Pacing:
         """The machine's settings."""

@@ -89,6 +89,10 @@ class TextToSpeechRow(StreamRow):
         if self._speaker.saved is not None:
             self.load(self._speaker.saved, self.utterance.drawing)
             return
+        if self._speaker.primed is not None:
+            self.utterance.pass_prefix(self._speaker.primed)
+            self._load_graphs(self._speaker.primed, self.utterance.drawing)
+            return
         self.batch.generator.begin(
             self.held_place,
             self.utterance.drawing,
@@ -131,10 +135,13 @@ class TextToSpeechRow(StreamRow):
 
         Raises UsageError where it was made with another number of codebooks.
         """
-        assert self.batch.decoder is not None
         self.utterance.load(saved)
         self.ended, self._broken = self.utterance.machine.complete, False
         self._closed = self.done
+        self._load_graphs(saved, drawing)
+
+    def _load_graphs(self, saved: dict[str, Any], drawing: Drawing | None) -> None:
+        assert self.batch.decoder is not None
         self.batch.decoder.load(self.held_place, saved["decoder"])
         rules = self.utterance.rules
         self.batch.generator.load(self.held_place, saved["generator"], rules, drawing)

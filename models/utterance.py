@@ -44,9 +44,12 @@ class SpeakingRules(Rules):
     ) -> None:
         self.step = 0
         self._machine, self._bonus, self._prefix = machine, np.float32(bonus), prefix
-        self._delay_steps = delay_steps
         self._audio_starts = delays + delay_steps
         self._words: list[tuple[str, int]] = []
+
+    def draws_text(self) -> bool:
+        """Not while the voice is given: a stream that goes on from there draws the same."""
+        return not self.in_prefix
 
     def constrain(self, logits: Array) -> Array:
         """A bonus for paddings: speech is the slower, the greater it is."""
@@ -58,15 +61,16 @@ class SpeakingRules(Rules):
     def choose_text(self, token: int) -> int:
         """No text in the prefix, then what the machine makes of the token."""
         if self.in_prefix:
-            return -1
+            return token
         chosen, entry = self._machine.process(self.step, token)
         if entry is not None:
             self._words.append((entry.text if entry.tokens else "", self.step))
         return chosen
 
     def makes_audio(self) -> bool:
-        """Not before the text is as far ahead as it should be."""
-        return self.step >= self._delay_steps
+        """Not before the text is as far ahead as it should be, and not while all codes are those of
+        the prefix."""
+        return self.step >= int(self._audio_starts.min()) + self._prefix.shape[1]
 
     def choose_audio(self, codes: Array) -> Array:
         """Nothing before a codebook's delay, then the prefix, then what was drawn."""
@@ -170,6 +174,10 @@ class Utterance:
         self.script.load(saved["script"])
         self.machine.load(saved["machine"])
         self._words.load(saved["words"])
+        self.rules.step, self._frames = saved["step"], saved["frames"]
+
+    def pass_prefix(self, saved: dict[str, Any]) -> None:
+        """Goes on behind the prefix, as a saved one that has spoken no more than that."""
         self.rules.step, self._frames = saved["step"], saved["frames"]
 
     @property

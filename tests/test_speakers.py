@@ -1,13 +1,17 @@
 """Whose voice a text is spoken in: embeddings, recordings, and voices kept ready, on a toy."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from speaking import CFG, CODEBOOKS, SUFFIX, speaking_bundle, write_voice
 from speech import Array, hiss, write_wav
 
-from kyutai_onnx.models import Audio, Event, SpeechRequest, TextToSpeech
+from kyutai_onnx.models import Audio, Event, SpeechRequest, TextToSpeech, Word
+from kyutai_onnx.models.depth_streams import DepthStreams
+from kyutai_onnx.models.manner import Manner
+from kyutai_onnx.models.text_to_speech_batch import TextToSpeechBatch, TextToSpeechRow
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.runtime.state_file import write_state
 
@@ -97,6 +101,52 @@ def test_a_voice_is_kept_ready(
             again.reset()
         with pytest.raises(UsageError, match="its own cfg_coef"):
             model.speak(TEXT, path, cfg_coef=1.0)
+
+
+def test_a_voice_that_streams_go_on_from_says_the_same(
+    cloning: TextToSpeech, recording: Path
+) -> None:
+    speaker = cloning.speaker(recording)
+    primed = cloning.primed(speaker)
+    manner = Manner(seed=4, padding_between=2, initial_padding=5)
+    assert cloning.primed(primed) is primed
+    batch = cloning.batch(2, guided=speaker.is_guided)
+    rows = [batch.join(one, manner) for one in (speaker, primed)]
+    for _ in range(2):
+        (pcm, words), (same_pcm, same_words) = (text_said(batch, row) for row in rows)
+        assert words == same_words
+        np.testing.assert_array_equal(pcm, same_pcm)
+        for row in rows:
+            row.reset()
+    assert rows[1].utterance.rules.step == speaker.prefix.shape[1]
+    assert primed.nbytes > speaker.nbytes == speaker.prefix.nbytes
+
+
+def text_said(batch: TextToSpeechBatch, row: TextToSpeechRow) -> tuple[Array, list[Word]]:
+    """What a row says of the text, and its words."""
+    row.feed(TEXT)
+    row.end()
+    events = list(batch.run(row))
+    return sound(events), [event for event in events if isinstance(event, Word)]
+
+
+def test_no_code_is_drawn_while_the_voice_is_given(
+    cloning: TextToSpeech, recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    step = DepthStreams.step
+
+    def noted(depth: DepthStreams, *given: Any, **named: Any) -> Array:
+        drawn.append(stream._row.utterance.rules.step)
+        return step(depth, *given, **named)
+
+    monkeypatch.setattr(DepthStreams, "step", noted)
+    stream = cloning.stream(recording, seed=1)
+    stream.feed(TEXT)
+    stream.flush()
+    prefix = cloning.speaker(recording).prefix
+    assert prefix is not None
+    assert min(drawn) == prefix.shape[1] + cloning.delay_steps
 
 
 def test_a_kept_voice_draws_by_the_seed_that_is_given(
