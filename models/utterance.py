@@ -70,7 +70,7 @@ class SpeakingRules(Rules):
     def makes_audio(self) -> bool:
         """Not before the text is as far ahead as it should be, and not while all codes are those of
         the prefix."""
-        return self.step >= int(self._audio_starts.min()) + self._prefix.shape[1]
+        return bool(self.step >= self._audio_starts.min() + self._prefix.shape[1])
 
     def choose_audio(self, codes: Array) -> Array:
         """Nothing before a codebook's delay, then the prefix, then what was drawn."""
