@@ -1,50 +1,121 @@
-"""The voices that a server keeps ready."""
+"""The voices of a server: listed, asked for by name, or brought by a client."""
 
+import asyncio
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
-from speaking import SUFFIX, speaking_bundle, write_voice
-from speech import hiss, write_wav
+from serving import SPEAK, Message, Running, ask, connected, get, running
+from speaking import DIM, FRAMES, SUFFIX, speaking_bundle, write_voice
 
 from kyutai_onnx.models import TextToSpeech
-from kyutai_onnx.models.speaker import Speaker
-from kyutai_onnx.server import speakers as module
-from kyutai_onnx.server.speakers import Speakers, UnknownVoice
+from kyutai_onnx.server.config import ModelConfig
+
+TEXT = "one two three four"
+LOUD = 3.0
 
 
-@pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """The voices that were made ready, in their order."""
-    found: list[object] = []
-    speaker = TextToSpeech.speaker
-
-    def noted(model: TextToSpeech, voice: object, cfg_coef: float | None = None) -> Speaker:
-        found.append(voice)
-        return speaker(model, voice, cfg_coef)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(TextToSpeech, "speaker", noted)
-    return found
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("toy") / "bundle"
+    speaking_bundle(folder)
+    for name, loudness in (("calm.wav", 1.0), ("tales/merry.wav", LOUD)):
+        write_voice(folder / "voices" / (name + SUFFIX), loudness)
+    return folder
 
 
-def test_no_more_is_kept_than_may_be(
-    tmp_path: Path, made: list[object], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bundle = speaking_bundle(tmp_path / "bundle")
-    for name in ("one", "two", "three"):
-        write_voice(bundle.path / "voices" / f"{name}.wav{SUFFIX}")
-    speakers = Speakers(TextToSpeech(bundle), None, hub=False)
-    names = [voice.name for voice in speakers.names()]
-    assert len(names) == 3
-    monkeypatch.setattr(module, "KEPT", 2 * speakers.speaker(names[0], None).nbytes)
-    for name in (*names, names[2], names[1], names[0]):
-        assert speakers.speaker(name, None) is speakers.speaker(name, None)
-    assert made == [*names, names[0]]
-    with pytest.raises(UnknownVoice):
-        speakers.speaker("four", None)
+@pytest.fixture(scope="module")
+def server(bundle: Path) -> Iterator[Running]:
+    with running(ModelConfig(model=str(bundle), name="toy", slots=2)) as found:
+        yield found
 
 
-def test_a_recording_is_heard_once(tmp_path: Path) -> None:
-    bundle = speaking_bundle(tmp_path / "bundle", embeddings=False)
-    recording = write_wav(tmp_path / "me.wav", 20 * hiss(0.5))
-    speaker = Speakers(TextToSpeech(bundle), str(recording), hub=False).speaker(None, None)
-    assert speaker.primed is not None
+async def codes_of(server: Running, query: str, *before: Message) -> list[float]:
+    """The samples that are spoken."""
+    path = f"{SPEAK}?format=PcmMessagePack&temperature=0{query}"
+    async with connected(server, path) as client:
+        for message in before:
+            await client.send(**message)
+        await client.send(type="Text", text=TEXT)
+        await client.send(type="Eos")
+        told = await client.rest()
+    assert [m["type"] for m in told].count("Ready") == 1
+    return [x for m in told if m["type"] == "Audio" for x in m["pcm"]]
+
+
+def test_they_are_listed(server: Running) -> None:
+    _, body, _ = asyncio.run(get(server, "/api/voices?model=toy"))
+    assert json.loads(body) == {
+        "model": "toy",
+        "default": "calm.wav",
+        "voices": [
+            {"name": "calm.wav", "place": "bundle"},
+            {"name": "tales/merry.wav", "place": "bundle"},
+        ],
+    }
+
+
+def test_they_speak_as_the_model_does_alone(server: Running, bundle: Path) -> None:
+    model = TextToSpeech.load(bundle)
+    for query, voice in (("", "calm.wav"), ("&voice=tales/merry.wav", "tales/merry.wav")):
+        alone = model.speak(TEXT, voice, temperature=0.0).pcm
+        spoken = asyncio.run(codes_of(server, query))
+        assert spoken[: len(alone)] == pytest.approx(np.clip(alone, -0.99, 0.99), abs=1e-5)
+
+
+def test_a_voice_that_a_client_brings(server: Running) -> None:
+    voice = {"type": "Voice", "embeddings": [LOUD] * (DIM * FRAMES), "shape": [1, DIM, FRAMES]}
+    brought = asyncio.run(codes_of(server, "", voice))
+    assert brought == asyncio.run(codes_of(server, "&voice=tales/merry.wav"))
+    assert brought != asyncio.run(codes_of(server, ""))
+
+
+@pytest.mark.parametrize(
+    ("voice", "said"),
+    [
+        ({"embeddings": [1.0] * 4, "shape": [1, 2, 2]}, "2 x 5"),
+        ({"embeddings": [1.0] * 4, "shape": [1, 2, 3]}, "shape"),
+    ],
+)
+def test_a_voice_of_another_model(server: Running, voice: Message, said: str) -> None:
+    async def talk() -> object:
+        async with connected(server, f"{SPEAK}?format=PcmMessagePack") as client:
+            await client.send(type="Voice", **voice)
+            await client.rest()
+            return client.ended
+
+    code, reason = asyncio.run(talk())  # type: ignore[misc]
+    assert (code, said in reason) == (1007, True)
+    server.until_free()
+
+
+def test_a_voice_comes_before_the_text(server: Running) -> None:
+    async def talk() -> object:
+        async with connected(server, f"{SPEAK}?format=PcmMessagePack") as client:
+            await client.send(type="Text", text="one")
+            await client.send(type="Voice", embeddings=[1.0] * 10, shape=[1, 2, 5])
+            await client.rest()
+            return client.ended
+
+    code, reason = asyncio.run(talk())  # type: ignore[misc]
+    assert (code, "before" in reason) == (1007, True)
+
+
+def test_unknown_ones_are_not_looked_for_in_files(server: Running, bundle: Path) -> None:
+    inside = bundle / "voices" / ("calm.wav" + SUFFIX)
+    for name in (str(inside), f"../voices/calm.wav{SUFFIX}", "calm", "hf://kyutai/x/a.wav"):
+        body = {"text": TEXT, "voice": name}
+        status, answer, _ = asyncio.run(ask(server, "POST", SPEAK, json=body))
+        assert (status, answer[:8]) == (400, b"no voice")
+
+
+def test_one_may_be_the_default(bundle: Path) -> None:
+    config = ModelConfig(model=str(bundle), voice="tales/merry.wav")
+    with running(config) as server:
+        _, body, _ = asyncio.run(get(server, "/api/voices"))
+        assert json.loads(body)["default"] == "tales/merry.wav"
+        default = asyncio.run(codes_of(server, ""))
+        assert default == asyncio.run(codes_of(server, "&voice=tales/merry.wav"))
+        assert default != asyncio.run(codes_of(server, "&voice=calm.wav"))
