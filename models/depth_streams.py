@@ -65,22 +65,11 @@ class DepthStreams:
             self._noise[pair] = np.inf
             self._noise[pair, :made, :candidates] = noise.exponential(size=(made, candidates))
 
-    def step(
-        self,
-        hidden: Array | Buffer,
-        text: Array,
-        forced: Array | None = None,
-        active: Array | None = None,
-    ) -> Array:
+    def step(self, hidden: Array | Buffer, text: Array, active: Array) -> Array:
         """Codes int64 `[rows, dep_q]` for the temporal transformer's output `[rows, dim]` and the
-        text `[rows]`; those of rows that are not active (all are by default) are meaningless.
-        `forced` `[rows, dep_q]` are codes that are not drawn, -2 where they are."""
+        text `[rows]`; those of rows that are not active are meaningless."""
         rows = len(text)
-        active = np.ones(rows, np.bool_) if active is None else active
         start, _ = self._streams.part(active)
-        self._forced[:] = self._model.spec.tokens.ungenerated
-        if forced is not None:
-            self._forced[:rows, : forced.shape[1]] = forced
         inputs: dict[str, Array | Buffer] = {
             "hidden": hidden,
             "forced": self._forced[:rows],

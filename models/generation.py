@@ -287,7 +287,7 @@ class Generator:
                 null = place if one.guidance is None else self._null(row)
                 depth.set(place, null, one.drawing, one.guidance, one.noise)
                 places[[place, null]] = True
-            made = depth.step(hidden, np.repeat(text, self.width), active=places)
+            made = depth.step(hidden, np.repeat(text, self.width), places)
             codes[making] = made[:: self.width][making]
         for row in stepped:
             codes[row] = self._rows[row].rules.choose_audio(codes[row])
