@@ -23,7 +23,7 @@ from kyutai_onnx.runtime.bundle import Bundle
 from .engines.kyutai_onnx import MOST_FRAMES
 from .machine import Machine, measure_machine
 from .peers import Engine
-from .profile import floor, profile
+from .profile import floor, held_bytes, profile
 from .published import write_published
 from .tables import as_markdown
 
@@ -123,7 +123,8 @@ def compare(work: Work, folder: Path, arguments: argparse.Namespace) -> dict[str
     for row in rows:
         least = floors.get(row["engine"].removeprefix("kyutai-onnx "))
         if least is not None:
-            row["floor_ms"] = least
+            row |= {"floor_ms": least.milliseconds, "weights_mb": least.weights_mb}
+            check_memory(row)
     sizes = {f"kyutai-onnx {p}": size_mb(path) for p, path in bundles.items()}
     for row in rows:
         row["size_mb"] = sizes.get(row["engine"])
@@ -154,8 +155,28 @@ def started(
             yield start(name, peer, [str(checkpoint), flavour])
 
 
-def floors_of(path: Path, work: Work, machine: Machine) -> dict[str, float]:
-    """Milliseconds of each graph that no program on this machine could save."""
+@dataclass(frozen=True)
+class Least:
+    """What no program on this machine could save: milliseconds of each graph, and megabytes of the
+    weights of all."""
+
+    milliseconds: dict[str, float]
+    weights_mb: float
+
+
+def check_memory(row: dict[str, Any]) -> None:
+    """Raises RuntimeError if a process holds less than its weights need: some of them are equal, so
+    that ONNX Runtime holds them once and caches serve them."""
+    if row["held_mb"] < row["weights_mb"]:
+        raise RuntimeError(
+            f"{row['engine']} holds {row['held_mb']:.0f} MB, its weights need "
+            f"{row['weights_mb']:.0f}: some are equal, and the figures are too good; delete the "
+            "bundle and its checkpoint, so that both are made again"
+        )
+
+
+def floors_of(path: Path, work: Work, machine: Machine) -> Least:
+    """The least that a frame of a bundle costs on this machine."""
     bundle = Bundle.open(path)
 
     def open_loop() -> FrameLoop:
@@ -170,12 +191,14 @@ def floors_of(path: Path, work: Work, machine: Machine) -> dict[str, float]:
 
     frames = MOST_FRAMES if work.whole else 1
     rows = {"temporal_transformer": 2} if work.guided else {}
-    return {
+    profiled = profile(open_loop, 2)
+    milliseconds = {
         graph.name: 1e3
         / frames
         * floor(bundle, graph, nodes, work.batch * rows.get(graph.name, 1)).seconds(machine)
-        for graph, nodes in profile(open_loop, 2)
+        for graph, nodes in profiled
     }
+    return Least(milliseconds, sum(held_bytes(bundle, graph) for graph, _ in profiled) / 1e6)
 
 
 def figures(engine: Engine) -> dict[str, Any]:

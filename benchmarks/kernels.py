@@ -2,9 +2,10 @@
 
     python -m benchmarks.kernels [--threads 2]
 
-Products: microseconds of a million weights, 2048 inputs to 2048 outputs, by the number of rows; so
-many layers one after the other that none stays in a cache. Attention: milliseconds of sixteen
-layers of sixteen heads of 128, by the streams and the length of the KV cache.
+Products: microseconds of a million weights, 2048 inputs to 8192 outputs, by the number of rows. The
+layers of a run have numbers of their own, since ONNX Runtime holds equal ones once, and are larger
+together than any cache. Attention: milliseconds of sixteen layers of sixteen heads of 128, by the
+streams and the length of the KV cache.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,9 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from kyutai_onnx.runtime.providers import PROVIDERS, session_options
 
 Array = np.ndarray[Any, Any]
-WIDTH, LAYERS, RUNS = 2048, 40, 12
+INPUTS, OUTPUTS, RUNS = 2048, 8192, 12
+HELD = 320 << 20
+"""Bytes of weights in a run, at least."""
 ROWS = (1, 2, 4, 8, 16)
 HEADS, HEAD_DIM, DEPTH = 16, 128, 16
 CACHES = ((1, 750), (1, 1500), (4, 750))
@@ -31,39 +35,52 @@ NOISE = np.random.default_rng(0)
 
 @dataclass(frozen=True)
 class Product:
-    """A way to write a layer: `node` takes its name and returns it with its weights."""
+    """A way to write a layer, `bits` for each weight: `node` takes its name and returns it with its
+    weights."""
 
     name: str
+    bits: int
     node: Callable[[str], tuple[NodeProto, list[TensorProto]]]
+
+    @property
+    def layers(self) -> int:
+        """How many of them are `HELD` bytes."""
+        return -(-8 * HELD // (self.bits * INPUTS * OUTPUTS))
 
 
 def products() -> Iterator[Product]:
-    for bits, size in ((4, 32), (4, 64), (4, 128), (8, 32), (8, 128)):
-        yield Product(f"int{bits}, blocks of {size}", lambda n, b=bits, s=size: blocks(n, b, s))
-    yield Product("int8 times int8, a scale a column", columns)
-    yield Product("fp32", plain)
+    for size in (32, 64, 128):
+        node = partial(blocks, bits=4, size=size, symmetric=False)
+        yield Product(f"int4 asymmetric, blocks of {size}", 4, node)
+    for bits, size in ((4, 64), (4, 128), (4, 256), (8, 32), (8, 128)):
+        node = partial(blocks, bits=bits, size=size, symmetric=True)
+        yield Product(f"int{bits} symmetric, blocks of {size}", bits, node)
+    yield Product("int8 times int8, a scale a column", 8, columns)
+    yield Product("fp32", 32, plain)
 
 
-def blocks(name: str, bits: int, size: int) -> tuple[NodeProto, list[TensorProto]]:
-    count = WIDTH // size
-    packed = NOISE.integers(0, 255, (WIDTH, count, size * bits // 8)).astype(np.uint8)
-    scales = (NOISE.random((WIDTH, count)) * 1e-3).astype(np.float32)
-    attributes = {"K": WIDTH, "N": WIDTH, "bits": bits, "block_size": size, "accuracy_level": 4}
+def blocks(
+    name: str, bits: int, size: int, *, symmetric: bool
+) -> tuple[NodeProto, list[TensorProto]]:
+    count = INPUTS // size
+    packed = NOISE.integers(0, 255, (OUTPUTS, count, size * bits // 8), np.uint8)
+    scales = NOISE.random((OUTPUTS, count), np.float32) * np.float32(1e-3)
+    attributes = {"K": INPUTS, "N": OUTPUTS, "bits": bits, "block_size": size, "accuracy_level": 4}
     arrays = {f"{name}.packed": packed, f"{name}.scales": scales}
-    if bits == 4:
-        arrays[f"{name}.zeros"] = NOISE.integers(0, 255, (WIDTH, count // 2)).astype(np.uint8)
+    if not symmetric:
+        arrays[f"{name}.zeros"] = NOISE.integers(0, 255, (OUTPUTS, count * bits // 8), np.uint8)
     return made("MatMulNBits", name, arrays, **attributes)
 
 
 def columns(name: str) -> tuple[NodeProto, list[TensorProto]]:
-    weight = NOISE.integers(-127, 127, (WIDTH, WIDTH)).astype(np.int8)
-    scales = (NOISE.random(WIDTH) * 1e-3).astype(np.float32)
+    weight = NOISE.integers(-127, 127, (INPUTS, OUTPUTS), np.int8)
+    scales = NOISE.random(OUTPUTS, np.float32) * np.float32(1e-3)
     arrays = {f"{name}.weight": weight, f"{name}.scales": scales}
     return made("DynamicQuantizeMatMul", name, arrays)
 
 
 def plain(name: str) -> tuple[NodeProto, list[TensorProto]]:
-    weight = NOISE.standard_normal((WIDTH, WIDTH), np.float32)
+    weight = NOISE.standard_normal((INPUTS, OUTPUTS), np.float32)
     return made("MatMul", name, {f"{name}.weight": weight}, domain="")
 
 
@@ -96,13 +113,13 @@ def median(run: Callable[[], object]) -> float:
 
 
 def time_product(product: Product, threads: int) -> list[float]:
-    layers = [product.node(f"y{index}") for index in range(LAYERS)]
+    layers = [product.node(f"y{index}") for index in range(product.layers)]
     info = helper.make_tensor_value_info
-    results = [info(f"y{index}", TensorProto.FLOAT, ["rows", WIDTH]) for index in range(LAYERS)]
+    results = [info(f"y{n}", TensorProto.FLOAT, ["rows", OUTPUTS]) for n in range(product.layers)]
     session = opened(
         model(
             [node for node, _ in layers],
-            [info("x", TensorProto.FLOAT, ["rows", WIDTH])],
+            [info("x", TensorProto.FLOAT, ["rows", INPUTS])],
             results,
             [weight for _, weights in layers for weight in weights],
         ),
@@ -110,8 +127,9 @@ def time_product(product: Product, threads: int) -> list[float]:
     )
     found = []
     for rows in ROWS:
-        fed = {"x": NOISE.standard_normal((rows, WIDTH), np.float32)}
-        found.append(1e12 * median(lambda f=fed: session.run(None, f)) / (LAYERS * WIDTH**2))
+        fed = {"x": NOISE.standard_normal((rows, INPUTS), np.float32)}
+        seconds = median(lambda f=fed: session.run(None, f))
+        found.append(1e12 * seconds / (product.layers * INPUTS * OUTPUTS))
     return found
 
 

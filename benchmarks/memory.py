@@ -8,6 +8,12 @@ def resident_mb(process: int | str = "self") -> float:
     return _status_mb(process, "RssAnon")
 
 
+def held_mb(process: int | str = "self") -> float:
+    """Memory that a process holds, the pages of mapped files that it has read included, in
+    megabytes."""
+    return _status_mb(process, "VmRSS")
+
+
 def peak_mb(process: int | str = "self") -> float:
     """The most memory that it held, mapped files included, in megabytes."""
     return _status_mb(process, "VmHWM")

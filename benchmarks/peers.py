@@ -68,9 +68,10 @@ class Engine:
         self.process.stdin.write(f"{frames}\n")
         self.process.stdin.flush()
         answer = self._answer()
-        self.told["peak_mb"] = answer["peak_mb"]
+        frames = answer.pop("frames")
+        self.told |= answer
         if counted:
-            self.frames += answer["frames"]
+            self.frames += frames
 
     def stop(self) -> None:
         assert self.process.stdin is not None

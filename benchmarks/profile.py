@@ -149,21 +149,32 @@ def floor(bundle: Bundle, graph: Graph, nodes: Iterable[Node], batch: int) -> Fl
 
 
 def weight_bytes(bundle: Bundle, graph: Graph) -> int:
-    """What is read of the weights in a frame, as they lie in memory: halves that are only stored
-    are widened when a graph is opened. Of tables a few rows are read, which are not counted;
-    weights that several codebooks share are read anew for each."""
+    """Bytes of weights that a frame reads, as they lie in memory.
+
+    16-bit weights that are only stored so are widened when a graph is opened. Of tables a few rows
+    are read, which are not counted; weights that several codebooks share are read again for each.
+    """
+    return sum(size for _, size in _weights_read(bundle, graph))
+
+
+def held_bytes(bundle: Bundle, graph: Graph) -> int:
+    """Bytes of these weights that a process holds if no two of them are equal."""
+    return sum(dict(_weights_read(bundle, graph)).values())
+
+
+def _weights_read(bundle: Bundle, graph: Graph) -> Iterator[tuple[str, int]]:
+    """Name and bytes of each weight that a node other than a lookup or a cast reads."""
     model = _model(bundle, graph)
     weights, widened = _weights(model)
-    read = 0
     for node in model.graph.node:
         if node.op_type.startswith(("Gather", "Cast")):
             continue
         for name in node.input:
-            if (tensor := weights.get(widened.get(name, name))) is not None:
+            source = widened.get(name, name)
+            if (tensor := weights.get(source)) is not None:
                 kind = TensorProto.FLOAT if name in widened else tensor.data_type
                 width = helper.tensor_dtype_to_np_dtype(kind).itemsize
-                read += math.prod(tensor.dims) * width
-    return read
+                yield source, math.prod(tensor.dims) * width
 
 
 def main() -> None:

@@ -2,11 +2,13 @@
 
     python -m benchmarks.published stt-1b-en_fr FOLDER
 
-The dimensions are those of Kyutai's own configurations; the numbers are noise, good for measuring
-time and memory and for nothing else.
+The dimensions are those of Kyutai's own configurations. The numbers are noise of each tensor's own,
+seeded by its name, as no two tensors of a trained model are equal: ONNX Runtime holds equal packed
+weights once, and a processor's caches then serve what a real model reads from memory.
 """
 
 import argparse
+import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -25,22 +27,24 @@ from .configs import MIMI, PUBLISHED, TRANSFORMERS_MIMI, Config
 
 Shape = tuple[int, ...]
 BLOCK = 1 << 22
+METADATA = {"numbers": "noise, seeded by the name of each tensor"}
+"""What the header of a checkpoint says; those of before hold one block of noise in every tensor."""
 
 
 def write_published(name: str, folder: Path) -> Path:
-    """Writes the checkpoint, unless it is there; returns its folder."""
-    if (folder / "config.json").is_file():
+    """Writes the checkpoint, unless an up-to-date one exists; returns its folder."""
+    if (folder / "config.json").is_file() and read_metadata(folder / MIMI) == METADATA:
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(0)
+    (folder / "config.json").unlink(missing_ok=True)
     mimi = stacked(mimi_shapes(MimiConfig.default()))
-    write_safetensors(folder / MIMI, mimi, noise, 4)
+    write_safetensors(folder / MIMI, mimi, 4)
     if name == "mimi":
         config = write_transformers_mimi(folder)
     else:
         config = PUBLISHED[name]
         shapes = stacked(lm_shapes(LMConfig.from_json(config)))
-        write_safetensors(folder / "model.safetensors", shapes, noise, 2)
+        write_safetensors(folder / "model.safetensors", shapes, 2)
         spell_tokenizer(folder / "tokenizer.model", int(str(config["text_card"])))
     (folder / "config.json").write_text(json.dumps(config, indent=1))
     return folder
@@ -71,11 +75,17 @@ def stacked(shapes: Mapping[str, Shape]) -> dict[str, Shape]:
     return written
 
 
-def write_safetensors(
-    path: Path, shapes: Mapping[str, Shape], noise: np.random.Generator, width: int
-) -> None:
-    """A safetensors file of random numbers, bfloat16 (`width` 2) or float32 (4)."""
-    header, offset = {}, 0
+def read_metadata(path: Path) -> object:
+    """The metadata in the header of a safetensors file; None if it has none."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        return json.loads(file.read(length)).get("__metadata__")
+
+
+def write_safetensors(path: Path, shapes: Mapping[str, Shape], width: int) -> None:
+    """Writes a safetensors file of random numbers, bfloat16 (`width` 2) or float32 (4)."""
+    header: dict[str, object] = {"__metadata__": METADATA}
+    offset = 0
     for name, shape in shapes.items():
         end = offset + math.prod(shape) * width
         dtype = "BF16" if width == 2 else "F32"
@@ -83,26 +93,27 @@ def write_safetensors(
         offset = end
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    block = noise.standard_normal(BLOCK).astype(np.float32)
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name, shape in shapes.items():
-            _write_tensor(file, name, shape, block, width)
+            _write_tensor(file, name, shape, width)
 
 
-def _write_tensor(file: BinaryIO, name: str, shape: Shape, block: np.ndarray, width: int) -> None:
+def _write_tensor(file: BinaryIO, name: str, shape: Shape, width: int) -> None:
     file.writelines(
         (part.view(np.uint32) >> 16).astype("<u2") if width == 2 else part
-        for part in _values(name, shape, block)
+        for part in _values(name, shape)
     )
 
 
-def _values(name: str, shape: Shape, block: np.ndarray) -> Iterator[np.ndarray]:
+def _values(name: str, shape: Shape) -> Iterator[np.ndarray]:
     """Norms around 1, usages positive, all else scaled so that activations keep their size."""
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest(), "little")
+    noise = np.random.Generator(np.random.SFC64(seed))
     count = math.prod(shape)
     fan_in = math.prod(shape[1:]) if len(shape) > 1 else 1
     for start in range(0, count, BLOCK):
-        values = block[: min(BLOCK, count - start)]
+        values = noise.standard_normal(min(BLOCK, count - start), np.float32)
         if name.endswith(("alpha", "usage", "_initialized")) or ".norm" in name:
             yield np.ones_like(values) + 0.1 * values
         else:

@@ -14,6 +14,7 @@ HEAD = (
     "by part",
     "first frame",
     "opens in",
+    "weights",
     "peak memory",
     "size",
 )
@@ -49,6 +50,8 @@ def _cells(row: dict[str, Any], best: float, batch: int) -> Iterator[str]:
     yield "; ".join(_part(name, spent, floors) for name, spent in row["parts_ms"].items())
     yield f"{1e3 * row['first_seconds']:.0f} ms"
     yield f"{row['load_seconds']:.1f} s"
+    weights = row.get("weights_mb")
+    yield "" if weights is None else f"{weights / 1e3:.2f} GB"
     yield f"{row['peak_mb'] / 1e3:.2f} GB"
     size = row.get("size_mb")
     yield "" if size is None else f"{size / 1e3:.2f} GB"

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..memory import peak_mb
+from ..memory import held_mb, peak_mb
 
 FRAME_SIZE, FRAME_SECONDS = 1920, 0.08
 LOUDNESS = 0.1
@@ -78,7 +78,8 @@ def serve(load: Callable[[], Step]) -> None:
     print(json.dumps(told), flush=True)
     for line in sys.stdin:
         frames = [whole(step) for _ in range(int(line))]
-        print(json.dumps({"frames": frames, "peak_mb": peak_mb()}), flush=True)
+        memory = {"peak_mb": peak_mb(), "held_mb": held_mb()}
+        print(json.dumps({"frames": frames, **memory}), flush=True)
 
 
 def whole(step: Step) -> Parts:
