@@ -5,7 +5,6 @@ The name - stands for standard input or output.
 
 import io
 import sys
-import zipfile
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from ..models import Mimi
 from ..runtime.audio import AudioWriter, read_audio
 from ..runtime.errors import AudioError
+from ..runtime.npz import read_arrays
 from .disk import writing
 from .messages import watched
 
@@ -80,11 +80,17 @@ def _read(path: str) -> tuple[Array, int]:
     except OSError as error:
         raise AudioError(f"{path}: cannot be read ({error.strerror})") from None
     try:
-        with zipfile.ZipFile(content), np.load(content, allow_pickle=False) as file:
-            codes = np.asarray(file["codes"])
-            samples = int(file["samples"]) if "samples" in file else np.iinfo(np.int64).max
-    except (ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        arrays = read_arrays(content)
+        return arrays["codes"], _samples(arrays.get("samples", np.iinfo(np.int64).max))
+    except (OSError, ValueError, KeyError) as error:
+        cause = "it has no codes" if isinstance(error, KeyError) else error
         raise AudioError(
-            f"{path}: not a file of codes; make one with 'kyutai-onnx codec encode'"
+            f"{path}: not a file of codes ({cause}); make one with 'kyutai-onnx codec encode'"
         ) from None
-    return codes, samples
+
+
+def _samples(value: Array | int) -> int:
+    given = np.asarray(value)
+    if given.shape != () or given.dtype.kind not in "iu" or given < 0:
+        raise ValueError("samples is not a number of samples")
+    return int(given)

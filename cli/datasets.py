@@ -3,7 +3,6 @@
 The named ones are those of Kyutai's scripts/stt_evaluate_on_dataset.py.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -15,6 +14,7 @@ import numpy as np
 from ..models.events import Word
 from ..runtime.audio import AudioSource, Resampler
 from ..runtime.errors import ModelError, UsageError
+from ..runtime.jsonfields import parse, parse_json
 
 Array = np.ndarray[Any, Any]
 AUDIO = (".wav", ".flac", ".ogg", ".opus", ".mp3")
@@ -30,6 +30,15 @@ class Sample:
     """
 
     audio: AudioSource | tuple[Array, int]
+    text: str
+    words: tuple[Word, ...] = ()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of a manifest."""
+
+    audio: str
     text: str
     words: tuple[Word, ...] = ()
 
@@ -100,18 +109,17 @@ def _manifest(path: Path) -> Iterator[Sample]:
         if not line.strip():
             continue
         try:
-            entry = json.loads(line)
-            words = tuple(Word(w["text"], w["start"], w["end"]) for w in entry.get("words", ()))
-            yield Sample(path.parent / entry["audio"], entry["text"], words)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            entry = parse(Entry, parse_json(line))
+        except ValueError as error:
             raise UsageError(
                 f'{path}, line {number}: not {{"audio": ..., "text": ...}} ({error})'
             ) from None
+        yield Sample(path.parent / entry.audio, entry.text, entry.words)
 
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text("utf-8").splitlines()
+        return path.read_text("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not a manifest (.jsonl) that can be read ({error})") from None
 

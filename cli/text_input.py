@@ -1,7 +1,6 @@
 """Text that comes in on standard input, in pieces, and lists of texts."""
 
 import codecs
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from typing import BinaryIO
 
 from ..models.speeches import SpeechRequest
 from ..runtime.errors import KyutaiOnnxError, UsageError
+from ..runtime.jsonfields import parse_json
 
 PIECE = 4096
 
@@ -58,8 +58,8 @@ def _lines(name: str) -> list[str]:
 
 def _request(place: str, line: str, voices: tuple[str, ...], number: int) -> SpeechRequest:
     try:
-        given = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        given = parse_json(line)
+    except ValueError as error:
         raise UsageError(f"{place}: not JSON ({error})") from None
     if not isinstance(given, dict):
         raise UsageError(f"{place}: not a JSON object with turns, voices and id")

@@ -3,7 +3,6 @@
 Knows file formats and views over them; knows nothing of what the names mean.
 """
 
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..runtime.errors import ModelError
+from ..runtime.jsonfields import parse_json, read_bounded
 
 Shape = tuple[int, ...]
 
@@ -145,9 +145,12 @@ class SafetensorsShards:
 
 def _read_index(index: Path) -> dict[str, str]:
     try:
-        places: dict[str, str] = json.loads(index.read_text("utf-8"))["weight_map"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        content = parse_json(read_bounded(index))
+    except (OSError, ValueError) as error:
         raise ModelError(f"{index} is not an index of safetensors: {one_line(error)}") from error
+    places = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
+        raise ModelError(f"{index} is not an index of safetensors: it has no weight_map of names")
     return places
 
 

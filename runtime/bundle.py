@@ -9,7 +9,7 @@ from pathlib import Path
 from packaging.version import Version
 
 from .errors import ModelError
-from .jsonfields import parse
+from .jsonfields import parse, parse_json, read_bounded
 from .manifest import FILE_NAME, FORMAT, FORMAT_VERSION, GraphSpec, Manifest
 from .references import check_references
 from .verified import Verified
@@ -59,7 +59,7 @@ def read_manifest(path: Path) -> Manifest:
     if not file.is_file():
         raise ModelError(f"{path}: no {FILE_NAME} here; make a bundle with 'kyutai-onnx export'")
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(read_bounded(file))
     except (OSError, ValueError) as error:
         raise ModelError(f"{file}: not readable as JSON ({error}); {AGAIN}") from None
     _check_version(file, content)

@@ -2,11 +2,67 @@
 
 import dataclasses
 import json
+import math
 import types
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+
+MOST_BYTES = 64 << 20
+"""Of a file of settings: a manifest, a configuration, an index."""
+MOST_DEPTH = 64
+"""Objects and lists within one another."""
+
+
+def parse_json(data: str | bytes) -> Any:
+    """Any JSON value, with numbers that are finite.
+
+    Raises ValueError for anything else, and for what is nested more than `MOST_DEPTH` deep.
+    """
+    text = data if isinstance(data, str) else data.decode("utf-8")
+    try:
+        value = json.loads(text, parse_float=_finite, parse_constant=_finite)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if text.count("[") + text.count("{") > MOST_DEPTH and _deeper(value, MOST_DEPTH):
+        raise ValueError("nested too deep")
+    return value
+
+
+def parse_object(data: str | bytes) -> dict[str, Any]:
+    """A JSON object; raises ValueError as `parse_json` does, and for another value."""
+    value = parse_json(data)
+    if not isinstance(value, dict):
+        raise ValueError("not an object")  # noqa: TRY004
+    return value
+
+
+def read_bounded(path: Path) -> bytes:
+    """A file of settings; raises ValueError for more than `MOST_BYTES`, OSError as reading does."""
+    with path.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"larger than {MOST_BYTES >> 20} MB")
+    return content
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is not a finite number")
+    return number
+
+
+def _deeper(value: object, depth: int) -> bool:
+    level: Iterable[object] = [value]
+    for _ in range(depth + 1):
+        boxes = [box for box in level if isinstance(box, dict | list)]
+        if not boxes:
+            return False
+        level = [item for box in boxes for item in (box.values() if isinstance(box, dict) else box)]
+    return True
 
 
 def parse(kind: type[T], value: object, place: str = "") -> T:

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from .cache import cache_folder
+from .jsonfields import parse_json, read_bounded
 
 LARGE = 32 << 20
 """Smaller files are hashed each time: it takes no longer than looking them up."""
@@ -42,7 +43,7 @@ class Verified:
     def _load(self) -> dict[str, str]:
         if self._known is None:
             try:
-                self._known = dict(json.loads(self._path.read_text(encoding="utf-8")))
+                self._known = dict(parse_json(read_bounded(self._path)))
             except (OSError, TypeError, ValueError):
                 self._known = {}
         return self._known

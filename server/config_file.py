@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..runtime.errors import UsageError
-from ..runtime.jsonfields import parse
+from ..runtime.jsonfields import parse, read_bounded
 from .config import Bounds, ModelConfig, ServerConfig, Tls
 from .moshi_config import MODULES, translate
 
@@ -23,8 +23,8 @@ def read_config(path: Path) -> tuple[ServerConfig, list[str]]:
     cannot be read, a variable that is not set, a key that nobody knows or a value of another kind.
     """
     try:
-        content = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        content = tomllib.loads(read_bounded(path).decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"{path}: cannot be read as TOML ({reason})") from None
     notes: list[str] = []

@@ -67,7 +67,7 @@ def test_what_is_not_known_is_passed_over(data: bytes) -> None:
         (b"\2\xff", "no text"),
         (b"\3", "no control"),
         (b"\3\4", "no control"),
-        (b"\4[]", "no object"),
+        (b"\4[]", "no JSON object"),
         (b"\4{", "no JSON"),
         (b'\4{"a": NaN}', "no JSON"),
         (b'\4{"a": 1e999}', "no JSON"),

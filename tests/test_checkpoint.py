@@ -75,8 +75,11 @@ def test_an_empty_folder_is_no_checkpoint(tmp_path):
 @pytest.mark.parametrize(
     ("file", "content", "complaint"),
     [
-        ("config.json", "{", "config.json is not JSON"),
-        ("config.json", "[]", "config.json holds no JSON object"),
+        ("config.json", "{", "config.json is not a JSON object"),
+        ("config.json", "[]", "config.json is not a JSON object"),
+        pytest.param("config.json", '{"a":' * 100_000, "is not a JSON object", id="deep"),
+        ("config.json", '{"a": %s}' % ("[" * 100 + "]" * 100), "nested too deep"),
+        ("config.json", '{"max_period": NaN}', "not a finite number"),
         ("mimi_config.json", "{}", "mimi_config.json: seanet is missing"),
         ("model.safetensors", "", "model.safetensors is not a whole safetensors file"),
         ("mimi.safetensors", "damaged", "mimi.safetensors is not a whole safetensors file"),

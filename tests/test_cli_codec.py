@@ -144,6 +144,22 @@ def as_odd_length(path: Path) -> Path:
     return write_codes(path, codes=np.zeros((8, 3), np.int64), samples=np.zeros(3))
 
 
+def as_infinite_length(path: Path) -> Path:
+    return write_codes(path, codes=np.zeros((8, 3), np.int64), samples=np.inf)
+
+
+def as_negative_length(path: Path) -> Path:
+    return write_codes(path, codes=np.zeros((8, 3), np.int64), samples=-1)
+
+
+def as_broken_compression(path: Path) -> Path:
+    np.savez_compressed(path, codes=np.zeros((8, 3), np.int64))
+    content = bytearray(path.read_bytes())
+    content[60:64] = b"\xff" * 4
+    path.write_bytes(content)
+    return path
+
+
 def as_nothing(path: Path) -> Path:
     return path
 
@@ -162,6 +178,9 @@ def as_folder(path: Path) -> Path:
         as_other_arrays,
         as_objects,
         as_odd_length,
+        as_infinite_length,
+        as_negative_length,
+        as_broken_compression,
         as_nothing,
         as_folder,
     ],

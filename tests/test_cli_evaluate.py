@@ -134,6 +134,12 @@ def test_texts_are_made_comparable(
         (b'\n{"text": "one"}\n', "line 2"),
         (b"not json\n", "line 1"),
         (b"[1, 2]\n", "line 1"),
+        pytest.param(b"[" * 100_000, "line 1", id="deep"),
+        (b'{"audio": "a.wav", "text": 3}\n', "line 1"),
+        (
+            b'{"audio": "a.wav", "text": "a", "words": [{"text": "a", "start": NaN, "end": 1}]}',
+            "line 1",
+        ),
         (b'{"audio": 3, "text": "one"}\n', "line 1"),
         (b'{"audio": "a.wav", "text": "one", "words": [{"text": "one"}]}\n', "line 1"),
         (b"\xfe\xff\x00", "not a manifest"),

@@ -76,6 +76,8 @@ def test_a_list_of_texts_is_said_side_by_side(
     [
         ("nonsense", "not JSON"),
         ("[1]", "not a JSON object"),
+        pytest.param("[" * 100_000, "nested too deep", id="deep"),
+        ('{"text": "a", "id": NaN}', "not a finite number"),
         ('{"id": "a"}', "give turns"),
         ('{"turns": "a", "id": "a"}', "not a list of texts"),
         ('{"turns": [" "], "id": "a"}', "nothing to say"),

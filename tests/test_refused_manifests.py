@@ -239,7 +239,14 @@ def test_another_format_or_a_newer_version_is_refused(
     assert invalid
 
 
-@pytest.mark.parametrize("text", ["", "{}", "{", "[]", "null", "3", '"bundle"', "\ufeff{}"])
+DEEP = '{"format": "kyutai-onnx", "source": ' + "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", "{", "[]", "null", "3", '"bundle"', "\ufeff{}", DEEP, '{"a": NaN}', '{"a": 1e999}'],
+    ids=lambda text: text[:20],
+)
 def test_a_manifest_that_is_no_json_object_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "bundle.json").write_text(text, "utf-8")
     with pytest.raises(ModelError, match=r"bundle\.json: not .*; export or download") as refused:

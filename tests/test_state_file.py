@@ -10,7 +10,7 @@ from speech import Array
 
 from kyutai_onnx.models import SpeechToText
 from kyutai_onnx.runtime.errors import KyutaiOnnxError, ModelError
-from kyutai_onnx.runtime.state_file import read_state, write_state
+from kyutai_onnx.runtime.state_file import META, read_state, write_state
 
 STATE: dict[str, Any] = {
     "model": "toy",
@@ -74,17 +74,19 @@ def test_what_is_no_saved_stream_is_refused(tmp_path: Path) -> None:
     content = file.read_bytes()
     np.save(tmp_path / "array.npy", np.arange(3))
     np.savez(tmp_path / "arrays.npz", keys=np.arange(3))
-    named: dict[str, Any] = {"kyutai-onnx": np.frombuffer(b"[1]", np.uint8)}
-    np.savez(tmp_path / "list.npz", **named)
+    for name, text in (("list", b"[1]"), ("deep", b'{"a":' * 100_000), ("odd", b'{"a": NaN}')):
+        np.savez(tmp_path / f"{name}.npz", **{META: np.frombuffer(text, np.uint8)})
+    promised = {META: np.frombuffer(b'{"a": {"kyutai-onnx": "array"}}', np.uint8)}
+    np.savez(tmp_path / "promised.npz", **promised)
     contents = {
         "empty": b"",
         "text": b"a text",
         "half": content[: len(content) // 2],
         "damaged": damaged(content),
         **{path.name: path.read_bytes() for path in tmp_path.glob("*array*")},
-        "list": (tmp_path / "list.npz").read_bytes(),
+        **{n: (tmp_path / f"{n}.npz").read_bytes() for n in ("list", "deep", "odd", "promised")},
     }
-    assert len(contents) == 7
+    assert len(contents) == 10
     for name, bad in contents.items():
         file.write_bytes(bad)
         with pytest.raises(ModelError, match="not a saved stream") as refused:

@@ -100,6 +100,9 @@ def test_shards_are_one_set(tmp_path):
         ({"weight_map": {"a": "model-3.safetensors"}}, "model-3.safetensors"),
         ({"metadata": {}}, "is not an index of safetensors"),
         ([], "is not an index of safetensors"),
+        ({"weight_map": []}, "is not an index of safetensors"),
+        ({"weight_map": {"a": 1}}, "is not an index of safetensors"),
+        ({"weight_map": {"a": ["one.safetensors"]}}, "is not an index of safetensors"),
     ],
 )
 def test_an_index_that_lies_is_refused(tmp_path, index, complaint):

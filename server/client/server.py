@@ -1,6 +1,5 @@
 """A server and the models on it."""
 
-import json
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import aiohttp
 
 from ...runtime.errors import ModelError
-from ...runtime.jsonfields import parse
+from ...runtime.jsonfields import parse, parse_json
 from .address import parse_address
 from .background import Background
 from .errors import ServerError, refused, unreachable
@@ -141,7 +140,7 @@ class RemoteServer:
                 body = await answer.text()
                 if answer.status != 200:
                     raise refused(self.address, answer.status, said_in(body))
-                return json.loads(body)
+                return parse_json(body)
         except ServerError:
             raise
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
@@ -153,7 +152,7 @@ class RemoteServer:
 def said_in(body: str) -> str:
     """The message of an answer that is an error; nothing where it has none that is short."""
     try:
-        message = json.loads(body)["error"]["message"]
+        message = parse_json(body)["error"]["message"]
     except (ValueError, KeyError, TypeError):
         return ""
     return message if isinstance(message, str) and len(message) < 200 else ""

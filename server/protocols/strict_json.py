@@ -1,9 +1,8 @@
 """JSON objects of strangers."""
 
-import json
-import math
 from typing import Any
 
+from ...runtime.jsonfields import parse_object as read_object
 from .errors import ProtocolError
 
 MOST_BYTES = 2**20
@@ -17,16 +16,6 @@ def parse_object(data: bytes) -> dict[str, Any]:
     if len(data) > MOST_BYTES:
         raise ProtocolError(f"JSON of {len(data)} bytes: at most {MOST_BYTES}")
     try:
-        value = json.loads(data.decode(), parse_float=_finite, parse_constant=_finite)
-    except (ValueError, RecursionError) as error:
-        raise ProtocolError("bytes that are no JSON") from error
-    if not isinstance(value, dict):
-        raise ProtocolError("JSON that is no object")
-    return value
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(text)
-    return number
+        return read_object(data)
+    except ValueError as error:
+        raise ProtocolError("bytes that are no JSON object") from error
