@@ -40,7 +40,7 @@ def checkpoint(folder: Path) -> loaders.CheckpointInfo:
     config = json.loads((folder / "config.json").read_text())
 
     def named(key: str) -> Path:
-        return folder / config[key].removeprefix("file://")
+        return Path(folder / config[key])
 
     return loaders.CheckpointInfo.from_hf_repo(
         "local",

@@ -1,12 +1,12 @@
 """Write the trained text-to-speech model and the trained interpreter in Kyutai's layout. The codec
-and the tokenizer are those of the speech-to-text model: `file://` names refer to them.
+and the tokenizer are copies of the speech-to-text model's.
 
 Run: `python -m demo.speaking_checkpoints --work DIR --kind tts --recipe final --output FOLDER`
 """
 
 import argparse
 import hashlib
-import os
+import shutil
 from pathlib import Path
 
 import torch
@@ -41,7 +41,7 @@ def write_hibiki(work: Path, recipe: str, output: Path) -> None:
 
 
 def write(work: Path, plan: Plan, prefix: str, config: dict, output: Path) -> None:
-    """The weights under `prefix` of a training, and a configuration that names the shared files."""
+    """The weights under `prefix` of a training, the shared files, and a configuration."""
     output.mkdir(parents=True, exist_ok=True)
     trained = work / f"{plan.name}.pt"
     weights = output / export.LM_NAME
@@ -59,8 +59,9 @@ def write(work: Path, plan: Plan, prefix: str, config: dict, output: Path) -> No
 
 
 def shared(name: str, folder: Path) -> str:
-    """A file of the speech-to-text checkpoint, as seen from a folder."""
-    return "file://" + os.path.relpath(LISTENER / name, folder)
+    """Copies a file of the speech-to-text checkpoint into a folder; returns its name."""
+    shutil.copyfile(LISTENER / name, folder / name)
+    return name
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def open_adapter(
 
 def _find_adapter(repository: Repository, lora: str) -> tuple[Path, Path | None]:
     """The adapter and the configuration beside it."""
-    path = Path(lora).expanduser()
+    path = Path(lora.removeprefix("file://")).expanduser()
     if path.is_file():
         repository.add(path.name, path)
         beside = path.with_name("config.json")

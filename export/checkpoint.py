@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from ..models.tokenizer import open_tokenizer
 from ..runtime.errors import ModelError, UsageError
 from .adapter import open_adapter, wants_adapter
 from .config import FAMILIES, LMConfig, MimiConfig, RepositoryConfig, SttConfig
@@ -134,8 +135,11 @@ def read_mimi_config(repository: Repository, config: RepositoryConfig) -> MimiCo
 
 
 def read_tokenizer(repository: Repository, config: RepositoryConfig) -> Path | None:
+    """The file that becomes a part of the bundle: nothing else than a SentencePiece model."""
     if config.tokenizer_name is not None:
-        return repository.file(config.tokenizer_name)
+        path = repository.file(config.tokenizer_name)
+        open_tokenizer(path)
+        return path
     if config.lm is None:
         return None
     raise ModelError(

@@ -14,9 +14,9 @@ from huggingface_hub import errors
 
 from ..models.hub_errors import MissingFileError, explained
 from ..runtime.errors import ModelError, UsageError
+from ..runtime.manifest import is_inside
 
 HUB = "hf://"
-LOCAL = "file://"
 COMMIT = re.compile(r"[0-9a-f]{40}")
 NAME = re.compile(r"(?P<repo>\w[\w.-]*/[\w.-]+?)(?:@(?P<revision>[^/]+))?$")
 FILE = re.compile(r"(?P<repo>\w[\w.-]*/[\w.-]+?)(?:@(?P<revision>[^/]+))?/(?P<file>.+)$")
@@ -29,9 +29,6 @@ class Source(Protocol):
 
     def file(self, name: str) -> Path:
         """The path of a file; raises MissingFileError where there is none of that name."""
-
-    def beside(self, path: str) -> Path:
-        """What a `file://` path refers to."""
 
 
 class Folder:
@@ -47,12 +44,12 @@ class Folder:
 
     def file(self, name: str) -> Path:
         path = self._path / name
-        if not path.is_file():
-            raise MissingFileError(f"{self._path} has no file {name}")
-        return path
-
-    def beside(self, path: str) -> Path:
-        return self._path / path
+        try:
+            if path.is_file():
+                return path
+        except OSError as error:
+            raise ModelError(f"{path} cannot be read ({error.strerror})") from None
+        raise MissingFileError(f"{self._path} has no file {name}")
 
 
 class HubRepository:
@@ -80,9 +77,6 @@ class HubRepository:
         self.revision = commit_of(path) or self.revision
         return path
 
-    def beside(self, path: str) -> Path:
-        return Path(path)
-
     def _raise_if_known_missing(self, name: str) -> None:
         """The cache also remembers which files were asked for and are not in the repository."""
         known = huggingface_hub.try_to_load_from_cache(self._repo, name, revision=self.revision)
@@ -96,11 +90,10 @@ def commit_of(cached: Path) -> str | None:
 
 
 class Repository:
-    """A checkpoint's files by name. Names are plain, `hf://owner/name[@revision]/path` or
-    `file://path` (moshi models/loaders.py hf_get).
+    """A checkpoint's files by name. Names are plain or `hf://owner/name[@revision]/path`, and
+    never leave their repository. The `file://` of moshi models/loaders.py hf_get is not read.
 
-    A path of `file://` is taken from the folder of a local repository, from the working folder
-    otherwise. Another repository is read at its own `@revision` or its newest one.
+    Another repository is read at its own `@revision` or its newest one.
     """
 
     def __init__(self, name: str, source: Source) -> None:
@@ -172,22 +165,26 @@ class Repository:
         return {name: (sha256(path), path.stat().st_size) for name, path in self._paths.items()}
 
     def _find(self, name: str) -> Path:
-        if name.startswith(LOCAL):
-            path = self._source.beside(name.removeprefix(LOCAL))
-            if not path.is_file():
-                raise MissingFileError(f"there is no file {path} ({name} of {self.name})")
-            return path
         if name.startswith(HUB):
             return self._elsewhere(name)
-        return self._source.file(name)
+        return self._source.file(self._checked(name))
+
+    def _checked(self, name: str) -> str:
+        """A plain name. Raises ModelError: those of a configuration are a stranger's."""
+        if not is_inside(name):
+            raise ModelError(
+                f"{self.name} names the file {name[:100]!r}, which is not inside it; copy the file "
+                "into the folder and give its plain name"
+            )
+        return name
 
     def _elsewhere(self, name: str) -> Path:
         found = FILE.match(name.removeprefix(HUB))
         if found is None:
             raise ModelError(f"{name} is not of the form hf://owner/name/path")
         if found["repo"] == self.name and found["revision"] is None:
-            return self._source.file(found["file"])
-        return HubRepository(found["repo"], found["revision"]).file(found["file"])
+            return self._source.file(self._checked(found["file"]))
+        return HubRepository(found["repo"], found["revision"]).file(self._checked(found["file"]))
 
 
 def sha256(path: Path) -> str:

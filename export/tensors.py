@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..runtime.errors import ModelError
 from ..runtime.jsonfields import parse_json, read_bounded
+from ..runtime.manifest import is_inside
 
 Shape = tuple[int, ...]
 
@@ -151,6 +152,8 @@ def _read_index(index: Path) -> dict[str, str]:
     places = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
         raise ModelError(f"{index} is not an index of safetensors: it has no weight_map of names")
+    if outside := [name for name in places.values() if not is_inside(name)]:
+        raise ModelError(f"{index} names the file {outside[0][:100]!r}, which is not beside it")
     return places
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..runtime.bundle import Bundle
 from ..runtime.errors import ModelError, UsageError
+from ..runtime.manifest import is_inside
 
 Array = np.ndarray[Any, Any]
 
@@ -56,14 +57,15 @@ class Voices:
         """
         name = str(voice).removeprefix("file://")
         for path in (Path(name), Path(name + self.suffix)):
-            if path.is_file():
+            if _is_file(path):
                 return path
         if name != str(voice) or Path(name).is_absolute() or name.endswith(".npz"):
             raise UsageError(f"{name}: there is no such file of a voice")
-        within = self._folder / (name + self.suffix)
-        if within.is_file() and within.resolve().is_relative_to(self._folder.resolve()):
-            return within
-        return self._download(name)
+        plain = name if name.startswith("hf://") else name + self.suffix
+        if not is_inside(plain.removeprefix("hf://")):
+            raise UsageError(f"no voice {name[:100]!r}; see 'kyutai-onnx voices list'")
+        within = self._folder / plain
+        return within if _is_file(within) else self._download(name)
 
     def listed(self, *, online: bool = True) -> tuple[list[VoiceName], str | None]:
         """All voices that fit, each where it is nearest, by name; and why the Hub could not be
@@ -153,6 +155,13 @@ class Voices:
         if not self.suffix:
             return [file for file in files if file.lower().endswith(RECORDINGS)]
         return [file.removesuffix(self.suffix) for file in files if file.endswith(self.suffix)]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # too long a name, or a folder that may not be read
+        return False
 
 
 def read_embedding(path: Path, frames: int, dim: int, suffix: str) -> Array:

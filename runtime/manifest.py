@@ -5,7 +5,6 @@
 
 import re
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any, Literal
 
 FORMAT = "kyutai-onnx"
@@ -250,10 +249,15 @@ class Manifest:
 
 
 def is_inside(name: str) -> bool:
-    """Whether a file name of a manifest stays inside the bundle's folder, on every system."""
-    path = PurePosixPath(name)
-    forbidden = path.is_absolute() or ".." in path.parts or not path.parts
-    return not forbidden and not any(c in "\\:" or ord(c) < 32 for c in name)
+    """Whether the name of a file stays inside its folder and can exist, on every system."""
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    plain = not name.startswith("/") and not FORBIDDEN.search(name)
+    return plain and bool(parts) and len(name) <= 1000 and not any(map(_is_odd, parts))
+
+
+def _is_odd(part: str) -> bool:
+    """Whether a part of a path means another one to Windows, or is too long for Linux."""
+    return part[-1] in ". " or DEVICE.match(part) is not None or len(part) > 200
 
 
 def axis_extent(axis: int | str, batch: int, frames: int) -> int:
@@ -264,6 +268,9 @@ def axis_extent(axis: int | str, batch: int, frames: int) -> int:
     return int(factor or 1) * {"batch": batch, "frames": frames}[name]
 
 
+FORBIDDEN = re.compile(r'[\\:*?"<>|\x00-\x1f\x7f-\x9f\ud800-\udfff]')
+DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.IGNORECASE)
+"""Names that Windows takes for a device, in any folder and with any ending."""
 AXIS = re.compile(r"batch|([1-9][0-9]*\*)?frames")
 
 

@@ -43,6 +43,9 @@ def check_references(manifest: Manifest) -> None:
         _check_language_model(manifest.lm, manifest)
     tokenizer = manifest.tokenizer
     _require(tokenizer is None or tokenizer in manifest.files, "tokenizer: not among the files")
+    if manifest.tts is not None:
+        suffix = manifest.tts.voice_suffix
+        _require(is_inside(f"a{suffix}") and "/" not in suffix, "tts.voice_suffix: no ending")
     for field in NEEDED.get(manifest.family, ()):
         given = getattr(manifest, field) is not None
         _require(given, f"{field}: missing, and family {manifest.family} needs it")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from torch import Tensor
 
 from kyutai_onnx.export.config import LMConfig, MimiConfig
 from kyutai_onnx.export.layouts import lm_shapes, mimi_shapes
+from kyutai_onnx.models.locate import DEMO
 
 Json = dict[str, object]
+TOKENIZER = DEMO / "stt" / "tokenizer.model"
 State = dict[str, Tensor]
 
 TEXT_ONLY: Json = {
@@ -336,11 +339,11 @@ def write_folder(
     mimi: State | None = None,
     dtype: torch.dtype = torch.bfloat16,
 ) -> Path:
-    """A repository in Kyutai's layout: random weights unless given, and a tokenizer of no use."""
+    """A repository in Kyutai's layout: random weights unless given, and the demo's tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(values))
     (folder / "mimi_config.json").write_text(json.dumps(MIMI))
-    (folder / "tokenizer.model").write_bytes(b"tokenizer")
+    shutil.copyfile(TOKENIZER, folder / "tokenizer.model")
     state = fused(random_lm(values)) if lm is None else lm
     save_file(stored(state, dtype), folder / "model.safetensors")
     codec = fused(random_mimi()) if mimi is None else mimi

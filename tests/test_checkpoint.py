@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from checkpoints import (
     MOSHI,
     SPEAKING,
     TEXT_ONLY,
+    TOKENIZER,
     TRANSFORMERS_MIMI,
     TRANSFORMERS_STT,
     Json,
@@ -82,6 +84,8 @@ def test_an_empty_folder_is_no_checkpoint(tmp_path):
         ("config.json", '{"max_period": NaN}', "not a finite number"),
         ("mimi_config.json", "{}", "mimi_config.json: seanet is missing"),
         ("model.safetensors", "", "model.safetensors is not a whole safetensors file"),
+        ("tokenizer.model", "root:x:0:0", "tokenizer.model: not a SentencePiece model"),
+        ("tokenizer.model", "", "tokenizer.model: not a SentencePiece model"),
         ("mimi.safetensors", "damaged", "mimi.safetensors is not a whole safetensors file"),
     ],
 )
@@ -297,7 +301,7 @@ def write_transformers_stt(folder: Path, **keys: object) -> Path:
 
 def test_transformers_speech_to_text_opens_with_its_codec(tmp_path):
     folder = write_transformers_stt(tmp_path, tokenizer_name="tokenizer.model")
-    (folder / "tokenizer.model").write_bytes(b"tokenizer")
+    shutil.copyfile(TOKENIZER, folder / "tokenizer.model")
     checkpoint = open_checkpoint(str(folder))
     assert checkpoint.family == "stt"
     assert checkpoint.config.stt.audio_delay_seconds == 2.5

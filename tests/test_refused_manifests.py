@@ -148,6 +148,17 @@ OUTSIDE = [
     "./",
     "toy\n.onnx",
     "toy\0.onnx",
+    "\\\\server\\share\\toy.onnx",
+    "file:///toy.onnx",
+    ".. /toy.onnx",
+    "a/... /toy.onnx",
+    "toy.onnx.",
+    "nul",
+    "a/Con.onnx",
+    "a/" + "b" * 201,
+    "/".join("a" * 600),
+    "toy*.onnx",
+    "toy\x7f.onnx",
 ]
 
 
@@ -158,7 +169,19 @@ def test_a_path_that_leaves_the_folder_is_refused(name: str, tmp_path: Path) -> 
     assert invalid
 
 
-@pytest.mark.parametrize("name", ["toy.onnx", "graphs/toy.onnx", "..toy", "a..b/c", "./toy.onnx"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "toy.onnx",
+        "graphs/toy.onnx",
+        "..toy",
+        "a..b/c",
+        "./toy.onnx",
+        "console",
+        "é" * 200,
+        "p225_023.wav.1e68beda@240.safetensors",
+    ],
+)
 def test_a_path_inside_the_folder_is_not(name: str) -> None:
     assert is_inside(name)
     assert re.search(SCHEMA["$defs"]["path"]["pattern"], name)

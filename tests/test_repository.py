@@ -91,13 +91,43 @@ def test_a_file_that_a_folder_lacks_is_named(folder):
     assert repository.optional("tokenizer.model") is None
 
 
-def test_a_local_path_is_taken_from_the_folder(folder, tmp_path):
-    (tmp_path / "shared.model").write_text("tokenizer")
-    repository = Repository.open(str(folder))
-    assert repository.file("file://../shared.model").read_text() == "tokenizer"
-    assert repository.file(f"file://{tmp_path}/shared.model").read_text() == "tokenizer"
-    with pytest.raises(ModelError, match=r"no file .*absent.model"):
-        repository.file("file://absent.model")
+OUTSIDE = [
+    "../shared.model",
+    "voices/../../shared.model",
+    "file://../shared.model",
+    "file://config.json",
+    "/etc/passwd",
+    "//server/share",
+    "\\\\server\\share",
+    "..\\shared.model",
+    "C:\\shared.model",
+    "C:shared.model",
+    "config.json\0",
+    "a/" * 5000 + "b",
+    "",
+    ".",
+]
+
+
+@pytest.mark.parametrize("name", OUTSIDE, ids=lambda name: repr(name[:20]))
+def test_a_name_that_leaves_the_repository_is_refused(hub, folder, name):
+    (folder.parent / "shared.model").write_text("tokenizer")
+    hub.add("kyutai/mimi", "config.json", b"{}")
+    for repository, asked in (
+        (Repository.open(str(folder)), name),
+        (Repository.open(str(folder)), f"hf://kyutai/mimi/{name}"),
+        (Repository.open("kyutai/mimi"), name),
+    ):
+        with pytest.raises(ModelError, match=r"not inside it|hf://owner/name/path") as refused:
+            repository.optional(asked)
+        assert "\n" not in str(refused.value)
+    assert hub.asked == []
+
+
+def test_a_link_in_a_folder_is_the_file_that_it_leads_to(folder, tmp_path):
+    (tmp_path / "blob").write_text("weights")
+    (folder / "model.safetensors").symlink_to("../blob")
+    assert Repository.open(str(folder)).file("model.safetensors").read_text() == "weights"
 
 
 def test_a_folder_has_no_revision(folder):
@@ -181,11 +211,6 @@ def test_a_folder_may_point_to_the_hub(hub, folder):
     assert repository.file("hf://kyutai/mimi/codec.safetensors").read_bytes() == b"codec"
     with pytest.raises(ModelError, match="is not of the form hf://owner/name/path"):
         repository.file("hf://kyutai/mimi")
-
-
-def test_a_hub_repository_takes_local_paths_from_the_working_folder(hub, folder, monkeypatch):
-    monkeypatch.chdir(folder)
-    assert Repository.open("kyutai/stt").file("file://config.json").read_text() == "{}"
 
 
 def test_files_are_hashed_for_those_who_ask(hub, folder):

@@ -100,6 +100,8 @@ def test_shards_are_one_set(tmp_path):
         ({"weight_map": {"a": "model-3.safetensors"}}, "model-3.safetensors"),
         ({"metadata": {}}, "is not an index of safetensors"),
         ([], "is not an index of safetensors"),
+        ({"weight_map": {"a": "../model-1.safetensors"}}, "which is not beside it"),
+        ({"weight_map": {"a": "hf://a/b/model-1.safetensors"}}, "which is not beside it"),
         ({"weight_map": []}, "is not an index of safetensors"),
         ({"weight_map": {"a": 1}}, "is not an index of safetensors"),
         ({"weight_map": {"a": ["one.safetensors"]}}, "is not an index of safetensors"),

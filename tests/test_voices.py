@@ -141,8 +141,21 @@ def test_a_path_does_not_leave_the_folder_of_voices(
 ) -> None:
     write_voice(bundle.path / f"out.wav{SUFFIX}")
     (bundle.path / "voices").mkdir()
-    refused(voices, "../out.wav")
-    assert hub.asked == [f"kyutai/tts-voices/../out.wav{SUFFIX}"]
+    for name in ("../out.wav", "a/../../out.wav", "hf://me/voices/../../out.wav", "C:\\out.wav"):
+        assert "no voice" in refused(voices, name)
+    assert "no voice" in refused(voices, "out" * 2000)
+    assert hub.asked == []
+
+
+def test_a_link_of_the_hubs_cache_is_a_voice_of_the_bundle(
+    bundle: Bundle, voices: Voices, hub: Hub
+) -> None:
+    blob = write_voice(bundle.path.parent / "blobs" / f"blob{SUFFIX}")
+    (bundle.path / "voices").mkdir()
+    path = bundle.path / "voices" / f"out.wav{SUFFIX}"
+    path.symlink_to(blob)
+    assert voices.find("out.wav") == path
+    assert hub.asked == []
 
 
 def test_without_the_hub_the_rest_is_listed_and_why(
