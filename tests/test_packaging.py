@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 from collections.abc import Iterator
 from email import message_from_bytes
 from email.message import Message
@@ -16,6 +17,7 @@ from zipfile import ZipFile
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from typer.main import get_command
 
 from kyutai_onnx.cli.main import app
@@ -275,3 +277,15 @@ def test_hosted_and_local_tests_take_the_same_release(package: str) -> None:
     texts = [path.read_text("utf-8") for path in (ROOT / "tests" / "run.sh", *WORKFLOWS)]
     releases = {release for text in texts for release in re.findall(rf"{package}==([\d.]+)", text)}
     assert len(releases) == 1
+
+
+def test_every_requirement_is_pinned_to_a_release_that_it_admits() -> None:
+    lines = (ROOT / "tests" / "constraints.txt").read_text("utf-8").splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    installed = ("cpu", "webgpu", "audio", "serve", "export", "dev")
+    required = [*project["dependencies"], *(need for extra in installed for need in extras[extra])]
+    for requirement in map(Requirement, [*required, "pip", "moshi==0.2.13", "torch==2.13.0"]):
+        pinned = pins[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(pinned), (str(requirement), pinned)
