@@ -11,6 +11,8 @@ from .drawing import Drawing, Guidance
 from .language_model import LanguageModel
 
 Array = np.ndarray[Any, Any]
+COLDEST = 1e-30
+"""A temperature below it takes the best: scores over it could be infinite in the graph."""
 
 
 class DepthStreams:
@@ -58,7 +60,7 @@ class DepthStreams:
         pair = [row, null]
         self._conditioned[pair], self._null[pair] = row, null
         self._guidance[pair] = 1.0 if guidance is None else guidance.coefficient
-        self._temperature[pair] = drawing.temp
+        self._temperature[pair] = drawing.temp if drawing.temp >= COLDEST else 0
         if drawing.temp > 0:
             made = self._model.spec.dep_q
             candidates = drawing.top_k or self.most

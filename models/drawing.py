@@ -4,18 +4,22 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from .language_model import Conditions
+from .parameters import check_parameters
 
 
 @dataclass(frozen=True)
 class Drawing:
     """How a row's tokens are drawn: temperatures, 0 taking the best; candidates, 0 for all; and the
-    seed that makes them repeat."""
+    seed that makes them repeat. Raises UsageError for a value out of range."""
 
     temp: float = 0.0
     temp_text: float = 0.0
     top_k: int = 0
     top_k_text: int = 0
     seed: int | None = None
+
+    def __post_init__(self) -> None:
+        check_parameters(**vars(self))
 
 
 class Draws(TypedDict, total=False):
@@ -34,10 +38,14 @@ class Guidance:
     """Classifier-free guidance: scores are `null + (conditioned - null) * coefficient`.
 
     The null half has other conditions, reads no tokens up to `masked_until` steps past each
-    stream's delay, and with `no_text` no text at all; then text is scored without guidance.
+    stream's delay, and with `no_text` no text at all; then text is scored without guidance. Raises
+    UsageError for a coefficient out of range.
     """
 
     coefficient: float
     null: Conditions | None = None
     masked_until: int | None = None
     no_text: bool = False
+
+    def __post_init__(self) -> None:
+        check_parameters(cfg_coef=self.coefficient)

@@ -1,6 +1,5 @@
 """Hibiki: speech in another language, as the speaker goes on, with its text."""
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, Unpack
 
@@ -12,6 +11,7 @@ from ..runtime.manifest import Family
 from .drawing import Draws, Guidance
 from .events import Word
 from .hibiki_row import HibikiRow
+from .parameters import check_parameters
 from .row_batch import RowBatch
 from .speech_model import SpeechModel
 from .speech_row import Settings, SpeechRow, Trace
@@ -130,11 +130,8 @@ class Hibiki(SpeechModel):
 
     def settings(self, cfg_coef: float, max_tail: float | None, **draws: Unpack[Draws]) -> Settings:
         """How a stream is generated; raises as `stream` does."""
-        if max_tail is not None and not (math.isfinite(max_tail) and max_tail >= 0):
-            raise UsageError(f"a tail of {max_tail} s: give 0 or more")
+        check_parameters(max_tail=max_tail, cfg_coef=cfg_coef)
         drawing = self.drawing(**draws)
-        if not math.isfinite(cfg_coef):
-            raise UsageError(f"guidance by {cfg_coef}: give a number; 1 does without")
         model = self.language_model
         if CONDITIONER not in model.spec.conditioners:
             if cfg_coef != 1:

@@ -3,16 +3,7 @@
 from dataclasses import dataclass
 from typing import TypedDict
 
-from ..runtime.errors import UsageError
-
-COUNTS = (
-    "padding_between",
-    "initial_padding",
-    "max_padding",
-    "final_padding",
-    "top_k",
-    "top_k_text",
-)
+from .parameters import check_parameters
 
 
 @dataclass(frozen=True)
@@ -25,7 +16,8 @@ class Manner:
     own unless given.
     `padding_between` is the least rest after a word, `padding_bonus`, between -2 and 2, slows
     speech or, negative, quickens it. `max_padding` is the longest rest that the model may choose
-    after a word, `initial_padding` what comes before the first and `final_padding` after the last.
+    after a word, `initial_padding` what comes before the first and `final_padding` after the last;
+    each is at most a minute. Raises UsageError for a value out of range.
     """
 
     cfg_coef: float | None = None
@@ -40,13 +32,7 @@ class Manner:
     final_padding: int = 4
 
     def __post_init__(self) -> None:
-        for name in COUNTS:
-            if (getattr(self, name) or 0) < 0:
-                raise UsageError(f"{name} is {getattr(self, name)}: it must be 0 or more")
-        if self.temperature is not None and not 0 <= self.temperature < float("inf"):
-            raise UsageError(f"temperature is {self.temperature}: it must be 0 or more")
-        if not abs(self.padding_bonus) < float("inf"):
-            raise UsageError(f"padding_bonus is {self.padding_bonus}: give -2 to 2")
+        check_parameters(**vars(self))
 
 
 class Options(TypedDict, total=False):

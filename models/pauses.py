@@ -46,7 +46,7 @@ class TurnPolicy:
                 f"a hysteresis of {self.hysteresis:g}: give one from 0 to the threshold of "
                 f"{self.threshold:g}"
             )
-        if self.min_words < 0 or not self.hold >= 0:
+        if self.min_words < 0 or not 0 <= self.hold < float("inf"):
             raise UsageError("words and seconds before the end of a turn are 0 or more")
 
     @property

@@ -175,8 +175,6 @@ def _guidance(
 ) -> Guidance | None:
     """True guidance of a model that has no table of it (moshi run_tts.py)."""
     coefficient = cfg_coef if cfg_coef is not None else DEFAULT_CFG_COEF if wanted else 1.0
-    if not np.isfinite(coefficient):
-        raise UsageError(f"cfg_coef {coefficient}: give a number, such as 2")
     if coefficient == 1.0:
         return None
     until = None if prefix is None else prefix + model.delay_steps

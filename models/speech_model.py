@@ -1,6 +1,5 @@
 """What Hibiki and Moshi have in common: they speak while they hear."""
 
-import math
 import secrets
 from collections.abc import Iterable
 from dataclasses import replace
@@ -10,7 +9,7 @@ import numpy as np
 
 from ..runtime.audio import AudioSource, audio_blocks
 from ..runtime.bundle import Bundle
-from ..runtime.errors import AudioError, ModelError, UsageError
+from ..runtime.errors import AudioError, ModelError
 from .drawing import Drawing, Draws
 from .events import Audio, Event, Text, Word
 from .model import Model
@@ -36,8 +35,8 @@ class SpeechModel(Model):
             )
 
     def drawing(self, **draws: Unpack[Draws]) -> Drawing:
-        """The repository's sampling but for what is given. Raises UsageError for a temperature or
-        a number of candidates that is none."""
+        """The repository's sampling but for what is given. Raises UsageError for a value out
+        of range."""
         sampling = self.sampling
         own = Drawing(
             sampling.temp,
@@ -47,14 +46,7 @@ class SpeechModel(Model):
             secrets.randbits(32),
         )
         given: dict[str, Any] = {name: one for name, one in draws.items() if one is not None}
-        chosen = replace(own, **given)
-        for value in (chosen.temp, chosen.temp_text):
-            if not (math.isfinite(value) and value >= 0):
-                raise UsageError(f"temperature {value}: give a number of 0 or more")
-        for count in (chosen.top_k, chosen.top_k_text):
-            if count < 0:
-                raise UsageError(f"{count} candidates: give 1 or more, or 0 for all")
-        return chosen
+        return replace(own, **given)
 
     def hear(self, stream: SpeechStream, audio: Array | AudioSource, channel: int | None) -> "Said":
         """Feeds a whole recording, a file or samples float32 `[n]`, and gathers what is said.

@@ -13,6 +13,7 @@ from .drawing import Drawing
 from .events import Event, Word
 from .hearing import Heard
 from .model import Model
+from .parameters import check_parameters
 from .pauses import HEAD, TurnPolicy
 from .speech_to_text_batch import SpeechToTextBatch, SpeechToTextRow
 from .speech_to_text_stream import SpeechToTextStream
@@ -114,7 +115,9 @@ class SpeechToText(Model):
                 yield heard.popleft()[1][0]
 
     def drawing(self, temperature: float | None = None, seed: int | None = None) -> Drawing:
-        """The repository's sampling of text, with another temperature where given."""
+        """The repository's sampling of text, with another temperature where given. Raises
+        UsageError for a value out of range."""
+        check_parameters(temperature=temperature)
         sampling = self.sampling
         return Drawing(
             temp_text=sampling.temp_text if temperature is None else temperature,

@@ -10,6 +10,7 @@ from .ear import Ear
 from .events import Event, Restart, Word
 from .generation import Made
 from .hearing import Heard, Hearing
+from .parameters import check_parameters
 from .pauses import TurnPolicy
 from .row_batch import RowBatch, StreamRow
 from .watchdog import Watchdog
@@ -160,6 +161,7 @@ class SpeechToTextBatch(RowBatch[SpeechToTextRow]):
                 f"{model.bundle.manifest.name} has no extra head that looks {policy.horizon:g} s "
                 "ahead; export it with '--extra-heads REPO', such as kyutai/stt-1b-en_fr-candle"
             )
+        check_parameters(watchdog=watchdog)
         said_first = model.spell(prompt) if prompt else ()
         hearing = Hearing(model, said_first, heard, policy, live=live, lead=lead)
         guard = Watchdog(watchdog, model.frame_rate) if watchdog else None

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from .errors import ModelError
+
 Array = np.ndarray[Any, Any]
 
 
@@ -15,12 +17,14 @@ def sample_token(
     A temperature of 0 takes the best. Otherwise the `top_k` likeliest (all if 0) are drawn from by
     their probability: the greatest of `p / e` with `e` exponential is such a draw. One `e` is
     taken for each candidate, the likeliest first, or in the order of the tokens where all are.
+    Scores of plus infinity rule out all others. Raises ModelError for scores that are NaN.
     """
+    if np.isnan(logits).any():
+        raise ModelError("the model's scores are NaN: reset the stream, or verify the bundle")
     if temperature <= 0:
         best: Array = np.argmax(logits, axis=-1)
         return best
-    scaled = logits.astype(np.float32) / temperature
-    probabilities = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    probabilities = _weights(logits.astype(np.float32), temperature)
     probabilities /= probabilities.sum(axis=-1, keepdims=True)
     if top_k <= 0:
         return _draw(probabilities, noise)
@@ -28,6 +32,20 @@ def sample_token(
     draw = _draw(np.take_along_axis(probabilities, candidates, axis=-1), noise)
     token: Array = np.take_along_axis(candidates, draw[..., None], axis=-1)[..., 0]
     return token
+
+
+def _weights(logits: Array, temperature: float) -> Array:
+    """`exp(logits / temperature)` over that of the best, for any temperature above 0."""
+    with np.errstate(all="ignore"):
+        scaled = logits / temperature
+        best = scaled.max(axis=-1, keepdims=True)
+        if not np.isfinite(best).all():
+            wide = logits.astype(np.float64)
+            best = wide.max(axis=-1, keepdims=True)
+            below = np.where(wide == best, 0.0, wide - best)
+            return np.exp(below / temperature).astype(np.float32)
+        weights: Array = np.exp(scaled - best)
+    return weights
 
 
 def _draw(chances: Array, noise: np.random.Generator) -> Array:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from ..models.parameters import PARAMETERS, check_parameters
 from ..runtime.errors import UsageError
 from ..runtime.manifest import Precision
 
@@ -48,6 +49,10 @@ class ModelConfig:
     initial_padding: int | None = None
     max_padding: int | None = None
     final_padding: int | None = None
+
+    def check(self) -> None:
+        """Raises UsageError for a parameter out of its range."""
+        check_parameters(**{name: vars(self)[name] for name in PARAMETERS if name in vars(self)})
 
 
 @dataclass(frozen=True)
@@ -139,6 +144,7 @@ class ServerConfig:
         if self.slots < 1 or any(m.slots is not None and m.slots < 1 for m in self.models):
             raise UsageError("slots: a model needs 1 at least")
         for model in self.models:
+            model.check()
             if model.path is not None and not re.fullmatch(r"(/[\w.~-]+)+", model.path):
                 raise UsageError(f"path {model.path!r}: such as /api/asr-streaming")
         if self.static not in (PAGE, NOTHING) and not Path(self.static).is_dir():

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kyutai_onnx.runtime.errors import ModelError
 from kyutai_onnx.runtime.sampling import _likeliest, sample_token
 
 Array = np.ndarray[Any, Any]
@@ -123,3 +124,33 @@ def test_a_seed_repeats_its_draws_and_logits_stay_as_they_are() -> None:
 def test_half_precision_logits_are_drawn_from_in_single() -> None:
     values = np.array([60000.0, 59968.0, -60000.0], np.float16)
     assert sample_token(values, 0.01, 0, np.random.default_rng(0)) == 0
+
+
+TINY = (1e-30, 1e-40, 1e-44, 1e-46, 1e-300, 5e-324)
+
+
+@pytest.mark.parametrize("top_k", [0, 1, 5])
+@pytest.mark.parametrize("temperature", TINY)
+def test_a_tiny_temperature_takes_the_best(temperature: float, top_k: int) -> None:
+    for scale in (1e-3, 1.0, 1e38):
+        values = logits(4, 7, 50) / 9 * np.float32(scale)
+        tokens = sample_token(values, temperature, top_k, np.random.default_rng(0))
+        assert (tokens == values.argmax(axis=-1)).all()
+
+
+@pytest.mark.parametrize("temperature", [*TINY, 0.5, 1e308])
+def test_equal_scores_are_drawn_equally(temperature: float) -> None:
+    ordinary = np.array([2.0, 2.0, -np.inf, -np.inf], np.float32)
+    infinite = np.array([np.inf, np.inf, 3.0, -np.inf], np.float32)
+    for values, count in ((ordinary, 2), (infinite, 2), (np.full(4, -np.inf, np.float32), 4)):
+        for top_k in (0, 4):
+            frequencies = draws(values, temperature, top_k)
+            assert abs(frequencies[:count] - 1 / count).max() < 0.015
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.8, 1e-40])
+def test_no_token_is_drawn_from_what_is_no_number(temperature: float) -> None:
+    values = logits(20)
+    values[3] = np.nan
+    with pytest.raises(ModelError, match="NaN"):
+        sample_token(values, temperature, 5, np.random.default_rng(0))

@@ -2,13 +2,13 @@
 
 import base64
 import io
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
+from ...models.parameters import PARAMETERS
 from ...runtime.audio import Pcm, RawFormat
 from ...runtime.audio.pcm import encode
 from ...runtime.audio.wav import build_header
@@ -23,12 +23,8 @@ CONTENT_TYPES = {
     "pcm": "audio/pcm",
 }
 STREAM_FORMATS = ("audio", "sse")
-RANGES: dict[str, tuple[float, float]] = {
-    "padding_bonus": (-2.0, 2.0),
-    "temperature": (0.0, 2.0),
-    "cfg_coef": (-10.0, 10.0),
-}
-"""Numbers of ours that a request may bring besides OpenAI's fields, and how far they go."""
+EXTRA = ("padding_bonus", "temperature", "cfg_coef", "seed")
+"""Numbers of ours that a request may bring besides OpenAI's fields."""
 
 
 @dataclass(frozen=True)
@@ -209,20 +205,10 @@ def _voice(given: object) -> str | None:
 
 
 def _extra(content: Mapping[str, Any]) -> dict[str, Any]:
-    extra: dict[str, Any] = {}
-    for name, (least, most) in RANGES.items():
-        value = content.get(name)
-        if value is None:
-            continue
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not math.isfinite(value) or not least <= value <= most:
-            raise InvalidRequestError(f"{name}: a number from {least:g} to {most:g}", name)
-        extra[name] = float(value)
-    seed = content.get("seed")
-    if seed is not None:
-        if type(seed) is not int or not 0 <= seed < 1 << 63:
-            raise InvalidRequestError("seed: an integer of 0 or more", "seed")
-        extra["seed"] = seed
+    extra = {name: content[name] for name in EXTRA if content.get(name) is not None}
+    for name, value in extra.items():
+        if not PARAMETERS[name].has(value):
+            raise InvalidRequestError(f"{name}: {PARAMETERS[name]}", name)
     return extra
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...models.events import Word
+from ...models.parameters import TEMPERATURE
 from ...models.subtitles import cues, srt, vtt
 from .openai import InvalidRequestError, event
 
@@ -143,10 +144,8 @@ def _temperature(given: str | None) -> float | None:
         value = float(given)
     except ValueError:
         value = math.nan
-    if not 0 <= value <= 2:
-        raise InvalidRequestError(
-            f"temperature {given[:20]!r}: a number from 0 to 2", "temperature"
-        )
+    if not TEMPERATURE.has(value):
+        raise InvalidRequestError(f"temperature {given[:20]!r}: {TEMPERATURE}", "temperature")
     return value
 
 

@@ -81,15 +81,12 @@ HONOURED = ("text_temperature", "audio_temperature", "text_topk")
 
 
 def parse_query(path: str, context: Context, query: Mapping[str, str]) -> Query:
-    """Raises UnknownModel, ValueError for a number that is none; what else a query has is
-    ignored."""
+    """Raises UnknownModel, ValueError for a number that is none or out of range; what else a
+    query has is ignored."""
     served = context.shelf.at(path, TASKS, query.get("model"))
     found = {name: number(query, name) for name in FLOATS}
     found |= {name: whole(query, name) for name in INTEGERS}
     asked = {name: value for name, value in found.items() if value is not None}
-    for name in HONOURED:
-        if asked.get(name, 0) < 0:
-            raise ValueError(f"{name} {asked[name]:g}: a number of 0 or more is wanted")
     return Query(served, asked)
 
 

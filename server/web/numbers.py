@@ -2,6 +2,11 @@
 
 import math
 from collections.abc import Mapping
+from typing import TypeVar
+
+from ...models.parameters import PARAMETERS, check_parameters
+
+Value = TypeVar("Value", int, float)
 
 
 def number(query: Mapping[str, str], name: str) -> float | None:
@@ -14,7 +19,7 @@ def number(query: Mapping[str, str], name: str) -> float | None:
         value = math.nan
     if not math.isfinite(value):
         raise ValueError(f"{name} {given[:20]!r}: a number is wanted")
-    return value
+    return in_range(name, value)
 
 
 def whole(query: Mapping[str, str], name: str) -> int | None:
@@ -23,4 +28,11 @@ def whole(query: Mapping[str, str], name: str) -> int | None:
         return None
     if not (given.isascii() and given.isdigit() and len(given) < 20 and int(given) < 1 << 63):
         raise ValueError(f"{name} {given[:20]!r}: an integer of 0 or more is wanted")
-    return int(given)
+    return in_range(name, int(given))
+
+
+def in_range(name: str, value: Value) -> Value:
+    """The value, unless it is a parameter of a stream and out of its range; raises UsageError."""
+    if name in PARAMETERS:
+        check_parameters(**{name: value})
+    return value
