@@ -42,8 +42,8 @@ def _weights(logits: Array, temperature: float) -> Array:
         if not np.isfinite(best).all():
             wide = logits.astype(np.float64)
             best = wide.max(axis=-1, keepdims=True)
-            below = np.where(wide == best, 0.0, wide - best)
-            return np.exp(below / temperature).astype(np.float32)
+            below = np.exp((wide - best) / temperature)
+            return np.where(wide == best, 1.0, below).astype(np.float32)
         weights: Array = np.exp(scaled - best)
     return weights
 
