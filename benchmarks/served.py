@@ -1,5 +1,6 @@
 """`kyutai-onnx serve` in a process of its own, on a port of loopback that is free."""
 
+import contextlib
 import json
 import os
 import re
@@ -22,14 +23,21 @@ PATIENCE = 60.0
 
 
 class ServedProcess:
-    """One that is started with these arguments of `serve`; RuntimeError, with what it said, where
-    it does not listen."""
+    """One that is started with these arguments of `serve`, by an interpreter that has the package;
+    `output` keeps its standard output. Raises RuntimeError, with its log, if it does not listen."""
 
-    def __init__(self, log: Path, *arguments: object) -> None:
+    def __init__(
+        self,
+        log: Path,
+        *arguments: object,
+        python: str = sys.executable,
+        output: Path | None = None,
+    ) -> None:
         self._log = log
-        command = [sys.executable, "-c", START, "serve", "--port", "0", *map(str, arguments)]
-        with log.open("wb") as said:
-            self._process = subprocess.Popen(command, stderr=said)
+        command = [python, "-c", START, "serve", "--port", "0", *map(str, arguments)]
+        with log.open("wb") as said, contextlib.ExitStack() as stack:
+            printed = None if output is None else stack.enter_context(output.open("wb"))
+            self._process = subprocess.Popen(command, stderr=said, stdout=printed)
         self.url = self._listening()
 
     def _listening(self) -> str:
@@ -80,9 +88,8 @@ class ServedProcess:
 
     @property
     def cpu_seconds(self) -> float:
-        """Time that processors have spent on it."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Time that processors have spent on it, without its children."""
+        return cpu_seconds(self.pid)
 
     @property
     def open_files(self) -> int:
@@ -111,6 +118,12 @@ class ServedProcess:
             self.signal(signal.SIGINT)
         if code := self.wait():
             raise RuntimeError(f"the server ended with {code}: {self.log}")
+
+
+def cpu_seconds(process: int) -> float:
+    """Time that processors have spent on a process."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager

@@ -29,7 +29,7 @@ LAST_SECONDS = 30.0
 @dataclass(frozen=True)
 class Plan:
     """`streams` speakers of `seconds`, of `talks` talks that differ; where a third is over, `extra`
-    more come. With `mark_every` a marker follows that many frames."""
+    more come. With `mark_every` a marker follows that many frames. `key` is an API key."""
 
     url: str
     streams: int
@@ -37,6 +37,11 @@ class Plan:
     seconds: float
     extra: int = 0
     mark_every: int | None = None
+    key: str | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {} if self.key is None else {"kyutai-api-key": self.key}
 
 
 @dataclass
@@ -145,7 +150,8 @@ def packed_frames(number: int, seconds: float) -> list[bytes]:
 
 async def main() -> None:
     plan = Plan(**json.load(sys.stdin))
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, headers=plan.headers) as session:
         json.dump(await Clients(plan, session).run(), sys.stdout)
 
 

@@ -18,21 +18,31 @@ class Hung(Exception):  # noqa: N818
 
 
 class RawWebsocket:
-    """One client; `size` is that of its buffer to receive, where it is to be small."""
+    """One client, which gives up after `seconds`; `size` is that of its buffer to receive, if it is
+    to be small."""
 
-    def __init__(self, port: int, path: str = LISTEN, *, size: int | None = None) -> None:
+    def __init__(
+        self, port: int, path: str = LISTEN, *, size: int | None = None, seconds: float = SECONDS
+    ) -> None:
         self.socket = socket.socket()
         if size is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
-        self.socket.settimeout(SECONDS)
+        self.socket.settimeout(seconds)
+        try:
+            self.answer = self._open(port, path)
+            """The head of the answer to the request for a websocket."""
+        except BaseException:
+            self.socket.close()
+            raise
+
+    def _open(self, port: int, path: str) -> str:
         self.socket.connect(("127.0.0.1", port))
         self.socket.sendall(
             f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
             "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
         )
-        self.answer = self._until(b"\r\n\r\n").decode()
-        """The head of what the server said to the wish for a websocket."""
+        return self._until(b"\r\n\r\n").decode()
 
     def __enter__(self) -> Self:
         return self
