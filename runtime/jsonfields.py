@@ -3,12 +3,42 @@
 import dataclasses
 import json
 import math
+import re
 import types
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Between:
+    """What `Annotated` says of a number's bounds, both of them included."""
+
+    least: float
+    most: float
+
+    @property
+    def expected(self) -> str:
+        return f"{self.least} to {self.most}"
+
+    def holds(self, value: Any) -> bool:
+        return bool(self.least <= value <= self.most)
+
+
+@dataclass(frozen=True)
+class OneLine:
+    """What `Annotated` says of a text that is shown: no control characters in it."""
+
+    expected = "a text of one line"
+
+    def holds(self, value: str) -> bool:
+        return CONTROL.search(value) is None
+
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 MOST_BYTES = 64 << 20
 """Of a file of settings: a manifest, a configuration, an index."""
@@ -89,6 +119,10 @@ def _parse(kind: Any, value: object, place: str) -> Any:
     origin = get_origin(kind)
     if dataclasses.is_dataclass(kind):
         return _parse_dataclass(kind, value, place)
+    if origin is Annotated:
+        inner, *limits = get_args(kind)
+        found = _parse(inner, value, place)
+        return next((_check(m.holds(found), found, place, m.expected) for m in limits), found)
     if origin in (Union, types.UnionType):
         return _parse_union(get_args(kind), value, place)
     if origin is Literal:
@@ -98,15 +132,18 @@ def _parse(kind: Any, value: object, place: str) -> Any:
         items = _check(isinstance(value, list), value, place, "a list")
         return tuple(_parse(item, v, f"{place}[{i}]") for i, v in enumerate(items))
     if origin is dict:
-        item = get_args(kind)[1]
+        name, item = get_args(kind)
         entries = _check(isinstance(value, dict), value, place, "an object")
-        return {key: _parse(item, v, f"{place}.{key}".strip(".")) for key, v in entries.items()}
+        return {
+            _parse(name, key, place): _parse(item, v, f"{place}.{key}".strip("."))
+            for key, v in entries.items()
+        }
     return _parse_scalar(kind, value, place)
 
 
 def _parse_dataclass(kind: Any, value: object, place: str) -> Any:
     entries = _check(isinstance(value, dict), value, place, "an object")
-    hints = get_type_hints(kind)
+    hints = get_type_hints(kind, include_extras=True)
     arguments = {}
     for field in dataclasses.fields(kind):
         where = f"{place}.{field.name}".strip(".")

@@ -5,7 +5,9 @@
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from .jsonfields import Between, OneLine
 
 FORMAT = "kyutai-onnx"
 FORMAT_VERSION = 1
@@ -17,21 +19,47 @@ Flavour = Literal["native", "portable", "coreml"]
 Precision = Literal["fp32", "fp16", "int8", "int4"]
 Dtype = Literal["float32", "float16", "int64", "bool", "uint8", "int8"]
 
+Text = Annotated[str, OneLine()]
+Bytes = Annotated[int, Between(0, 1 << 50)]
+Hertz = Annotated[int, Between(1, 768_000)]
+Samples = Annotated[int, Between(1, 1_000_000)]
+FrameRate = Annotated[float, Between(0.01, 10_000)]
+Seconds = Annotated[float, Between(0, 600)]
+Frames = Annotated[int, Between(1, 4096)]
+Delay = Annotated[int, Between(0, 4096)]
+Streams = Annotated[int, Between(0, 256)]
+Few = Annotated[int, Between(1, 256)]
+Width = Annotated[int, Between(1, 1 << 20)]
+Classes = Annotated[int, Between(0, 1 << 20)]
+Vocabulary = Annotated[int, Between(1, 1 << 24)]
+Token = Annotated[int, Between(-2, 1 << 24)]
+Temperature = Annotated[float, Between(0, 100)]
+Count = Annotated[int, Between(0, (1 << 31) - 1)]
+Initial = Annotated[float, Between(-65_504, 65_504)]
+"""Bounds that no model comes near, within which nothing overflows or takes all memory."""
+
+MOST_EXTENT = 1 << 24
+"""Of an axis."""
+MOST_ELEMENTS = 1 << 28
+"""Of one row of a tensor, in a call of `max_frames`."""
+MOST_AXES = 8
+MOST_ROWS = 4096
+
 
 @dataclass(frozen=True)
 class FileEntry:
     """A file of the bundle, or of the repository it was made from."""
 
-    sha256: str
-    bytes: int
+    sha256: Text
+    bytes: Bytes
 
 
 @dataclass(frozen=True)
 class Source:
     """Where the weights came from."""
 
-    repository: str
-    revision: str | None = None
+    repository: Text
+    revision: Text | None = None
     files: dict[str, FileEntry] = field(default_factory=dict)
     model_id: dict[str, Any] | None = None
 
@@ -43,7 +71,7 @@ class TensorSpec:
     An axis is a number, `batch`, `frames`, or a multiple of frames such as `1920*frames`.
     """
 
-    name: str
+    name: Text
     dtype: Dtype
     shape: tuple[int | str, ...]
 
@@ -54,8 +82,8 @@ class Ring:
     `position` counts the entries so far. Slots that it does not cover are never read. The capacity
     is the axis' extent, less the slot behind the ring of a state whose `carry` is `append`."""
 
-    axis: int
-    position: str
+    axis: Few
+    position: Text
 
 
 @dataclass(frozen=True)
@@ -70,11 +98,11 @@ class StateSpec:
     constant stays.
     """
 
-    input: str
+    input: Text
     dtype: Dtype
     shape: tuple[int | str, ...]
-    output: str | None = None
-    initial: float = 0.0
+    output: Text | None = None
+    initial: Initial = 0.0
     carry: Literal["replace", "in_place", "constant", "append"] = "replace"
     ring: Ring | None = None
 
@@ -100,7 +128,7 @@ class GraphSpec:
     outputs: tuple[TensorSpec, ...]
     states: tuple[StateSpec, ...]
     data: str | None = None
-    max_frames: int = 1
+    max_frames: Frames = 1
     runs_on: Target | None = None
 
 
@@ -108,10 +136,10 @@ class GraphSpec:
 class Audio:
     """The codec's audio: rates in Hz, `frame_size` in samples."""
 
-    sample_rate: int
-    channels: int
-    frame_size: int
-    frame_rate: float
+    sample_rate: Hertz
+    channels: Few
+    frame_size: Samples
+    frame_rate: FrameRate
 
 
 @dataclass(frozen=True)
@@ -119,8 +147,8 @@ class Codec:
     """Mimi: `encoder` and `decoder` name the graphs to run one after the other, the outputs of one
     being inputs of the next by their names."""
 
-    codebooks: int
-    cardinality: int
+    codebooks: Few
+    cardinality: Width
     encoder: tuple[str, ...]
     decoder: tuple[str, ...]
     precision: Precision = "fp32"
@@ -130,12 +158,12 @@ class Codec:
 class Tokens:
     """Token ids with a meaning of their own."""
 
-    text_initial: int
-    audio_initial: int
-    text_padding: int
-    text_end_of_padding: int
-    zero: int = -1
-    ungenerated: int = -2
+    text_initial: Token
+    audio_initial: Token
+    text_padding: Token
+    text_end_of_padding: Token
+    zero: Token = -1
+    ungenerated: Token = -2
 
 
 @dataclass(frozen=True)
@@ -144,10 +172,10 @@ class Conditioner:
     text whose SHA-256 modulo `bins` is its entry; of a `tensor`, `length` vectors of `dim`."""
 
     kind: Literal["lut", "tensor"]
-    values: tuple[str, ...] | None = None
-    bins: int | None = None
-    length: int | None = None
-    dim: int | None = None
+    values: tuple[Text, ...] | None = None
+    bins: Width | None = None
+    length: Width | None = None
+    dim: Width | None = None
 
 
 @dataclass(frozen=True)
@@ -163,18 +191,18 @@ class LanguageModel:
     """
 
     temporal: str
-    n_q: int
-    dep_q: int
-    card: int
-    text_card: int
-    context: int
-    delays: tuple[int, ...]
+    n_q: Streams
+    dep_q: Streams
+    card: Width
+    text_card: Vocabulary
+    context: Width
+    delays: tuple[Delay, ...]
     tokens: Tokens
-    extra_heads: int = 0
-    extra_head_classes: int = 0
+    extra_heads: Streams = 0
+    extra_head_classes: Classes = 0
     depth: str | None = None
     conditions: str | None = None
-    conditioners: dict[str, Conditioner] = field(default_factory=dict)
+    conditioners: dict[Text, Conditioner] = field(default_factory=dict)
     second_text_stream: bool = False
 
 
@@ -182,18 +210,18 @@ class LanguageModel:
 class Sampling:
     """Defaults of the repository; a temperature of 0 is greedy."""
 
-    temp: float = 0.8
-    temp_text: float = 0.7
-    top_k: int = 250
-    top_k_text: int = 25
+    temp: Temperature = 0.8
+    temp_text: Temperature = 0.7
+    top_k: Count = 250
+    top_k_text: Count = 25
 
 
 @dataclass(frozen=True)
 class SpeechToText:
     """Seconds of silence before the audio, and by which the text lags behind it."""
 
-    audio_delay_seconds: float
-    audio_silence_prefix_seconds: float
+    audio_delay_seconds: Seconds
+    audio_silence_prefix_seconds: Seconds
 
 
 @dataclass(frozen=True)
@@ -202,11 +230,11 @@ class TextToSpeech:
     runs ahead. `voice_suffix` ends the names of the voices that fit the model, and is empty where a
     voice is given by speech of its own."""
 
-    audio_delay_seconds: float
-    second_stream_ahead: int
-    max_speakers: int
+    audio_delay_seconds: Seconds
+    second_stream_ahead: Streams
+    max_speakers: Few
     multistream: bool
-    voice_suffix: str
+    voice_suffix: Text
 
 
 @dataclass(frozen=True)
@@ -214,12 +242,12 @@ class Quantization:
     """Weights in blocks along the input axis, smaller ones where a row is no multiple of them; the
     text and extra heads may keep more bits."""
 
-    bits: int
-    block_size: int
+    bits: Few
+    block_size: Width
     symmetric: bool
-    head_bits: int
+    head_bits: Few
     head_symmetric: bool
-    head_block_size: int = 32
+    head_block_size: Width = 32
 
 
 @dataclass(frozen=True)
@@ -229,8 +257,8 @@ class Manifest:
     format: str
     format_version: int
     minimum_onnxruntime: str
-    generator: str
-    name: str
+    generator: Text
+    name: Text
     family: Family
     source: Source
     target: Target
@@ -238,7 +266,7 @@ class Manifest:
     precision: Precision
     audio: Audio
     codec: Codec
-    graphs: dict[str, GraphSpec]
+    graphs: dict[Text, GraphSpec]
     files: dict[str, FileEntry]
     quantization: Quantization | None = None
     lm: LanguageModel | None = None
@@ -271,9 +299,9 @@ def axis_extent(axis: int | str, batch: int, frames: int) -> int:
 FORBIDDEN = re.compile(r'[\\:*?"<>|\x00-\x1f\x7f-\x9f\ud800-\udfff]')
 DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.IGNORECASE)
 """Names that Windows takes for a device, in any folder and with any ending."""
-AXIS = re.compile(r"batch|([1-9][0-9]*\*)?frames")
+AXIS = re.compile(r"batch|([1-9][0-9]{0,6}\*)?frames")
 
 
 def is_axis(axis: int | str) -> bool:
     """Whether an axis is written as `TensorSpec` says."""
-    return axis > 0 if isinstance(axis, int) else AXIS.fullmatch(axis) is not None
+    return 0 < axis <= MOST_EXTENT if isinstance(axis, int) else AXIS.fullmatch(axis) is not None

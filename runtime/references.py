@@ -2,10 +2,24 @@
 later and says less."""
 
 import re
+from math import inf, prod
 
-from .manifest import Family, GraphSpec, LanguageModel, Manifest, StateSpec, is_axis, is_inside
+from .manifest import (
+    MOST_AXES,
+    MOST_ELEMENTS,
+    MOST_ROWS,
+    Conditioner,
+    Family,
+    GraphSpec,
+    LanguageModel,
+    Manifest,
+    StateSpec,
+    axis_extent,
+    is_axis,
+    is_inside,
+)
 
-VERSION = re.compile(r"[0-9]+(\.[0-9]+)+")
+VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){1,3}")
 
 SPOKEN = ("lm", "sampling", "tokenizer")
 NEEDED: dict[Family, tuple[str, ...]] = {
@@ -15,6 +29,9 @@ NEEDED: dict[Family, tuple[str, ...]] = {
     "moshi": SPOKEN,
 }
 """Fields that a family cannot do without."""
+
+HELD = {"bool": (0, 1), "uint8": (0, 255), "int8": (-128, 127), "int64": (-(2**16), 2**16)}
+"""Initial values that integers may have."""
 
 DEPTH_INPUTS = {
     "hidden",
@@ -54,14 +71,17 @@ def check_references(manifest: Manifest) -> None:
 def _check_graph(place: str, graph: GraphSpec, manifest: Manifest) -> None:
     for file in filter(None, (graph.file, graph.data)):
         _require(file in manifest.files, f"{place}: {file!r} is not among the files")
-    _require(graph.max_frames > 0, f"{place}.max_frames: expected 1 or more")
     batch = graph.active.shape[0] if graph.active.shape else None
-    _require(batch == "batch" or isinstance(batch, int), f"{place}.active: has no batch")
+    rows = batch if isinstance(batch, int) else 1 if batch == "batch" else 0
+    _require(1 <= rows <= MOST_ROWS, f"{place}.active: has no batch, or one of over {MOST_ROWS}")
     named = [(port.name, port.shape) for port in (graph.active, *graph.inputs, *graph.outputs)]
     named += [(state.input, state.shape) for state in graph.states]
     for name, shape in named:
         _require(all(map(is_axis, shape)), f"{place}: {name} has the shape {list(shape)}")
         _require(shape and shape[0] == batch, f"{place}: {name} does not begin with the batch")
+        size = prod(axis_extent(axis, 1, graph.max_frames) for axis in shape[1:])
+        small = len(shape) <= MOST_AXES and size <= MOST_ELEMENTS
+        _require(small, f"{place}: {name} has the shape {list(shape)}, which is too large")
     positions = {s.input for s in graph.states if s.dtype == "int64" and len(s.shape) == 1}
     for state in graph.states:
         _check_state(place, state, positions)
@@ -70,6 +90,9 @@ def _check_graph(place: str, graph: GraphSpec, manifest: Manifest) -> None:
 def _check_state(place: str, state: StateSpec, positions: set[str]) -> None:
     inner, ring = state.shape[1:], state.ring
     given = state.carry == "constant"
+    least, most = HELD.get(state.dtype, (-inf, inf))
+    held = least <= state.initial <= most and (state.dtype not in HELD or state.initial % 1 == 0)
+    _require(held, f"{place}: {state.input} is {state.dtype}, which does not hold {state.initial}")
     _require((state.output is None) == given, f"{place}: {state.input} and its output disagree")
     fixed = all(isinstance(axis, int) for axis in inner)
     _require(fixed, f"{place}: {state.input} has the shape {list(state.shape)}")
@@ -95,7 +118,12 @@ def _check_chain(
 
 def _check_language_model(lm: LanguageModel, manifest: Manifest) -> None:
     _require(len(lm.delays) == lm.n_q + 1, f"lm.delays: expected {lm.n_q + 1}, one a stream")
-    _require(all(delay >= 0 for delay in lm.delays), "lm.delays: expected 0 or more frames")
+    _require(lm.dep_q <= lm.n_q, f"lm.dep_q: {lm.dep_q}, more than the {lm.n_q} of lm.n_q")
+    for name, card in (("text_initial", lm.text_card), ("audio_initial", lm.card)):
+        token = getattr(lm.tokens, name)
+        _require(0 <= token <= card, f"lm.tokens.{name}: expected 0 to {card}, found {token}")
+    for name, conditioner in lm.conditioners.items():
+        _check_conditioner(f"lm.conditioners.{name}", conditioner)
     _require(lm.dep_q == 0 or lm.depth, f"lm.depth: missing, and dep_q is {lm.dep_q}")
     graph = _graph("lm.temporal", lm.temporal, manifest)
     text = {"second_text"} if lm.second_text_stream else set()
@@ -112,6 +140,13 @@ def _check_language_model(lm: LanguageModel, manifest: Manifest) -> None:
         takes |= {f"{n}.mask" for n, c in lm.conditioners.items() if c.kind == "tensor"}
         conditions = _graph("lm.conditions", lm.conditions, manifest)
         _check_ports("lm.conditions", conditions, takes, constants)
+
+
+def _check_conditioner(place: str, conditioner: Conditioner) -> None:
+    if conditioner.kind == "tensor":
+        _require(conditioner.length and conditioner.dim, f"{place}: has no length or no dim")
+    else:
+        _require(conditioner.values or conditioner.bins, f"{place}: has neither values nor bins")
 
 
 def _check_ports(place: str, graph: GraphSpec, takes: set[str], gives: set[str]) -> None:

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from bundles import without_heads
@@ -14,10 +14,14 @@ from toy import Toy, read_manifest, write_manifest
 from kyutai_onnx.models.locate import DEMO
 from kyutai_onnx.runtime import manifest as declared
 from kyutai_onnx.runtime.bundle import Bundle
-from kyutai_onnx.runtime.jsonfields import dump, parse, write_json
-from kyutai_onnx.runtime.manifest import Manifest, axis_extent
+from kyutai_onnx.runtime.jsonfields import Between, dump, parse, write_json
+from kyutai_onnx.runtime.manifest import MOST_EXTENT, MOST_ROWS, Manifest, axis_extent
 
-KINDS = [kind for kind in vars(declared).values() if dataclasses.is_dataclass(kind)]
+KINDS = [
+    kind
+    for kind in vars(declared).values()
+    if dataclasses.is_dataclass(kind) and kind.__module__ == declared.__name__
+]
 
 
 def as_json(value: object) -> Any:
@@ -50,6 +54,26 @@ def test_the_schema_describes_every_field_and_no_other(kind: type) -> None:
         name: value for name, value in optional.items() if isinstance(value, int | float | str)
     }
     assert defaults == plain
+
+
+def bounds_of(hint: Any) -> dict[str, float]:
+    """The bounds of a field's type, or of what it is a list of, as a schema writes them."""
+    found = [note for note in getattr(hint, "__metadata__", ()) if isinstance(note, Between)]
+    if found:
+        return {"minimum": found[0].least, "maximum": found[0].most}
+    inner = (bounds_of(part) for part in get_args(hint) if part is not ...)
+    return next((bounds for bounds in inner if bounds), {})
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_the_schema_has_the_same_bounds(kind: type) -> None:
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        described = SCHEMA["$defs"][kind.__name__]["properties"][name]
+        described = described.get("items", described)
+        stated = {key: described[key] for key in ("minimum", "maximum") if key in described}
+        assert name == "shape" or stated == bounds_of(hint), name
+    axis, batch = (SCHEMA["$defs"][name]["anyOf"][0] for name in ("axis", "batch"))
+    assert (axis["maximum"], batch["maximum"]) == (MOST_EXTENT, MOST_ROWS)
 
 
 @pytest.mark.parametrize(
