@@ -11,7 +11,10 @@ from .events import Event
 
 
 class Row(Protocol):
-    """One stream of a batch; `feed` takes samples float32 `[n]`, or text."""
+    """One stream of a batch; `feed` takes samples float32 `[n]`, or text. What goes wrong in it
+    ends it alone: `error`, which `take` raises."""
+
+    error: Exception | None
 
     @property
     def waiting(self) -> int:
@@ -28,7 +31,7 @@ class Row(Protocol):
         """No more will come."""
 
     def take(self) -> list[Event]:
-        """What was found since the last time."""
+        """What was found since the last time; raises what went wrong in the stream."""
 
     def reset(self) -> None:
         """A new stream in the same row, as the same `join` would give."""

@@ -4,7 +4,9 @@ The rules are those of moshi models/lm.py `LMGen`. What differs between the fami
 `Rules`, which a step asks between the temporal transformer and the depth transformer and after.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,8 @@ from .drawing import Drawing, Guidance
 from .language_model import Conditions, LanguageModel
 
 Array = np.ndarray[Any, Any]
+Fail = Callable[[int, Exception], None]
+"""Takes a row, and what went wrong in it."""
 
 
 class Rules:
@@ -59,6 +63,12 @@ class Made:
     scores: Array
     hidden: Array | Buffer | None
     extra_heads: Array | None
+
+    @property
+    def by_row(self) -> list[Array]:
+        """All but `hidden`."""
+        found = (self.frame, self.text, self.tokens, self.scores, self.extra_heads)
+        return [array for array in found if array is not None]
 
 
 @dataclass
@@ -133,26 +143,67 @@ class Generator:
         if guidance is not None:
             self._condition(self._null(row), conditions if guidance.null is None else guidance.null)
 
-    def step(self, codes: Array, active: Array | None = None) -> Made:
+    def step(self, codes: Array, active: Array | None = None, fail: Fail | None = None) -> Made:
         """Steps the active rows (all in use by default) on the codes int64 `[used, n_q - dep_q]`
-        that they hear. Held rows stay as they are and make nothing."""
-        rows = np.ones(self.used, np.bool_) if active is None else np.asarray(active, np.bool_)
+        that they hear. Held rows stay as they are and make nothing.
+
+        `fail` takes rows in which something went wrong: what they made is meaningless, and others
+        make what they would have made. Without it that is raised.
+        """
+        rows = np.ones(self.used, np.bool_) if active is None else np.array(active, np.bool_)
         tokens = self._cache.read(codes.reshape(self.used, self._heard), rows)
         inputs, doubled = self._inputs(tokens, rows), self._doubled(rows)
-        outputs = self._temporal.step(inputs, doubled, keep=("hidden",))
+        try:
+            outputs = self._temporal.step(inputs, doubled, keep=("hidden",))
+        except Exception as error:
+            if fail is None:
+                raise
+            return self._step_apart(codes, rows, fail, error)
+        failing = _Failing(rows, fail)
         scores = self._scores(outputs["text_logits"])
         text = np.zeros(self.used, np.int64)
         made = np.full((self.used, 1 + self.model.spec.dep_q), -1, np.int64)
-        for row in np.flatnonzero(rows):
-            drawn = self._rows[row].rules.draws_text()
-            text[row] = self._draw_text(self._rows[row], scores[row]) if drawn else -1
-            made[row, 0] = self._rows[row].rules.choose_text(int(text[row]))
+        for row in failing.rows():
+            with failing.at(row):
+                drawn = self._rows[row].rules.draws_text()
+                text[row] = self._draw_text(self._rows[row], scores[row]) if drawn else -1
+                made[row, 0] = self._rows[row].rules.choose_text(int(text[row]))
         hidden = outputs.get("hidden")
         if self._depth is not None and hidden is not None:
-            made[:, 1:] = self._make_codes(self._depth, hidden, made[:, 0], rows)
+            made[:, 1:] = self._make_codes(self._depth, hidden, made[:, 0], failing)
         frame = self._cache.write(made, rows)
         heads = self._own(outputs.get("extra_heads"))
         return Made(frame, text, tokens, scores, hidden, heads)
+
+    def _step_apart(self, codes: Array, rows: Array, fail: Fail, error: Exception) -> Made:
+        """Steps each row alone, after the temporal transformer failed for all of them."""
+        steps, lost = dict[int, Made](), set[int]()
+
+        def lose(row: int, error: Exception) -> None:
+            lost.add(row)
+            fail(row, error)
+
+        chosen = np.flatnonzero(rows).tolist()
+        if len(chosen) == 1:
+            lose(chosen[0], error)
+        for row in chosen if len(chosen) > 1 else ():
+            made = self.step(codes, np.arange(self.used) == row, lose)
+            if row not in lost:
+                heads = None if made.extra_heads is None else made.extra_heads.copy()
+                steps[row] = replace(made, hidden=None, extra_heads=heads)
+        return self._together(steps)
+
+    def _together(self, steps: dict[int, Made]) -> Made:
+        """What rows made that were stepped alone, each in its row."""
+        if not steps:
+            nothing = np.full((self.used, 1 + self.model.spec.n_q), -1, np.int64)
+            frame = nothing[:, : 1 + self.model.spec.dep_q]
+            return Made(frame, nothing[:, 0], nothing, nothing.astype(np.float32), None, None)
+        whole = next(iter(steps.values()))
+        for row, made in steps.items():
+            for ours, theirs in zip(whole.by_row, made.by_row, strict=True):
+                ours[row] = theirs[row]
+        return whole
 
     def save(self, row: int) -> dict[str, Any]:
         """The memory of a row, its rules' own apart."""
@@ -274,21 +325,72 @@ class Generator:
         return int(sample_token(scores, drawing.temp_text, drawing.top_k_text, row.noise))
 
     def _make_codes(
-        self, depth: DepthStreams, hidden: Array | Buffer, text: Array, active: Array
+        self, depth: DepthStreams, hidden: Array | Buffer, text: Array, failing: "_Failing"
     ) -> Array:
-        stepped = np.flatnonzero(active).tolist()
-        making = [row for row in stepped if self._rows[row].rules.makes_audio()]
-        codes = np.full((self.used, self.model.spec.dep_q), -1, np.int64)
-        if making:
-            depth.begin()
-            places = np.zeros(self.used * self.width, np.bool_)
-            for row in making:
+        making = np.zeros(self.used, np.bool_)
+        depth.begin()
+        for row in failing.rows():
+            with failing.at(row):
                 one, place = self._rows[row], self._place(row)
-                null = place if one.guidance is None else self._null(row)
-                depth.set(place, null, one.drawing, one.guidance, one.noise)
-                places[[place, null]] = True
-            made = depth.step(hidden, np.repeat(text, self.width), places)
-            codes[making] = made[:: self.width][making]
-        for row in stepped:
-            codes[row] = self._rows[row].rules.choose_audio(codes[row])
+                if one.rules.makes_audio():
+                    null = place if one.guidance is None else self._null(row)
+                    depth.set(place, null, one.drawing, one.guidance, one.noise)
+                    making[row] = True
+        codes = np.full((self.used, self.model.spec.dep_q), -1, np.int64)
+        self._draw_codes(depth, hidden, text, making & failing.active, failing, codes)
+        for row in failing.rows():
+            with failing.at(row):
+                codes[row] = self._rows[row].rules.choose_audio(codes[row])
         return codes
+
+    def _draw_codes(
+        self,
+        depth: DepthStreams,
+        hidden: Array | Buffer,
+        text: Array,
+        making: Array,
+        failing: "_Failing",
+        codes: Array,
+    ) -> None:
+        """Puts the codes of rows among `codes [used, dep_q]`; where the graph fails, those of each
+        row alone: it has no state."""
+        rows = np.flatnonzero(making).tolist()
+        if not rows:
+            return
+        heard = np.where(making, text, -1)
+        try:
+            made = depth.step(hidden, np.repeat(heard, self.width), self._doubled(making))
+            codes[rows] = made[:: self.width][rows]
+        except Exception as error:
+            if len(rows) == 1:
+                failing.lose(rows[0], error)
+                return
+            for row in rows:
+                alone = np.arange(self.used) == row
+                self._draw_codes(depth, hidden, text, alone, failing, codes)
+
+
+class _Failing:
+    """The rows of a step that are whole so far; those lost are active no more."""
+
+    def __init__(self, active: Array, fail: Fail | None) -> None:
+        self.active, self._fail = active, fail
+
+    def rows(self) -> list[int]:
+        """Those that are whole."""
+        return list(map(int, np.flatnonzero(self.active)))
+
+    @contextmanager
+    def at(self, row: int) -> Iterator[None]:
+        """Within it, what goes wrong does so in that row."""
+        try:
+            yield
+        except Exception as error:
+            self.lose(row, error)
+
+    def lose(self, row: int, error: Exception) -> None:
+        """Ends a row; without anybody to take it, what went wrong is raised."""
+        if self._fail is None:
+            raise error
+        self.active[row] = False
+        self._fail(row, error)

@@ -1,6 +1,6 @@
 """The codec over the rows of a batch: one call encodes, or decodes, for all rows that need it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,9 +8,11 @@ import numpy as np
 from ..runtime.chain import ChainStreams
 from ..runtime.rings import State
 from .ear import Ear
+from .generation import Fail
 from .mimi import Direction, Mimi
 
 Array = np.ndarray[Any, Any]
+Given = dict[int, Array]
 AT_ONCE = 32
 """Frames of all rows together that one call encodes at most, so that a stream that is live waits
 little for recordings beside it."""
@@ -41,6 +43,23 @@ class CodecRows:
     def load(self, row: int, saved: State) -> None:
         self._streams.load(row, saved)
 
+    def _each(
+        self, given: Given, run: Callable[[Given], dict[int, Array]], fail: Fail | None
+    ) -> dict[int, Array]:
+        """What `run` makes of rows by their places. Where the graph fails it is run for each row
+        alone, and `fail` takes those for which it fails again."""
+        try:
+            return run(given)
+        except Exception as error:
+            if fail is None:
+                raise
+            if len(given) == 1 or not self._streams.repeats:
+                for row in given:
+                    fail(row, error)
+                return {}
+        alone = [self._each({row: one}, run, fail) for row, one in given.items()]
+        return {row: made for found in alone for row, made in found.items()}
+
     def _active(self, rows: Mapping[int, Any]) -> Array:
         active = np.zeros(self.used, np.bool_)
         active[list(rows)] = True
@@ -54,9 +73,10 @@ class EncoderRows(CodecRows):
         super().__init__(mimi, "encode", rows)
         self._codebooks, self._size = codebooks, mimi.frame_size
 
-    def step(self, ears: Mapping[int, Ear]) -> None:
+    def step(self, ears: Mapping[int, Ear], fail: Fail | None = None) -> None:
         """Makes codes where an ear, by its row, has frames and no codes: in one call, of as many
-        frames as they have; who has as many goes along, and is ahead."""
+        frames as they have; who has as many goes along, and is ahead. `fail` takes rows for which
+        the graph fails."""
         needed = [ear.unheard for ear in ears.values() if ear.unheard and not ear.ahead]
         if not needed:
             return
@@ -64,12 +84,18 @@ class EncoderRows(CodecRows):
         heard = {
             row: ear for row, ear in ears.items() if ear.unheard >= count and ear.ahead < count
         }
-        pcm = np.zeros((self.used, 1, count * self._size), np.float32)
-        for row, ear in heard.items():
-            pcm[row, 0] = ear.frames(count).reshape(-1)
-        codes = self._streams.step({"pcm": pcm}, self._active(heard))["codes"]
-        for row, ear in heard.items():
-            ear.heard(codes[row, : self._codebooks].T.copy())
+        frames = {row: ear.frames(count).reshape(-1) for row, ear in heard.items()}
+        for row, codes in self._each(frames, self._encode, fail).items():
+            heard[row].heard(codes)
+
+    def _encode(self, frames: dict[int, Array]) -> dict[int, Array]:
+        """Codes `[frames, codebooks]` of samples `[n]`, as many of each row."""
+        length = len(next(iter(frames.values())))
+        pcm = np.zeros((self.used, 1, length), np.float32)
+        for row, samples in frames.items():
+            pcm[row, 0] = samples
+        codes = self._streams.step({"pcm": pcm}, self._active(frames))["codes"]
+        return {row: codes[row, : self._codebooks].T.copy() for row in frames}
 
     def _count(self, frames: int) -> int:
         """How many of so many frames are encoded at once: a power of two, so that few numbers of
@@ -85,11 +111,12 @@ class DecoderRows(CodecRows):
         super().__init__(mimi, "decode", rows)
         self._codebooks = mimi.codebooks
 
-    def step(self, spoken: Mapping[int, Array]) -> dict[int, Array]:
+    def step(self, spoken: dict[int, Array], fail: Fail | None = None) -> dict[int, Array]:
         """The samples float32 `[frame_size]` of rows, of the codes `[codebooks]` of each: the first
-        ones, if fewer than the codec has."""
-        if not spoken:
-            return {}
+        ones, if fewer than the codec has. `fail` takes rows for which the graph fails."""
+        return self._each(spoken, self._decode, fail) if spoken else {}
+
+    def _decode(self, spoken: dict[int, Array]) -> dict[int, Array]:
         whole = np.full((self.used, self._codebooks, 1), -1, np.int64)
         for row, codes in spoken.items():
             whole[row, : len(codes), 0] = codes

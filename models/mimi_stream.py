@@ -9,6 +9,7 @@ from ..runtime.audio import Framer
 from ..runtime.bundle import Bundle
 from ..runtime.chain import Chain
 from ..runtime.errors import UsageError
+from ..runtime.exclusive import Exclusive, exclusive
 from .saved import check_saved, stamp
 
 Array = np.ndarray[Any, Any]
@@ -18,19 +19,23 @@ class EncoderStream:
     """Samples in, codes out, as soon as a frame is complete."""
 
     def __init__(self, bundle: Bundle, chain: Chain, codebooks: int) -> None:
+        self._exclusive = Exclusive()
         self._bundle, self._chain, self._codebooks = bundle, chain, codebooks
         self._frame_size = bundle.manifest.audio.frame_size
         self._framer = Framer(self._frame_size)
         self._rows = chain.streams()
 
+    @exclusive
     def feed(self, pcm: Array) -> Array:
         """Takes float32 `[n]`, any n; returns codes int64 `[codebooks, frames]`, maybe none."""
         return self.encode(self._framer.push(pcm))
 
+    @exclusive
     def flush(self) -> Array:
         """The codes of what is left, filled with silence to a frame."""
         return self.encode(self._framer.flush(pad=True))
 
+    @exclusive
     def encode(self, frames: Array) -> Array:
         """Codes `[codebooks, n]` of whole frames `[n, frame_size]`."""
         codes = [self._step(part) for part in _parts(frames, self._chain.max_frames)]
@@ -38,16 +43,19 @@ class EncoderStream:
             return np.empty((self._codebooks, 0), np.int64)
         return np.concatenate(codes, axis=1)
 
+    @exclusive
     def reset(self) -> None:
         """Starts over, as a new stream would."""
         self._framer.reset()
         self._rows.reset()
 
+    @exclusive
     def save(self) -> dict[str, Any]:
         """All that the stream remembers, to be loaded by another stream of the same weights."""
         pending = self._framer.waiting.copy()
         return {**stamp(self._bundle, "encoder"), "pending": pending, "graph": self._rows.save(0)}
 
+    @exclusive
     def load(self, saved: dict[str, Any]) -> None:
         """Goes on where a saved stream stood; raises UsageError if it is of another model."""
         check_saved(saved, self._bundle, "encoder")
@@ -65,10 +73,12 @@ class DecoderStream:
     """Codes in, samples out."""
 
     def __init__(self, bundle: Bundle, chain: Chain) -> None:
+        self._exclusive = Exclusive()
         self._bundle, self._chain = bundle, chain
         self._codec = bundle.manifest.codec
         self._rows = chain.streams()
 
+    @exclusive
     def feed(self, codes: Array) -> Array:
         """Takes codes `[codebooks, n]`, any n, the first ones if fewer than the bundle has; returns
         float32 `[n * frame_size]`. Raises UsageError for codes out of range."""
@@ -83,14 +93,17 @@ class DecoderStream:
         """Nothing is held back: an empty array."""
         return np.empty(0, np.float32)
 
+    @exclusive
     def reset(self) -> None:
         """Starts over, as a new stream would."""
         self._rows.reset()
 
+    @exclusive
     def save(self) -> dict[str, Any]:
         """All that the stream remembers, to be loaded by another stream of the same weights."""
         return {**stamp(self._bundle, "decoder"), "graph": self._rows.save(0)}
 
+    @exclusive
     def load(self, saved: dict[str, Any]) -> None:
         """Goes on where a saved stream stood; raises UsageError if it is of another model."""
         check_saved(saved, self._bundle, "decoder")

@@ -1,12 +1,13 @@
 """What the batches of all families share: rows in their places, and one step for all of them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
 from ..runtime.errors import UsageError
+from ..runtime.exclusive import Exclusive, exclusive
 from .ear import Ear
 from .events import Event
 from .generation import Generator, Made
@@ -25,8 +26,14 @@ class StreamRow(ABC):
         self.place: int | None = None
         """Where it lies among the rows of the graphs; None where it has none, having left."""
         self.ended = False
+        self.error: Exception | None = None
+        """What went wrong in it, if anything did: then it is not stepped before it is reset."""
         self._events: list[Event] = []
         self._closed = False
+
+    @property
+    def _exclusive(self) -> Exclusive:
+        return self.batch.exclusive
 
     @property
     def ear(self) -> Ear:
@@ -74,18 +81,22 @@ class StreamRow(ABC):
     def spoke(self, pcm: Array) -> None:  # noqa: B027
         """Takes the samples float32 `[n]` of the codes that `made` returned."""
 
+    @exclusive
     def take(self) -> list[Event]:
-        """What was found since the last time."""
+        """What was found since the last time; raises what went wrong in the stream."""
+        if self.error is not None:
+            raise self.error
         events, self._events = self._events, []
         return events
 
+    @exclusive
     def reset(self) -> None:
         """A new stream in the same row, as the same `join` would give.
 
         Raises UsageError for a row that has left.
         """
         place = self.held_place
-        self._events, self.ended, self._closed = [], False, False
+        self._events, self.ended, self._closed, self.error = [], False, False, None
         self.forget()
         self.batch.clear(place)
         self.begin()
@@ -104,12 +115,25 @@ class StreamRow(ABC):
             raise UsageError("this row has left its batch: join again")
         return self.place
 
+    def fail(self, error: Exception) -> None:
+        """Ends here, by what went wrong."""
+        self.error = error
+
+    def check_whole(self) -> None:
+        """Raises UsageError where something went wrong in it."""
+        if self.error is not None:
+            raise UsageError(
+                f"this stream has failed ({self.error}); reset it, or open another one"
+            ) from self.error
+
     def _check_open(self) -> None:
+        self.check_whole()
         if self.ended:
             raise UsageError("this stream has ended; reset it, or open another one")
 
 
 R = TypeVar("R", bound=StreamRow)
+T = TypeVar("T")
 
 
 class RowBatch(Generic[R]):
@@ -119,6 +143,9 @@ class RowBatch(Generic[R]):
     more, where they can over the active ones alone (`Streams`): a stream by itself costs what it
     costs alone. `guided` where a row may be guided, for
     which every row costs twice as much.
+
+    What goes wrong in one row ends that row (`StreamRow.error`) and no other. Where a graph fails
+    for several rows, each is stepped alone: a run that fails leaves all states as they are.
     """
 
     hears: ClassVar[bool] = True
@@ -128,6 +155,7 @@ class RowBatch(Generic[R]):
         if rows < 1:
             raise UsageError(f"a batch of {rows} rows: give 1 or more")
         self.rows, self.guided = rows, guided
+        self.exclusive = Exclusive()
         self.generator = Generator(model.language_model, rows, guided=guided)
         spec = model.language_model.spec
         self._codebooks = spec.n_q - spec.dep_q
@@ -138,10 +166,15 @@ class RowBatch(Generic[R]):
         self._rows: list[R | None] = []
 
     @property
+    def _exclusive(self) -> Exclusive:
+        return self.exclusive
+
+    @property
     def free(self) -> int:
         """How many more may join."""
         return self.rows - len(self._here())
 
+    @exclusive
     def add(self, row: R) -> R:
         """Gives a row a place and begins it; raises UsageError where all are taken, and what
         beginning it raises."""
@@ -160,36 +193,36 @@ class RowBatch(Generic[R]):
         self._rows[row.place] = row
         return row
 
+    @exclusive
     def leave(self, row: R) -> None:
         """Makes room for another stream at once, whatever was left to say."""
         if row.place is not None and self._rows[row.place] is row:
             self._rows[row.place], row.place = None, None
 
+    @exclusive
     def step(self, held: Collection[R] = ()) -> bool:
         """Steps every row that can be, but those held; False where none could."""
         self._close_ranks()
-        rows = [row for row in self._here() if row not in held]
-        for row in rows:
-            row.prepare()
-        if self.encoder is not None:
-            self.encoder.step({row.held_place: row.ear for row in rows})
-        stepped = {row.held_place: row for row in rows if row.ready}
-        if not stepped:
-            return False
+        rows = [row for row in self._here() if row.error is None and row not in held]
+        self._each(rows, lambda row: row.prepare())
+        self._encode(rows)
+        ready = self._each(rows, lambda row: row.ready)
+        stepped = [row for row in rows if ready.get(row.held_place)]
+        whole = np.zeros((len(self._rows), self._codebooks), np.int64)
+        codes = self._each(stepped, lambda row: row.next())
         active = np.zeros(len(self._rows), np.bool_)
-        active[list(stepped)] = True
-        codes = np.zeros((len(self._rows), self._codebooks), np.int64)
-        for place, row in stepped.items():
-            codes[place] = row.next()
-        made = self.generator.step(codes, active)
-        spoken = {place: row.made(made) for place, row in stepped.items()}
-        self._speak({place: codes for place, codes in spoken.items() if codes is not None}, stepped)
-        for row in stepped.values():
-            row.close()
+        for place, given in codes.items():
+            whole[place], active[place] = given, True
+        if not active.any():
+            return any(row.error is not None for row in rows)
+        made = self.generator.step(whole, active, self._fail)
+        self._speak(self._each(stepped, lambda row: row.made(made)))
+        self._each(stepped, lambda row: row.close())
         return True
 
     def run(self, row: R) -> Iterator[Event]:
-        """Steps as far as can be; what this row finds, as it is found."""
+        """Steps as far as can be; what this row finds, as it is found. Raises what goes wrong in
+        it."""
         while self.step():
             yield from row.take()
         yield from row.take()
@@ -199,10 +232,34 @@ class RowBatch(Generic[R]):
         for part in self._codec:
             part.reset(place)
 
-    def _speak(self, spoken: dict[int, Array], rows: dict[int, R]) -> None:
-        if self.decoder is not None:
-            for place, pcm in self.decoder.step(spoken).items():
-                rows[place].spoke(pcm)
+    def _each(self, rows: Iterable[R], work: Callable[[R], T]) -> dict[int, T]:
+        """What is made of each row that is whole, by its place; where that fails, the row ends."""
+        made = {}
+        for row in rows:
+            try:
+                if row.error is None:
+                    made[row.held_place] = work(row)
+            except Exception as error:
+                row.fail(error)
+        return made
+
+    def _fail(self, place: int, error: Exception) -> None:
+        row = self._rows[place]
+        assert row is not None
+        row.fail(error)
+
+    def _encode(self, rows: Iterable[R]) -> None:
+        if self.encoder is not None:
+            ears = self._each(rows, lambda row: row.ear)
+            self.encoder.step(ears, self._fail)
+
+    def _speak(self, made: dict[int, Array | None]) -> None:
+        if self.decoder is None:
+            return
+        spoken = {place: codes for place, codes in made.items() if codes is not None}
+        heard = self.decoder.step(spoken, self._fail)
+        rows = [row for row in self._here() if row.place in heard]
+        self._each(rows, lambda row: row.spoke(heard[row.held_place]))
 
     def _here(self) -> list[R]:
         return [row for row in self._rows if row is not None]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..runtime.exclusive import exclusive
 from .drawing import Drawing, Guidance
 from .ear import Ear
 from .events import Audio, Event
@@ -61,11 +62,13 @@ class SpeechRow(StreamRow):
         self._spec = model.language_model.spec
         self.forget()
 
+    @exclusive
     def feed(self, pcm: Array) -> None:
         """Takes float32 `[n]` at the model's rate, any n; raises UsageError after `end`."""
         self._check_open()
         self._ear.push(pcm)
 
+    @exclusive
     def end(self) -> None:
         """The end of the audio, less what does not fill a frame."""
         self._ear.cut()
@@ -145,8 +148,10 @@ class SpeechRow(StreamRow):
     def last(self) -> list[Event]:
         return [*self._text.flush()]
 
+    @exclusive
     def save(self) -> dict[str, Any]:
         """All that the stream remembers, to be loaded by another one of the same weights."""
+        self.check_whole()
         assert self.batch.encoder is not None
         assert self.batch.decoder is not None
         return {
@@ -160,8 +165,10 @@ class SpeechRow(StreamRow):
             "closed": self._closed,
         }
 
+    @exclusive
     def load(self, saved: dict[str, Any], drawing: Drawing | None = None) -> None:
         """Goes on where a saved one stood, drawing as it did, or from now on by `drawing`."""
+        self.error = None
         assert self.batch.encoder is not None
         assert self.batch.decoder is not None
         self.forget()

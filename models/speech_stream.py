@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from ..runtime.exclusive import Exclusive, exclusive
 from .drawing import Drawing
 from .events import Event
 from .row_batch import RowBatch
@@ -29,6 +30,11 @@ class SpeechStream:
         self.model, self.settings, self._trace = model, settings, trace
         self._open(guided=settings.guidance is not None)
 
+    @property
+    def _exclusive(self) -> Exclusive:
+        return self._batch.exclusive
+
+    @exclusive
     def feed(self, pcm: Array) -> list[Event]:
         """Takes float32 `[n]` at the model's rate, any n; returns what was spoken by it.
 
@@ -43,10 +49,12 @@ class SpeechStream:
         self._row.end()
         yield from self._batch.run(self._row)
 
+    @exclusive
     def flush(self) -> list[Event]:
         """All of `finish` at once."""
         return list(self.finish())
 
+    @exclusive
     def break_off(self) -> list[Event]:
         """Ends here, with nothing more made: the last word."""
         self._row.break_off()
@@ -62,10 +70,12 @@ class SpeechStream:
         other.load(self.save())
         return other
 
+    @exclusive
     def save(self) -> dict[str, Any]:
         """All that the stream remembers, to be loaded by another stream of the same weights."""
         return {**stamp(self.model.bundle, self.model.family), **self._row.save()}
 
+    @exclusive
     def load(self, saved: dict[str, Any], *, seed: int | None = None) -> None:
         """Goes on where a saved stream stood, drawing as it did, or from now on by another seed.
 

@@ -108,7 +108,7 @@ class SpeechToText(Model):
             if not batch.step():
                 break
             for row, found in heard:
-                if row.done and not found:
+                if (row.done or row.error is not None) and not found:
                     found.append(row.take())
                     batch.leave(row)
             while heard and heard[0][1]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..runtime.errors import UsageError
+from ..runtime.exclusive import exclusive
 from .drawing import Drawing
 from .ear import Ear
 from .events import Event, Restart, Word
@@ -35,6 +36,7 @@ class SpeechToTextRow(StreamRow):
         self.hearing = hearing
         self._drawing, self._watchdog = drawing, watchdog
 
+    @exclusive
     def prime(self, audio: Array, *, cut: bool) -> None:
         """Takes an audio prompt, float32 `[n]`, before all else.
 
@@ -42,11 +44,13 @@ class SpeechToTextRow(StreamRow):
         """
         self.hearing.prime(audio, cut=cut)
 
+    @exclusive
     def feed(self, pcm: Array) -> None:
         """Takes float32 `[n]` at the model's rate, any n; raises UsageError after `end`."""
         self._check_open()
         self.hearing.push(pcm)
 
+    @exclusive
     def end(self, *, silence: bool = True) -> None:
         """The audio is over; the row is `done` once its frames are stepped. Without the `silence`
         after it, nothing that the model lags behind with is said."""
@@ -97,6 +101,7 @@ class SpeechToTextRow(StreamRow):
     def forget(self) -> None:
         self.hearing.reset()
 
+    @exclusive
     def restart(self) -> None:
         """Makes the model begin anew where the audio stands, with nothing remembered; times go on.
 
@@ -107,8 +112,10 @@ class SpeechToTextRow(StreamRow):
         self.batch.clear(self.held_place)
         self.begin()
 
+    @exclusive
     def save(self) -> dict[str, Any]:
         """All that the stream remembers, to be loaded by another one of the same weights."""
+        self.check_whole()
         assert self.batch.encoder is not None
         return {
             **self.hearing.save(),
@@ -117,8 +124,10 @@ class SpeechToTextRow(StreamRow):
             "ended": self.ended,
         }
 
+    @exclusive
     def load(self, saved: dict[str, Any]) -> None:
         """Goes on where a saved one stood."""
+        self.error = None
         assert self.batch.encoder is not None
         self.hearing.load(saved)
         self.batch.encoder.load(self.held_place, saved["encoder"])

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..runtime.exclusive import Exclusive, exclusive
 from .events import Event
 from .saved import check_saved, stamp
 from .speech_to_text_batch import SpeechToTextBatch, SpeechToTextRow
@@ -23,10 +24,15 @@ class SpeechToTextStream:
     ) -> None:
         self.model, self._batch, self._row = model, batch, row
 
+    @property
+    def _exclusive(self) -> Exclusive:
+        return self._batch.exclusive
+
     def reset(self) -> None:
         """Starts over, as a new stream would."""
         self._row.reset()
 
+    @exclusive
     def prime(self, audio: Array, *, cut: bool) -> list[Event]:
         """Hears an audio prompt, float32 `[n]`, before all else; returns the events so far.
 
@@ -35,6 +41,7 @@ class SpeechToTextStream:
         self._row.prime(audio, cut=cut)
         return self._run()
 
+    @exclusive
     def feed(self, pcm: Array) -> list[Event]:
         """Takes float32 `[n]` at the model's rate, any n; returns what became known by it.
 
@@ -43,12 +50,14 @@ class SpeechToTextStream:
         self._row.feed(pcm)
         return self._run()
 
+    @exclusive
     def catch_up(self) -> list[Event]:
         """Tells at once what text lags behind with, and the word that is open: silence is fed as
         quickly as it can be computed, and taken off the clock again. For the end of a turn."""
         self._row.hearing.lull()
         return [*self._run(), *self._row.hearing.after_lull()]
 
+    @exclusive
     def restart(self) -> list[Event]:
         """Makes the model begin anew where the audio stands, with nothing remembered; times go on.
 
@@ -57,6 +66,7 @@ class SpeechToTextStream:
         self._row.restart()
         return self._run()
 
+    @exclusive
     def flush(self) -> list[Event]:
         """The end of the audio: what the model still has to say, and the last word."""
         return list(self.finish())

@@ -178,6 +178,7 @@ class TextToSpeech(Model):
         row = batch.join(speaker)
         while row.utterance.rules.in_prefix:
             batch.step()
+            row.take()
         return replace(speaker, primed=row.save())
 
     def pacing(self, manner: Manner) -> Pacing:

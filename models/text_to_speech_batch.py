@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..runtime.exclusive import exclusive
 from .drawing import Drawing
 from .events import Event
 from .generation import Made
@@ -39,6 +40,7 @@ class TextToSpeechRow(StreamRow):
         self._speaker, self._manner, self._trace = speaker, manner, trace
         self.forget()
 
+    @exclusive
     def feed(self, text: str) -> None:
         """Takes any piece of text. A word is known to be whole at the whitespace after it, and is
         spoken once the words that the model looks ahead to are known too.
@@ -52,11 +54,13 @@ class TextToSpeechRow(StreamRow):
         """Another voice, from the next `reset` on."""
         self._speaker = speaker
 
+    @exclusive
     def next_turn(self) -> None:
         """Ends a turn: the text that follows is the other speaker's."""
         self._check_open()
         self.utterance.machine.add(self.utterance.script.next_turn())
 
+    @exclusive
     def end(self) -> None:
         """The end of the text; the row is `done` once all that is left is spoken."""
         if not self.ended:
@@ -65,6 +69,7 @@ class TextToSpeechRow(StreamRow):
             self.ended = machine.complete = True
         self.close()
 
+    @exclusive
     def break_off(self) -> None:
         """Ends here, with nothing more spoken."""
         self.ended = self.utterance.machine.complete = self._broken = True
@@ -121,8 +126,10 @@ class TextToSpeechRow(StreamRow):
         self.utterance = Utterance(self.model, self._speaker, self._manner, self._trace)
         self._broken = False
 
+    @exclusive
     def save(self) -> dict[str, Any]:
         """All that the stream remembers, the voice with it."""
+        self.check_whole()
         assert self.batch.decoder is not None
         return {
             **self.utterance.save(),
@@ -130,11 +137,13 @@ class TextToSpeechRow(StreamRow):
             "decoder": self.batch.decoder.save(self.held_place),
         }
 
+    @exclusive
     def load(self, saved: dict[str, Any], drawing: Drawing | None = None) -> None:
         """Goes on where a saved one stood, drawing as it did, or from now on by `drawing`.
 
         Raises UsageError where it was made with another number of codebooks.
         """
+        self.error = None
         self.utterance.load(saved)
         self.ended, self._broken = self.utterance.machine.complete, False
         self._closed = self.done

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
+from ..runtime.exclusive import Exclusive, exclusive
 from .events import Event
 from .manner import Manner
 from .saved import check_saved, stamp
@@ -31,6 +32,11 @@ class TextToSpeechStream:
         self._speaker, self._trace = speaker, trace
         self._open(guided=speaker.is_guided)
 
+    @property
+    def _exclusive(self) -> Exclusive:
+        return self._batch.exclusive
+
+    @exclusive
     def feed(self, text: str) -> list[Event]:
         """Takes any piece of text; returns what was spoken by it. A word is known to be whole at
         the whitespace after it, and is spoken once the words that the model looks ahead to are
@@ -38,6 +44,7 @@ class TextToSpeechStream:
         self.add(text)
         return list(self.run())
 
+    @exclusive
     def flush(self) -> list[Event]:
         """The end of the text: all that is still to be said."""
         return list(self.finish())
@@ -59,6 +66,7 @@ class TextToSpeechStream:
         self._row.end()
         yield from self.run()
 
+    @exclusive
     def break_off(self) -> list[Event]:
         """Ends here, with nothing more spoken: the last word."""
         self._row.break_off()
@@ -89,11 +97,13 @@ class TextToSpeechStream:
         other.load(self.save())
         return other
 
+    @exclusive
     def save(self) -> dict[str, Any]:
         """All that the stream remembers, the voice with it, to be loaded by another stream of the
         same weights; written by `runtime.state_file.write_state` it is a voice of its own."""
         return {**stamp(self.model.bundle, KIND), **self._row.save()}
 
+    @exclusive
     def load(self, saved: dict[str, Any], *, seed: int | None = None) -> None:
         """Goes on where a saved stream stood, drawing as it did, or from now on by another seed.
 

@@ -50,6 +50,11 @@ class ChainStreams:
     def __init__(self, links: Sequence[Streams]) -> None:
         self._links = links
 
+    @property
+    def repeats(self) -> bool:
+        """Whether a step that failed may be made again: of several graphs some have moved on."""
+        return len(self._links) == 1
+
     def step(
         self, inputs: Mapping[str, Array], active: Array | Sequence[bool] | None = None
     ) -> dict[str, Array]:

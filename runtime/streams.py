@@ -7,6 +7,7 @@ import numpy as np
 
 from .binding import Binding
 from .errors import UsageError
+from .exclusive import Exclusive, exclusive
 from .manifest import axis_extent
 from .memory import Buffer
 from .rings import State, check_fit, roll, unroll
@@ -33,6 +34,7 @@ class Streams:
 
     def __init__(self, graph: "Graph", batch: int) -> None:
         self.graph, self.batch = graph, batch
+        self._exclusive = Exclusive()
         self.used = batch
         self._states = [StateBuffers(spec, batch, graph.allocate) for spec in graph.spec.states]
         named = {state.spec.input: state for state in self._states}
@@ -47,6 +49,7 @@ class Streams:
         self._part_bindings: dict[tuple[int, int, int], Binding] = {}
         self._turn = 0
 
+    @exclusive
     def use(self, rows: int) -> None:
         """Steps the first `rows` rows alone from now on: inputs, `active` and outputs have so many.
 
@@ -62,6 +65,7 @@ class Streams:
             self._part_bindings.clear()
         self.used = rows
 
+    @exclusive
     def step(
         self,
         inputs: Mapping[str, Array | Buffer],
@@ -74,6 +78,9 @@ class Streams:
         again; rows that were held are meaningless. Those named in `keep` stay where they were
         computed: buffers for another graph to read, with rows that are not in use perhaps. Raises
         UsageError for an input that is missing or of a wrong shape.
+
+        A run that fails leaves all rows as a step does that holds them, and may be repeated: states
+        of two buffers were written to the other one, and rings where the next step writes first.
         """
         missing = [port.name for port in self.graph.spec.inputs if port.name not in inputs]
         if missing:
@@ -104,12 +111,14 @@ class Streams:
         start, stop = int(rows[0]) // size * size, (int(rows[-1]) // size + 1) * size
         return start, min(stop, self.used)
 
+    @exclusive
     def reset(self, rows: Sequence[int] | None = None) -> None:
         """Takes rows (all by default) back to the beginning of a stream."""
         chosen = list(range(self.batch)) if rows is None else list(rows)
         for state in self._states:
             state.reset(chosen, self._turn)
 
+    @exclusive
     def move(self, source: int, target: int) -> None:
         """Puts the stream of one row in the place of another's, which ends."""
         whole = {
@@ -122,6 +131,7 @@ class Streams:
             ring = state.spec.ring
             state.move(source, target, self._turn, None if ring is None else whole[ring.position])
 
+    @exclusive
     def give(self, row: int, constants: State) -> None:
         """Sets the constant states of a row, all of them; raises UsageError where they do not
         fit."""
@@ -133,6 +143,7 @@ class Streams:
         for state in states:
             state.write(row, self._turn, constants[state.spec.input])
 
+    @exclusive
     def save(self, row: int) -> State:
         """The whole memory of one row, to be loaded elsewhere, on another provider too."""
         whole = {state.spec.input: state.read(row, self._turn) for state in self._states}
@@ -141,6 +152,7 @@ class Streams:
             for state in self._states
         }
 
+    @exclusive
     def load(self, row: int, saved: State) -> None:
         """Continues in `row` what `save` returned; raises UsageError where it does not fit, and
         leaves the row as it was."""

@@ -36,6 +36,8 @@ def frames(*values: float) -> np.ndarray[Any, Any]:
 class CountingRow:
     """Hears a frame a step, and says its value, unless that is 0, `DELAY` steps later."""
 
+    error: Exception | None = None
+
     def __init__(self) -> None:
         self.reset()
 

@@ -68,6 +68,8 @@ class Streams:
     def load(self, row: int, saved: Mapping[str, Array]) -> None:
         self.steps[row] = saved["steps"]
 
+    repeats = True
+
     def use(self, rows: int) -> None:
         self.used = rows
 

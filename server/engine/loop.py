@@ -127,6 +127,9 @@ class Loop:
         self._statistics.stepped(now - began, len(ready), len(streams), self._frame_seconds)
         for stream, frames in zip(ready, before, strict=True):
             self._take(stream, frames, now)
+        for stream in streams:
+            if stream.error is not None:
+                self.roster.refuse(stream, stream.error)
         return True
 
     def _step_batch(self, batch: Batch, held: Collection[Row | None]) -> bool:

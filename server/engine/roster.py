@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 
 from ...models.batch import Batch
-from ...runtime.errors import UsageError
+from ...runtime.errors import KyutaiOnnxError, UsageError
 from .admission import Admission
 from .events import Ended, Ready, Reason, Told
 from .statistics import Statistics
@@ -28,6 +28,8 @@ class Roster:
         self._admission, self._statistics = admission, statistics
         self._streams: dict[Stream, None] = {}
         self.batch: Batch | None = make_batch()
+        self._doubted = False
+        """Whether a stream of the batch failed by something other than its own doing."""
 
     @property
     def streams(self) -> list[Stream]:
@@ -73,12 +75,15 @@ class Roster:
             self._blame(error, "a session could not be told of its end")
 
     def refuse(self, stream: Stream, error: Exception) -> None:
-        """Ends a stream for what went wrong with it; a client is told its own faults alone."""
-        if isinstance(error, UsageError):
-            self.end(stream, "failed", str(error))
-        elif not stream.over:
+        """Ends a stream for what went wrong with it; a client gets the text of errors that are
+        meant for users."""
+        if stream.over:
+            return
+        if not isinstance(error, UsageError):
+            self._doubted = True
             self._blame(error, "a session failed, and ends")
-            self.end(stream, "failed", INTERNAL)
+        told = str(error) if isinstance(error, KyutaiOnnxError) else INTERNAL
+        self.end(stream, "failed", told)
 
     def drop(self, stream: Stream, reason: str) -> None:
         """Frees the slot, or the place in the queue; nothing where that was done."""
@@ -107,6 +112,8 @@ class Roster:
                 self.batch.leave(row)
         except Exception as error:
             self.fail(error)
+        if self._doubted and not self._streams:
+            self.batch, self._doubted = None, False
 
     def _blame(self, error: Exception, what: str) -> None:
         self._statistics.faults += 1

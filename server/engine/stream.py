@@ -104,6 +104,11 @@ class Stream:
         """Frames that its row could be stepped by now."""
         return 0 if self.row is None else self.row.waiting
 
+    @property
+    def error(self) -> Exception | None:
+        """What went wrong in its row."""
+        return None if self.row is None else self.row.error
+
     def supply(self) -> tuple[list[Told], bool]:
         """Gives the row what comes next, a few frames at most; returns what is to be told of it,
         and whether the row was given anything."""
