@@ -13,9 +13,10 @@ import numpy as np
 
 from ..models import Mimi
 from ..runtime.audio import AudioWriter, read_audio
+from ..runtime.audio.destination import STANDARD_OUTPUT, open_stdout, writing
 from ..runtime.errors import AudioError
 from ..runtime.npz import read_arrays
-from .disk import writing
+from ..runtime.output_file import output_file
 from .messages import watched
 
 Array = np.ndarray[Any, Any]
@@ -67,11 +68,12 @@ def decode(mimi: Mimi, path: str, audio: str) -> Array:
 def _write(path: str, codes: Array, samples: int) -> None:
     content = io.BytesIO()
     np.savez(content, codes=codes, samples=np.int64(samples))
-    with writing(path):
-        if path == "-":
-            sys.stdout.buffer.write(content.getvalue())
-        else:
-            Path(path).write_bytes(content.getvalue())
+    if path == "-":
+        with writing(STANDARD_OUTPUT):
+            open_stdout().write(content.getvalue())
+    else:
+        with output_file(path) as file:
+            file.write(content.getvalue())
 
 
 def _read(path: str) -> tuple[Array, int]:

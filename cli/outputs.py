@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..runtime.errors import UsageError
+from ..runtime.output_file import output_file, refused
 from .choices import Format, Style
-from .disk import writing
 from .formats import SUFFIXES, TABLE_HEAD, Transcript, as_json, render
 
 
@@ -21,6 +21,11 @@ def out_path(out: Path | None, file: str, kind: Format, several: bool) -> Path |
     return out
 
 
+def out_paths(out: Path | None, files: Sequence[str], kind: Format) -> list[Path | None]:
+    """The files to write for all inputs."""
+    return [out_path(out, file, kind, len(files) > 1) for file in files]
+
+
 def check_out(out: Path | None, files: Sequence[str], kind: Format) -> None:
     """Raises UsageError where several inputs cannot go where they are to go."""
     if len(files) < 2:
@@ -31,7 +36,7 @@ def check_out(out: Path | None, files: Sequence[str], kind: Format) -> None:
         return
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; of several inputs '-o' names a folder")
-    paths = [out_path(out, file, kind, several=True) for file in files]
+    paths = out_paths(out, files, kind)
     twice = next((path for path in paths if paths.count(path) > 1), None)
     if twice is not None:
         raise UsageError(f"two of the files would both be written to {twice}; do them one by one")
@@ -39,9 +44,10 @@ def check_out(out: Path | None, files: Sequence[str], kind: Format) -> None:
 
 def write_file(path: Path, transcript: Transcript, style: Style) -> None:
     """Writes one transcript; raises KyutaiOnnxError where the disk refuses."""
-    with writing(path):
+    with refused(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(render(transcript, style) + "\n", "utf-8", "backslashreplace")
+    with output_file(path) as file:
+        file.write((render(transcript, style) + "\n").encode("utf-8", "backslashreplace"))
 
 
 def print_whole(transcript: Transcript, style: Style) -> None:

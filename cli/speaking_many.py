@@ -9,25 +9,24 @@ from ..models.events import Audio, Event
 from ..models.manner import Options
 from ..models.speeches import Speech, SpeechRequest
 from ..runtime.audio import AudioWriter
+from ..runtime.output_file import refused
 from . import words_file
-from .disk import writing
 from .formats import Transcript
 from .messages import progress_bar, say
 from .speaking import Request, chosen_voices, cut
-from .text_input import read_requests
 from .tokens import dump_tokens
 
 
-def speak(model: TextToSpeech, request: Request, manner: Options) -> None:
+def speak(
+    model: TextToSpeech, texts: Sequence[SpeechRequest], request: Request, manner: Options
+) -> None:
     """Says every text of the list, so many of them side by side."""
-    assert request.jsonl is not None
-    texts = read_requests(request.jsonl, request.voices)
     if not all(text.voices for text in texts):
         default = chosen_voices(model, (), quiet=request.quiet)
         texts = [SpeechRequest(text.turns, text.voices or default, text.id) for text in texts]
     folders = [Path(request.out), *([request.dump_tokens] if request.dump_tokens else [])]
     for folder in folders:
-        with writing(folder):
+        with refused(folder):
             folder.mkdir(parents=True, exist_ok=True)
     _speak_together(model, texts, request, manner)
 
@@ -58,8 +57,8 @@ class Output:
 
     def __init__(self, model: TextToSpeech, name: str, request: Request, stack: ExitStack) -> None:
         self._name, self._request = name, request
-        self._stem = Path(request.out) / name
-        path = self._stem.with_name(f"{name}{'.raw' if request.raw else '.wav'}")
+        self._files = request.files_of(name)
+        path = self._files.sound
         writer = AudioWriter(path, model.sample_rate, raw=request.encoding)
         self._writer = stack.enter_context(writer)
         manifest = model.bundle.manifest
@@ -75,10 +74,10 @@ class Output:
 
     def end(self) -> None:
         """Writes the words of what was made."""
-        if self._request.words is None:
+        if self._files.words is None:
             return
         made = cut(self._transcript, self._writer.frames / self._writer.sample_rate)
-        words_file.write_words(self._request.beside(self._stem), made)
+        words_file.write_words(self._files.words, made)
 
     def tell(self, speech: Speech) -> None:
         """Ends the files, writes the tokens, and notes what could not be spelled."""
@@ -88,9 +87,9 @@ class Output:
             words = ", ".join(speech.unspelled)
             note = f"note: {self._name}: the model cannot spell all of: {words}"
             say(note, quiet=self._request.quiet)
-        if self._request.dump_tokens is not None:
+        if self._files.tokens is not None:
             dump_tokens(
-                self._request.dump_tokens / f"{self._name}.npz",
+                self._files.tokens,
                 text=speech.text_tokens.tolist(),
                 audio=speech.audio_tokens,
             )

@@ -2,13 +2,13 @@
 again: it is replaced as a whole, so nobody ever reads half of it."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..models.events import Event, Word
 from ..models.subtitles import BLOCKS, HEADS, breaks, cue_of
-from ..runtime.errors import UsageError
-from .disk import writing
+from ..runtime.errors import KyutaiOnnxError, UsageError
+from ..runtime.output_file import output_file
 
 
 def check_ending(path: Path) -> None:
@@ -50,18 +50,9 @@ class SubtitleFile:
         return (b"\n" if self._done else b"") + block.encode("utf-8", "backslashreplace")
 
     def _write(self) -> None:
-        beside = self._path.with_name(f".{self._path.name}.part")
-        with writing(self._path):
-            with beside.open("wb") as file:
-                file.write(self._done)
-                file.write(self._last())
-            _replace(beside, self._path)
-
-
-def _replace(new: Path, old: Path, replace: Callable[[Path, Path], None] = os.replace) -> None:
-    """Windows refuses while somebody reads the old one: then the next word brings this one too."""
-    try:
-        replace(new, old)
-    except PermissionError:
-        if os.name != "nt":
-            raise
+        try:
+            with output_file(self._path, sync=False) as file:
+                file.write(self._done + self._last())
+        except KyutaiOnnxError as error:
+            if os.name != "nt" or not isinstance(error.__context__, PermissionError):
+                raise  # Windows refuses while somebody reads: the next word brings this one too

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .disk import writing
+from ..runtime.output_file import output_file
 
 Array = np.ndarray[Any, Any]
 
@@ -22,5 +22,5 @@ def dump_tokens(
         "audio": none if audio is None else audio.astype(np.int64),
         "codes": none if codes is None else codes.astype(np.int64),
     }
-    with writing(path), path.open("wb") as file:
+    with output_file(path) as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """Every error that a user can meet: one line that names the cause and the next step.
 
 KyutaiOnnxError                 exit 1
+├── StandardOutputError         exit 1   standard output that takes nothing
 ├── UsageError                  exit 2   the request cannot be met as it was made
 ├── ModelError                  exit 3   a bundle or checkpoint missing, gated or damaged
 ├── AudioError                  exit 4   an audio file or device
@@ -13,6 +14,13 @@ class KyutaiOnnxError(Exception):
     """Root of the errors meant for a user; `exit_code` is what the command line returns."""
 
     exit_code = 1
+
+
+class StandardOutputError(KyutaiOnnxError):
+    """Standard output that is closed, or whose disk is full; nothing more can be printed."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"standard output cannot be written ({reason}); redirect it elsewhere")
 
 
 class UsageError(KyutaiOnnxError, ValueError):

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from .errors import KyutaiOnnxError, ModelError
+from .errors import ModelError
 from .jsonfields import parse_object
 from .npz import read_arrays
+from .output_file import output_file
 
 META = "kyutai-onnx"
 
@@ -18,11 +19,8 @@ def write_state(path: Path | str, state: dict[str, Any]) -> None:
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     plain = _split(state, "", arrays)
     content = np.frombuffer(json.dumps(plain).encode(), np.uint8)
-    try:
-        with Path(path).open("wb") as file:
-            np.savez(file, **{META: content}, **arrays)  # type: ignore[arg-type]
-    except OSError as error:
-        raise KyutaiOnnxError(f"{path}: cannot be written ({error.strerror})") from None
+    with output_file(path) as file:
+        np.savez(file, **{META: content}, **arrays)  # type: ignore[arg-type]
 
 
 def read_state(path: Path | str) -> dict[str, Any]:

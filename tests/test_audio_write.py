@@ -140,7 +140,9 @@ def test_a_wav_left_by_a_killed_program_is_read_to_its_end(tmp_path: Path) -> No
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
     assert done.returncode == -signal.SIGKILL
-    assert sum(len(block) for block in read_audio(path, 24000)) > 9 * 24000
+    (part,) = tmp_path.iterdir()
+    assert part.name.startswith("a.wav.")
+    assert sum(len(block) for block in read_audio(part, 24000)) > 9 * 24000
 
 
 def test_a_sample_that_is_no_number_ends_the_file_before_it(tmp_path: Path) -> None:
@@ -196,10 +198,10 @@ def test_a_target_that_cannot_be_is_an_audio_error(tmp_path: Path, name: str, me
 def test_a_read_only_folder_is_an_audio_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    def refuse(*_args: object) -> None:
+    def refuse(*_args: object) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(AudioError, match="permission denied; choose another folder"):
         AudioWriter(tmp_path / name, 24000)
 

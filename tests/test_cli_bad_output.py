@@ -57,20 +57,14 @@ def read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in which nothing can be written, by whoever it is."""
     folder = tmp_path / "read-only"
     folder.mkdir()
-    opened = os.open, Path.open
+    opened = os.open
 
-    def refuse(path: Path | str, *_: object) -> None:
-        if str(path).startswith(str(folder)):
+    def open_(path: Path | str, flags: int, *arguments: int, **options: int) -> int:
+        if flags & os.O_CREAT and str(path).startswith(str(folder)):
             raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        return opened(path, flags, *arguments, **options)
 
-    def open_(self: Path, mode: str = "r", *arguments: object, **options: object) -> object:
-        if "w" in mode:
-            refuse(self)
-        return opened[1](self, mode, *arguments, **options)
-
-    monkeypatch.setattr(Path, "open", open_)
-    monkeypatch.setattr(Path, "write_text", lambda self, *_: refuse(self))
-    monkeypatch.setattr(Path, "write_bytes", lambda self, *_: refuse(self))
+    monkeypatch.setattr(os, "open", open_)
     return folder
 
 

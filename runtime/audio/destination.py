@@ -8,16 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from ..errors import AudioError
+from ..errors import AudioError, StandardOutputError
+from ..output_file import OutputFile
 from .source import reason
 
+STANDARD_OUTPUT = "standard output"
 
-def open_for_writing(path: Path) -> BinaryIO:
-    """The emptied file at `path`; AudioError with the reason if there cannot be one."""
+
+def open_for_writing(path: Path) -> OutputFile:
+    """The file that becomes the one at `path`; AudioError with the reason if there cannot be
+    one."""
     with writing(str(path)):
-        if path.is_dir():
-            raise IsADirectoryError
-        return path.open("wb")
+        return OutputFile(path)
 
 
 def open_stdout() -> BinaryIO:
@@ -33,7 +35,8 @@ def open_stdout() -> BinaryIO:
 
 @contextmanager
 def writing(name: str) -> Iterator[None]:
-    """Turn what the operating system refuses meanwhile into an AudioError about `name`.
+    """Turn what the operating system refuses meanwhile into an AudioError about `name`, of standard
+    output into a StandardOutputError.
 
     A pipe whose reader has gone stays a BrokenPipeError: that is how a reader says it has enough.
     """
@@ -43,6 +46,8 @@ def writing(name: str) -> Iterator[None]:
         _abandon_stdout()
         raise
     except (OSError, ValueError) as error:
+        if name == STANDARD_OUTPUT:
+            raise StandardOutputError(reason(error)) from error
         raise AudioError(_write_failure(name, error)) from error
 
 

@@ -5,7 +5,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -57,7 +57,8 @@ def _pass_lines(reading: int, saved: int, prefixes: tuple[bytes, ...]) -> None:
     with os.fdopen(reading, "rb") as lines:
         for line in lines:
             if not line.startswith(prefixes):
-                os.write(saved, line)
+                with suppress(OSError):
+                    os.write(saved, line)
 
 
 def _catcher() -> IO[bytes]:
@@ -78,4 +79,5 @@ def _saved_stderr() -> int | None:
 def _pass_on(caught: bytes, prefixes: tuple[bytes, ...]) -> None:
     others = [line for line in caught.splitlines(True) if not line.startswith(prefixes)]
     if others:
-        os.write(_STDERR, b"".join(others))
+        with suppress(OSError):
+            os.write(_STDERR, b"".join(others))

@@ -12,6 +12,7 @@ import numpy as np
 import soundfile
 
 from ..errors import AudioError, UsageError
+from ..output_file import OutputFile
 from .destination import can_rewrite, open_for_writing, writing
 from .pcm import Pcm, RawFormat, encode
 from .wav import build_header
@@ -20,13 +21,16 @@ _ENCODER_STEP = 1 << 16  # libsndfile's Vorbis encoder overflows the stack on ve
 
 
 class Sink(Protocol):
-    """Takes samples [n, channels] and makes the file whole when closed."""
+    """Takes samples [n, channels]; once it is closed, what it wrote is a valid file."""
+
+    output: OutputFile | None
+    """The file that it writes, for its owner to commit; None for the stream of somebody else."""
 
     def write(self, block: Pcm) -> None:
         """Append samples; raises AudioError when they cannot be stored."""
 
     def close(self) -> None:
-        """Finish and release the file."""
+        """Write what ends the file; raises AudioError if that cannot be stored."""
 
 
 class PcmSink:
@@ -37,13 +41,19 @@ class PcmSink:
     """
 
     def __init__(
-        self, name: str, stream: BinaryIO, raw: RawFormat, *, headerless: bool, owned: bool
+        self,
+        name: str,
+        stream: BinaryIO,
+        raw: RawFormat,
+        *,
+        headerless: bool,
+        output: OutputFile | None = None,
     ) -> None:
         self._name = name
         self._stream = stream
         self._raw = raw
         self._header = b"" if headerless else build_header(raw)
-        self._owned = owned
+        self.output = output
         self._start = stream.tell() if can_rewrite(stream) else None
         self._put(self._header)
 
@@ -54,13 +64,9 @@ class PcmSink:
     def close(self) -> None:
         """See `Sink.close`."""
         with writing(self._name):
-            try:
-                if self._header and self._start is not None:
-                    self._correct_header(self._start)
-                self._stream.flush()
-            finally:
-                if self._owned:
-                    self._stream.close()
+            if self._header and self._start is not None:
+                self._correct_header(self._start)
+            self._stream.flush()
 
     def _put(self, data: bytes) -> None:
         rest = memoryview(data)
@@ -68,7 +74,7 @@ class PcmSink:
             while rest:
                 written = self._stream.write(rest)
                 rest = rest[written:]
-            if not self._owned:
+            if self.output is None:
                 self._stream.flush()
 
     def _correct_header(self, start: int) -> None:
@@ -96,12 +102,17 @@ class SndfileSink:
         self._path = path
         self._silence = np.zeros((1, channels), np.float32)
         _check_encoder(sample_rate, channels, container, subtype)
-        open_for_writing(path).close()
-        target = os.fsencode(path) if os.name == "posix" else str(path)
-        with _encoding(path):
-            self._file = soundfile.SoundFile(
-                target, "w", sample_rate, channels, subtype, format=container
-            )
+        self.output: OutputFile | None = (output := open_for_writing(path))
+        output.stream.close()  # libsndfile opens it by its name
+        target = os.fsencode(output.part) if os.name == "posix" else str(output.part)
+        try:
+            with _encoding(path):
+                self._file = soundfile.SoundFile(
+                    target, "w", sample_rate, channels, subtype, format=container
+                )
+        except BaseException:
+            output.discard()
+            raise
 
     def write(self, block: Pcm) -> None:
         """See `Sink.write`."""

@@ -10,7 +10,7 @@ from .source import AudioSource, ByteSource, conversion, open_source, spooled
 from .wav import read_header
 
 _HEAD_BYTES = 16
-_FOREIGN: tuple[tuple[int, bytes, str, str | None], ...] = (
+FOREIGN: tuple[tuple[int, bytes, str, str | None], ...] = (
     (4, b"ftyp", "MP4/M4A", "mov"),
     (0, b"\x1aE\xdf\xa3", "Matroska/WebM", "matroska"),
     (0, b"\x30\x26\xb2\x75", "WMA/ASF", "asf"),
@@ -72,7 +72,7 @@ def _open_whole(source: ByteSource, decoder: Callable[[ByteSource], Decoder]) ->
 
 def _foreign(head: bytes) -> tuple[str, str | None] | None:
     """The name and the demuxer of what libsndfile does not read."""
-    for at, mark, kind, demuxer in _FOREIGN:
+    for at, mark, kind, demuxer in FOREIGN:
         if head[at:].startswith(mark):
             return kind, demuxer
     return None

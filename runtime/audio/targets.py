@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import AudioError, UsageError
-from .destination import open_for_writing, open_stdout
+from .destination import STANDARD_OUTPUT, open_for_writing, open_stdout
 from .pcm import Encoding, RawFormat, check_encoding
 from .sinks import PcmSink, Sink, SndfileSink
 from .wav import SUBTYPES
@@ -35,7 +35,7 @@ def target_name(target: AudioTarget) -> str:
     """What messages call it."""
     if isinstance(target, str | os.PathLike):
         path = os.fspath(target)
-        return "standard output" if path == "-" else path
+        return STANDARD_OUTPUT if path == "-" else path
     label = getattr(target, "name", None)
     return label if isinstance(label, str) else f"<{type(target).__name__}>"
 
@@ -69,11 +69,11 @@ def _pcm_sink(target: AudioTarget, raw: RawFormat, *, headerless: bool) -> PcmSi
     if not isinstance(target, str | os.PathLike):
         if not hasattr(target, "write"):
             raise UsageError(f"audio cannot be written to {name}: give a path or a binary file")
-        return PcmSink(name, target, raw, headerless=headerless, owned=False)
+        return PcmSink(name, target, raw, headerless=headerless)
     if os.fspath(target) == "-":
-        return PcmSink(name, open_stdout(), raw, headerless=headerless, owned=False)
-    stream = open_for_writing(Path(target))
-    return PcmSink(name, stream, raw, headerless=headerless, owned=True)
+        return PcmSink(name, open_stdout(), raw, headerless=headerless)
+    output = open_for_writing(Path(target))
+    return PcmSink(name, output.stream, raw, headerless=headerless, output=output)
 
 
 def _container(path: Path) -> Container:

@@ -6,7 +6,9 @@ from typing import Self
 
 import numpy as np
 
-from ..errors import AudioError, UsageError
+from ..errors import AudioError, KyutaiOnnxError, UsageError
+from ..output_file import OutputFile
+from .destination import writing
 from .pcm import Encoding, Pcm
 from .sinks import Sink
 from .targets import AudioTarget, open_sink, target_name
@@ -17,8 +19,11 @@ class AudioWriter:
 
     "-" is WAV on standard output, flushed after every block; a file object gets WAV too and is
     not closed; `raw` leaves the header out, wherever it goes. `subtype` is libsndfile's name of
-    the encoding ("PCM_16" in WAV and FLAC unless told). Integers are clipped to [-1, 1], floats
-    kept. However the `with` block ends, what was written until then is a valid file.
+    the encoding ("PCM_16" in WAV and FLAC by default). Integers are clipped to [-1, 1], floats
+    kept.
+
+    A file appears, or replaces an older one, as a whole when the `with` block ends; an interrupt
+    ends it as well. After an error an older file stays; without one, what was written is kept.
 
     Raises UsageError for what the format cannot hold, AudioError for what the system refuses.
     """
@@ -41,6 +46,7 @@ class AudioWriter:
         self.channels = channels
         self.frames = 0
         """Samples per channel written so far."""
+        self._failed = False
         self._sink: Sink | None = open_sink(target, sample_rate, channels, subtype, raw)
 
     def write(self, samples: Pcm) -> None:
@@ -54,7 +60,11 @@ class AudioWriter:
         block = self._shaped(samples)
         finite = np.isfinite(block).all(axis=1)
         good = len(block) if finite.all() else int(finite.argmin())
-        self._sink.write(block[:good])
+        try:
+            self._sink.write(block[:good])
+        except BaseException as error:
+            self._failed = isinstance(error, Exception)
+            raise
         self.frames += good
         if good < len(block):
             raise AudioError(
@@ -63,10 +73,8 @@ class AudioWriter:
             )
 
     def close(self) -> None:
-        """Finish the file; does nothing the second time."""
-        sink, self._sink = self._sink, None
-        if sink:
-            sink.close()
+        """Finish the file and put it at its path; does nothing the second time."""
+        self._finish(keep=not self._failed)
 
     def __enter__(self) -> Self:
         return self
@@ -80,8 +88,32 @@ class AudioWriter:
         if error is None:
             self.close()
             return
-        with suppress(AudioError):  # the error that ended the block is the one to see
-            self.close()
+        made = self.frames > 0 and not self._failed
+        with suppress(KyutaiOnnxError):  # the error that ended the block is the one to see
+            self._finish(keep=made and not isinstance(error, Exception))
+
+    def _finish(self, *, keep: bool) -> None:
+        """Ends the file; without `keep` it replaces no other."""
+        sink, self._sink = self._sink, None
+        if sink is None:
+            return
+        try:
+            sink.close()
+        except BaseException:
+            self._settle(sink.output, keep=False)
+            raise
+        self._settle(sink.output, keep=keep)
+
+    def _settle(self, output: OutputFile | None, *, keep: bool) -> None:
+        if output is None:
+            return
+        with writing(self.name):
+            if keep:
+                output.commit()
+            elif self.frames:
+                output.salvage()
+            else:
+                output.discard()
 
     def _shaped(self, samples: Pcm) -> Pcm:
         if not isinstance(samples, np.ndarray) or samples.dtype != np.float32:
