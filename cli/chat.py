@@ -31,6 +31,7 @@ def chat(
     provider: options.Provider = "auto",
     allow_fallback: options.AllowFallback = False,
     threads: options.Threads = None,
+    force: options.Force = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,  # noqa: ARG001
 ) -> None:
@@ -53,7 +54,7 @@ def chat(
         load_state=load_state,
         quiet=quiet,
     )
-    request.check()
+    request.check(force=force)
     loaded, trace = load_moshi(model, provider, threads, allow_fallback, quiet), request.trace()
     text = temp if temp_text is None else temp_text
     stream = loaded.stream(temp=temp, temp_text=text, seed=seed, trace=trace)

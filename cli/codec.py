@@ -26,14 +26,17 @@ def encode(
     provider: options.Provider = "auto",
     allow_fallback: options.AllowFallback = False,
     threads: options.Threads = None,
+    force: options.Force = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,  # noqa: ARG001
 ) -> None:
     """Turn audio into Mimi's codes."""
     from . import codes_file
+    from .files import declare
     from .load import load_mimi
     from .tokens import dump_tokens as write_dump
 
+    declare(reads=[audio], others=[codes, dump_tokens], force=force)
     mimi = load_mimi(model, provider, threads, allow_fallback, quiet)
     made = codes_file.encode(mimi, audio, codes, codebooks=codebooks, channel=channel, quiet=quiet)
     if dump_tokens is not None:
@@ -49,14 +52,17 @@ def decode(
     provider: options.Provider = "auto",
     allow_fallback: options.AllowFallback = False,
     threads: options.Threads = None,
+    force: options.Force = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,  # noqa: ARG001
 ) -> None:
     """Turn Mimi's codes back into audio."""
     from . import codes_file
+    from .files import declare
     from .load import load_mimi
     from .tokens import dump_tokens as write_dump
 
+    declare(reads=[codes], audio=[audio], others=[dump_tokens], force=force)
     mimi = load_mimi(model, provider, threads, allow_fallback, quiet)
     read = codes_file.decode(mimi, codes, audio)
     if dump_tokens is not None:

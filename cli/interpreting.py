@@ -1,6 +1,6 @@
 """Runs sound through a model that hears and speaks; what was made before a fault is kept."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from ..runtime.state_file import read_state, write_state
 from . import words_file
 from .caption import Caption
 from .choices import Format
+from .files import declare
 from .formats import Transcript
 from .messages import say, watched
 from .shapes import TalkingStream
@@ -44,15 +45,16 @@ class Request:
         """What a stream is to be traced by, if that is asked for."""
         return None if self.dump_tokens is None else Trace()
 
-    def check(self) -> None:
-        """Raises UsageError for what does not go together."""
+    def check(self, *, force: bool) -> None:
+        """Declares the files; raises UsageError for what does not go together."""
         if self.words is not None:
             words_file.format_of(self.words)
-        if self.out is None:
-            return
-        out, audio = Path(self.out), Path(self.audio)
-        if out.exists() and audio.exists() and out.samefile(audio):
-            raise UsageError(f"{self.out} is the recording itself; name another file")
+        declare(
+            reads=[self.audio, self.load_state],
+            audio=[self.out],
+            others=[self.words, self.srt, self.dump_tokens, self.save_state],
+            force=force,
+        )
 
 
 def resume(stream: SpeechStream, request: Request, seed: int | None, **given: object) -> None:
@@ -95,6 +97,8 @@ def interpret(stream: SpeechStream, request: Request, trace: Trace | None = None
             raise
         finally:
             session.end(trace)
+    if session.failure is not None:
+        raise session.failure
 
 
 class Session:
@@ -115,21 +119,20 @@ class Session:
         self._before = stream.spoken_seconds
         self.seconds = 0.0
         """Of speech that was made."""
+        self.failure: AudioError | None = None
+        """Why the recording could not be read to its end, for the caller to raise."""
 
     def run(self, pieces: Iterable[Pcm], *, then: Callable[[], None] = lambda: None) -> None:
         """Hears all of the recording, does `then`, and says all that is to be said."""
-        request, failure = self._request, None
-        try:
-            for pcm in pieces:
-                self._take(self._stream.feed(pcm))
-        except AudioError as error:
-            failure = error
+        request = self._request
+        for pcm in self._readable(pieces):
+            self._take(self._stream.feed(pcm))
         if not self._stream.heard_seconds:
-            raise failure or AudioError(
+            raise self.failure or AudioError(
                 f"{request.audio}: {too_short(self._stream.model.frame_rate)}"
             )
         then()
-        if request.save_state is not None and failure is None:
+        if request.save_state is not None and self.failure is None:
             assert isinstance(self._stream, SpeechStream)
             write_state(request.save_state, self._stream.save())
         for event in self._stream.finish():
@@ -137,8 +140,13 @@ class Session:
         if isinstance(self._stream, HibikiStream) and not self._stream.complete:
             note = "note: the translation did not come to its end and was cut; see --max-tail"
             say(note, quiet=request.quiet)
-        if failure is not None:
-            raise failure
+
+    def _readable(self, pieces: Iterable[Pcm]) -> Iterator[Pcm]:
+        """The pieces up to a fault in the recording."""
+        try:
+            yield from pieces
+        except AudioError as error:
+            self.failure = error
 
     def end(self, trace: Trace | None) -> None:
         """Writes the files beside the sound, and the last word."""

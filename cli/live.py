@@ -162,6 +162,8 @@ class Live:
                     raise
             finally:
                 session.end(None)
+        if session.failure is not None:
+            raise session.failure
 
     def _refuse_turns(self) -> None:
         """Pauses and turns are speech to text's."""

@@ -55,26 +55,10 @@ class LiveRequest:
             self._refuse("with --disable-speaker", half_duplex=self.half_duplex)
         if self.rate != 1:
             self._refuse(f"with --rate {self.rate:g}", output_device=self.output_device)
-        self._check_files()
-
-    def _check_files(self) -> None:
         if self.save_input == "-":
             raise UsageError("--save-input: standard output is for what is written; name a file")
-        words = None if self.words is None else str(self.words)
-        outs = [out for out in (self.save_output, self.save_input, words) if out not in (None, "-")]
-        for number, out in enumerate(outs):
-            if self.input_file is not None and _same(out, self.input_file):
-                raise UsageError(f"{out} is the recording itself; name another file")
-            if any(_same(out, other) for other in outs[:number]):
-                raise UsageError(f"{out} is to be written twice; name another file")
 
     def _refuse(self, where: str, **options: object) -> None:
         for name, given in options.items():
             if given:
                 raise UsageError(f"--{name.replace('_', '-')}: not {where}; leave one of them out")
-
-
-def _same(one: str, other: str) -> bool:
-    if Path(one).exists() and Path(other).exists():
-        return Path(one).samefile(other)
-    return Path(one).resolve() == Path(other).resolve()

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..models.locate import locate
 from ..runtime.bundle import Bundle
+from .files import protect_folder
 from .messages import say
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def open_model(model: str | None, task: str, quiet: bool) -> Bundle:
     located = locate(model, task)
     if located.note:
         say(located.note, quiet=quiet)
+    protect_folder(located.path)
     return Bundle.open(located.path)
 
 

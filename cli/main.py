@@ -1,7 +1,6 @@
 """The `kyutai-onnx` command: its subcommands, and how errors become exit codes."""
 
-import io
-import os
+import signal
 import sys
 from typing import Any, cast
 
@@ -25,8 +24,11 @@ from . import (
     verify,
     voices,
 )
+from .endings import ENDINGS, ended_by
+from .files import Declared
 from .messages import say_error
 from .options import Debugging
+from .standard_streams import discard_unwritten, open_streams
 
 INTERRUPTED = 130
 CLICK_ERROR = cast("type[Exception]", typer.BadParameter.__mro__[2])
@@ -58,8 +60,7 @@ app.add_typer(voices.app, name="voices")
 
 def main() -> None:
     """Runs a command and exits with its code."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+    open_streams()
     code = run(sys.argv[1:])
     discard_unwritten()
     sys.exit(code)
@@ -68,8 +69,10 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Runs a command and returns its exit code; errors are one line on stderr."""
     Debugging.enabled = False
+    Declared.outputs = {}
     try:
-        result = app(arguments, prog_name=app.info.name, standalone_mode=False)
+        with ended_by(signal.default_int_handler, *ENDINGS):
+            result = app(arguments, prog_name=app.info.name, standalone_mode=False)
         sys.stdout.flush()
     except KyutaiOnnxError as error:
         say_error(error)
@@ -98,13 +101,3 @@ def misused(error: Any) -> int:
         command = error.ctx.command_path if error.ctx else app.info.name
         say_error(error, f"{message.rstrip('.')}; see '{command} --help'")
     return int(error.exit_code)
-
-
-def discard_unwritten() -> None:
-    """Keeps Python from complaining at exit, once more, of output that nobody takes."""
-    if sys.__stdout__ is None:
-        return
-    try:
-        sys.__stdout__.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())

@@ -64,6 +64,10 @@ Channel = Annotated[
     int | None,
     typer.Option(min=0, help="Take one channel, counted from 0, instead of the mean of all."),
 ]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Replace a recording or a model's file by another kind of file."),
+]
 DumpTokens = Annotated[
     Path | None,
     typer.Option("--dump-tokens", metavar="FILE.npz", help="Write codes and tokens to compare."),

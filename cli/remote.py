@@ -21,6 +21,11 @@ def connect(url: str, api_key: str | None) -> "RemoteServer":
     return RemoteServer(url, read_keys([api_key])[0] if api_key is not None else None)
 
 
+def key_file(api_key: str | None) -> str | None:
+    """The file that an API key is read from, if it names one."""
+    return api_key[1:] if api_key is not None and api_key.startswith("@") else None
+
+
 def refuse(**options: object) -> None:
     """Raises UsageError for options of a model that is here."""
     _refuse("with '--server' the model is not here", options)

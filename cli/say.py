@@ -79,6 +79,7 @@ def say(
     provider: options.Provider = "auto",
     allow_fallback: options.AllowFallback = False,
     threads: options.Threads = None,
+    force: options.Force = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,  # noqa: ARG001
 ) -> None:
@@ -86,6 +87,7 @@ def say(
     from ..models.manner import Options
     from . import remote, speaking, speaking_many
     from .load import load_text_to_speech
+    from .text_input import read_requests
 
     request = speaking.Request(
         text=text,
@@ -101,6 +103,8 @@ def say(
         quiet=quiet,
     )
     request.check()
+    texts = [] if jsonl is None or server is not None else read_requests(jsonl, request.voices)
+    request.declare(texts, reads=[remote.key_file(api_key)], force=force)
     count = speaking.count_of(codebooks)
     chosen: Options = {
         "cfg_coef": cfg_coef,
@@ -131,4 +135,4 @@ def say(
     if jsonl is None:
         speaking.speak(loaded, request, manner)
     else:
-        speaking_many.speak(loaded, request, manner)
+        speaking_many.speak(loaded, texts, request, manner)

@@ -2,7 +2,7 @@
 
 import secrets
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -13,16 +13,26 @@ import numpy as np
 from ..models import TextToSpeech
 from ..models.events import Audio, Event, Word
 from ..models.manner import Options
+from ..models.speeches import SpeechRequest
 from ..models.utterance import Trace
 from ..runtime.audio import AudioWriter, Encoding, Pcm
 from ..runtime.errors import UsageError
 from ..runtime.state_file import write_state
-from . import words_file
+from . import files, words_file
 from .formats import Transcript
 from .messages import progress_bar, say
 from .shapes import Speaking, SpeakingStream
 from .text_input import read_text
 from .tokens import dump_tokens
+
+
+@dataclass(frozen=True)
+class SpokenFiles:
+    """What is written of one text."""
+
+    sound: Path
+    words: Path | None
+    tokens: Path | None
 
 
 @dataclass(frozen=True)
@@ -51,20 +61,39 @@ class Request:
             raise UsageError(
                 "standard output is a terminal: give '-o OUT.wav', or redirect it to a player"
             )
-        if self.words is not None:
-            words_file.format_of(self.beside(Path("words")))
+        words = self.words if self.jsonl is None else self.files_of("words").words
+        if words is not None:
+            words_file.format_of(words)
 
     @property
     def encoding(self) -> Encoding | None:
         """How samples without a header are written; None with one."""
         return "s16le" if self.raw else None
 
-    def beside(self, path: Path) -> Path:
-        """Where the words of one text among many go; --words names the ending, as in .srt."""
-        assert self.words is not None
+    def declare(
+        self, texts: Sequence[SpeechRequest], *, reads: Iterable[files.Name], force: bool
+    ) -> None:
+        """Declares the files of a call, those of each text of a list among them."""
+        written = [self.files_of(text.id) for text in texts]
         if self.jsonl is None:
-            return self.words
-        return path.with_name(path.name + (self.words.suffix or self.words.name))
+            written = [SpokenFiles(Path(self.out), self.words, self.dump_tokens)]
+        voices = (voice for text in texts for voice in text.voices)
+        files.declare(
+            reads=[self.jsonl, *map(_local, (*self.voices, *voices)), *reads],
+            audio=[each.sound for each in written],
+            others=[self.save_voice, *(p for each in written for p in (each.words, each.tokens))],
+            force=force,
+        )
+
+    def files_of(self, name: str) -> SpokenFiles:
+        """The files of one text among many; --words names their ending, as in .srt."""
+        sound = Path(self.out, f"{name}{'.raw' if self.raw else '.wav'}")
+        words, tokens = self.words, self.dump_tokens
+        return SpokenFiles(
+            sound,
+            words and sound.with_name(name + (words.suffix or words.name)),
+            tokens and tokens / f"{name}.npz",
+        )
 
     def _check_many(self) -> None:
         if self.text is not None:
@@ -75,6 +104,10 @@ class Request:
             raise UsageError(f"{self.out} is a file; with --jsonl '-o' names a folder")
         if self.save_voice is not None or self.turns:
             raise UsageError("--save-voice and --turns are for a single text, not for --jsonl")
+
+
+def _local(voice: str) -> str:
+    return voice.removeprefix("file://")
 
 
 def count_of(codebooks: str) -> int | None:

@@ -4,13 +4,12 @@ The thread that called works on the sound. PortAudio's own threads copy it; one 
 devices.
 """
 
-import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, redirect_stdout, suppress
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -31,16 +30,12 @@ from ..runtime.audio.sound_card import TOLD_BY_PORTAUDIO
 from ..runtime.errors import AudioError
 from . import live_statistics as statistics
 from .choices import LiveFormat
+from .endings import ENDINGS, ended_by
 from .live_request import LiveRequest
 from .messages import say
 from .screen import line
 
 TICK_SECONDS = 0.2
-
-ENDINGS = ("SIGTERM", "SIGHUP")
-"""Signals that ask a program to end, where the system has them."""
-
-Handler = Callable[[int, FrameType | None], Any]
 
 
 class Stage:
@@ -144,8 +139,6 @@ class Stage:
 
     def _open(self) -> None:
         request = self._request
-        for name in ENDINGS:
-            self._heed(name, signal.default_int_handler)
         if self._hears and request.input_file is not None:
             blocks = read_audio(request.input_file, self._rate, channel=request.channel)
             self._stack.enter_context(blocks)
@@ -182,24 +175,12 @@ class Stage:
         self._keeper = threading.Thread(target=self._look_after, args=(sound,), daemon=True)
         self._keeper.start()
         if microphone:
-            for name in ("SIGINT", *ENDINGS):
-                self._heed(name, self._interrupt)
+            self._stack.enter_context(ended_by(self._interrupt, "SIGINT", *ENDINGS))
 
     def _way_out(self, microphone: bool) -> str:
         if microphone:
             return "; a recording is heard by '--input-file'"
         return "; without a speaker give '--disable-speaker'"
-
-    def _heed(self, name: str, handler: Handler) -> None:
-        """Answers a signal until the stage closes, where the system has it and does not ignore it
-        for this program."""
-        number = getattr(signal, name, None)
-        if number is None or threading.current_thread() is not threading.main_thread():
-            return
-        if name in ENDINGS and signal.getsignal(number) is signal.SIG_IGN:
-            return
-        before = signal.signal(number, handler)
-        self._stack.callback(signal.signal, number, before)
 
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
         """The first one ends the sound, the next one everything."""

@@ -110,6 +110,7 @@ def stream(
     provider: options.Provider = "auto",
     allow_fallback: options.AllowFallback = False,
     threads: options.Threads = None,
+    force: options.Force = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,  # noqa: ARG001
 ) -> None:
@@ -117,6 +118,7 @@ def stream(
     text to speech say what comes in on standard input."""
     from . import remote
     from .device_list import show_devices
+    from .files import declare
     from .live import Live
     from .live_request import LiveRequest
     from .load import open_model
@@ -153,6 +155,12 @@ def stream(
         quiet=quiet,
     )
     request.check()
+    declare(
+        reads=[input_file, load_state, *(voice or ()), remote.key_file(api_key)],
+        audio=[save_input, save_output],
+        others=[words, save_state],
+        force=force,
+    )
     live = Live(request, tuple(voice or ()), temp=temp, seed=seed, cfg_coef=cfg_coef)
     if server is not None:
         remote.refuse(

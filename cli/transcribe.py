@@ -49,11 +49,13 @@ def transcribe(
     provider: options.Provider = "auto",
     allow_fallback: options.AllowFallback = False,
     threads: options.Threads = None,
+    force: options.Force = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,  # noqa: ARG001
 ) -> int:
     """Write what is said in recordings and films, with times, as it is found."""
-    from . import remote
+    from . import outputs, remote
+    from .files import declare
     from .load import load_speech_to_text
     from .transcription import Prompt, Request, Transcription
 
@@ -69,6 +71,11 @@ def transcribe(
         quiet=quiet,
     )
     request.check()
+    declare(
+        reads=[*files, prompt_audio, remote.key_file(api_key)],
+        others=[*outputs.out_paths(out, files, kind), dump_tokens],
+        force=force,
+    )
     if server is not None:
         remote.refuse(
             prompt_text=prompt_text,

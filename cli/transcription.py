@@ -12,7 +12,7 @@ from ..models.events import Event, Pause, Word
 from ..models.hearing import Heard
 from ..models.speech_to_text import ROWS
 from ..runtime.audio import AudioReader, Pcm, read_audio
-from ..runtime.errors import KyutaiOnnxError, UsageError
+from ..runtime.errors import KyutaiOnnxError, StandardOutputError, UsageError
 from . import outputs
 from .choices import Format, Style
 from .formats import Transcript, pause_text, word_text
@@ -147,6 +147,8 @@ class Transcription:
                     heard = listening.heard
                     codes = np.array(heard.codes).T
                     dump_tokens(self._request.dump_tokens, text=heard.text, codes=codes)
+            except StandardOutputError:
+                raise
             except KyutaiOnnxError as error:
                 self._fail(error)
             if listening.error is not None:

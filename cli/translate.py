@@ -39,6 +39,7 @@ def translate(
     provider: options.Provider = "auto",
     allow_fallback: options.AllowFallback = False,
     threads: options.Threads = None,
+    force: options.Force = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,  # noqa: ARG001
 ) -> None:
@@ -57,7 +58,7 @@ def translate(
         load_state=load_state,
         quiet=quiet,
     )
-    request.check()
+    request.check(force=force)
     loaded, trace = load_hibiki(model, provider, threads, allow_fallback, quiet), request.trace()
     stream = loaded.stream(
         cfg_coef=1.0 if cfg_coef is None else cfg_coef,

@@ -1,0 +1,108 @@
+"""Standard output and error of the command: a full or closed one is a line, never a crash."""
+
+import errno
+import io
+import os
+import sys
+from typing import Any, TextIO
+
+from ..runtime.errors import StandardOutputError
+
+
+class _Raw(io.RawIOBase):
+    """Bytes for a descriptor; what comes once it is `abandoned` goes nowhere."""
+
+    abandoned = False
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return bool(self._raw.isatty())
+
+    def fileno(self) -> int:
+        return int(self._raw.fileno())
+
+
+class _Output(_Raw):
+    """Standard output; raises StandardOutputError for what the system refuses."""
+
+    refusal: str | None = None
+    """Why nothing can be written at all."""
+
+    def write(self, data: Any) -> int:
+        if self.refusal is not None and not self.abandoned:
+            raise StandardOutputError(self.refusal)
+        try:
+            return len(data) if self.abandoned else int(self._raw.write(data))
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise StandardOutputError(error.strerror or str(error)) from None
+
+
+class _Errors(_Raw):
+    """Standard error; what the system refuses is lost."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return int(self._raw.write(data))
+        except OSError:
+            return len(data)
+
+
+def open_streams() -> None:
+    """Gives the program streams that take or refuse all it prints. A descriptor that is closed is
+    filled, so that no file that is opened later gets its number."""
+    closed = [descriptor for descriptor in (0, 1, 2) if not _is_open(descriptor)]
+    for descriptor in closed:
+        _fill(descriptor)
+    output = _Output(_raw(sys.stdout, 1))
+    output.refusal = os.strerror(errno.EBADF) if 1 in closed else None
+    sys.stdout = _text(output, sys.stdout)
+    sys.stderr = _text(_Errors(_raw(sys.stderr, 2)), sys.stderr, line_buffering=True)
+
+
+def discard_unwritten() -> None:
+    """Keeps Python from failing at exit because of output that nobody takes."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, StandardOutputError):
+            raw: Any = getattr(stream.buffer, "raw", None)
+            raw.abandoned = True
+
+
+def _text(raw: _Raw, old: TextIO | None, *, line_buffering: bool = False) -> TextIO:
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        "utf-8",
+        "backslashreplace",
+        line_buffering=line_buffering or raw.isatty(),
+        write_through=bool(getattr(old, "write_through", False)),
+    )
+
+
+def _raw(stream: TextIO | None, descriptor: int) -> Any:
+    buffer = getattr(stream, "buffer", None)
+    if buffer is None:
+        return io.FileIO(descriptor, "w", closefd=False)
+    return getattr(buffer, "raw", buffer)
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def _fill(descriptor: int) -> None:
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    if nowhere != descriptor:
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
