@@ -28,7 +28,6 @@ from kyutai_onnx.server.protocols.listening import (
     Step,
     Word,
 )
-from kyutai_onnx.server.protocols.opus import OpusEncoder
 
 HALF = bytes.fromhex("82a474797065a5417564696fa370636d91ca3f000000")
 """{"type": "Audio", "pcm": [0.5]} as Rust's rmp_serde writes it."""
@@ -245,15 +244,6 @@ def test_what_was_heard_and_never_closed_is_forgotten(again: bool) -> None:
 
 def test_there_is_one_error() -> None:
     assert ListeningRules().refuse() == Error("no free channels")
-
-
-def test_audio_comes_as_samples_or_as_opus() -> None:
-    rules, encoder = ListeningRules(), OpusEncoder()
-    assert np.array_equal(rules.hear(Audio(NOISE)), NOISE)
-    for _ in range(3):
-        assert len(rules.hear(OggOpus(encoder.push(NOISE)))) == 1920
-    with pytest.raises(ProtocolError, match="no page of Ogg"):
-        rules.hear(OggOpus(b"RIFF"))
 
 
 def test_a_post_is_answered_with_json() -> None:

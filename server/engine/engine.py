@@ -103,17 +103,19 @@ class Engine:
         *,
         wait: float = 0.0,
         room: Callable[[], None] | None = None,
+        backlog: float = math.inf,
     ) -> Session:
         """Returns at once. `begin` is called with the batch once there is a slot, and joins it;
         then `Ready()` is delivered, or, where none became free in `wait` seconds (`Limits.wait` at
         most), `Ended("busy")`. `room` is called on the engine's thread, and must not block, when
-        the backlog is no longer above its limit.
+        the backlog is no longer above `backlog` or the limit of that name.
 
         Raises Busy where all slots are taken and it may not wait, or as many wait as may.
         """
         opened, wait = self._clock(), min(wait, self.limits.wait)
-        backlog = Backlog(self._soft, self._hard)
-        stream = Stream(begin, deliver, room, self._pace, backlog, opened, wait)
+        soft = min(backlog * self._intake.unit, self._soft)
+        waiting = Backlog(soft, self._hard)
+        stream = Stream(begin, deliver, room, self._pace, waiting, opened, wait)
         try:
             self._admission.enter(stream, wait=wait > 0)
         except Busy:

@@ -9,9 +9,8 @@ from enum import IntEnum
 from typing import Any
 
 from ...models import events
-from ...runtime.audio import Pcm
 from .errors import ProtocolError
-from .opus import OpusDecoder, OpusEncoder
+from .opus import OpusEncoder
 from .strict_json import parse_object
 
 MOST_BYTES = 64 * 2**20
@@ -124,30 +123,16 @@ def pack(message: Message) -> bytes:
 
 
 class ChatRules:
-    """One client's: its messages to samples, a stream's events to the bytes of messages, in the
-    order in which they come."""
+    """One client's: a stream's events to the bytes of messages, in the order in which they
+    come."""
 
     def __init__(self) -> None:
-        self._encoder, self._decoder = OpusEncoder(), OpusDecoder()
+        self._encoder = OpusEncoder()
 
     def begin(self, metadata: Mapping[str, Any] | None = None) -> list[bytes]:
         """The stream has a place: how it is set, for those who ask, and the handshake."""
         told = [] if metadata is None else [pack(Metadata(metadata))]
         return [*told, pack(Handshake())]
-
-    def hear(self, data: bytes) -> Pcm:
-        """float32 `[n]` at 24 kHz of a message, nothing where it is of another kind.
-
-        Raises ProtocolError for what is not Ogg Opus.
-        """
-        message = parse(data)
-        return self._decoder.push(message.data if isinstance(message, Audio) else b"")
-
-    @property
-    def heard_all(self) -> bool:
-        """Whether the client's Ogg stream came to its end: nothing more is to be heard, and what is
-        left to say is wanted. Kyutai's clients never end theirs, but close."""
-        return self._decoder.ended
 
     def tell(self, event: events.Event) -> list[bytes]:
         """The messages of an event."""

@@ -1,22 +1,19 @@
 """What a client of moshi-server's speech to text is told of what the model finds."""
 
 from ...models import events
-from ...runtime.audio import Pcm
-from .listening import Audio, EndWord, Error, OggOpus, Ready, Reply, Step, WholeWord, Word
-from .opus import OpusDecoder
+from .listening import EndWord, Error, Ready, Reply, Step, WholeWord, Word
 from .tagged import NO_ROOM
 
 
 class ListeningRules:
-    """One client's: its audio to samples, a live stream's events to messages, in the order in which
-    they come. `exact` tells words as they are once they are closed, which only our own client
-    expects."""
+    """One client's: a live stream's events to messages, in the order in which they come. `exact`
+    tells words as they are once they are closed, which only our own client expects."""
 
     _open: int
     _closing: bool
 
     def __init__(self, *, exact: bool = False) -> None:
-        self._decoder, self._exact = OpusDecoder(), exact
+        self._exact = exact
         self._begin_words()
 
     def begin(self) -> Reply:
@@ -27,10 +24,6 @@ class ListeningRules:
     def refuse(self) -> Reply:
         """There is no place."""
         return Error(NO_ROOM)
-
-    def hear(self, message: Audio | OggOpus) -> Pcm:
-        """float32 `[n]` at 24 kHz of a message; raises ProtocolError for what is not Ogg Opus."""
-        return message.pcm if isinstance(message, Audio) else self._decoder.push(message.data)
 
     def tell(self, event: events.Event, buffered: int = 0) -> list[Reply]:
         """The messages of an event of a live stream; `buffered` samples wait to be heard.

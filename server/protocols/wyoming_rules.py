@@ -1,6 +1,7 @@
 """What lies between Wyoming's messages and a model: audio to words, and text to audio."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -39,6 +40,18 @@ class ChunkDecoder:
         """The last samples; the next chunk begins another recording."""
         self._source = None
         return self._resampler.flush()
+
+
+def pieces(chunk: AudioChunk) -> Iterator[AudioChunk]:
+    """The audio of a chunk in chunks of at most a second."""
+    size = chunk.rate * chunk.width * chunk.channels
+    for start in range(0, len(chunk.audio), size):
+        yield replace(chunk, audio=chunk.audio[start : start + size])
+
+
+def decoded_size(chunk: AudioChunk) -> int:
+    """Bytes of its samples as float32, at its own rate."""
+    return np.dtype(np.float32).itemsize * (len(chunk.audio) // chunk.width)
 
 
 class TranscriptRules:

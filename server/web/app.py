@@ -71,4 +71,4 @@ def _sockets(shelf: Shelf) -> list[tuple[str, str]]:
 
 
 async def _close(app: web.Application) -> None:
-    app[CONTEXT].close()
+    await app[CONTEXT].close()

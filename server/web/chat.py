@@ -6,6 +6,7 @@ from typing import Any
 
 from ...models.batch import Row
 from ..config import Task
+from ..decoding import OpusStream
 from ..engine.events import Ended, Ready, Told
 from ..engine.session import Session
 from ..protocols import chat
@@ -97,14 +98,18 @@ class ChatTalk:
     context: Context
     query: Query
     rules: ChatRules
+    opus: OpusStream
 
     async def hear(self, session: Session, message: bytes | str) -> None:
-        """A message; text is ignored."""
-        if isinstance(message, str) or self.rules.heard_all:
+        """A message; text is ignored, and so is all after the end of the client's Ogg stream.
+        Kyutai's clients never end theirs, but close."""
+        if isinstance(message, str) or self.opus.ended:
             return
-        session.feed(await self.context.parse(self.rules.hear, message))
-        if self.rules.heard_all:
-            session.end()
+        said = await self.context.parse(chat.parse, message)
+        if isinstance(said, chat.Audio):
+            await self.context.feed(session, await self.opus.push(said.data))
+            if self.opus.ended:
+                session.end()
 
     def tell(self, session: Session, told: Told) -> list[bytes]:  # noqa: ARG002
         match told:
@@ -125,5 +130,6 @@ async def serve(context: Context, socket: Socket, query: Query) -> None:
     """One client; it is told when there is room for it, which may take a while."""
     if query.asked:
         socket.on_quiet = chat.pack(chat.Ping())
-    talk = ChatTalk(context, query, ChatRules())
-    await converse(socket, talk, query.served.engine, query.join, wait=context.limits.wait)
+    with OpusStream(context.decoders) as opus:
+        talk = ChatTalk(context, query, ChatRules(), opus)
+        await converse(socket, talk, query.served.engine, query.join, wait=context.limits.wait)

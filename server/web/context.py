@@ -1,22 +1,29 @@
 """What every handler of a request needs: the models, the limits, who may come in."""
 
 import asyncio
+import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 from weakref import WeakSet
 
 from aiohttp import web
 
+from ...runtime.audio import Pcm
 from ..config import ServerConfig
-from ..served import Shelf
+from ..decoding import Decoders
+from ..engine.session import Session
+from ..served import Served, Shelf
 from .keys import Keys, RateLimit, SessionCounts
 from .origins import Origins
 
 WORKERS = 4
-"""Threads that decode files and make voices ready."""
-PARSED_AT_ONCE = 1 << 15
-"""Bytes of a message whose parsing keeps the event loop for no time to speak of."""
+"""Threads that read pages and make voices ready."""
+CONVERTERS = 2
+"""Threads that parse and convert what clients send: no more is done at once, however many send."""
+CONVERTED_AT_ONCE = 1 << 15
+"""Bytes of a message whose parsing, or of samples whose check, takes the event loop no time to
+speak of."""
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -36,7 +43,9 @@ class Context:
         self.asked: WeakSet[asyncio.BaseTransport] = WeakSet()
         """Connections that have asked for something."""
         self.stopping = False
+        self.decoders = Decoders(limits.uploads + sum(map(_sessions, shelf.all)), limits.wait)
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="web")
+        self._converters = ThreadPoolExecutor(CONVERTERS, thread_name_prefix="convert")
 
     @property
     def is_alive(self) -> bool:
@@ -52,23 +61,44 @@ class Context:
         self, function: Callable[Given, Result], *arguments: Given.args, **named: Given.kwargs
     ) -> Result:
         """Calls a function that takes long, away from the event loop."""
-        loop = asyncio.get_running_loop()
+        return await _called(self._workers, functools.partial(function, *arguments, **named))
 
-        def call() -> Any:
+    async def convert(
+        self,
+        size: int,
+        function: Callable[Given, Result],
+        *arguments: Given.args,
+        **named: Given.kwargs,
+    ) -> Result:
+        """Calls a function on `size` bytes of a client's, away from the event loop if they are
+        many."""
+        if size <= CONVERTED_AT_ONCE:
             return function(*arguments, **named)
-
-        result: Result = await loop.run_in_executor(self._workers, call)
-        return result
+        return await _called(self._converters, functools.partial(function, *arguments, **named))
 
     async def parse(self, parse: Callable[[bytes], Result], message: bytes) -> Result:
-        """What a message says; a long one is parsed away from the event loop."""
-        if len(message) > PARSED_AT_ONCE:
-            return await self.work(parse, message)
-        return parse(message)
+        """What a message says."""
+        return await self.convert(len(message), parse, message)
 
-    def close(self) -> None:
-        """Ends the threads, once they have done what they are doing."""
+    async def feed(self, session: Session, pcm: Pcm) -> None:
+        """Gives a session samples; raises as its `feed` does."""
+        await self.convert(pcm.nbytes, session.feed, pcm)
+
+    async def close(self) -> None:
+        """Ends the threads, once they have done what they are doing, and the processes at once."""
         self._workers.shutdown(wait=False, cancel_futures=True)
+        self._converters.shutdown(wait=False, cancel_futures=True)
+        await self.decoders.stop()
+
+
+async def _called(threads: ThreadPoolExecutor, call: Callable[[], Result]) -> Result:
+    result: Result = await asyncio.get_running_loop().run_in_executor(threads, call)
+    return result
+
+
+def _sessions(served: Served) -> int:
+    """How many a model may have, those that wait for a slot included."""
+    return served.engine.slots + served.engine.limits.queue
 
 
 CONTEXT = web.AppKey("context", Context)

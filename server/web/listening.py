@@ -1,6 +1,7 @@
 """`/api/asr-streaming`: speech to text as moshi-server does it, by websocket and by POST."""
 
 import functools
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from ..config import Task
+from ..decoding import OpusStream
 from ..engine.events import Ended, Marked, Ready, Told
 from ..engine.session import Session
 from ..protocols import listening
@@ -45,8 +47,8 @@ def parse_query(path: str, context: Context, query: Mapping[str, str]) -> Query:
 class ListeningTalk:
     """A client of the websocket."""
 
-    def __init__(self, context: Context, query: Query) -> None:
-        self._context = context
+    def __init__(self, context: Context, query: Query, opus: OpusStream) -> None:
+        self._context, self._opus = context, opus
         self._rate = query.served.model.sample_rate
         self._rules = ListeningRules(exact=query.exact)
 
@@ -54,9 +56,11 @@ class ListeningTalk:
         """A message; text is ignored."""
         if isinstance(message, str):
             return
-        match said := await self._context.parse(listening.parse, message):
-            case listening.Audio() | listening.OggOpus():
-                session.feed(self._rules.hear(said))
+        match await self._context.parse(listening.parse, message):
+            case listening.Audio(pcm):
+                await self._context.feed(session, pcm)
+            case listening.OggOpus(data):
+                await self._context.feed(session, await self._opus.push(data))
             case listening.Marker(id):
                 session.mark(id)
             case listening.Eos():
@@ -85,8 +89,9 @@ async def serve(context: Context, socket: Socket, query: Query) -> None:
     """One client of the websocket."""
     served = query.served
     begin = functools.partial(join, served, lead=query.exact, **query.given)
-    talk = ListeningTalk(context, query)
-    await converse(socket, talk, served.engine, begin, wait=context.limits.stream_wait)
+    with OpusStream(context.decoders) as opus:
+        talk = ListeningTalk(context, query, opus)
+        await converse(socket, talk, served.engine, begin, wait=context.limits.stream_wait)
 
 
 async def post(request: web.Request) -> web.Response:
@@ -95,7 +100,8 @@ async def post(request: web.Request) -> web.Response:
     served = context.shelf.at(request.path, TASKS, request.query.get("model"))
     rules, told = ListeningRules(), list[listening.Reply]()
     async with room_for_body(context):
-        heard = Transcribing(context, served, await read_body(request, context.limits))
+        body = io.BytesIO(await read_body(request, context.limits))
+        heard = Transcribing(context, served, body)
         async for event in heard.events():
             told += rules.tell(event)
     kinds = (listening.Word, listening.EndWord)

@@ -1,6 +1,8 @@
 """OpenAI's `/v1/audio/transcriptions`, `/v1/audio/speech` and `/v1/models`."""
 
+import io
 from collections.abc import AsyncIterator
+from typing import BinaryIO
 
 from aiohttp import web
 
@@ -45,7 +47,11 @@ async def transcriptions_post(request: web.Request) -> web.StreamResponse:
         asked = transcriptions.read_form(form.fields)
         served = context.shelf.find(("stt",), asked.model)
         heard = Transcribing(
-            context, served, _file(form), prompt=asked.prompt, temperature=asked.temperature
+            context,
+            served,
+            _file(form),
+            prompt=asked.prompt,
+            temperature=asked.temperature,
         )
         if asked.stream:
             return await _as_events(request, heard)
@@ -71,10 +77,10 @@ async def _as_events(request: web.Request, heard: Transcribing) -> web.StreamRes
     return await answer.finish(openai.DONE)
 
 
-def _file(form: Form) -> bytes:
+def _file(form: Form) -> BinaryIO:
     if form.file is None:
         raise InvalidRequestError("file: give an audio file", FILE)
-    return form.file
+    return io.BytesIO(form.file)
 
 
 async def speech_post(request: web.Request) -> web.StreamResponse:

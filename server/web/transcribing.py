@@ -1,25 +1,19 @@
 """A recording that was posted: decoded a block at a time, and heard in a session of its own."""
 
 import functools
-import io
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, BinaryIO
 
 from ...models.batch import Row
 from ...models.events import Event
-from ...runtime.audio import AudioReader, read_audio
 from ...runtime.errors import UsageError
+from ..decoding import RecordingDecoder
 from ..served import Served
 from .context import Context
 from .visit import Visit
 
-BLOCK_SECONDS = 5.0
-
-
-class Recording(io.BytesIO):
-    """The bytes of one, by the name that errors call it."""
-
-    name = "the audio"
+AHEAD = 30.0
+"""Seconds of decoded audio that wait for the model: the rest can wait as it was posted."""
 
 
 def join(served: Served, batch: Any, *, lead: bool, **given: Any) -> Row:
@@ -32,12 +26,12 @@ def join(served: Served, batch: Any, *, lead: bool, **given: Any) -> Row:
 
 
 class Transcribing:
-    """One recording, in any format that is read here. `given` are arguments of the model's
-    `stream`. `duration` is how many seconds were heard so far."""
+    """One recording, a file in any format that is read here, at its beginning. `given` are
+    arguments of the model's `stream`. `duration` is how many seconds were heard so far."""
 
-    def __init__(self, context: Context, served: Served, body: bytes, **given: Any) -> None:
+    def __init__(self, context: Context, served: Served, file: BinaryIO, **given: Any) -> None:
         self._context, self._served, self._given = context, served, given
-        self._recording = Recording(body)
+        self._file = file
         self._rate = served.model.sample_rate
         self._samples = 0
 
@@ -49,24 +43,21 @@ class Transcribing:
         """What is found, as it is found.
 
         Raises AudioError for what cannot be read, UsageError for what is too long or cannot be
-        asked, and as `Visit.events` does.
+        asked, Busy where too much is decoded, and as `Visit.events` does.
         """
+        context, engine = self._context, self._served.engine
         begin = functools.partial(join, self._served, lead=True, **self._given)
-        blocks = await self._context.work(self._open)
-        with Visit(self._served.engine, begin, wait=self._context.limits.wait) as visit:
-            async for event in visit.events(self._feed(visit, blocks)):
-                yield event
+        with RecordingDecoder(context.decoders, self._file, self._rate) as recording:
+            self._check(await recording.open() or 0.0)
+            with Visit(engine, begin, wait=context.limits.wait, ahead=AHEAD) as visit:
+                async for event in visit.events(self._feed(visit, recording)):
+                    yield event
 
-    def _open(self) -> AudioReader:
-        blocks = read_audio(self._recording, self._rate, block_seconds=BLOCK_SECONDS)
-        self._check(blocks.info.duration or 0.0)
-        return blocks
-
-    async def _feed(self, visit: Visit, blocks: AudioReader) -> None:
-        while (block := await self._context.work(next, blocks, None)) is not None:
+    async def _feed(self, visit: Visit, recording: RecordingDecoder) -> None:
+        while (block := await recording.read()) is not None:
             self._samples += len(block)
             self._check(self.duration)
-            visit.session.feed(block)
+            await self._context.feed(visit.session, block)
             await visit.room()
         visit.session.end()
 

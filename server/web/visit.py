@@ -1,6 +1,7 @@
 """A client's session with an engine, from the event loop's side."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -25,16 +26,26 @@ class SessionEnded(Exception):  # noqa: N818
 
 class Visit:
     """What is told of the session waits here until the client was sent it. Leaving the block gives
-    back the slot. Raises Busy where there is no room, at once."""
+    back the slot. `ahead` seconds may wait for the model before `room` waits, no more than anyone
+    may. Raises Busy where there is no room, at once."""
 
-    def __init__(self, engine: Engine, begin: Callable[[Any], Row], *, wait: float = 0.0) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        begin: Callable[[Any], Row],
+        *,
+        wait: float = 0.0,
+        ahead: float = math.inf,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._told: list[Told] = []
         self._news, self._eased = asyncio.Event(), asyncio.Event()
         self._held = False
         self._failure: BaseException | None = None
-        self._limit = engine.limits.backlog
-        self.session = engine.open(begin, self._deliver, wait=wait, room=self._ease)
+        self._limit = min(ahead, engine.limits.backlog)
+        self.session = engine.open(
+            begin, self._deliver, wait=wait, room=self._ease, backlog=self._limit
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -20,11 +20,13 @@ from ..protocols.wyoming_rules import (
     SpeechRules,
     SynthesisRequests,
     TranscriptRules,
+    decoded_size,
+    pieces,
 )
 from ..served import Served, UnknownModel
 from .context import Context
 from .saying import TextFeeder, beginning, speakers_of
-from .transcribing import join
+from .transcribing import AHEAD, join
 from .visit import Visit
 from .wyoming_info import describe
 
@@ -71,7 +73,8 @@ class WyomingClient:
         served = self._find("stt", self._model)
         rules, decoder = TranscriptRules(streaming=True), ChunkDecoder(served.model.sample_rate)
         begin = functools.partial(join, served, lead=True)
-        with self._session(), Visit(served.engine, begin, wait=self._context.limits.wait) as visit:
+        wait = self._context.limits.wait
+        with self._session(), Visit(served.engine, begin, wait=wait, ahead=AHEAD) as visit:
             async for event in visit.events(self._feed_audio(visit, decoder)):
                 await self._send(rules.tell(event))
         await self._send(rules.finish())
@@ -82,10 +85,19 @@ class WyomingClient:
             if message is None:
                 raise ConnectionResetError("left before the audio had ended")
             if isinstance(message, messages.AudioChunk):
-                visit.session.feed(decoder.push(message))
-                await visit.room()
+                await self._feed_chunk(visit, decoder, message)
         visit.session.feed(decoder.flush())
         visit.session.end()
+
+    async def _feed_chunk(
+        self, visit: Visit, decoder: ChunkDecoder, chunk: messages.AudioChunk
+    ) -> None:
+        """A second at a time: decoded, it may be many times as large."""
+        context = self._context
+        for piece in pieces(chunk):
+            pcm = await context.convert(decoded_size(piece), decoder.push, piece)
+            await context.feed(visit.session, pcm)
+            await visit.room()
 
     async def _speak(self, request: Begin) -> None:
         served = self._find("tts", None)

@@ -1,0 +1,10 @@
+"""Strangers' audio, decoded in other processes: no C library stalls, floods or ends the server.
+
+`Decoders` is the server's side, `worker` the other one, `jobs` is what runs there.
+"""
+
+from .decoders import Decoders
+from .opus import OpusStream
+from .recording import RecordingDecoder
+
+__all__ = ["Decoders", "OpusStream", "RecordingDecoder"]

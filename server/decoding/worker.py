@@ -1,0 +1,154 @@
+"""The processes that decode. On Linux one that has loaded the decoders forks another for each job,
+which takes milliseconds and 3 MB; elsewhere each job's process starts from the beginning.
+
+Run with `fork FD`, a socket over which processes are asked for, or with a job, which is then done
+over standard input and output.
+"""
+
+import gc
+import importlib
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from .frames import ANSWER, ERROR, JobSpec, read_frame, write_frame
+
+FLAG = "--decode"
+"""The first argument of a packed application that is to be such a process."""
+FORK, END = "fork", "end"
+LONGEST = 1 << 12
+"""Bytes of what is asked of the process that forks."""
+OURS = ("AudioError", "UsageError", "ProtocolError")
+
+Job = Callable[[bytes], bytes]
+
+
+def main(arguments: list[str]) -> None:
+    """Runs until the server has gone."""
+    if arguments[0] == FORK:
+        fork_jobs(socket.socket(fileno=int(arguments[1])))
+        return
+    reading, writing = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    os.dup2(nothing, 1)
+    with os.fdopen(reading, "rb") as requests, os.fdopen(writing, "wb") as answers:
+        do(JobSpec.parse(arguments[0]), requests, answers)
+
+
+def fork_jobs(control: socket.socket) -> None:
+    """Forks a process for each job that comes with a socket, ends those whose numbers come alone.
+    When the server has gone, all are ended."""
+    _load_decoders()
+    for descriptor in (1, 2):
+        os.set_blocking(descriptor, False)  # what nobody reads fast enough is lost
+    running: dict[str, int] = {}
+    while True:
+        select.select([control], [], [], 1.0)
+        for number in [n for n, process in running.items() if os.waitpid(process, os.WNOHANG)[0]]:
+            del running[number]
+        try:
+            data, descriptors, _, _ = socket.recv_fds(control, LONGEST, 1, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            continue
+        if not data:
+            break
+        number, _, asked = data.decode().partition(" ")
+        if descriptors:
+            _fork(number, JobSpec.parse(asked), descriptors[0], control, running)
+        elif number in running:
+            os.kill(running[number], signal.SIGKILL)
+    for process in running.values():
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+
+
+def do(spec: JobSpec, requests: BinaryIO, answers: BinaryIO) -> None:
+    """Answers the requests of a job until nobody asks any more."""
+    module, _, name = spec.job.partition(":")
+    job: Job = getattr(importlib.import_module(module), name)()
+    _limit(spec)
+    while (request := read_frame(requests)) is not None:
+        _allow(spec.processor)
+        try:
+            kind, answer = ANSWER, job(request)
+        except Exception as error:
+            kind, answer = ERROR, _described(error)
+        write_frame(answers, kind, answer)
+
+
+def _load_decoders() -> None:
+    """Imports all that jobs need, once for all that are forked."""
+    from ...runtime.audio import media  # noqa: F401
+    from . import jobs  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
+
+
+def _fork(
+    number: str, spec: JobSpec, descriptor: int, control: socket.socket, running: dict[str, int]
+) -> None:
+    try:
+        process = os.fork()
+    except OSError:  # the server sees the end of the socket
+        os.close(descriptor)
+        return
+    if process:
+        os.close(descriptor)
+        running[number] = process
+        return
+    try:
+        control.close()
+        channel = socket.socket(fileno=descriptor)
+        with channel, channel.makefile("rb") as requests, channel.makefile("wb") as answers:
+            do(spec, requests, answers)
+    except OSError:
+        pass  # the server wants no answer any more
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(0)
+
+
+def _limit(spec: JobSpec) -> None:
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return
+    os.nice(spec.nice)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    size = Path("/proc/self/statm")
+    if size.exists():
+        most = int(size.read_text().split()[0]) * resource.getpagesize() + spec.memory
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+def _allow(seconds: int) -> None:
+    """Lets the system end this process after so many seconds of a processor from now."""
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    soft = int(used.ru_utime + used.ru_stime) + 1 + seconds
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
+
+
+def _described(error: Exception) -> bytes:
+    """The kind of an error and its line; of those that nobody foresaw, the name alone."""
+    name = type(error).__name__
+    if name in OURS:
+        return f"{name}\n{error}".encode()
+    traceback.print_exc()
+    return f"AudioError\nthe audio cannot be decoded ({name}): convert it to wav first".encode()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
