@@ -130,11 +130,14 @@ def test_what_is_no_audio_is_named_without_its_place(tmp_path: Path) -> None:
 def test_a_process_that_fails_is_ended_and_no_other(job: type) -> None:
     async def test(decoders: Decoders) -> None:
         with await decoders.open(spec(Echo)) as other:
+            assert await other.ask(b"x") == b"x"
+            decoders.patience = 0.5 if job is Sleep else SECONDS
             with await decoders.open(spec(job, processor=1)) as bad, pytest.raises(DecoderLost):
                 await bad.ask(b"x")
+            decoders.patience = SECONDS
             assert await other.ask(b"still", b" here") == b"still here"
 
-    run(test, patience=1.0 if job is Sleep else SECONDS)
+    run(test)
 
 
 @forked
