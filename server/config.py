@@ -1,6 +1,7 @@
 """What a server is told: its models, where it listens, who may use it and how much."""
 
 import ipaddress
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,11 +64,13 @@ class Bounds:
     which is told at once that there is none, `stream_wait`). A session ends after `idle` without
     anything to do, after `session` in all, and where a client takes nothing for `stall`; while it
     is `backlog` ahead of the model it is not read. A websocket that sends nothing at all, not even
-    an answer to a ping, is given up after `silence`. A posted body has at most `body` bytes and
-    must be there within `request`, a websocket's message at most `message` bytes, posted audio at
-    most `audio`, a text to speak `characters`. `uploads` bodies are taken at once, `connections`
-    kept open. Of one key, or without keys of one address, `sessions` run at once and `rate`
-    requests a minute are answered.
+    an answer to a ping, is given up after `silence`. A connection asks for something within
+    `request`. A posted body has at most `body` bytes and keeps a least rate over any `request`
+    seconds, a websocket's message has at most `message` bytes, posted audio at most `audio`, a text
+    to speak `characters`. `uploads` recordings are worked on at once, the bodies of all take
+    `spooled` bytes of disk, `connections` are kept open. Of one key, or without keys of one
+    address, `sessions` run at once and `rate` requests a minute are answered; of one address
+    `wrong_keys` a minute are.
     """
 
     queue: int = 8
@@ -78,15 +81,17 @@ class Bounds:
     stall: float = 30.0
     backlog: float = 600.0
     silence: float = 20.0
-    request: float = 60.0
+    request: float = 20.0
     audio: float = 2 * 3600.0
     body: int = 64 << 20
     message: int = 64 << 20
     characters: int = 100_000
     uploads: int = 16
+    spooled: int = 4 << 30
     connections: int = 512
     sessions: int | None = None
     rate: int | None = None
+    wrong_keys: int | None = 60
 
     def check(self) -> None:
         """Raises UsageError for a limit that nothing could keep."""
@@ -114,7 +119,8 @@ class Tls:
 @dataclass(frozen=True)
 class ServerConfig:
     """All that `serve` is told. `static` is a folder, `page` for our own or `none`; `no_auth`
-    allows others than this machine without keys."""
+    allows others than this machine without keys; `spool` is the folder of posted bodies, the
+    system's for temporary files by default."""
 
     models: tuple[ModelConfig, ...] = ()
     host: str = "127.0.0.1"
@@ -131,6 +137,7 @@ class ServerConfig:
     wyoming_port: int | None = None
     wyoming_host: str = "127.0.0.1"
     hub_voices: bool = False
+    spool: str | None = None
     json_logs: bool = False
     instance_name: str = "kyutai-onnx"
     drain: float = 10.0
@@ -149,6 +156,8 @@ class ServerConfig:
                 raise UsageError(f"path {model.path!r}: such as /api/asr-streaming")
         if self.static not in (PAGE, NOTHING) and not Path(self.static).is_dir():
             raise UsageError(f"static {self.static}: there is no such folder")
+        if self.spool is not None and not os.access(self.spool, os.W_OK | os.X_OK):
+            raise UsageError(f"spool {self.spool}: give a folder that can be written")
         if any(not key for key in self.api_keys):
             raise UsageError("an API key is empty: leave it out, or give one")
         self.limits.check()

@@ -13,13 +13,16 @@ from .config import ServerConfig
 from .served import Shelf
 from .web.app import make_app
 from .web.context import CONTEXT
-from .web.door import HANDSHAKE_SECONDS, Door
+from .web.descriptors import affordable, logging_exhaustion
+from .web.door import SSL_SECONDS, Door
 from .web.logs import log
 from .web.tls import ssl_context
 from .web.wyoming import WyomingServer
 
 KEEP_ALIVE = 30.0
-"""Seconds for which a connection may ask for nothing."""
+"""Seconds for which a connection may ask for nothing after an answer."""
+LINGER = 2.0
+"""Seconds for what is left of a body that is refused."""
 LAST_WORDS = 5.0
 """Seconds for handlers to tell their clients, once the engines have stopped."""
 BACKLOG = 128
@@ -36,6 +39,7 @@ class Server:
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
         self._wyoming: WyomingServer | None = None
+        self._cleanup = contextlib.ExitStack()
         self.port = config.port
         """The one that it listens on, once it is started."""
         self.wyoming_port = config.wyoming_port
@@ -54,7 +58,10 @@ class Server:
         tls = None if config.tls is None else ssl_context(config.tls, config.host)
         for served in self.shelf.all:
             served.engine.start()
-        self._app = make_app(config, self.shelf)
+        loop = asyncio.get_running_loop()
+        self._cleanup.enter_context(logging_exhaustion(loop))
+        door = Door(config.limits, affordable(config.limits.connections))
+        self._app = make_app(config, self.shelf, door)
         self._runner = web.AppRunner(
             self._app,
             handle_signals=False,
@@ -62,17 +69,19 @@ class Server:
             handler_cancellation=True,
             keepalive_timeout=KEEP_ALIVE,
             shutdown_timeout=LAST_WORDS,
+            lingering_time=LINGER,
+            auto_decompress=False,
         )
         await self._runner.setup()
         assert self._runner.server is not None
-        door = Door(self._runner.server, config.limits, self._app[CONTEXT].asked)
         with _listening(config.host, config.port):
-            self._listener = await asyncio.get_running_loop().create_server(
-                door,
+            self._listener = await loop.create_server(
+                door.opener(self._runner.server, http=True, tls=tls is not None),
                 config.host,
                 config.port,
                 ssl=tls,
-                ssl_handshake_timeout=None if tls is None else HANDSHAKE_SECONDS,
+                ssl_handshake_timeout=None if tls is None else SSL_SECONDS,
+                ssl_shutdown_timeout=None if tls is None else SSL_SECONDS,
                 backlog=BACKLOG,
             )
         self.port = self._listener.sockets[0].getsockname()[1]
@@ -95,6 +104,7 @@ class Server:
             self._listener.close()
         if self._runner is not None:
             await self._runner.cleanup()
+        self._cleanup.close()
 
     async def run(self, told: Callable[["Server"], object]) -> None:
         """Serves until the process is told to end; a second time it ends at once. `told` is called

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from serving import STT, get, running
 
-from kyutai_onnx.server.web.pages import OURS
+from kyutai_onnx.runtime.errors import UsageError
+from kyutai_onnx.server.web.pages import OURS, Pages
 
 
 @pytest.fixture
@@ -56,8 +57,21 @@ def test_what_has_not_changed_is_not_sent_again(folder: Path) -> None:
         tag = asyncio.run(get(server, "/"))[2]["ETag"]
         status, body, _ = asyncio.run(get(server, "/", headers={"If-None-Match": tag}))
         assert (status, body) == (304, b"")
-        (folder / "index.html").write_text("other", "utf-8")
-        assert asyncio.run(get(server, "/", headers={"If-None-Match": tag}))[0] == 200
+        assert asyncio.run(get(server, "/", headers={"If-None-Match": '"other"'}))[0] == 200
+
+
+def test_pages_are_read_when_the_server_starts(folder: Path) -> None:
+    with running(STT, static=str(folder)) as server:
+        (folder / "index.html").unlink()
+        assert asyncio.run(get(server, "/"))[1] == b"<p>hello"
+
+
+def test_a_folder_that_is_too_large_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kyutai_onnx.server.web.pages.MOST_BYTES", 5)
+    with pytest.raises(UsageError, match="static"):
+        Pages(str(folder))
 
 
 def test_none_is_shown() -> None:

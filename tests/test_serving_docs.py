@@ -15,6 +15,7 @@ from kyutai_onnx.server.loading import load_models
 from kyutai_onnx.server.moshi_config import SETTINGS, TASKS, TOP, UNSERVED
 from kyutai_onnx.server.served import Shelf
 from kyutai_onnx.server.web.app import make_app
+from kyutai_onnx.server.web.door import Door
 from kyutai_onnx.server.web.metrics import Metrics
 
 PAGE = (Path(__file__).parent.parent / "docs" / "serving.md").read_text("utf-8")
@@ -56,7 +57,7 @@ def test_moshi_servers_keys_are_there() -> None:
 
 def test_every_path_is_there(shelf: Shelf) -> None:
     async def paths() -> set[str]:
-        made = make_app(ServerConfig(), shelf)
+        made = make_app(ServerConfig(), shelf, Door(Bounds(), 1))
         return {resource.canonical for resource in made.router.resources()}
 
     assert asyncio.run(paths()) - NAMED == {"/{name}"}

@@ -32,6 +32,11 @@ class EventReader:
         self._held = bytearray()
         self._needed = 1
 
+    @property
+    def pending(self) -> int:
+        """Bytes of the event that is not yet whole."""
+        return len(self._held)
+
     def push(self, data: bytes) -> Iterator[Event]:
         """The events that are whole now.
 

@@ -10,6 +10,7 @@ from ..config import ServerConfig
 from ..served import PATHS, Shelf
 from . import chat, health, listening, openai_audio, speaking, voices
 from .context import CONTEXT, Context
+from .door import Door
 from .guard import Handler, guard, keyed, set_headers
 from .metrics import Metrics
 from .pages import Pages
@@ -36,10 +37,10 @@ PUBLIC = (
 """What needs no key."""
 
 
-def make_app(config: ServerConfig, shelf: Shelf) -> web.Application:
+def make_app(config: ServerConfig, shelf: Shelf, door: Door) -> web.Application:
     """The application of a server, to be made where its event loop runs."""
     app = web.Application(middlewares=[guard], client_max_size=config.limits.body)
-    context = app[CONTEXT] = Context(config, shelf)
+    context = app[CONTEXT] = Context(config, shelf, door)
     app.on_response_prepare.append(set_headers)
     app.on_cleanup.append(_close)
     for task, path in _sockets(shelf):

@@ -5,7 +5,6 @@ import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
-from weakref import WeakSet
 
 from aiohttp import web
 
@@ -14,11 +13,13 @@ from ..config import ServerConfig
 from ..decoding import Decoders
 from ..engine.session import Session
 from ..served import Served, Shelf
-from .keys import Keys, RateLimit, SessionCounts
+from .door import Door
+from .keys import Keys, RateLimit, SessionCounts, WrongKeys
 from .origins import Origins
+from .spool import Spool
 
 WORKERS = 4
-"""Threads that read pages and make voices ready."""
+"""Threads that make voices ready."""
 CONVERTERS = 2
 """Threads that parse and convert what clients send: no more is done at once, however many send."""
 CONVERTED_AT_ONCE = 1 << 15
@@ -32,16 +33,16 @@ Result = TypeVar("Result")
 class Context:
     """Belongs to the event loop."""
 
-    def __init__(self, config: ServerConfig, shelf: Shelf) -> None:
+    def __init__(self, config: ServerConfig, shelf: Shelf, door: Door) -> None:
         limits = config.limits
-        self.config, self.limits, self.shelf = config, limits, shelf
+        self.config, self.limits, self.shelf, self.door = config, limits, shelf, door
         self.keys = Keys(config.api_keys)
         self.origins = Origins(config.cors, local=config.keyless)
         self.rate = RateLimit(limits.rate)
+        self.wrong_keys = WrongKeys(limits.wrong_keys)
         self.sessions = SessionCounts(limits.sessions)
         self.uploads = asyncio.Semaphore(limits.uploads)
-        self.asked: WeakSet[asyncio.BaseTransport] = WeakSet()
-        """Connections that have asked for something."""
+        self.spool = Spool(config.spool, limits.spooled)
         self.stopping = False
         self.decoders = Decoders(limits.uploads + sum(map(_sessions, shelf.all)), limits.wait)
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="web")
@@ -89,6 +90,7 @@ class Context:
         self._workers.shutdown(wait=False, cancel_futures=True)
         self._converters.shutdown(wait=False, cancel_futures=True)
         await self.decoders.stop()
+        self.spool.close()
 
 
 async def _called(threads: ThreadPoolExecutor, call: Callable[[], Result]) -> Result:

@@ -1,73 +1,231 @@
-"""The door of the server: how many connections are kept, and for how long one may ask nothing."""
+"""The door of the server: how many connections are kept, and for how long one may ask nothing or
+take nothing."""
 
 import asyncio
-from collections.abc import Container
-from weakref import WeakSet, ref
-
-from aiohttp import web
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Optional
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 from ..config import Bounds
+from .logs import Seldom
 
 FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
     b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: 21\r\n\r\ntoo many connections\n"
 )
 FULL_SECONDS = 1.0
-HANDSHAKE_SECONDS = 10.0
-"""For TLS."""
+SPARE = 16
+"""Connections beyond the limit, for those that ask how the server is."""
+LEAST_TAKEN = 1024
+"""Bytes a second that a client takes while any wait for it."""
+SSL_SECONDS = 10.0
+"""For a TLS handshake, and to end one."""
+
+
+LINGER_NOT = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 
 class Door:
-    """Makes what answers each connection, for an event loop's server. As many are kept as the
-    limits allow, others told that there are too many. One that has not `asked` for anything within
-    the time of a request is cut off."""
+    """Makes what answers each connection, of all ports of a server.
+
+    It keeps as many as `most`. Then a newcomer takes the place of the connection that has been
+    without a session for longest. If all have one, a few more may ask how the server is, and
+    nothing else; the others are refused.
+    """
+
+    def __init__(self, limits: Bounds, most: int) -> None:
+        self._limits, self._most = limits, most
+        self._kept: WeakSet[Connection] = WeakSet()
+        self._spare: WeakSet[Connection] = WeakSet()
+        self._idle: WeakKeyDictionary[Connection, None] = WeakKeyDictionary()
+        """Those without a session, the one that is so for longest first."""
+        self._full = Seldom("too many connections")
+
+    def opener(
+        self, protocol: Callable[[], asyncio.Protocol], *, http: bool, tls: bool = False
+    ) -> Callable[[], asyncio.BaseProtocol]:
+        """What an event loop's server calls for each connection, which `protocol` then answers."""
+
+        def open_connection() -> asyncio.BaseProtocol:
+            spare = len(self._kept) >= self._most and not self._drop_idle()
+            if spare:
+                self._full.log(connections=len(self._kept))
+            if spare and not (http and len(self._spare) < SPARE):
+                return _Full(FULL if http else b"")
+            return Connection(protocol(), self, self._limits, spare=spare, tls=tls)
+
+        return open_connection
+
+    def add(self, connection: "Connection") -> None:
+        """Counts a connection, from when it comes."""
+        if connection.spare:
+            self._spare.add(connection)
+        else:
+            self._kept.add(connection)
+            self.set_idle(connection)
+
+    def set_idle(self, connection: "Connection") -> None:
+        """Puts a connection behind the others that have no session."""
+        self.set_busy(connection)
+        self._idle[connection] = None
+
+    def set_busy(self, connection: "Connection") -> None:
+        """Keeps the place of a connection."""
+        self._idle.pop(connection, None)
+
+    def remove(self, connection: "Connection") -> None:
+        """Counts a connection no longer."""
+        self._kept.discard(connection)
+        self._spare.discard(connection)
+        self._idle.pop(connection, None)
+
+    def _drop_idle(self) -> bool:
+        for connection in list(self._idle):
+            if connection.abort():
+                self.remove(connection)
+                return True
+        return False
+
+
+class Connection(asyncio.Protocol):
+    """Stands between a connection and the `protocol` that answers it, counted by the door until it
+    is lost. It is cut off if it asks nothing for the time of a request, or if it takes nothing, or
+    next to nothing, for the time of a stall. A `spare` one is for probes alone."""
 
     def __init__(
-        self, server: web.Server, limits: Bounds, asked: Container[asyncio.BaseTransport]
+        self,
+        protocol: asyncio.Protocol,
+        door: Door,
+        limits: Bounds,
+        *,
+        spare: bool = False,
+        tls: bool = False,
     ) -> None:
-        self._server, self._limits, self._asked = server, limits, asked
-        self._guests: WeakSet[_Guest] = WeakSet()
+        self._protocol, self._door, self._limits = protocol, door, limits
+        self.spare, self._tls = spare, tls
+        self._transport: asyncio.Transport | None = None
+        self._has_asked = self._aborted = False
+        self._sessions = 0
+        self._unsent = 0
+        self._watch: asyncio.TimerHandle | None = None
+        self.data_received = protocol.data_received  # type: ignore[method-assign]
+        self.eof_received = protocol.eof_received  # type: ignore[method-assign]
+        door.add(self)
+        patience = FULL_SECONDS if spare else limits.request
+        asyncio.get_running_loop().call_later(patience, _cut_off_silent, ref(self))
 
-    def __call__(self) -> asyncio.BaseProtocol:
-        if len(self._guests) >= self._limits.connections:
-            return _Full()
-        guest = _Guest(self._server(), self._guests)
-        asyncio.get_running_loop().call_later(self._limits.request, self._look, ref(guest))
-        return guest
+    @staticmethod
+    def of(transport: asyncio.BaseTransport | None) -> Optional["Connection"]:
+        """The connection that a transport belongs to; None once it is lost."""
+        found = transport.get_protocol() if transport is not None else None
+        return found if isinstance(found, Connection) else None
 
-    def _look(self, found: "ref[_Guest]") -> None:
-        guest = found()
-        transport = guest.connection.transport if guest is not None else None
-        if transport is not None and transport not in self._asked:
-            transport.abort()
+    def ask(self) -> None:
+        """Notes a request."""
+        self._has_asked = True
+        if not self._sessions and not self.spare:
+            self._door.set_idle(self)
 
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Keeps the connection's place while the block runs."""
+        self._sessions += 1
+        self._door.set_busy(self)
+        try:
+            yield
+        finally:
+            self._sessions -= 1
+            if not self._sessions and self._transport is not None and not self.spare:
+                self._door.set_idle(self)
 
-class _Guest(asyncio.Protocol):
-    """A connection that counts among `guests` from when it comes until it is lost; aiohttp's own
-    server knows it only later, when hundreds may have come at once."""
+    def abort(self) -> bool:
+        """Cuts off; False during a TLS handshake, which has a time of its own."""
+        self._aborted = True
+        if self._transport is not None:
+            _reset(self._transport)
+        return self._transport is not None or not self._tls
 
-    def __init__(self, connection: web.RequestHandler, guests: "WeakSet[_Guest]") -> None:
-        self.connection, self._guests = connection, guests
-        guests.add(self)
-        self.data_received = connection.data_received  # type: ignore[method-assign]
-        self.eof_received = connection.eof_received  # type: ignore[method-assign]
-        self.pause_writing = connection.pause_writing  # type: ignore[method-assign]
-        self.resume_writing = connection.resume_writing  # type: ignore[method-assign]
-        self.connection_made = connection.connection_made  # type: ignore[method-assign]
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._guests.discard(self)
-        self.connection.connection_lost(exc)
-
-
-class _Full(asyncio.Protocol):
-    """Says so, and hangs up once the client has asked: sooner, it might not hear it."""
+    def cut_off_silent(self) -> None:
+        """Cuts off if nothing was asked yet."""
+        if not self._has_asked:
+            self.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        transport.write(FULL)
-        asyncio.get_running_loop().call_later(FULL_SECONDS, transport.close)
+        transport.set_write_buffer_limits(high=1)  # whatever is not taken at once is watched
+        self._protocol.connection_made(transport)
+        if self._aborted:
+            self.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._door.remove(self)
+        self._stop_watch()
+        self._protocol.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._protocol.pause_writing()
+        self._watch_taking()
+
+    def resume_writing(self) -> None:
+        self._stop_watch()
+        self._protocol.resume_writing()
+
+    def _watch_taking(self) -> None:
+        assert self._transport is not None
+        self._unsent = self._transport.get_write_buffer_size()
+        loop = asyncio.get_running_loop()
+        self._watch = loop.call_later(self._limits.stall, self._check_taking)
+
+    def _check_taking(self) -> None:
+        if self._transport is None:
+            return
+        taken = self._unsent - self._transport.get_write_buffer_size()
+        if taken < LEAST_TAKEN * self._limits.stall:
+            self.abort()
+        else:
+            self._watch_taking()
+
+    def _stop_watch(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """Closes at once, and leaves the system nothing to send."""
+    raw = transport.get_extra_info("socket")
+    with suppress(OSError):
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOT)
+    transport.abort()
+
+
+def _cut_off_silent(found: "ref[Connection]") -> None:
+    """Without keeping a connection whose handshake failed."""
+    connection = found()
+    if connection is not None:
+        connection.cut_off_silent()
+
+
+class _Full(asyncio.Protocol):
+    """Says so, and hangs up once the client has asked: sooner, it might not read it."""
+
+    def __init__(self, message: bytes) -> None:
+        self._message = message
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        if not self._message:
+            transport.close()
+            return
+        transport.write(self._message)
+        asyncio.get_running_loop().call_later(FULL_SECONDS, transport.abort)
 
     def data_received(self, data: bytes) -> None:  # noqa: ARG002
         self._transport.close()

@@ -1,8 +1,8 @@
 """What stands before every handler: foreign pages, keys, rates, and errors as answers."""
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from aiohttp import web
 
@@ -13,12 +13,16 @@ from ..protocols import openai
 from ..protocols.errors import ProtocolError
 from ..served import UnknownModel
 from .context import CONTEXT, Context
+from .door import Connection
 from .keys import TooManySessions, caller_of, shown_key
-from .logs import LOG, log
+from .logs import LOG, Seldom, log
+from .spool import NoSpaceError
 from .visit import SessionEnded
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 RETRY_SECONDS = "1"
+PROBES = ("/health", "/ready", "/metrics")
+"""What those who watch the server ask, under any name and however full it is."""
 SAFE = {
     "Server": "kyutai-onnx",
     "X-Content-Type-Options": "nosniff",
@@ -33,6 +37,8 @@ KINDS = {
     429: "rate_limit_error",
 }
 
+GONE = 499
+"""For nobody: the client has left."""
 ENDED = {"shutdown": 503, "too long": 413, "stalled": 408, "idle": 408}
 """The status for each reason for which a session may end; `failed` is the client's own fault,
 unless it is an internal one."""
@@ -42,10 +48,13 @@ unless it is an internal one."""
 async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuses pages of other sites, answers their browsers, and makes answers of errors."""
     context = request.app[CONTEXT]
-    if request.transport is not None:
-        context.asked.add(request.transport)
+    connection, probes = Connection.of(request.transport), request.path in PROBES
+    if connection is not None:
+        connection.ask()
+        if connection.spare and not probes:
+            return answer(request, 503, "too many connections")
     origin = request.headers.get("Origin")
-    reason = context.origins.refuses(request.headers)
+    reason = context.origins.refuses(request.headers, any_name=probes)
     if reason is not None:
         log("request refused", path=request.path, why=reason)
         return answer(request, 403, reason)
@@ -60,10 +69,15 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 async def set_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """What tells browsers who may read an answer, and to guess nothing of it."""
+    """What tells browsers who may read an answer, and to guess nothing of it; a spare connection
+    gets one answer."""
     origins = request.app[CONTEXT].origins
     response.headers.update(origins.headers(request.headers.get("Origin")))
     response.headers.update(SAFE)
+    connection = Connection.of(request.transport)
+    if connection is not None and connection.spare:
+        response.force_close()
+        response.headers["Connection"] = "close"
 
 
 def admit(request: web.Request, context: Context, *, query: bool) -> str:
@@ -72,17 +86,26 @@ def admit(request: web.Request, context: Context, *, query: bool) -> str:
     A key may stand in the query where a browser cannot set a header.
     """
     values = request.query if query else None
-    if not context.keys.admits(request.headers, values):
-        log("key refused", path=request.path, address=request.remote)
-        raise web.HTTPUnauthorized(text="")
+    right = context.keys.admits(request.headers, values)
     key = shown_key(request.headers, values) if context.keys else None
-    caller = caller_of(key, request.remote)
+    caller, address = caller_of(key, request.remote), request.remote or "unknown"
+    if key is not None and not context.wrong_keys.admits(address, caller, right=right):
+        _TRIES.log(path=request.path, address=address)
+        raise _too_many("too many wrong keys from this address: try again in a minute\n")
+    if not right:
+        log("key refused", path=request.path, address=address)
+        raise web.HTTPUnauthorized(text="")
     if not context.rate.admits(caller):
         log("rate exceeded", path=request.path, caller=caller)
-        raise web.HTTPTooManyRequests(
-            text="too many requests a minute\n", headers={"Retry-After": RETRY_SECONDS}
-        )
+        raise _too_many("too many requests a minute\n")
     return caller
+
+
+_TRIES = Seldom("too many wrong keys")
+
+
+def _too_many(text: str) -> web.HTTPTooManyRequests:
+    return web.HTTPTooManyRequests(text=text, headers={"Retry-After": RETRY_SECONDS})
 
 
 def keyed(handler: Handler, *, session: bool = True) -> Handler:
@@ -96,10 +119,16 @@ def keyed(handler: Handler, *, session: bool = True) -> Handler:
             return answer(request, error.status, (error.text or "").strip() or error.reason)
         if not session:
             return await handler(request)
-        with context.sessions.session(caller):
+        with context.sessions.session(caller), keeping_place(request):
             return await handler(request)
 
     return guarded
+
+
+def keeping_place(request: web.Request) -> AbstractContextManager[None]:
+    """Keeps the connection of a request while a session of it runs."""
+    connection = Connection.of(request.transport)
+    return connection.session() if connection is not None else nullcontext()
 
 
 def refusal(request: web.Request, error: Exception) -> web.Response:
@@ -116,11 +145,15 @@ def refusal(request: web.Request, error: Exception) -> web.Response:
         return answer(request, 404, str(error), param="model")
     if isinstance(error, UsageError | AudioError | ProtocolError):
         return answer(request, 400, str(error), param=param)
+    if isinstance(error, NoSpaceError):
+        log("request failed", path=request.path, why=str(error))
+        return answer(request, 507, str(error))
     if isinstance(error, KyutaiOnnxError):
         log("request failed", path=request.path, why=str(error))
         return answer(request, 502, str(error))
-    if isinstance(error, ConnectionError | asyncio.CancelledError):
-        raise error
+    if isinstance(error, ConnectionError):
+        log("client gone", path=request.path, why=str(error) or "left")
+        return web.Response(status=GONE)
     LOG.error("request failed", exc_info=error)
     return answer(request, 500, "internal error; the server's log has the cause")
 

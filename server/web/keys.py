@@ -65,6 +65,29 @@ def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
+class WrongKeys:
+    """Tries with wrong keys, so many a minute of each address; None is no limit.
+
+    Beyond that an address is let in only with a key that has let it in before. A guess that is
+    right is not told from one that is wrong, and nobody behind the same proxy loses their access.
+    """
+
+    def __init__(self, a_minute: int | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate = RateLimit(a_minute, clock)
+        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def admits(self, address: str, caller: str, *, right: bool) -> bool:
+        """Whether a request with a right or wrong key may have an answer that depends on it."""
+        visitor = (address, caller)
+        if right and (visitor in self._known or self._rate.has_left(address)):
+            self._known[visitor] = None
+            self._known.move_to_end(visitor)
+            if len(self._known) > MOST_CALLERS:
+                self._known.popitem(last=False)
+            return True
+        return self._rate.admits(address)
+
+
 class SessionCounts:
     """Sessions that run at once, `most` of each caller; None is no limit."""
 
@@ -98,10 +121,19 @@ class RateLimit:
         """Counts a request; whether it may be answered."""
         if self._most is None:
             return True
-        now = self._clock()
-        left, since = self._left.pop(caller, (float(self._most), now))
-        left = min(float(self._most), left + (now - since) * self._most / 60)
-        self._left[caller] = (max(left - 1, 0.0) if left >= 1 else left, now)
+        now, left = self._clock(), self._count(caller)
+        self._left[caller] = (left - 1 if left >= 1 else left, now)
+        self._left.move_to_end(caller)
         if len(self._left) > MOST_CALLERS:
             self._left.popitem(last=False)
         return left >= 1
+
+    def has_left(self, caller: str) -> bool:
+        """Whether a request would be answered, without counting one."""
+        return self._most is None or self._count(caller) >= 1
+
+    def _count(self, caller: str) -> float:
+        assert self._most is not None
+        now = self._clock()
+        left, since = self._left.get(caller, (float(self._most), now))
+        return min(float(self._most), left + (now - since) * self._most / 60)

@@ -1,7 +1,6 @@
 """`/api/asr-streaming`: speech to text as moshi-server does it, by websocket and by POST."""
 
 import functools
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +19,7 @@ from .conversation import converse
 from .numbers import number, whole
 from .socket import Socket
 from .transcribing import Transcribing, join
-from .uploads import read_body, room_for_body
+from .uploads import read_body, room_for_recording
 
 TASKS: tuple[Task, ...] = ("stt",)
 
@@ -99,8 +98,7 @@ async def post(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     served = context.shelf.at(request.path, TASKS, request.query.get("model"))
     rules, told = ListeningRules(), list[listening.Reply]()
-    async with room_for_body(context):
-        body = io.BytesIO(await read_body(request, context.limits))
+    async with read_body(request, context) as body, room_for_recording(context):
         heard = Transcribing(context, served, body)
         async for event in heard.events():
             told += rules.tell(event)

@@ -4,6 +4,7 @@ import datetime as dt
 import json
 import logging
 import sys
+import time
 from typing import Any
 
 from aiohttp.http_exceptions import HttpProcessingError
@@ -16,6 +17,22 @@ INFO = logging.INFO, "INFO"
 def log(event: str, *, level: int = logging.INFO, **fields: object) -> None:
     """Tells an event with what is to be known of it."""
     LOG.log(level, event, extra={_FIELDS: fields})
+
+
+class Seldom:
+    """An event that strangers can cause at any rate: logged once in `seconds`, with how often it
+    came since the last time."""
+
+    def __init__(self, event: str, seconds: float = 10.0) -> None:
+        self._event, self._seconds = event, seconds
+        self._next, self._times = 0.0, 0
+
+    def log(self, **fields: Any) -> None:
+        """Logs it, or counts it."""
+        self._times += 1
+        if time.monotonic() >= self._next:
+            log(self._event, **fields, times=self._times)
+            self._next, self._times = time.monotonic() + self._seconds, 0
 
 
 class Lines(logging.Formatter):

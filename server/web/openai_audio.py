@@ -1,6 +1,5 @@
 """OpenAI's `/v1/audio/transcriptions`, `/v1/audio/speech` and `/v1/models`."""
 
-import io
 from collections.abc import AsyncIterator
 from typing import BinaryIO
 
@@ -11,14 +10,13 @@ from ...runtime.errors import KyutaiOnnxError
 from ..protocols import openai, speech, transcriptions
 from ..protocols.errors import ProtocolError
 from ..protocols.openai import InvalidRequestError
-from ..protocols.strict_json import parse_object
 from ..served import Served
 from .answer import Answer
 from .context import CONTEXT
 from .logs import log
 from .saying import Saying
 from .transcribing import Transcribing
-from .uploads import FILE, Form, read_body, read_form, room_for_body
+from .uploads import FILE, Form, read_form, read_object, room_for_recording
 
 EVENTS = "text/event-stream"
 
@@ -42,8 +40,7 @@ async def models(request: web.Request) -> web.Response:
 async def transcriptions_post(request: web.Request) -> web.StreamResponse:
     """The words of an audio file, in the format that is asked for."""
     context = request.app[CONTEXT]
-    async with room_for_body(context):
-        form = await read_form(request, context.limits)
+    async with read_form(request, context) as form, room_for_recording(context):
         asked = transcriptions.read_form(form.fields)
         served = context.shelf.find(("stt",), asked.model)
         heard = Transcribing(
@@ -80,16 +77,14 @@ async def _as_events(request: web.Request, heard: Transcribing) -> web.StreamRes
 def _file(form: Form) -> BinaryIO:
     if form.file is None:
         raise InvalidRequestError("file: give an audio file", FILE)
-    return io.BytesIO(form.file)
+    return form.file
 
 
 async def speech_post(request: web.Request) -> web.StreamResponse:
     """A text, spoken in the format that is asked for, as it is made."""
     context = request.app[CONTEXT]
-    async with room_for_body(context):
-        body = await read_body(request, context.limits)
     try:
-        content = parse_object(body)
+        content = await read_object(request, context)
     except ProtocolError as error:
         raise InvalidRequestError(f"the body: {error}") from None
     asked = speech.read_request(content, context.limits.characters)

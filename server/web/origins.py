@@ -27,10 +27,10 @@ class Origins:
     def __init__(self, allowed: Sequence[str], *, local: bool) -> None:
         self._allowed, self._local = set(allowed), local
 
-    def refuses(self, headers: Mapping[str, str]) -> str | None:
-        """Why a request is refused, if it is."""
+    def refuses(self, headers: Mapping[str, str], *, any_name: bool = False) -> str | None:
+        """Why a request is refused, if it is. With `any_name` the server's name does not matter."""
         host = headers.get("Host", "")
-        if self._local and not is_loopback(_safe_host_name(host)):
+        if self._local and not any_name and not is_loopback(_safe_host_name(host)):
             return (
                 "this server has no keys, so it answers only under the names of its own machine, "
                 "such as localhost; give it '--api-key' or '--no-auth'"

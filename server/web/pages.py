@@ -1,18 +1,21 @@
-"""The files of a page: listed when the server starts, so that no request reaches beyond them."""
+"""The files of a page: read when the server starts, so that no request reaches the file system."""
 
 import hashlib
 import mimetypes
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from aiohttp import web
 
+from ...runtime.errors import UsageError
 from ..config import NOTHING, PAGE
-from .context import CONTEXT
 
 INDEX = "index.html"
+MOST_BYTES = 256 << 20
+"""Of all files together."""
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -34,34 +37,52 @@ OURS = {
 """Our own page has all that it needs; what a page of others needs is not known."""
 
 
+@dataclass(frozen=True)
+class Page:
+    """A file with the headers of its answer."""
+
+    content: bytes
+    tag: str
+    headers: Mapping[str, str]
+
+
 class Pages:
-    """The files that are shown: our own page's, a folder's or none."""
+    """The files that are shown: our own page's, a folder's or none. UsageError for a folder that
+    holds too much or cannot be read."""
 
     def __init__(self, static: str) -> None:
-        self._headers: Mapping[str, str] = OURS if static == PAGE else {}
+        ours = OURS if static == PAGE else {}
         root: Traversable = files(__package__.rpartition(".")[0]) / PAGE
         if static not in (PAGE, NOTHING):
             root = Path(static)
         shown = static != NOTHING and root.is_dir()
-        self._files = dict(_listed(root, "")) if shown else {}
+        self._pages: dict[str, Page] = {}
+        left = MOST_BYTES
+        for name, file in _listed(root, "") if shown else ():
+            self._pages[name] = page = _read(file, ours)
+            left -= len(page.content)
+            if left < 0:
+                raise UsageError(f"static {static}: at most {MOST_BYTES >> 20} MiB can be shown")
 
     async def show(self, request: web.Request) -> web.Response:
         """A file, or the index of a folder; raises HTTPNotFound."""
         name = request.match_info["name"]
-        found = self._files.get(name) or self._files.get(f"{name.rstrip('/')}/{INDEX}".lstrip("/"))
+        found = self._pages.get(name) or self._pages.get(f"{name.rstrip('/')}/{INDEX}".lstrip("/"))
         if found is None:
             raise web.HTTPNotFound(text="there is no such page\n")
-        body = await request.app[CONTEXT].work(found.read_bytes)
-        tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-        headers = {
-            "Content-Type": _type_of(found.name),
-            "Cache-Control": "no-cache",
-            "ETag": tag,
-            **self._headers,
-        }
-        if request.headers.get("If-None-Match") == tag:
-            return web.Response(status=304, headers=headers)
-        return web.Response(body=body, headers=headers)
+        if request.headers.get("If-None-Match") == found.tag:
+            return web.Response(status=304, headers=found.headers)
+        return web.Response(body=found.content, headers=found.headers)
+
+
+def _read(file: Traversable, more: Mapping[str, str]) -> Page:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"static {file.name}: cannot be read ({error.strerror})") from None
+    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    kind = {"Content-Type": _type_of(file.name), "Cache-Control": "no-cache", "ETag": tag}
+    return Page(content, tag, {**kind, **more})
 
 
 def _listed(folder: Traversable, place: str) -> Iterator[tuple[str, Traversable]]:

@@ -12,6 +12,8 @@ PING_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
 LONGEST_REASON = 120
 """Bytes of what a close frame says."""
+TURN_SECONDS = 0.005
+"""For which one client's messages are worked on before others have their turn."""
 DATA = (WSMsgType.BINARY, WSMsgType.TEXT)
 
 
@@ -35,6 +37,7 @@ class Socket:
         self._request: web.Request | None = None
         self._pings: asyncio.Task[None] | None = None
         self._sent = 0.0
+        self._turn = 0.0
         self.on_quiet: bytes | None = None
         """What is sent, besides a ping, to a client that got nothing for a while."""
 
@@ -54,6 +57,7 @@ class Socket:
         """The next message; None once the client has left, or is silent without `is_busy` being
         the reason."""
         while True:
+            await self._take_turns()
             try:
                 message = await self._ws.receive(timeout=self._limits.silence)
             except TimeoutError:
@@ -68,6 +72,12 @@ class Socket:
                 await self._pong(message.data)
             elif message.type is not WSMsgType.PONG:
                 return None
+
+    async def _take_turns(self) -> None:
+        """Lets others have theirs: messages that have come already are received at once."""
+        if self._loop.time() - self._turn > TURN_SECONDS:
+            await asyncio.sleep(0)
+            self._turn = self._loop.time()
 
     async def _pong(self, data: bytes) -> None:
         """Answers, unless nothing is taken for too long."""

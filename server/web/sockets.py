@@ -8,7 +8,7 @@ from aiohttp import web
 from ..protocols.errors import ProtocolError
 from ..served import UnknownModel
 from .context import CONTEXT, Context
-from .guard import Handler, admit
+from .guard import Handler, admit, keeping_place
 from .keys import TooManySessions
 from .logs import log
 from .socket import Socket
@@ -37,7 +37,7 @@ def socket_route(
         limits = context.limits
         socket = Socket(limits, min(limits.message, message or limits.message))
         try:
-            with context.sessions.session(caller):
+            with context.sessions.session(caller), keeping_place(request):
                 await socket.open(request)
                 log("client came", path=request.path, caller=caller)
                 try:

@@ -17,7 +17,6 @@ from ..protocols.errors import ProtocolError
 from ..protocols.speaker import SpeakingRules
 from ..protocols.speaking import Format, format_named
 from ..protocols.speech import WavEncoder
-from ..protocols.strict_json import parse_object
 from ..served import Served
 from ..speakers import UnknownVoice
 from .answer import Answer
@@ -26,7 +25,7 @@ from .conversation import converse, refuse
 from .numbers import number, whole
 from .saying import Saying, beginning, speakers_of
 from .socket import Socket
-from .uploads import read_body, room_for_body
+from .uploads import read_object
 
 TASKS: tuple[Task, ...] = ("tts",)
 MOST_MESSAGE = 8 << 20
@@ -131,8 +130,7 @@ async def post(request: web.Request) -> web.StreamResponse:
     """A text, spoken as a wav that comes as it is made."""
     context = request.app[CONTEXT]
     served = context.shelf.at(request.path, TASKS, request.query.get("model"))
-    async with room_for_body(context):
-        content = parse_object(await read_body(request, context.limits))
+    content = await read_object(request, context)
     text, voice = content.get("text"), content.get("voice")
     if not isinstance(text, str) or not isinstance(voice, str):
         raise web.HTTPUnprocessableEntity(text="text and voice: two strings are wanted\n")

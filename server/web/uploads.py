@@ -1,23 +1,29 @@
 """Bodies that strangers post: bounded in size, in number and in the time they take."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from typing import Any, BinaryIO
 
-from aiohttp import BodyPartReader, web
-from aiohttp.multipart import MultipartReader
+from aiohttp import web
+from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from ..config import Bounds
 from ..engine.events import Busy
 from ..protocols.openai import InvalidRequestError
+from ..protocols.strict_json import MOST_BYTES, parse_object
 from .context import Context
+from .spool import Body
 
-SLOWEST = 64 << 10
-"""Bytes a second that a body must come by, after its first time."""
-MOST_FIELDS = 32
+LEAST_RATE = 8 << 10
+"""Bytes a second that a body brings, in any time as long as that of a request."""
+MOST_PARTS = 32
 MOST_FIELD = 64 << 10
-"""Bytes of a field of a form that is no file."""
+"""Bytes of a field of a form that is no file, and of what precedes the first."""
+MOST_HEADER = 8 << 10
+MOST_HEADERS = 8
+MOST_BOUNDARY = 256
 FILE = "file"
 
 
@@ -26,12 +32,12 @@ class Form:
     """The fields of a form, each with its values, and its file."""
 
     fields: dict[str, list[str]] = field(default_factory=dict)
-    file: bytes | None = None
+    file: BinaryIO | None = None
 
 
 @asynccontextmanager
-async def room_for_body(context: Context) -> AsyncIterator[None]:
-    """Waits until another body may be kept; raises Busy where that takes too long."""
+async def room_for_recording(context: Context) -> AsyncIterator[None]:
+    """Waits until another recording may be worked on; raises Busy if that takes too long."""
     try:
         async with asyncio.timeout(context.limits.wait):
             await context.uploads.acquire()
@@ -43,76 +49,148 @@ async def room_for_body(context: Context) -> AsyncIterator[None]:
         context.uploads.release()
 
 
-async def read_body(request: web.Request, limits: Bounds) -> bytes:
-    """All of a body. Raises HTTPRequestEntityTooLarge, HTTPRequestTimeout."""
-    _check_length(request, limits)
-    parts, size = [], 0
-    async with _patience(request, limits):
-        async for chunk in request.content.iter_any():
-            size += len(chunk)
-            if size > limits.body:
-                raise web.HTTPRequestEntityTooLarge(limits.body, size)
-            parts.append(chunk)
-    return b"".join(parts)
-
-
-async def read_form(request: web.Request, limits: Bounds) -> Form:
-    """A form of several parts. Raises as `read_body` does, and InvalidRequestError for what is no
-    form, or one with more in it than any needs."""
-    if not request.content_type.startswith("multipart/"):
-        raise InvalidRequestError("the body is multipart/form-data, with the audio as its file")
-    _check_length(request, limits)
-    form = Form()
-    async with _patience(request, limits):
+async def receive(request: web.Request, limits: Bounds, most: int) -> AsyncIterator[bytes]:
+    """A body piece by piece, with at least `LEAST_RATE`: the time that its pieces are worked on
+    does not count. Raises HTTPRequestEntityTooLarge, HTTPRequestTimeout, InvalidRequestError."""
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise web.HTTPUnsupportedMediaType(text="a compressed body is not taken\n")
+    size, length = 0, request.content_length or 0
+    if length > most:
+        raise web.HTTPRequestEntityTooLarge(most, length)
+    clock, patience = asyncio.get_running_loop().time, limits.request
+    while True:
+        since = clock()
         try:
-            await _read_parts(await request.multipart(), form, limits)
-        except ValueError as error:
-            if isinstance(error, InvalidRequestError):
-                raise
-            raise InvalidRequestError("the body is no multipart/form-data") from None
-    return form
-
-
-async def _read_parts(parts: MultipartReader, form: Form, limits: Bounds) -> None:
-    left = limits.body
-    for _ in range(MOST_FIELDS):
-        part = await parts.next()
-        if part is None:
+            async with asyncio.timeout(patience):
+                data = await request.content.readany()
+        except TimeoutError:
+            raise web.HTTPRequestTimeout(text="the body comes too slowly\n") from None
+        except web.RequestPayloadError:
+            raise InvalidRequestError("the body is cut off, or not what its head says") from None
+        if not data:
             return
-        if not isinstance(part, BodyPartReader) or not part.name:
-            raise InvalidRequestError("a part of the form has no name")
-        if part.name == FILE:
-            form.file = await _read_part(part, left)
-            left -= len(form.file)
-        else:
-            value = await _read_part(part, MOST_FIELD)
-            form.fields.setdefault(part.name, []).append(value.decode("utf-8", "replace"))
-    raise InvalidRequestError(f"a form of more than {MOST_FIELDS} fields")
-
-
-async def _read_part(part: BodyPartReader, most: int) -> bytes:
-    found, size = [], 0
-    while chunk := await part.read_chunk(1 << 16):
-        size += len(chunk)
+        size += len(data)
         if size > most:
             raise web.HTTPRequestEntityTooLarge(most, size)
-        found.append(bytes(chunk))
-    return b"".join(found)
+        patience = min(limits.request, patience - (clock() - since) + len(data) / LEAST_RATE)
+        yield data
 
 
-def _check_length(request: web.Request, limits: Bounds) -> None:
-    """What says that it is too long need not be read."""
-    length = request.content_length or 0
-    if length > limits.body:
-        raise web.HTTPRequestEntityTooLarge(limits.body, length)
+async def read_object(request: web.Request, context: Context) -> dict[str, Any]:
+    """The JSON object of a body. Raises as `receive` does, and ProtocolError."""
+    parts = [part async for part in receive(request, context.limits, MOST_BYTES)]
+    return await context.parse(parse_object, b"".join(parts))
 
 
 @asynccontextmanager
-async def _patience(request: web.Request, limits: Bounds) -> AsyncIterator[None]:
-    length = request.content_length
-    seconds = limits.request + (limits.body if length is None else length) / SLOWEST
+async def read_body(request: web.Request, context: Context) -> AsyncIterator[BinaryIO]:
+    """A whole body as a file, while the block runs. Raises as `receive` does, NoSpaceError and
+    Busy."""
+    spool = context.spool
+    with spool.body() as body:
+        async for data in receive(request, context.limits, context.limits.body):
+            await spool.work(body.write, data)
+        yield await spool.work(body.finish)
+
+
+@asynccontextmanager
+async def read_form(request: web.Request, context: Context) -> AsyncIterator[Form]:
+    """A form of several parts, its file open while the block runs. Raises as `read_body` does, and
+    InvalidRequestError for an invalid form, or one with more in it than any needs."""
+    spool = context.spool
+    with spool.body() as body:
+        parser = FormParser(request.headers.get("Content-Type", ""), body)
+        async for data in receive(request, context.limits, context.limits.body):
+            await spool.work(parser.push, data)
+        yield await spool.work(parser.finish)
+
+
+class FormParser:
+    """Bytes of multipart/form-data in pieces of any size, as a form whose file is a body."""
+
+    def __init__(self, content_type: str, body: Body) -> None:
+        kind, options = parse_options_header(content_type)
+        if kind != "multipart/form-data":
+            raise InvalidRequestError("the body is multipart/form-data, with the audio as its file")
+        boundary = options.get("boundary", "")
+        if not 0 < len(boundary) <= MOST_BOUNDARY:
+            raise InvalidRequestError(f"a boundary has 1 to {MOST_BOUNDARY} characters")
+        with _as_refusal():
+            self._parser = PushMultipartParser(
+                boundary,
+                max_header_size=MOST_HEADER,
+                max_header_count=MOST_HEADERS,
+                max_segment_count=MOST_PARTS,
+            )
+        self._body = body
+        self._form = Form()
+        self._has_file = False
+        self._preamble = 0
+        self._part: MultipartSegment | None = None
+        self._field = bytearray()
+
+    def push(self, data: bytes) -> None:
+        """Adds bytes; raises InvalidRequestError, and as `Body.write` does. What follows the end
+        of the form is ignored."""
+        with _as_refusal():
+            for event in self._parser.parse(data):
+                self._take(event)
+        if self._part is None and not self._has_begun:
+            self._preamble += len(data)
+            if self._preamble > MOST_FIELD:
+                raise InvalidRequestError("a form begins with its boundary")
+
+    def finish(self) -> Form:
+        """The form; raises InvalidRequestError if its end is missing."""
+        with _as_refusal():
+            self._parser.close()
+        if self._has_file:
+            self._form.file = self._body.finish()
+        return self._form
+
+    @property
+    def _has_begun(self) -> bool:
+        return self._has_file or bool(self._form.fields)
+
+    def _take(self, event: MultipartSegment | bytes | bytearray | None) -> None:
+        if isinstance(event, MultipartSegment):
+            self._begin(event)
+        elif event is None:
+            self._end()
+        elif self._is_file:
+            self._body.write(bytes(event))
+        else:
+            self._field += event
+            if len(self._field) > MOST_FIELD:
+                raise web.HTTPRequestEntityTooLarge(MOST_FIELD, len(self._field))
+
+    def _begin(self, part: MultipartSegment) -> None:
+        if not part.name:
+            raise InvalidRequestError("a part of the form has no name")
+        self._part = part
+        if self._is_file:
+            if self._has_file:
+                raise InvalidRequestError("a form has one file")
+            self._has_file = True
+
+    def _end(self) -> None:
+        assert self._part is not None
+        if not self._is_file:
+            value = self._field.decode("utf-8", "replace")
+            self._form.fields.setdefault(self._part.name, []).append(value)
+            self._field.clear()
+        self._part = None
+
+    @property
+    def _is_file(self) -> bool:
+        return self._part is not None and self._part.name == FILE
+
+
+@contextmanager
+def _as_refusal() -> Iterator[None]:
     try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError:
-        raise web.HTTPRequestTimeout(text=f"the body took more than {seconds:.0f} s\n") from None
+        yield
+    except InvalidRequestError:
+        raise
+    except MultipartError as error:
+        raise InvalidRequestError(f"the body is no multipart/form-data ({error})") from None

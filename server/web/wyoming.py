@@ -7,12 +7,11 @@ from ...runtime.errors import KyutaiOnnxError
 from ..engine.events import Busy
 from ..protocols.wyoming_messages import Error, Message, pack
 from .context import Context
+from .door import Connection
 from .keys import TooManySessions
 from .logs import LOG, log
 from .visit import SessionEnded
-from .wyoming_client import WyomingClient
-
-READ_BYTES = 1 << 16
+from .wyoming_client import READ_BYTES, WyomingClient
 
 
 class WyomingServer:
@@ -25,7 +24,8 @@ class WyomingServer:
 
     async def start(self, host: str, port: int) -> int:
         """Listens; returns the port."""
-        self._server = await asyncio.start_server(self._accept, host, port, limit=READ_BYTES)
+        opener = self._context.door.opener(self._protocol, http=False)
+        self._server = await asyncio.get_running_loop().create_server(opener, host, port)
         number: int = self._server.sockets[0].getsockname()[1]
         return number
 
@@ -37,13 +37,16 @@ class WyomingServer:
             client.cancel()
         await asyncio.gather(*self._clients, return_exceptions=True)
 
+    def _protocol(self) -> asyncio.Protocol:
+        reader = asyncio.StreamReader(READ_BYTES)
+        return asyncio.StreamReaderProtocol(reader, self._accept)
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._clients.add(task)
         try:
-            if len(self._clients) <= self._context.limits.connections:
-                await self._serve(reader, writer)
+            await self._serve(reader, writer)
         finally:
             self._clients.discard(task)
             writer.transport.abort() if task.cancelling() else writer.close()
@@ -52,7 +55,10 @@ class WyomingServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         address = str((writer.get_extra_info("peername") or ("unknown",))[0])
-        client = WyomingClient(self._context, address, reader, writer)
+        connection = Connection.of(writer.transport)
+        if connection is None:
+            return
+        client = WyomingClient(self._context, connection, address, reader, writer)
         log("client came", protocol="wyoming", caller=address)
         try:
             await client.serve()

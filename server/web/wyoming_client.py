@@ -3,8 +3,8 @@
 import asyncio
 import functools
 from collections import deque
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from ...runtime.errors import UsageError
 from ..config import Task
@@ -25,12 +25,14 @@ from ..protocols.wyoming_rules import (
 )
 from ..served import Served, UnknownModel
 from .context import Context
+from .door import Connection
 from .saying import TextFeeder, beginning, speakers_of
 from .transcribing import AHEAD, join
 from .visit import Visit
 from .wyoming_info import describe
 
-READ_BYTES = 1 << 16
+READ_BYTES = 1 << 14
+"""At once: as many events as keep the event loop for no time to speak of."""
 
 
 class WyomingClient:
@@ -40,11 +42,12 @@ class WyomingClient:
     def __init__(
         self,
         context: Context,
+        connection: Connection,
         address: str,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
-        self._context, self._address = context, address
+        self._context, self._connection, self._address = context, connection, address
         self._reader, self._writer = reader, writer
         self._events = EventReader()
         self._waiting: deque[Message] = deque()
@@ -129,10 +132,12 @@ class WyomingClient:
             self._asked_for.extend(self._requests.take(message))
         return self._asked_for.popleft()
 
-    def _session(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def _session(self) -> Iterator[None]:
         if not self._context.rate.admits(self._address):
             raise Busy("too many requests a minute")
-        return self._context.sessions.session(self._address)
+        with self._context.sessions.session(self._address), self._connection.session():
+            yield
 
     def _find(self, task: Task, name: str | None) -> Served:
         try:
@@ -141,16 +146,26 @@ class WyomingClient:
             raise UsageError(str(error)) from None
 
     async def _next(self) -> Message | None:
-        """The next message of a known kind; None where the client has left."""
+        """The next message of a known kind; None where the client has left. One that has begun is
+        whole within the time of a silence."""
+        limits, loop = self._context.limits, asyncio.get_running_loop()
+        end = loop.time() + (limits.silence if self._events.pending else limits.idle)
         while not self._waiting:
-            async with asyncio.timeout(self._context.limits.idle):
+            async with asyncio.timeout_at(end):
                 data = await self._reader.read(READ_BYTES)
             if not data:
                 return None
-            for event in self._events.push(data):
-                if (message := parse(event)) is not None:
-                    self._waiting.append(message)
+            if not self._events.pending:
+                end = loop.time() + limits.silence
+            self._waiting += await self._context.convert(self._events.pending, self._read, data)
+            await asyncio.sleep(0)  # others have their turn
+        self._connection.ask()
         return self._waiting.popleft()
+
+    def _read(self, data: bytes) -> list[Message]:
+        """The messages that are whole now."""
+        events = self._events.push(data)
+        return [message for event in events if (message := parse(event)) is not None]
 
     async def _send(self, told: Iterable[Message]) -> None:
         for message in told:

@@ -13,17 +13,15 @@ CYCLES = 10_000
 
 
 def test_a_flood_of_connections(server: ServedProcess, witness: Witness) -> None:
-    """Those beyond the limit are told so, those that ask nothing are cut off."""
+    """Each takes the place of the one that asked nothing for longest; the witness keeps its own."""
     heard = len(witness.talks)
     for _ in range(3):
         place = "127.0.0.1", server.port
         flood = [socket.create_connection(place, SECONDS) for _ in range(2 * CONNECTIONS)]
-        told = [everything(client) for client in flood]
+        assert server.get("/health")
+        assert [everything(client) for client in flood] == [b""] * len(flood)
         for client in flood:
             client.close()
-        refused = [answer for answer in told if answer]
-        assert CONNECTIONS <= len(refused) < len(flood)
-        assert all(answer.startswith(b"HTTP/1.1 503 ") for answer in refused)
     until(lambda: len(witness.talks) > heard)
 
 
