@@ -28,8 +28,8 @@ def full_stream(model: SpeechToText) -> SpeechToTextStream:
     noise = np.random.default_rng(0)
     stream = model.stream()
     saved = stream.save()
-    fill_rings(saved["encoder"]["graph"], model.mimi.open("encode").graphs, noise)
-    fill_rings(saved["generator"]["temporal"], [model.language_model.temporal], noise)
+    fill_rings(saved["encoder"], model.mimi.open("encode").graphs, noise)
+    fill_rings(saved["language_model"]["transformer"], [model.language_model.temporal], noise)
     stream.load(saved)
     return stream
 

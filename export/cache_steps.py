@@ -65,7 +65,7 @@ def _entries(bundle: Bundle) -> dict[str, Array]:
     frames = min(FRAMES, lm.context - 1)
     for codes in _heard(bundle, lm.n_q - lm.dep_q, frames):
         generator.step(codes[None])
-    saved: dict[str, Array] = generator.save(0)["temporal"]
+    saved: dict[str, Array] = generator.save(0)["transformer"]
     return saved
 
 

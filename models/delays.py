@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..runtime.manifest import LanguageModel
+from .saved import Integer, Part, Tensor
 
 Array = np.ndarray[Any, Any]
 
@@ -78,11 +79,27 @@ class DelayCache:
         self._cache[target] = self._cache[source]
         self.offsets[target] = self.offsets[source]
 
+    @staticmethod
+    def fields(model: LanguageModel) -> Part:
+        """What is saved of a row: the ring of positions, and how many steps were made."""
+        tokens, streams = model.tokens, 1 + model.n_q
+        text = model.text_card + 1
+        most = np.full((streams, 1), max(model.card, tokens.audio_initial))
+        most[0] = text * text if model.second_text_stream else max(text, tokens.text_initial)
+        least = min(tokens.zero, tokens.ungenerated)
+        length = max(model.delays) + 2
+        return Part(
+            {
+                "tokens": Tensor("int64", (streams, length), least, most),
+                "step": Integer(),
+            }
+        )
+
     def save(self, row: int) -> dict[str, Any]:
-        """The memory of one row."""
-        return {"tokens": self._cache[row].copy(), "offset": int(self.offsets[row])}
+        """The memory of one row, as `fields` says."""
+        return {"tokens": self._cache[row].copy(), "step": int(self.offsets[row])}
 
     def load(self, row: int, saved: dict[str, Any]) -> None:
         """Continues what `save` returned."""
         self._cache[row] = saved["tokens"]
-        self.offsets[row] = saved["offset"]
+        self.offsets[row] = saved["step"]

@@ -1,10 +1,11 @@
 """How a row's tokens are drawn, and guided."""
 
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, ClassVar, Self, TypedDict
 
 from .language_model import Conditions
 from .parameters import check_parameters
+from .saved import Integer, Maybe, Number, Part
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,37 @@ class Drawing:
 
     def __post_init__(self) -> None:
         check_parameters(**vars(self))
+
+    FIELDS: ClassVar = Part(
+        {
+            "temperature": Number(0),
+            "text_temperature": Number(0),
+            "top_k": Integer(),
+            "text_top_k": Integer(),
+            "seed": Maybe(Integer(0, 2**63 - 1)),
+        }
+    )
+
+    def save(self) -> dict[str, Any]:
+        """What a saved stream says of it, as `FIELDS` says."""
+        return {
+            "temperature": float(self.temp),
+            "text_temperature": float(self.temp_text),
+            "top_k": int(self.top_k),
+            "text_top_k": int(self.top_k_text),
+            "seed": None if self.seed is None else int(self.seed),
+        }
+
+    @classmethod
+    def load(cls, saved: dict[str, Any]) -> Self:
+        """The inverse of `save`."""
+        return cls(
+            temp=saved["temperature"],
+            temp_text=saved["text_temperature"],
+            top_k=saved["top_k"],
+            top_k_text=saved["text_top_k"],
+            seed=saved["seed"],
+        )
 
 
 class Draws(TypedDict, total=False):

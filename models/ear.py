@@ -1,11 +1,13 @@
 """What one stream hears: samples become frames, and of those its batch makes codes."""
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from ..runtime.audio import Framer
+from .saved import Flag, Part, Tensor
 
 Array = np.ndarray[Any, Any]
 
@@ -17,7 +19,8 @@ class Ear:
     the first ones that it is given (moshi run_inference.py).
     """
 
-    def __init__(self, frame_size: int) -> None:
+    def __init__(self, frame_size: int, codebooks: int) -> None:
+        self._codebooks = codebooks
         self.doubled = False
         """Whether the codes given last are given again."""
         self.pcm = np.empty(0, np.float32)
@@ -78,19 +81,41 @@ class Ear:
         self._begun = False
         return samples
 
+    @staticmethod
+    def fields(frame_size: int, codebooks: int, cardinality: int) -> Part:
+        """What is saved, of a codec with so many codebooks that are read."""
+        return Part(
+            {
+                "started": Flag(),
+                "codes": Tensor("int64", ("coded", codebooks), 0, cardinality - 1),
+                "coded_frames": Tensor("float32", ("coded", frame_size)),
+                "frames": Tensor("float32", ("frames", frame_size)),
+                "partial_frame": Tensor("float32", ("samples",)),
+            }
+        )
+
     def save(self) -> dict[str, Any]:
-        codes = [codes for _, codes in self._codes]
+        """Its memory, as `fields` says."""
+        size = self._framer.frame_size
+        none = np.empty((0, self._codebooks), np.int64)
+        coded = [pcm if len(pcm) else np.zeros(size, np.float32) for pcm, _ in self._codes]
         return {
-            "begun": self._begun,
-            "pending": self._framer.waiting.copy(),
-            "frames": np.concatenate([np.empty(0, np.float32), *self._frames]),
-            "codes": np.stack(codes) if codes else np.empty((0, 0), np.int64),
+            "started": self._begun,
+            "codes": np.concatenate([none, *(codes[None] for _, codes in self._codes)]),
+            "coded_frames": _stacked(coded, size),
+            "frames": _stacked(self._frames, size),
+            "partial_frame": self._framer.waiting.copy(),
         }
 
     def load(self, saved: dict[str, Any]) -> None:
         """Goes on where another one stood."""
         self.clear()
-        self._begun = saved["begun"]
-        self.give(saved["codes"])
-        self.push(saved["frames"])
-        self.push(saved["pending"])
+        self._begun = saved["started"]
+        self._codes.extend(zip(saved["coded_frames"], saved["codes"], strict=True))
+        self._frames.extend(saved["frames"])
+        self.push(saved["partial_frame"])
+
+
+def _stacked(frames: Iterable[Array], size: int) -> Array:
+    """Frames `[n, size]`, which may be none."""
+    return np.concatenate([np.empty((0, size), np.float32), *(frame[None] for frame in frames)])

@@ -6,7 +6,7 @@ The rules are those of moshi models/lm.py `LMGen`. What differs between the fami
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from .delays import DelayCache
 from .depth_streams import DepthStreams, split_text
 from .drawing import Drawing, Guidance
 from .language_model import Conditions, LanguageModel
+from .saved import Flag, GraphState, Integer, Maybe, Number, Part, String
 
 Array = np.ndarray[Any, Any]
 Fail = Callable[[int, Exception], None]
@@ -79,6 +80,47 @@ class _Row:
     rules: Rules
     guidance: Guidance | None
     noise: np.random.Generator
+
+
+NOISE = Part(
+    {
+        "generator": String("PCG64"),
+        "state": String("[0-9a-f]{32}"),
+        "increment": String("[0-9a-f]{32}"),
+        "held": Maybe(Integer(0, 2**32 - 1)),
+    }
+)
+"""What is saved of a row's random numbers: numpy's PCG64, its state and increment of 128 bits in
+hexadecimal, and the half of a draw of 64 bits that is held for the next draw of 32."""
+
+
+def _saved_noise(noise: np.random.Generator) -> dict[str, Any]:
+    whole: dict[str, Any] = dict(noise.bit_generator.state)
+    numbers = whole["state"]
+    return {
+        "generator": whole["bit_generator"],
+        "state": f"{numbers['state']:032x}",
+        "increment": f"{numbers['inc']:032x}",
+        "held": whole["uinteger"] if whole["has_uint32"] else None,
+    }
+
+
+def _loaded_noise(saved: dict[str, Any]) -> np.random.Generator:
+    made, held = np.random.PCG64(), saved["held"]
+    made.state = {
+        "bit_generator": saved["generator"],
+        "state": {"state": int(saved["state"], 16), "inc": int(saved["increment"], 16)},
+        "has_uint32": int(held is not None),
+        "uinteger": held or 0,
+    }
+    return np.random.Generator(made)
+
+
+def _loaded_guidance(saved: dict[str, Any]) -> Guidance | None:
+    null = saved["guidance"]
+    if null is None:
+        return None
+    return Guidance(null["cfg_coef"], masked_until=null["masked_until"], no_text=null["no_text"])
 
 
 class Generator:
@@ -205,25 +247,45 @@ class Generator:
                 ours[row] = theirs[row]
         return whole
 
-    def save(self, row: int) -> dict[str, Any]:
-        """The memory of a row, its rules' own apart."""
-        one = self._rows[row]
-        saved: dict[str, Any] = {
-            "temporal": self._temporal.save(self._place(row)),
-            "cache": self._cache.save(row),
-            "noise": one.noise.bit_generator.state,
-            "drawing": asdict(one.drawing),
-            "guidance": None,
-        }
-        if one.guidance is not None:
-            guidance = one.guidance
-            saved["null"] = self._temporal.save(self._null(row))
-            saved["guidance"] = {
-                "coefficient": guidance.coefficient,
-                "masked_until": guidance.masked_until,
-                "no_text": guidance.no_text,
+    @staticmethod
+    def fields(model: LanguageModel) -> Part:
+        """What is saved of a row, of such a model."""
+        transformer = GraphState(model.temporal.spec.states)
+        guidance = Part(
+            {
+                "cfg_coef": Number(),
+                "masked_until": Maybe(Integer()),
+                "no_text": Flag(),
+                "transformer": transformer,
             }
-        return saved
+        )
+        return Part(
+            {
+                "transformer": transformer,
+                "delays": DelayCache.fields(model.spec),
+                "noise": NOISE,
+                "sampling": Drawing.FIELDS,
+                "guidance": Maybe(guidance),
+            }
+        )
+
+    def save(self, row: int) -> dict[str, Any]:
+        """The memory of a row, as `fields` says; its rules' own apart."""
+        one, guidance = self._rows[row], None
+        if one.guidance is not None:
+            guidance = {
+                "cfg_coef": float(one.guidance.coefficient),
+                "masked_until": one.guidance.masked_until,
+                "no_text": one.guidance.no_text,
+                "transformer": self._temporal.save(self._null(row)),
+            }
+        return {
+            "transformer": self._temporal.save(self._place(row)),
+            "delays": self._cache.save(row),
+            "noise": _saved_noise(one.noise),
+            "sampling": one.drawing.save(),
+            "guidance": guidance,
+        }
 
     def load(
         self,
@@ -237,18 +299,25 @@ class Generator:
 
         Raises UsageError where it does not fit, or was guided and this generator is not.
         """
-        guidance = None if saved["guidance"] is None else Guidance(**saved["guidance"])
-        if guidance is not None and not self.guided:
-            raise UsageError("this stream was saved with guidance, which is not set here")
-        self._load_states(self._place(row), saved["temporal"])
-        if guidance is not None:
-            self._load_states(self._null(row), saved["null"])
-        self._cache.load(row, saved["cache"])
-        noise = np.random.default_rng(None if drawing is None else drawing.seed)
+        self.check(saved, drawing)
+        guidance = _loaded_guidance(saved)
         if drawing is None:
-            noise.bit_generator.state = saved["noise"]
-            drawing = Drawing(**saved["drawing"])
+            drawing, noise = Drawing.load(saved["sampling"]), _loaded_noise(saved["noise"])
+        else:
+            noise = np.random.default_rng(drawing.seed)
+        self._load_states(self._place(row), saved["transformer"])
+        if guidance is not None:
+            self._load_states(self._null(row), saved["guidance"]["transformer"])
+        self._cache.load(row, saved["delays"])
         self._rows[row] = _Row(drawing, rules or self._rows[row].rules, guidance, noise)
+
+    def check(self, saved: dict[str, Any], drawing: Drawing | None = None) -> None:
+        """Raises UsageError for a saved row that `load` would refuse."""
+        if _loaded_guidance(saved) is not None and not self.guided:
+            raise UsageError("this stream was saved with guidance, which is not set here")
+        sampling = Drawing.load(saved["sampling"])
+        if self._depth is not None:
+            self._depth.check(drawing or sampling)
 
     def _load_states(self, place: int, saved: dict[str, Array]) -> None:
         self._temporal.load(place, saved)

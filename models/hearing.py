@@ -15,6 +15,7 @@ from .events import Event, Step
 from .generation import Made
 from .pauses import PauseDetector, TurnPolicy
 from .prompt import TextPrompt
+from .saved import LARGEST, Flag, Integer, List, Part
 from .words import WordAssembler
 
 if TYPE_CHECKING:
@@ -206,28 +207,49 @@ class Hearing:
         """Seconds of the audio up to which words were told or begun."""
         return self._words.time
 
+    @staticmethod
+    def fields(model: "SpeechToText") -> Part:
+        """What is saved, of such a model."""
+        spec, text_card = model.language_model.spec, model.tokenizer.get_piece_size()
+        cardinality = model.mimi.cardinality
+        return Part(
+            {
+                "frame_queue": Ear.fields(model.frame_size, spec.n_q - spec.dep_q, cardinality),
+                "words": WordAssembler.fields(text_card),
+                "pauses": PauseDetector.FIELDS,
+                "prompt": List(Integer(0, text_card - 1)),
+                "started": Flag(),
+                "catching_up": Flag(),
+                "samples": Integer(-LARGEST),
+                "frames_aside": Integer(),
+                "frame": Integer(),
+            }
+        )
+
     def save(self) -> dict[str, Any]:
-        """Its memory, to be loaded by another one of the same model."""
+        """Its memory, as `fields` says, to be loaded by another one of the same model."""
         return {
-            "ear": self.ear.save(),
+            "frame_queue": self.ear.save(),
             "words": self._words.save(),
             "pauses": self._pauses.save(),
             "prompt": self.prompt.remaining,
-            "led": self._led,
+            "started": self._led,
+            "catching_up": self._lulled,
             "samples": self._samples,
-            "aside": self._aside,
+            "frames_aside": self._aside,
             "frame": self._frame,
         }
 
     def load(self, saved: dict[str, Any]) -> None:
         """Goes on where another one stood."""
         self._begin()
-        self.ear.load(saved["ear"])
+        self.ear.load(saved["frame_queue"])
         self.prompt = TextPrompt(saved["prompt"], self._paddings)
         self._words.load(saved["words"])
         self._pauses.load(saved["pauses"])
-        self._led, self._samples = saved["led"], saved["samples"]
-        self._aside, self._frame = saved["aside"], saved["frame"]
+        self._led, self._lulled = saved["started"], saved["catching_up"]
+        self._samples, self._frame = saved["samples"], saved["frame"]
+        self._aside = saved["frames_aside"]
 
     @property
     def _paddings(self) -> tuple[int, int]:
@@ -237,7 +259,7 @@ class Hearing:
     def _begin(self) -> None:
         lead = self._lead_seconds
         boundary, padding = self._paddings
-        self.ear = Ear(self._model.frame_size)
+        self.ear = Ear(self._model.frame_size, self._spec.n_q - self._spec.dep_q)
         self.prompt = TextPrompt(self._said_first, self._paddings)
         self._words = WordAssembler(
             self._model.tokenizer,

@@ -12,6 +12,7 @@ import numpy as np
 from .drawing import Drawing
 from .generation import Made
 from .row_batch import RowBatch
+from .saved import Field, Flag, Integer, Part
 from .speech_model import SpeechModel
 from .speech_row import Settings, SpeechRow, Trace
 
@@ -87,14 +88,27 @@ class HibikiRow(SpeechRow):
         self.complete = self._unmarked = False
         self._left = 0
 
+    @staticmethod
+    def fields(model: SpeechModel) -> Part:
+        tail: dict[str, Field] = {
+            "complete": Flag(),
+            "tail_frames": Integer(),
+            "end_waits": Flag(),
+        }
+        return SpeechRow.fields(model) | Part(tail)
+
     def save(self) -> dict[str, Any]:
-        tail = {"complete": self.complete, "left": self._left, "unmarked": self._unmarked}
+        tail = {
+            "complete": self.complete,
+            "tail_frames": self._left,
+            "end_waits": self._unmarked,
+        }
         return {**super().save(), **tail}
 
     def load(self, saved: dict[str, Any], drawing: Drawing | None = None) -> None:
         super().load(saved, drawing)
-        self.complete, self._left = saved["complete"], saved["left"]
-        self._unmarked = saved["unmarked"]
+        self.complete, self._left = saved["complete"], saved["tail_frames"]
+        self._unmarked = saved["end_waits"]
 
     @property
     def _marks(self) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from .saved import Flag, Integer, List, Maybe, Part, String
 from .script import Entry
 
 
@@ -132,24 +133,46 @@ class Machine:
                 return entry.tokens
         return None
 
+    @staticmethod
+    def fields(text_card: int) -> Part:
+        """What is saved, of a vocabulary of so many tokens."""
+        tokens = List(Integer(0, text_card - 1))
+        return Part(
+            {
+                "complete": Flag(),
+                "given": Flag(),
+                "end_step": Maybe(Integer()),
+                "entries": List(Part({"tokens": tokens, "text": String(), "padding": Integer()})),
+                "queued": tokens,
+                "ahead_queued": tokens,
+                "remaining_padding": Integer(),
+                "forced_padding": Integer(),
+            }
+        )
+
     def save(self) -> dict[str, Any]:
+        """Its memory, as `fields` says."""
         return {
             "complete": self.complete,
             "given": self.given,
             "end_step": self.end_step,
-            "entries": [[list(e.tokens), e.text, e.padding] for e in self._entries],
+            "entries": [
+                {"tokens": list(e.tokens), "text": e.text, "padding": e.padding}
+                for e in self._entries
+            ],
             "queued": list(self._queued),
             "ahead_queued": list(self._ahead_queued),
-            "remaining": self._remaining,
-            "forced": self._forced,
+            "remaining_padding": self._remaining,
+            "forced_padding": self._forced,
         }
 
     def load(self, saved: dict[str, Any]) -> None:
+        """Goes on where `save` was called."""
         self.complete, self.given = saved["complete"], saved["given"]
         self.end_step = saved["end_step"]
         self._entries = deque(
-            Entry(tuple(tokens), text, padding) for tokens, text, padding in saved["entries"]
+            Entry(tuple(e["tokens"]), e["text"], e["padding"]) for e in saved["entries"]
         )
         self._queued = deque(saved["queued"])
         self._ahead_queued = deque(saved["ahead_queued"])
-        self._remaining, self._forced = saved["remaining"], saved["forced"]
+        self._remaining, self._forced = saved["remaining_padding"], saved["forced_padding"]

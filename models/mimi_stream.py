@@ -10,9 +10,11 @@ from ..runtime.bundle import Bundle
 from ..runtime.chain import Chain
 from ..runtime.errors import UsageError
 from ..runtime.exclusive import Exclusive, exclusive
-from .saved import check_saved, stamp
+from .saved import GraphState, Part, Tensor, check_saved, stamp
 
 Array = np.ndarray[Any, Any]
+ENCODER, DECODER = "mimi-encoder", "mimi-decoder"
+"""What saved streams are called."""
 
 
 class EncoderStream:
@@ -53,15 +55,25 @@ class EncoderStream:
     def save(self) -> dict[str, Any]:
         """All that the stream remembers, to be loaded by another stream of the same weights."""
         pending = self._framer.waiting.copy()
-        return {**stamp(self._bundle, "encoder"), "pending": pending, "graph": self._rows.save(0)}
+        return {
+            **stamp(self._bundle, ENCODER),
+            "partial_frame": pending,
+            "encoder": self._rows.save(0),
+        }
 
     @exclusive
     def load(self, saved: dict[str, Any]) -> None:
-        """Goes on where a saved stream stood; raises UsageError if it is of another model."""
-        check_saved(saved, self._bundle, "encoder")
+        """Goes on where a saved stream stood.
+
+        Raises UsageError if it is of another model, ModelError if it is damaged or of a version
+        that this program does not read; then this stream is as it was.
+        """
+        partial = Tensor("float32", ("samples",))
+        part = Part({"partial_frame": partial, "encoder": GraphState(self._chain.states)})
+        check_saved(saved, self._bundle, ENCODER, part)
         self._framer.reset()
-        self._framer.push(saved["pending"])
-        self._rows.load(0, saved["graph"])
+        self._framer.push(saved["partial_frame"])
+        self._rows.load(0, saved["encoder"])
 
     def _step(self, frames: Array) -> Array:
         outputs = self._rows.step({"pcm": frames.reshape(1, 1, -1)})
@@ -101,13 +113,14 @@ class DecoderStream:
     @exclusive
     def save(self) -> dict[str, Any]:
         """All that the stream remembers, to be loaded by another stream of the same weights."""
-        return {**stamp(self._bundle, "decoder"), "graph": self._rows.save(0)}
+        return {**stamp(self._bundle, DECODER), "decoder": self._rows.save(0)}
 
     @exclusive
     def load(self, saved: dict[str, Any]) -> None:
-        """Goes on where a saved stream stood; raises UsageError if it is of another model."""
-        check_saved(saved, self._bundle, "decoder")
-        self._rows.load(0, saved["graph"])
+        """Goes on where a saved stream stood; raises as `EncoderStream.load`."""
+        part = Part({"decoder": GraphState(self._chain.states)})
+        check_saved(saved, self._bundle, DECODER, part)
+        self._rows.load(0, saved["decoder"])
 
     def check(self, codes: Array) -> None:
         """Raises UsageError for codes that this codec cannot decode."""

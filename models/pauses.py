@@ -7,10 +7,11 @@ back for a quarter of a second. A pause that stands for a second is the end of a
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ..runtime.errors import UsageError
 from .events import EndOfTurn, Event, Pause, SpeechStarted
+from .saved import Flag, Integer, Maybe, Number, Part
 
 HORIZONS = (0.5, 1.0, 2.0, 3.0)
 """Seconds that the heads look ahead, in their order."""
@@ -122,8 +123,37 @@ class PauseDetector:
         began = word_start if new_word and word_start is not None else time - BACK_SECONDS
         return max(began, self._first, self._pause or 0.0)
 
+    FIELDS: ClassVar = Part(
+        {
+            "lead": Number(),
+            "first": Number(),
+            "frame": Integer(),
+            "armed": Flag(),
+            "speech_frames": Integer(),
+            "pause": Maybe(Number()),
+            "turn_ended": Flag(),
+            "turn_words": Integer(),
+            "last_word": Maybe(Number()),
+        }
+    )
+
     def save(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_policy"}
+        """Its memory, as `FIELDS` says; the policy is not part of it."""
+        return {
+            "lead": self._lead,
+            "first": self._first,
+            "frame": self._frame,
+            "armed": self._armed,
+            "speech_frames": self._below,
+            "pause": self._pause,
+            "turn_ended": self._turn_told,
+            "turn_words": self._words,
+            "last_word": self._last_word,
+        }
 
     def load(self, saved: dict[str, Any]) -> None:
-        vars(self).update(saved)
+        """Goes on where `save` was called."""
+        self._lead, self._first, self._frame = saved["lead"], saved["first"], saved["frame"]
+        self._armed, self._below = saved["armed"], saved["speech_frames"]
+        self._pause, self._turn_told = saved["pause"], saved["turn_ended"]
+        self._words, self._last_word = saved["turn_words"], saved["last_word"]

@@ -24,11 +24,11 @@ def fill_generator(generator: Generator) -> None:
     """The first row of a generator, and its null row, after hours."""
     saved = generator.save(0)
     noise = np.random.default_rng(0)
-    for name in ("temporal", "null"):
-        if name in saved:
-            fill_rings(saved[name], [generator.model.temporal], noise)
-    saved["cache"]["offset"] = LATE
-    saved["cache"]["tokens"][:] = 0
+    for part in (saved, saved["guidance"]):
+        if part is not None:
+            fill_rings(part["transformer"], [generator.model.temporal], noise)
+    saved["delays"]["step"] = LATE
+    saved["delays"]["tokens"][:] = 0
     generator.load(0, saved)
 
 

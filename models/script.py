@@ -10,9 +10,10 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from ..runtime.errors import UsageError
+from .saved import Flag, Integer, Maybe, Part, String
 
 SPEAKERS = (1, 2)
 """Tokens that begin a turn: of the main speaker, of the other."""
@@ -85,17 +86,28 @@ class Script:
         self._begins = True
         return entries
 
+    FIELDS: ClassVar = Part(
+        {
+            "text": String(),
+            "turn": Integer(),
+            "turn_begins": Flag(),
+            "last_speaker": Maybe(Integer(min(SPEAKERS), max(SPEAKERS))),
+        }
+    )
+
     def save(self) -> dict[str, Any]:
+        """Its memory, as `FIELDS` says."""
         return {
-            "held": self._held,
+            "text": self._held,
             "turn": self._turn,
-            "begins": self._begins,
+            "turn_begins": self._begins,
             "last_speaker": self._last_speaker,
         }
 
     def load(self, saved: dict[str, Any]) -> None:
-        self._held, self._turn = saved["held"], saved["turn"]
-        self._begins, self._last_speaker = saved["begins"], saved["last_speaker"]
+        """Goes on where `save` was called."""
+        self._held, self._turn = saved["text"], saved["turn"]
+        self._begins, self._last_speaker = saved["turn_begins"], saved["last_speaker"]
 
     def _take(self, end: int) -> Iterator[Entry]:
         """Entries up to the last event before `end`; what follows stays held."""

@@ -22,7 +22,7 @@ Array = np.ndarray[Any, Any]
 SPEAKER_WAVS = "speaker_wavs"
 CFG = "cfg"
 CONTROL = "control"
-KIND = "text-to-speech"
+KIND = "tts"
 DEFAULT_CFG_COEF = 2.0
 CUT_FRAMES = 2
 """The last frames of a recording, which its end touches (moshi models/tts.py `get_prefix`)."""
@@ -50,7 +50,7 @@ class Speaker:
     def is_guided(self) -> bool:
         """Whether a null row is needed beside each of its own."""
         if self.saved is not None:
-            return self.saved["generator"]["guidance"] is not None
+            return self.saved["language_model"]["guidance"] is not None
         return self.guidance is not None
 
 
@@ -86,7 +86,7 @@ def _saved_speaker(model: "TextToSpeech", paths: Sequence[Path], cfg_coef: float
     if cfg_coef is not None:
         raise UsageError(f"{paths[0]} was saved with its own cfg_coef: leave it out, or save again")
     saved = read_state(paths[0])
-    check_saved(saved, model.bundle, KIND)
+    check_saved(saved, model.bundle, KIND, model.saved_part)
     return Speaker(saved=saved)
 
 

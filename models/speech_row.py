@@ -12,9 +12,10 @@ from ..runtime.exclusive import exclusive
 from .drawing import Drawing, Guidance
 from .ear import Ear
 from .events import Audio, Event
-from .generation import Made
+from .generation import Generator, Made
 from .language_model import Conditions
 from .row_batch import RowBatch, StreamRow
+from .saved import Flag, GraphState, Integer, Part
 from .spoken_text import SpokenText
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class SpeechRow(StreamRow):
 
     def forget(self) -> None:
         tokens = self._spec.tokens
-        self._ear = Ear(self.model.frame_size)
+        self._ear = Ear(self.model.frame_size, self._spec.n_q - self._spec.dep_q)
         self._text = SpokenText(
             self.model.tokenizer,
             self.model.frame_rate,
@@ -148,19 +149,38 @@ class SpeechRow(StreamRow):
     def last(self) -> list[Event]:
         return [*self._text.flush()]
 
+    @staticmethod
+    def fields(model: "SpeechModel") -> Part:
+        """What is saved, of such a model."""
+        spec, mimi = model.language_model.spec, model.mimi
+        codebooks = spec.n_q - spec.dep_q
+        return Part(
+            {
+                "encoder": GraphState(mimi.open("encode").states),
+                "decoder": GraphState(mimi.open("decode").states),
+                "language_model": Generator.fields(model.language_model),
+                "frame_queue": Ear.fields(model.frame_size, codebooks, mimi.cardinality),
+                "text": SpokenText.FIELDS,
+                "frame": Integer(),
+                "ended": Flag(),
+                "closed": Flag(),
+            }
+        )
+
     @exclusive
     def save(self) -> dict[str, Any]:
-        """All that the stream remembers, to be loaded by another one of the same weights."""
+        """All that the stream remembers, as `fields` says, to be loaded by another one of the same
+        weights."""
         self.check_whole()
         assert self.batch.encoder is not None
         assert self.batch.decoder is not None
         return {
             "encoder": self.batch.encoder.save(self.held_place),
             "decoder": self.batch.decoder.save(self.held_place),
-            "generator": self.batch.generator.save(self.held_place),
-            "ear": self._ear.save(),
+            "language_model": self.batch.generator.save(self.held_place),
+            "frame_queue": self._ear.save(),
             "text": self._text.save(),
-            "frames": self._frames,
+            "frame": self._frames,
             "ended": self.ended,
             "closed": self._closed,
         }
@@ -168,18 +188,19 @@ class SpeechRow(StreamRow):
     @exclusive
     def load(self, saved: dict[str, Any], drawing: Drawing | None = None) -> None:
         """Goes on where a saved one stood, drawing as it did, or from now on by `drawing`."""
-        self.error = None
         assert self.batch.encoder is not None
         assert self.batch.decoder is not None
+        self.batch.generator.load(self.held_place, saved["language_model"], drawing=drawing)
+        self.error = None
         self.forget()
-        self.batch.generator.load(self.held_place, saved["generator"], drawing=drawing)
         self.batch.encoder.load(self.held_place, saved["encoder"])
         self.batch.decoder.load(self.held_place, saved["decoder"])
-        self._ear.load(saved["ear"])
+        self._ear.load(saved["frame_queue"])
         self._text.load(saved["text"])
-        self._frames, self.ended = saved["frames"], saved["ended"]
+        self._frames, self.ended = saved["frame"], saved["ended"]
         self._closed = saved["closed"]
-        self.seed = saved["generator"]["drawing"]["seed"] if drawing is None else drawing.seed
+        sampling = Drawing.load(saved["language_model"]["sampling"])
+        self.seed = sampling.seed if drawing is None else drawing.seed
 
     def _note(self, codes: Array) -> Array:
         """Codes of a step, counted once."""

@@ -28,7 +28,7 @@ class SpeechStream:
         self, model: "SpeechModel", settings: Settings, trace: Trace | None = None
     ) -> None:
         self.model, self.settings, self._trace = model, settings, trace
-        self._open(guided=settings.guidance is not None)
+        self._batch, self._row = self._open(guided=settings.guidance is not None)
 
     @property
     def _exclusive(self) -> Exclusive:
@@ -79,15 +79,18 @@ class SpeechStream:
     def load(self, saved: dict[str, Any], *, seed: int | None = None) -> None:
         """Goes on where a saved stream stood, drawing as it did, or from now on by another seed.
 
-        Raises UsageError if it is of another model.
+        Raises UsageError if it is of another model, ModelError if it is damaged or of a version
+        that this program does not read; then this stream is as it was.
         """
-        check_saved(saved, self.model.bundle, self.model.family)
-        generator, drawing = saved["generator"], None
+        model = self.model
+        check_saved(saved, model.bundle, model.family, self._row.fields(model))
+        of_model, drawing, batch, row = saved["language_model"], None, self._batch, self._row
         if seed is not None:
-            drawing = replace(Drawing(**generator["drawing"]), seed=seed)
-        if generator["guidance"] is not None and not self._batch.guided:
-            self._open(guided=True)
-        self._row.load(saved, drawing)
+            drawing = replace(Drawing.load(of_model["sampling"]), seed=seed)
+        if of_model["guidance"] is not None and not batch.guided:
+            batch, row = self._open(guided=True)
+        row.load(saved, drawing)
+        self._batch, self._row = batch, row
 
     @property
     def seed(self) -> int | None:
@@ -104,9 +107,9 @@ class SpeechStream:
         """How much was spoken, from which the times of words count."""
         return self._row.spoken_seconds
 
-    def _open(self, *, guided: bool) -> None:
-        self._batch = RowBatch[SpeechRow](self.model, 1, guided=guided)
-        self._row = self._batch.add(self._begun(self._batch))
+    def _open(self, *, guided: bool) -> tuple[RowBatch[SpeechRow], SpeechRow]:
+        batch = RowBatch[SpeechRow](self.model, 1, guided=guided)
+        return batch, batch.add(self._begun(batch))
 
     def _begun(self, batch: RowBatch[SpeechRow]) -> SpeechRow:
         return SpeechRow(batch, self.model, self.settings, self._trace)

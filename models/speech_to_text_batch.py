@@ -9,11 +9,12 @@ from ..runtime.exclusive import exclusive
 from .drawing import Drawing
 from .ear import Ear
 from .events import Event, Restart, Word
-from .generation import Made
+from .generation import Generator, Made
 from .hearing import Heard, Hearing
 from .parameters import check_parameters
 from .pauses import TurnPolicy
 from .row_batch import RowBatch, StreamRow
+from .saved import Field, Flag, GraphState, Maybe, Part
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ class SpeechToTextRow(StreamRow):
 
     def forget(self) -> None:
         self.hearing.reset()
+        if self._watchdog is not None:
+            self._watchdog.reset()
 
     @exclusive
     def restart(self) -> None:
@@ -112,27 +115,45 @@ class SpeechToTextRow(StreamRow):
         self.batch.clear(self.held_place)
         self.begin()
 
+    @staticmethod
+    def fields(model: "SpeechToText") -> Part:
+        """What is saved, of such a model."""
+        own: dict[str, Field] = {
+            "encoder": GraphState(model.mimi.open("encode").states),
+            "language_model": Generator.fields(model.language_model),
+            "watchdog": Maybe(Watchdog.FIELDS),
+            "ended": Flag(),
+        }
+        return Hearing.fields(model) | Part(own)
+
     @exclusive
     def save(self) -> dict[str, Any]:
-        """All that the stream remembers, to be loaded by another one of the same weights."""
+        """All that the stream remembers, as `fields` says, to be loaded by another one of the same
+        weights."""
         self.check_whole()
         assert self.batch.encoder is not None
         return {
             **self.hearing.save(),
             "encoder": self.batch.encoder.save(self.held_place),
-            "generator": self.batch.generator.save(self.held_place),
+            "language_model": self.batch.generator.save(self.held_place),
+            "watchdog": None if self._watchdog is None else self._watchdog.save(),
             "ended": self.ended,
         }
 
     @exclusive
     def load(self, saved: dict[str, Any]) -> None:
         """Goes on where a saved one stood."""
-        self.error = None
         assert self.batch.encoder is not None
+        generator = self.batch.generator
+        generator.check(saved["language_model"])
+        self.error = None
         self.hearing.load(saved)
         self.batch.encoder.load(self.held_place, saved["encoder"])
-        generator = self.batch.generator
-        generator.load(self.held_place, saved["generator"], self.hearing.prompt)
+        generator.load(self.held_place, saved["language_model"], self.hearing.prompt)
+        if self._watchdog is not None:
+            self._watchdog.reset()
+            if saved["watchdog"] is not None:
+                self._watchdog.load(saved["watchdog"])
         self.ended = self._closed = saved["ended"]
 
 

@@ -88,11 +88,15 @@ class SpeechToTextStream:
 
     def save(self) -> dict[str, Any]:
         """All that the stream remembers, to be loaded by another stream of the same weights."""
-        return {**stamp(self.model.bundle, "speech-to-text"), **self._row.save()}
+        return {**stamp(self.model.bundle, "stt"), **self._row.save()}
 
     def load(self, saved: dict[str, Any]) -> None:
-        """Goes on where a saved stream stood; raises UsageError if it is of another model."""
-        check_saved(saved, self.model.bundle, "speech-to-text")
+        """Goes on where a saved stream stood.
+
+        Raises UsageError if it is of another model, ModelError if it is damaged or of a version
+        that this program does not read; then this stream is as it was.
+        """
+        check_saved(saved, self.model.bundle, "stt", SpeechToTextRow.fields(self.model))
         self._row.load(saved)
 
     def _run(self) -> list[Event]:

@@ -5,9 +5,10 @@ control tokens are left out. Times count from the first frame of the speech itse
 """
 
 import codecs
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from .events import Text, Word
+from .saved import Integer, List, Part, String
 
 LONGEST_SECONDS = 1.0
 """For how long after its last token a word lasts, if no boundary comes before."""
@@ -100,18 +101,28 @@ class SpokenText:
             return []
         return [Word(text, self._first / self._frame_rate, self._frame / self._frame_rate)]
 
+    FIELDS: ClassVar = Part(
+        {
+            "frame": Integer(),
+            "word_frame": Integer(),
+            "last_frame": Integer(),
+            "word": String(),
+            "bytes": List(Integer(0, 255), 3),
+        }
+    )
+
     def save(self) -> dict[str, Any]:
         """Where the text stands: the open word and the bytes of an open character."""
         return {
             "frame": self._frame,
-            "first": self._first,
-            "last": self._last,
+            "word_frame": self._first,
+            "last_frame": self._last,
             "word": self._word,
             "bytes": self._pieces.save(),
         }
 
     def load(self, saved: dict[str, Any]) -> None:
         """Goes on where `save` was called."""
-        self._frame, self._first, self._last = saved["frame"], saved["first"], saved["last"]
-        self._word = saved["word"]
+        self._frame, self._first = saved["frame"], saved["word_frame"]
+        self._last, self._word = saved["last_frame"], saved["word"]
         self._pieces.load(saved["bytes"])

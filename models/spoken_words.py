@@ -1,8 +1,9 @@
 """The times of the words that a text-to-speech model speaks, from the steps at which they began."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from .events import Word
+from .saved import Integer, Part, String
 
 
 class SpokenWords:
@@ -33,11 +34,15 @@ class SpokenWords:
         self._text = ""
         return [word]
 
+    FIELDS: ClassVar = Part({"text": String(), "start_step": Integer()})
+
     def save(self) -> dict[str, Any]:
-        return {"text": self._text, "start": self.start}
+        """Its memory, as `FIELDS` says."""
+        return {"text": self._text, "start_step": self.start}
 
     def load(self, saved: dict[str, Any]) -> None:
-        self._text, self.start = saved["text"], saved["start"]
+        """Goes on where `save` was called."""
+        self._text, self.start = saved["text"], saved["start_step"]
 
     def _seconds(self, step: int) -> float:
         return max(0.0, (step - self._prefix) / self._frame_rate)

@@ -15,9 +15,10 @@ from .locate import open_bundle
 from .machine import Pacing
 from .manner import Manner, Options
 from .model import Model
+from .saved import Part
 from .speaker import SPEAKER_WAVS, Speaker, make_speaker
 from .speeches import Speech, Speeches, SpeechRequest
-from .text_to_speech_batch import TextToSpeechBatch
+from .text_to_speech_batch import TextToSpeechBatch, TextToSpeechRow
 from .text_to_speech_stream import TextToSpeechStream
 from .utterance import Trace
 from .voices import Voices
@@ -100,6 +101,11 @@ class TextToSpeech(Model):
         """Whether voices are given as embeddings, up to `max_speakers`; otherwise a voice is a
         recording that the model goes on from."""
         return SPEAKER_WAVS in self.spec.conditioners
+
+    @property
+    def saved_part(self) -> Part:
+        """What is saved of one of its streams."""
+        return TextToSpeechRow.fields(self)
 
     @property
     def default_voice(self) -> str | None:

@@ -7,11 +7,12 @@ import numpy as np
 from ..runtime.exclusive import exclusive
 from .drawing import Drawing
 from .events import Event
-from .generation import Made
+from .generation import Generator, Made
 from .manner import Manner
 from .row_batch import RowBatch, StreamRow
+from .saved import Field, Flag, GraphState, Part
 from .speaker import Speaker
-from .utterance import Trace, Utterance
+from .utterance import SpeakingRules, Trace, Utterance
 
 if TYPE_CHECKING:
     from .text_to_speech import TextToSpeech
@@ -96,7 +97,8 @@ class TextToSpeechRow(StreamRow):
             return
         if self._speaker.primed is not None:
             self.utterance.pass_prefix(self._speaker.primed)
-            self._load_graphs(self._speaker.primed, self.utterance.drawing)
+            drawing = self.utterance.drawing
+            self._load_graphs(self._speaker.primed, self.utterance.rules, drawing)
             return
         self.batch.generator.begin(
             self.held_place,
@@ -126,14 +128,25 @@ class TextToSpeechRow(StreamRow):
         self.utterance = Utterance(self.model, self._speaker, self._manner, self._trace)
         self._broken = False
 
+    @staticmethod
+    def fields(model: "TextToSpeech") -> Part:
+        """What is saved, of such a model."""
+        own: dict[str, Field] = {
+            "broken_off": Flag(),
+            "language_model": Generator.fields(model.language_model),
+            "decoder": GraphState(model.mimi.open("decode").states),
+        }
+        return Utterance.fields(model) | Part(own)
+
     @exclusive
     def save(self) -> dict[str, Any]:
-        """All that the stream remembers, the voice with it."""
+        """All that the stream remembers, as `fields` says, the voice with it."""
         self.check_whole()
         assert self.batch.decoder is not None
         return {
             **self.utterance.save(),
-            "generator": self.batch.generator.save(self.held_place),
+            "broken_off": self._broken,
+            "language_model": self.batch.generator.save(self.held_place),
             "decoder": self.batch.decoder.save(self.held_place),
         }
 
@@ -143,17 +156,19 @@ class TextToSpeechRow(StreamRow):
 
         Raises UsageError where it was made with another number of codebooks.
         """
-        self.error = None
-        self.utterance.load(saved)
-        self.ended, self._broken = self.utterance.machine.complete, False
+        utterance = Utterance(self.model, self._speaker, self._manner, self._trace)
+        utterance.load(saved)
+        self._load_graphs(saved, utterance.rules, drawing)
+        self.utterance, self.error = utterance, None
+        self.ended, self._broken = self.utterance.machine.complete, saved["broken_off"]
         self._closed = self.done
-        self._load_graphs(saved, drawing)
 
-    def _load_graphs(self, saved: dict[str, Any], drawing: Drawing | None) -> None:
+    def _load_graphs(
+        self, saved: dict[str, Any], rules: SpeakingRules, drawing: Drawing | None
+    ) -> None:
         assert self.batch.decoder is not None
+        self.batch.generator.load(self.held_place, saved["language_model"], rules, drawing)
         self.batch.decoder.load(self.held_place, saved["decoder"])
-        rules = self.utterance.rules
-        self.batch.generator.load(self.held_place, saved["generator"], rules, drawing)
 
 
 class TextToSpeechBatch(RowBatch[TextToSpeechRow]):

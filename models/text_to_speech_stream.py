@@ -9,7 +9,7 @@ from .events import Event
 from .manner import Manner
 from .saved import check_saved, stamp
 from .speaker import KIND, Speaker
-from .text_to_speech_batch import TextToSpeechRow
+from .text_to_speech_batch import TextToSpeechBatch, TextToSpeechRow
 from .utterance import Trace
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class TextToSpeechStream:
     ) -> None:
         self.model, self.manner = model, manner
         self._speaker, self._trace = speaker, trace
-        self._open(guided=speaker.is_guided)
+        self._batch, self._row = self._open(guided=speaker.is_guided)
 
     @property
     def _exclusive(self) -> Exclusive:
@@ -107,14 +107,17 @@ class TextToSpeechStream:
     def load(self, saved: dict[str, Any], *, seed: int | None = None) -> None:
         """Goes on where a saved stream stood, drawing as it did, or from now on by another seed.
 
-        Raises UsageError if it is of another model or number of codebooks.
+        Raises UsageError if it is of another model or number of codebooks, ModelError if it is
+        damaged or of a version that this program does not read; then this stream is as it was.
         """
-        check_saved(saved, self.model.bundle, KIND)
-        if Speaker(saved=saved).is_guided and not self._batch.guided:
-            self._open(guided=True)
-        drawing = None if seed is None else replace(self._row.utterance.drawing, seed=seed)
-        self._row.load(saved, drawing)
+        check_saved(saved, self.model.bundle, KIND, self.model.saved_part)
+        batch, row = self._batch, self._row
+        if Speaker(saved=saved).is_guided and not batch.guided:
+            batch, row = self._open(guided=True)
+        drawing = None if seed is None else replace(row.utterance.drawing, seed=seed)
+        row.load(saved, drawing)
+        self._batch, self._row = batch, row
 
-    def _open(self, *, guided: bool) -> None:
-        self._batch = self.model.batch(1, guided=guided)
-        self._row = self._batch.join(self._speaker, self.manner, self._trace)
+    def _open(self, *, guided: bool) -> tuple[TextToSpeechBatch, TextToSpeechRow]:
+        batch = self.model.batch(1, guided=guided)
+        return batch, batch.join(self._speaker, self.manner, self._trace)

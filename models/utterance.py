@@ -16,6 +16,7 @@ from .events import Audio, Event
 from .generation import Rules
 from .machine import Machine
 from .manner import Manner
+from .saved import Integer, Part, Tensor
 from .script import Script
 from .speaker import Speaker
 from .spoken_words import SpokenWords
@@ -151,15 +152,29 @@ class Utterance:
         """The last word, where nothing more is to be made."""
         return [*self._words.end(max(self._words.start, self._frames - self.model.delay_steps))]
 
+    @staticmethod
+    def fields(model: "TextToSpeech") -> Part:
+        """What is saved, of such a model."""
+        return Part(
+            {
+                "script": Script.FIELDS,
+                "state_machine": Machine.fields(model.spec.text_card),
+                "words": SpokenWords.FIELDS,
+                "voice_codes": Tensor("int64", ("codebooks", "frames"), 0, model.spec.card - 1),
+                "step": Integer(),
+                "frame": Integer(),
+            }
+        )
+
     def save(self) -> dict[str, Any]:
-        """All that it remembers."""
+        """All that it remembers, as `fields` says."""
         return {
             "script": self.script.save(),
-            "machine": self.machine.save(),
+            "state_machine": self.machine.save(),
             "words": self._words.save(),
-            "prefix": self._prefix,
+            "voice_codes": self._prefix,
             "step": self.rules.step,
-            "frames": self._frames,
+            "frame": self._frames,
         }
 
     def load(self, saved: dict[str, Any]) -> None:
@@ -167,18 +182,18 @@ class Utterance:
 
         Raises UsageError where it was made with another number of codebooks.
         """
-        made, saved_codebooks = self.model.spec.dep_q, len(saved["prefix"])
+        made, saved_codebooks = self.model.spec.dep_q, len(saved["voice_codes"])
         if saved_codebooks != made:
             raise UsageError(f"this was saved with {saved_codebooks} codebooks, not with {made}")
-        self._set_prefix(saved["prefix"])
+        self._set_prefix(saved["voice_codes"])
         self.script.load(saved["script"])
-        self.machine.load(saved["machine"])
+        self.machine.load(saved["state_machine"])
         self._words.load(saved["words"])
-        self.rules.step, self._frames = saved["step"], saved["frames"]
+        self.rules.step, self._frames = saved["step"], saved["frame"]
 
     def pass_prefix(self, saved: dict[str, Any]) -> None:
         """Goes on behind the prefix, as a saved one that has spoken no more than that."""
-        self.rules.step, self._frames = saved["step"], saved["frames"]
+        self.rules.step, self._frames = saved["step"], saved["frame"]
 
     @property
     def _last_frame(self) -> int | None:

@@ -3,10 +3,12 @@ is known to, for long (kyutai-labs/delayed-streams-modeling, issue 146)."""
 
 import math
 from collections import deque
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..runtime.audio import Pcm
+from .saved import Integer, List, Number, Part
 
 QUIET = -50.0
 """Decibels of full scale under which nothing counts as speech."""
@@ -24,6 +26,10 @@ class Watchdog:
 
     def __init__(self, seconds: float, frame_rate: float) -> None:
         self._limit = seconds * frame_rate
+        self.reset()
+
+    def reset(self) -> None:
+        """Starts over, as a new one would."""
         self._levels: deque[float] = deque(maxlen=FLOOR_FRAMES)
         self._spoken = 0
         self._patience = 1
@@ -43,3 +49,25 @@ class Watchdog:
         self._spoken = 0
         self._patience = min(MOST_PATIENCE, 2 * self._patience)
         return True
+
+    FIELDS: ClassVar = Part(
+        {
+            "levels": List(Number(), FLOOR_FRAMES),
+            "speech_frames": Integer(),
+            "patience": Integer(1, MOST_PATIENCE),
+        }
+    )
+
+    def save(self) -> dict[str, Any]:
+        """Its memory, as `FIELDS` says."""
+        return {
+            "levels": list(self._levels),
+            "speech_frames": int(self._spoken),
+            "patience": self._patience,
+        }
+
+    def load(self, saved: dict[str, Any]) -> None:
+        """Goes on where `save` was called."""
+        self._levels.clear()
+        self._levels.extend(saved["levels"])
+        self._spoken, self._patience = saved["speech_frames"], saved["patience"]

@@ -10,6 +10,7 @@ frame rate is no whole number, fails on a second that is cut).
 from typing import Any, Protocol
 
 from .events import Word, WordHeard
+from .saved import Integer, List, Maybe, Number, Part, String
 
 EOS = 2
 
@@ -144,20 +145,42 @@ class WordAssembler:
     def _seconds(self, step: float) -> float:
         return max(self._earliest, step / self._frame_rate - self._lag)
 
+    @staticmethod
+    def fields(text_card: int) -> Part:
+        """What is saved, of a vocabulary of so many tokens."""
+        end = Part({"step": Integer(), "tokens": Integer()})
+        return Part(
+            {
+                "step": Integer(),
+                "first_step": Integer(),
+                "word_step": Maybe(Integer()),
+                "word_tokens": List(Integer(0, text_card - 1)),
+                "word_end": Maybe(end),
+                "reported": String(),
+                "lag": Number(),
+                "earliest": Number(),
+            }
+        )
+
     def save(self) -> dict[str, Any]:
+        """Its memory, as `fields` says."""
+        end = None if self._eos is None else dict(zip(("step", "tokens"), self._eos, strict=True))
         return {
             "step": self._step,
-            "first": self._first,
-            "start": self._start,
-            "tokens": list(self._tokens),
-            "eos": self._eos,
-            "told": self._told,
+            "first_step": self._first,
+            "word_step": self._start,
+            "word_tokens": list(self._tokens),
+            "word_end": end,
+            "reported": self._told,
             "lag": self._lag,
             "earliest": self._earliest,
         }
 
     def load(self, saved: dict[str, Any]) -> None:
-        self._step, self._first = saved["step"], saved["first"]
-        self._start, self._tokens = saved["start"], list(saved["tokens"])
-        self._eos, self._told = saved["eos"], saved["told"]
+        """Goes on where `save` was called."""
+        end = saved["word_end"]
+        self._step, self._first = saved["step"], saved["first_step"]
+        self._start, self._tokens = saved["word_step"], list(saved["word_tokens"])
+        self._eos = None if end is None else [end["step"], end["tokens"]]
+        self._told = saved["reported"]
         self._lag, self._earliest = saved["lag"], saved["earliest"]

@@ -4,8 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 from .bundle import Bundle
 from .graph import Graph
+from .manifest import StateSpec
 from .providers import PROVIDERS, Provider
-from .rings import State
+from .rings import State, check_states
 from .streams import Array, Streams
 
 
@@ -39,6 +40,11 @@ class Chain:
     def max_frames(self) -> int:
         """Frames that one call may bring."""
         return min(graph.spec.max_frames for graph in self.graphs)
+
+    @property
+    def states(self) -> list[StateSpec]:
+        """Those of all its graphs."""
+        return [spec for graph in self.graphs for spec in graph.spec.states]
 
     def streams(self, batch: int = 1) -> "ChainStreams":
         return ChainStreams([graph.streams(batch) for graph in self.graphs])
@@ -79,5 +85,7 @@ class ChainStreams:
         return {name: value for link in self._links for name, value in link.save(row).items()}
 
     def load(self, row: int, saved: State) -> None:
+        """As `Streams.load`."""
+        check_states([spec for link in self._links for spec in link.states], saved)
         for link in self._links:
-            link.load(row, saved)
+            link.load(row, {spec.input: saved[spec.input] for spec in link.states})

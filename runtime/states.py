@@ -8,6 +8,7 @@ import numpy as np
 
 from .manifest import StateSpec, axis_extent
 from .memory import Buffer
+from .rings import row_shape
 
 Array = np.ndarray[Any, Any]
 Allocate = Callable[[str, Sequence[int], str, float], Buffer]
@@ -20,8 +21,8 @@ class StateBuffers:
 
     def __init__(self, spec: StateSpec, batch: int, allocate: Allocate) -> None:
         self.spec = spec
-        shape = [axis_extent(axis, batch, 1) for axis in spec.shape]
-        self.row_shape = tuple(shape[1:])
+        self.row_shape = row_shape(spec)
+        shape = [axis_extent(spec.shape[0], batch, 1), *self.row_shape]
         count = 2 if spec.carry == "replace" else 1
         made = [allocate(spec.input, shape, spec.dtype, spec.initial) for _ in range(count)]
         self.buffers = [made[0], made[-1]]

@@ -8,9 +8,9 @@ import numpy as np
 from .binding import Binding
 from .errors import UsageError
 from .exclusive import Exclusive, exclusive
-from .manifest import axis_extent
+from .manifest import StateSpec, axis_extent
 from .memory import Buffer
-from .rings import State, check_fit, roll, unroll
+from .rings import State, check_fit, check_states, roll, unroll
 from .states import StateBuffers
 
 if TYPE_CHECKING:
@@ -48,6 +48,11 @@ class Streams:
         self._bindings: dict[tuple[int, int], Binding] = {}
         self._part_bindings: dict[tuple[int, int, int], Binding] = {}
         self._turn = 0
+
+    @property
+    def states(self) -> tuple[StateSpec, ...]:
+        """Those of its graph."""
+        return self.graph.spec.states
 
     @exclusive
     def use(self, rows: int) -> None:
@@ -156,13 +161,8 @@ class Streams:
     def load(self, row: int, saved: State) -> None:
         """Continues in `row` what `save` returned; raises UsageError where it does not fit, and
         leaves the row as it was."""
-        for spec in self.graph.spec.states:
-            if spec.input not in saved:
-                raise UsageError(f"the saved state has no {spec.input}; it is of another model")
-        rolled = [
-            roll(saved[state.spec.input], state.spec, state.row_shape, saved)
-            for state in self._states
-        ]
+        check_states(self.states, saved)
+        rolled = [roll(saved[state.spec.input], state.spec, saved) for state in self._states]
         for state, value in zip(self._states, rolled, strict=True):
             state.write(row, self._turn, value)
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from kyutai_onnx.models import Hibiki, Moshi
-from kyutai_onnx.runtime.manifest import LanguageModel, Sampling, Tokens
+from kyutai_onnx.runtime.manifest import LanguageModel, Sampling, StateSpec, Tokens
 
 Array = np.ndarray[Any, Any]
 Script = Callable[[int, Array], int]
@@ -31,6 +31,8 @@ SPEC = LanguageModel(
     delays=(0, 0, 1, 0, 1),
     tokens=Tokens(len(PIECES), CARD, PADDING, BOUNDARY),
 )
+
+STEPS = StateSpec("steps", "int64", ("batch",))
 
 
 class Spelling:
@@ -132,7 +134,9 @@ def scripted(family: type[Any], script: Script) -> Any:
         codebooks=SPEC.dep_q,
         frame_size=SIZE,
         open=lambda direction: SimpleNamespace(
-            max_frames=3, streams=Encoder if direction == "encode" else Decoder
+            max_frames=3,
+            states=[STEPS],
+            streams=Encoder if direction == "encode" else Decoder,
         ),
     )
     made.language_model = SimpleNamespace(
@@ -141,7 +145,10 @@ def scripted(family: type[Any], script: Script) -> Any:
         candidates=5,
         is_conditioned=False,
         condition=dict,
-        temporal=SimpleNamespace(streams=lambda batch: Temporal(batch, script)),
+        temporal=SimpleNamespace(
+            streams=lambda batch: Temporal(batch, script),
+            spec=SimpleNamespace(states=[STEPS]),
+        ),
         depth=SimpleNamespace(streams=Depth),
     )
     return made

@@ -185,4 +185,4 @@ def test_a_saved_row_goes_on_in_another(dep_q: int, delays: tuple[int, ...]) -> 
         expected = first.read(codes, active)[0], first.write(made, active)[0]
         np.testing.assert_array_equal(other.read(pairs[0], later)[1], expected[0])
         np.testing.assert_array_equal(other.write(pairs[1], later)[1], expected[1])
-    assert saved["offset"] == 40
+    assert saved["step"] == 40

@@ -209,7 +209,7 @@ def test_saved_streams_do_not_fit_others(mimi: Mimi, model: SpeechToText, tmp_pa
     )
     saved = mimi.stream("encode").save()
     for stream in (mimi.stream("decode"), model.stream()):
-        with pytest.raises(UsageError, match="a saved encoder stream"):
+        with pytest.raises(UsageError, match="a saved mimi-encoder stream"):
             stream.load(saved)
     with pytest.raises(UsageError, match="not from the weights"):
         other.stream("encode").load(saved)

@@ -231,7 +231,7 @@ def test_the_first_frame_is_given_twice(model: SpeechToText, pcm: Array, mimi: M
         token = int(rows.step({"tokens": np.array([[token, *codes]])})["text_logits"].argmax())
         made.append(token)
     assert heard.text == made
-    for name, state in stream.save()["generator"]["temporal"].items():
+    for name, state in stream.save()["language_model"]["transformer"].items():
         np.testing.assert_array_equal(state, rows.save(0)[name])
 
 

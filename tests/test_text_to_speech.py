@@ -177,7 +177,7 @@ def test_another_seed_may_go_on(model: TextToSpeech) -> None:
 
 def test_what_was_saved_elsewhere_is_refused(embedded: TextToSpeech, cloning: TextToSpeech) -> None:
     with pytest.raises(UsageError, match="not from the weights"):
-        embedded.stream().load({**cloning.stream().save(), "identity": "another"})
+        embedded.stream().load({**cloning.stream().save(), "weights": "another"})
     few = TextToSpeech(embedded.bundle, codebooks=2)
     with pytest.raises(UsageError, match="4 codebooks, not with 2"):
         few.stream().load(embedded.stream().save())
