@@ -56,11 +56,13 @@ class _Errors(_Raw):
 
 def open_streams() -> None:
     """Gives the program streams that take or refuse all it prints. A descriptor that is closed is
-    filled, so that no file that is opened later gets its number."""
+    filled, so that no file that is opened later gets its number. Standard output is the program's
+    alone: what libraries in C print there goes nowhere."""
     closed = [descriptor for descriptor in (0, 1, 2) if not _is_open(descriptor)]
     for descriptor in closed:
         _fill(descriptor)
-    output = _Output(_raw(sys.stdout, 1))
+    raw = _raw(sys.stdout, 1)
+    output = _Output(_moved(1) if os.name == "posix" and raw.fileno() == 1 else raw)
     output.refusal = os.strerror(errno.EBADF) if 1 in closed else None
     sys.stdout = _text(output, sys.stdout)
     sys.stderr = _text(_Errors(_raw(sys.stderr, 2)), sys.stderr, line_buffering=True)
@@ -91,6 +93,13 @@ def _raw(stream: TextIO | None, descriptor: int) -> Any:
     if buffer is None:
         return io.FileIO(descriptor, "w", closefd=False)
     return getattr(buffer, "raw", buffer)
+
+
+def _moved(descriptor: int) -> io.FileIO:
+    """Writes to where the descriptor led; the descriptor itself leads nowhere from now on."""
+    moved = os.dup(descriptor)
+    _fill(descriptor)
+    return io.FileIO(moved, "w", closefd=False)
 
 
 def _is_open(descriptor: int) -> bool:

@@ -121,6 +121,16 @@ def test_a_container_whose_reader_is_not_installed(
     )
 
 
+@pytest.mark.parametrize("size", range(12, 60, 3))
+@pytest.mark.parametrize("kind", [b"RF64", b"RIFF"])
+def test_a_header_that_ends_early(tmp_path: Path, kind: bytes, size: int) -> None:
+    chunks = b"ds64\x1c\0\0\0" + bytes(28) + b"fmt \x10\0\0\0\1\0\1\0\x80\xbb\0\0"
+    path = tmp_path / "cut.wav"
+    path.write_bytes((kind + b"\xff\xff\xff\xffWAVE" + chunks)[:size])
+    with pytest.raises(AudioError):
+        read_audio(path, 24000)
+
+
 def test_an_implausible_sample_rate(tmp_path: Path) -> None:
     path = tmp_path / "odd.wav"
     soundfile.write(path, noise(100), 24000)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from commands import command_line, run_apart
 from speech import Array, wav_bytes, write_wav
 
@@ -65,6 +66,19 @@ def test_results_go_to_stdout_and_notes_to_stderr(speech: Path, text: str) -> No
     assert (done.code, done.out) == (0, text + "\n")
     (note,) = done.err.splitlines()
     assert "embedded demo" in note
+
+
+@posix
+def test_what_libraries_print_is_no_result(tmp_path: Path) -> None:
+    """libsndfile prints a line to standard output for each damaged packet of this format."""
+    path = tmp_path / "flood.sds"
+    soundfile.write(path, np.zeros(24000, np.float32), 24000, "PCM_16", format="SDS")
+    damaged = bytearray(path.read_bytes())
+    damaged[21::127] = bytes(len(damaged[21::127]))
+    path.write_bytes(damaged)
+    done = run_apart("transcribe", path, "-q", "-f", "json")
+    assert "Error" not in done.out
+    assert done.code != 0 or json.loads(done.out)["file"]
 
 
 def test_the_environment_names_a_model() -> None:

@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -32,7 +33,9 @@ from kyutai_onnx.runtime.audio import Pcm, read_audio
 from kyutai_onnx.runtime.errors import AudioError
 from kyutai_onnx.server.decoding import Decoders, OpusStream, RecordingDecoder
 from kyutai_onnx.server.decoding.decoders import DecoderLost
+from kyutai_onnx.server.decoding.frames import ANSWER, HEADER, REQUEST
 from kyutai_onnx.server.decoding.processes import Forking, Spawning
+from kyutai_onnx.server.decoding.worker import FLAG
 from kyutai_onnx.server.engine.events import Busy
 from kyutai_onnx.server.protocols.errors import ProtocolError
 from kyutai_onnx.server.protocols.opus import OpusDecoder, OpusEncoder
@@ -222,3 +225,16 @@ def test_no_process_is_left_behind() -> None:
                 await asking
 
     run(test)
+
+
+def test_a_packed_application_is_such_a_process() -> None:
+    done = subprocess.run(
+        [sys.executable, "bundling/start_cli.py", FLAG, spec(Echo).pack()],
+        cwd=Path(__file__).parent.parent,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        input=HEADER.pack(REQUEST, 5) + b"hello",
+        capture_output=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, HEADER.pack(ANSWER, 5) + b"hello")

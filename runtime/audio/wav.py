@@ -97,6 +97,8 @@ def _read_chunks(source: ByteSource, consumed: list[bytes]) -> WavHeader | None:
             return None
         body = source.read_exactly(size + (size & 1))
         consumed.append(body)
+        if len(body) < size:
+            return None
         if name == b"fmt ":
             raw = _parse_format(body)
         elif name == b"ds64" and size >= 16:
