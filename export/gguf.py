@@ -22,6 +22,7 @@ MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 ALIGNMENT = "general.alignment"
 MOST_AXES = 8
+MOST_EXTENT = 1 << 40
 
 UINT32, STRING, ARRAY = 4, 8, 9
 SIZES = {0: 1, 1: 1, 2: 2, 3: 2, UINT32: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
@@ -153,6 +154,8 @@ class _Header:
         if axes > MOST_AXES:
             raise self._damaged(f"gives {name} {axes} axes")
         shape = tuple(reversed([self._uint64() for _ in range(axes)]))
+        if max(shape, default=0) > MOST_EXTENT:
+            raise self._damaged(f"gives {name} the shape {list(shape)}")
         packing = self._packing(name, self._uint32())
         width = shape[-1] if shape else 1
         if width % packing.values:

@@ -1,6 +1,6 @@
 """Checkpoints of `torch.save`, where training keeps them, read without running what they hold."""
 
-import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,18 +14,6 @@ from .tensors import InMemory, one_line
 CONTAINERS = (("fsdp_best_state", "model"), ("best_state", "model"), ("model",))
 """Where a training checkpoint keeps its tensors (moshi models/loaders.py, scripts/import_*.py)."""
 
-UNREADABLE = (
-    pickle.UnpicklingError,
-    RuntimeError,
-    EOFError,
-    OSError,
-    ValueError,
-    LookupError,
-    AttributeError,
-    TypeError,
-)
-"""What torch.load raises for files that are damaged, foreign, or would run code."""
-
 
 class PickleFile(InMemory):
     """A checkpoint of `torch.save`, read without running any code that it may hold.
@@ -36,14 +24,19 @@ class PickleFile(InMemory):
 
     def __init__(self, path: Path) -> None:
         try:
-            mapped = zipfile.is_zipfile(path)
-            package = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-        except UNREADABLE as error:
+            package = _loaded(path)
+        except Exception as error:  # torch raises whatever pickle, struct, zipfile and itself do
             raise ModelError(
                 f"{path} cannot be read as a PyTorch checkpoint of plain tensors: "
                 f"{one_line(error)}; convert it to safetensors where it is trusted"
             ) from error
         super().__init__(_unpacked(package, path))
+
+
+def _loaded(path: Path) -> object:
+    mapped = zipfile.is_zipfile(path)
+    with warnings.catch_warnings(action="ignore"):  # of protocols that torch does not write
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
 
 
 def _unpacked(package: object, path: Path) -> dict[str, Tensor]:

@@ -38,7 +38,8 @@ class OneLine:
         return CONTROL.search(value) is None
 
 
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 MOST_BYTES = 64 << 20
 """Of a file of settings: a manifest, a configuration, an index."""
@@ -47,17 +48,20 @@ MOST_DEPTH = 64
 
 
 def parse_json(data: str | bytes) -> Any:
-    """Any JSON value, with numbers that are finite.
+    """Any JSON value, with numbers that are finite and texts that UTF-8 can write.
 
     Raises ValueError for anything else, and for what is nested more than `MOST_DEPTH` deep.
     """
     text = data if isinstance(data, str) else data.decode("utf-8")
+    surrogates = "\\ud" in text or "\\uD" in text
     try:
         value = json.loads(text, parse_float=_finite, parse_constant=_finite)
     except RecursionError:
         raise ValueError("nested too deep") from None
     if text.count("[") + text.count("{") > MOST_DEPTH and _deeper(value, MOST_DEPTH):
         raise ValueError("nested too deep")
+    if surrogates and SURROGATE.search(json.dumps(value, ensure_ascii=False)):
+        raise ValueError("half a character, a lone surrogate")
     return value
 
 

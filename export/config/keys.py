@@ -1,12 +1,17 @@
 """Reading JSON objects key by key: every value typed, every complaint naming its key."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeGuard, TypeVar
 
 from ...runtime.errors import ModelError
 
 T = TypeVar("T")
+
+MOST_INTEGER = (1 << 31) - 1
+MOST_NUMBER = 1e15
+MOST_COUNT = 1024
+"""Layers, codebooks and heads: what the exporter makes one by one."""
 
 
 @contextmanager
@@ -25,17 +30,22 @@ def require(holds: bool, complaint: str) -> None:
 
 def require_one_of(key: str, value: object, allowed: Collection[object]) -> None:
     if value not in allowed:
-        raise ModelError(f"{key} is {value!r}, not one of {', '.join(map(str, allowed))}")
+        raise ModelError(f"{key} is {repr(value)[:100]}, not one of {', '.join(map(str, allowed))}")
 
 
 def require_equal(key: str, value: object, only: object) -> None:
     if value != only:
-        raise ModelError(f"{key} is {value!r}; only {only!r} can be exported")
+        raise ModelError(f"{key} is {repr(value)[:100]}; only {only!r} can be exported")
 
 
 def require_positive(**values: float) -> None:
     for key, value in values.items():
         require(value > 0, f"{key} is {value}; it must be greater than 0")
+
+
+def require_few(**counts: int) -> None:
+    for key, count in counts.items():
+        require(0 <= count <= MOST_COUNT, f"{key} is {count}; it must be 0 to {MOST_COUNT}")
 
 
 class Keys:
@@ -80,17 +90,17 @@ class Keys:
 
     def optional_integer(self, key: str, default: int | None = None) -> int | None:
         value = self._value(key, default)
-        if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        if value is None or _is_integer(value):
             return value
-        return self._refuse(key, value, "an integer")
+        return self._refuse(key, value, f"an integer of at most {MOST_INTEGER}")
 
     def optional_number(self, key: str, default: float | None = None) -> float | None:
         value = self._value(key, default)
         if value is None:
             return None
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if _is_number(value):
             return float(value)
-        return self._refuse(key, value, "a number")
+        return self._refuse(key, value, f"a number of at most {MOST_NUMBER:g}")
 
     def optional_text(self, key: str, default: str | None = None) -> str | None:
         value = self._value(key, default)
@@ -99,14 +109,16 @@ class Keys:
         )
 
     def optional_integers(self, key: str) -> tuple[int, ...] | None:
-        return self._optional_list(key, int, "a list of integers")
+        return self._optional_list(
+            key, _is_integer, f"a list of integers of at most {MOST_INTEGER}"
+        )
 
     def integers(self, key: str, default: tuple[int, ...]) -> tuple[int, ...]:
         found = self.optional_integers(key)
         return default if found is None else found
 
     def optional_texts(self, key: str) -> tuple[str, ...] | None:
-        return self._optional_list(key, str, "a list of texts")
+        return self._optional_list(key, lambda item: isinstance(item, str), "a list of texts")
 
     def section(self, key: str) -> "Keys":
         """A JSON object below `key`; an empty one where there is none."""
@@ -127,14 +139,27 @@ class Keys:
             raise ModelError(f"{key} is missing" if key not in self else f"{key} is null")
         return value
 
-    def _optional_list(self, key: str, kind: type[T], expected: str) -> tuple[T, ...] | None:
+    def _optional_list(
+        self, key: str, fits: Callable[[object], bool], expected: str
+    ) -> tuple[Any, ...] | None:
         value = self._value(key, None)
         if value is None:
             return None
         if not isinstance(value, list | tuple):
             return self._refuse(key, value, expected)
-        items = tuple(item for item in value if type(item) is kind)
-        return items if len(items) == len(value) else self._refuse(key, value, expected)
+        return tuple(value) if all(map(fits, value)) else self._refuse(key, value, expected)
 
     def _refuse(self, key: str, value: object, expected: str) -> NoReturn:
-        raise ModelError(f"{key} is {value!r}; it must be {expected}")
+        raise ModelError(f"{key} is {repr(value)[:100]}; it must be {expected}")
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return -MOST_NUMBER <= value <= MOST_NUMBER
+
+
+def _is_integer(value: object) -> TypeGuard[int]:
+    if not isinstance(value, int) or isinstance(value, bool):
+        return False
+    return -MOST_INTEGER <= value <= MOST_INTEGER

@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .conditioning import Conditioner, FuserConfig, read_conditioners
-from .keys import Keys, located, require, require_equal, require_one_of, require_positive
+from .keys import (
+    Keys,
+    located,
+    require,
+    require_equal,
+    require_few,
+    require_one_of,
+    require_positive,
+)
 from .transformer import NORMS, TransformerConfig
 
 DEPTH = "depformer_"
@@ -31,6 +39,7 @@ class DepformerConfig:
     norm: str | None
 
     def __post_init__(self) -> None:
+        require_few(dep_q=self.codebooks)
         require_one_of("depformer_norm", self.norm, (None, *NORMS))
         if self.schedule is not None:
             self._check_schedule(self.schedule)
@@ -45,6 +54,7 @@ class DepformerConfig:
         fits = length == self.codebooks
         require(fits, f"the schedule has {length} entries for {self.codebooks} codebooks")
         require(min(schedule) >= 0, f"the schedule names weight set {min(schedule)}")
+        require_few(schedule=max(schedule))
         require(self.weights_per_step, "a schedule needs weights_per_step")
 
     @property
@@ -107,6 +117,7 @@ class LMConfig:
     def __post_init__(self) -> None:
         require_positive(card=self.card, text_card=self.text_card, dim=self.dim)
         require_positive(text_card_out=self.text_card_out)
+        require_few(n_q=self.n_q, extra_heads_num_heads=self.extra_heads_num_heads)
         require(0 <= self.dep_q <= self.n_q, f"dep_q is {self.dep_q} and n_q {self.n_q}")
         streams = self.n_q + 1
         fits = len(self.delays) == streams

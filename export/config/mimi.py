@@ -4,7 +4,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .keys import Keys, located, require, require_equal, require_one_of, require_positive
+from .keys import (
+    Keys,
+    located,
+    require,
+    require_equal,
+    require_few,
+    require_one_of,
+    require_positive,
+)
 from .transformer import TransformerConfig
 
 Params = tuple[tuple[str, float], ...]
@@ -12,6 +20,9 @@ Params = tuple[tuple[str, float], ...]
 
 ACTIVATIONS = ("ELU", "CELU", "ReLU", "LeakyReLU", "GELU", "SiLU", "Mish", "Tanh", "Sigmoid")
 """Activations of torch.nn that act on one value at a time; SEANet takes one by name."""
+
+LEAST_RATE = 0.01
+"""Frames a second."""
 
 
 def read_params(keys: Keys, key: str, default: Params) -> Params:
@@ -57,7 +68,7 @@ class SEANetConfig:
             dilation_base=self.dilation_base,
             compress=self.compress,
         )
-        require(self.n_residual_layers >= 0, f"n_residual_layers is {self.n_residual_layers}")
+        require_few(n_residual_layers=self.n_residual_layers, ratios=len(self.ratios))
         require_equal("pad_mode", self.pad_mode, "constant")
         require_one_of("activation", self.activation, ACTIVATIONS)
         require_one_of("final_activation", self.final_activation, (None, *ACTIVATIONS))
@@ -112,6 +123,7 @@ class QuantizerConfig:
 
     def __post_init__(self) -> None:
         require_positive(dimension=self.dimension, bins=self.bins, n_q_semantic=self.n_q_semantic)
+        require_few(n_q=self.n_q)
         enough = self.n_q > self.n_q_semantic
         require(enough, f"n_q is {self.n_q}; it must exceed n_q_semantic {self.n_q_semantic}")
 
@@ -159,6 +171,7 @@ class MimiConfig:
         require_equal("output_dimension", self.transformer_output_dimension, dimension)
         require_equal("quantizer input_dimension", self.quantizer.input_dimension, dimension)
         require_equal("quantizer output_dimension", self.quantizer.output_dimension, dimension)
+        require(self.frame_rate >= LEAST_RATE, f"frame_rate is {self.frame_rate}")
         stride = self.encoder_frame_rate / self.frame_rate
         whole = stride >= 1 and stride == int(stride)
         require(whole, f"frame_rate is {self.frame_rate}, which is not {self.encoder_frame_rate}/n")

@@ -6,7 +6,7 @@ the rest built in: delays, temperatures, the tokens of silence.
 
 from collections.abc import Mapping
 
-from .keys import Keys, located, require_equal, require_one_of
+from .keys import Keys, located, require_equal, require_few, require_one_of, require_positive
 
 ACOUSTIC_DELAY = 2
 """Frames by which all codebooks but the first of each stream come later (hibiki-rs src/gen.rs)."""
@@ -46,6 +46,7 @@ def _model(keys: Keys) -> dict[str, object]:
     streams = keys.integer("audio_codebooks")
     depformer = keys.section("depformer")
     own = depformer.integer("num_slices")
+    require_few(num_slices=own, audio_codebooks=streams)
     conditioners = _read_conditioners(keys.section("conditioners"))
     heads = keys.section("extra_heads")
     return {
@@ -71,6 +72,7 @@ def _delays(codebooks: int) -> list[int]:
 
 def _temporal(keys: Keys) -> dict[str, object]:
     with located("transformer"):
+        require_positive(d_model=keys.integer("d_model"))
         return {
             **_transformer(keys),
             "hidden_scale": (keys.integer("dim_feedforward") + 0.5) / keys.integer("d_model"),

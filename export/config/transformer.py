@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .keys import require, require_equal, require_one_of, require_positive
+from .keys import require, require_equal, require_few, require_one_of, require_positive
 
 NORMS = ("layer_norm", "layer_norm_f32", "rms_norm", "rms_norm_f32")
 POSITIONAL_EMBEDDINGS = ("rope", "rope_concat", "sin", "sin_rope", "none")
@@ -52,6 +52,7 @@ class TransformerConfig:
     causal: bool = True
 
     def __post_init__(self) -> None:
+        require(len(self.feedforwards) > 0, "dim_feedforward is empty")
         require_positive(
             dim=self.dim,
             num_heads=self.num_heads,
@@ -61,6 +62,7 @@ class TransformerConfig:
             kv_repeat=self.kv_repeat,
             context=1 if self.context is None else self.context,
         )
+        require_few(num_layers=self.num_layers)
         require_one_of("norm", self.norm, NORMS)
         require_one_of("positional_embedding", self.positional_embedding, POSITIONAL_EMBEDDINGS)
         require_one_of("gating", self.gating, GATINGS)

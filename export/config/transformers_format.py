@@ -5,7 +5,7 @@ here says is what theirs says: files written by that library may leave defaults 
 """
 
 from ...runtime.errors import ModelError
-from .keys import Keys, located, require, require_equal
+from .keys import Keys, located, require, require_equal, require_positive
 from .lm import LMConfig
 from .mimi import MimiConfig, QuantizerConfig, SEANetConfig
 from .transformer import TransformerConfig, gating_hidden
@@ -30,6 +30,7 @@ def read_heads(keys: Keys, dim: int, default: int) -> tuple[int, int]:
     """Heads, and how many of them share one head of keys and values."""
     heads = keys.integer("num_attention_heads", default)
     kv_heads = keys.optional_integer("num_key_value_heads") or heads
+    require_positive(num_attention_heads=heads, num_key_value_heads=kv_heads)
     require(heads % kv_heads == 0, f"num_key_value_heads is {kv_heads} for {heads} heads")
     head_dim = keys.optional_integer("head_dim") or dim // heads
     require_equal("head_dim", head_dim, dim // heads)
