@@ -50,7 +50,7 @@ def slow_headers(target: Target) -> None:
 
 @attack()
 def unread_pages(target: Target) -> None:
-    """530 connections that pipeline GET /page.js and never read (10)"""
+    """530 connections that pipeline GET /page.js and never read"""
     clients = _crowd(target, CROWD)
     for client in clients:
         client.setblocking(False)
@@ -177,7 +177,7 @@ def unfinished_tls(target: Target) -> None:
 
 @attack()
 def few_files(target: Target) -> None:
-    """200 connections to a server that may open 128 files (13)"""
+    """200 connections to a server that may open 128 files"""
     target.limit_files(128)
     clients = _crowd(target, 200, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
     target.hold(clients)

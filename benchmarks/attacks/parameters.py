@@ -35,12 +35,12 @@ def _speak(target: Target, query: str) -> None:
             return
         client.send(packed(type="Text", text="nine fifty"))
         client.send(packed(type="Eos"))
-        target.end_of(client)
+        target.end_of(client, 2 * SECONDS)
 
 
 @attack()
 def tiny_temperatures(target: Target) -> None:
-    """temperature=1e-40 and its like in a form, a query and JSON (4)"""
+    """temperature=1e-40 and its like in a form, a query and JSON"""
     file = wav(24000, 2, 1, bytes(48000))
 
     def send(number: int) -> None:
@@ -60,7 +60,7 @@ def tiny_temperatures(target: Target) -> None:
 
 @attack("chat")
 def tiny_temperatures_of_talks(target: Target) -> None:
-    """text_temperature=1e-40 and its like in the query of /api/chat (4)"""
+    """text_temperature=1e-40 and its like in the query of /api/chat"""
     audio = b"\x01" + ogg_opus([b"\xf8\xff\xfe"] * 100)
 
     def send(number: int) -> None:
@@ -71,15 +71,14 @@ def tiny_temperatures_of_talks(target: Target) -> None:
                     target.count(client.status)
                     continue
                 client.send(audio)
-                client.socket.settimeout(SECONDS)
-                target.end_of(client)
+                target.end_of(client, SECONDS)
 
     target.again(2, send)
 
 
 @attack()
 def extreme_numbers(target: Target) -> None:
-    """padding_bonus=1e308, padding_between=2^63-1, top_k=2^31 and others in queries (4)"""
+    """padding_bonus=1e308, padding_between=2^63-1, top_k=2^31 and others in queries"""
     queries = [
         "padding_bonus=1e308",
         "padding_bonus=-1e308",
@@ -132,7 +131,7 @@ def voices_as_numbers(target: Target) -> None:
 
 @attack("keys")
 def wrong_keys(target: Target) -> None:
-    """as many requests with wrong keys as four clients can send (13)"""
+    """as many requests with wrong keys as four clients can send"""
 
     def guess(number: int) -> None:
         for trial in range(100):

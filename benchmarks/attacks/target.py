@@ -1,6 +1,7 @@
 """What an attack is given: the server, the time it has, and a tally of what it gets back."""
 
 import contextlib
+import math
 import resource
 import socket
 import ssl
@@ -111,14 +112,14 @@ class Target:
             return status_of(found) if found else "reset"
         return status_of(found) if found else "closed"
 
-    def end_of(self, client: RawWebsocket) -> None:
-        """Read a websocket to its end, and count the code that closes it."""
-        self.count(self._end_of(client))
+    def end_of(self, client: RawWebsocket, seconds: float = math.inf) -> None:
+        """Read a websocket to its end, or for so long; count the code that closes it."""
+        self.count(self._end_of(client, time.monotonic() + seconds))
 
-    def _end_of(self, client: RawWebsocket) -> str:
+    def _end_of(self, client: RawWebsocket, end: float) -> str:
         try:
             while True:
-                client.socket.settimeout(self.left)
+                client.socket.settimeout(max(min(self.left, end - time.monotonic()), 0.01))
                 kind, data = client.hear()
                 if kind == CLOSE:
                     return f"ws {int.from_bytes(data[:2]) if data else 'closed'}"

@@ -32,19 +32,19 @@ def _send(target: Target, file: bytes) -> str:
 
 @attack()
 def multipart_preamble(target: Target) -> None:
-    """20 MB of short lines before the first boundary of a form (issue line 7)"""
+    """20 MB of short lines before the first boundary of a form"""
     target.post(TRANSCRIPTIONS, b"a\n" * (10 * MB) + form(b""), FORM)
 
 
 @attack()
 def multipart_one_line(target: Target) -> None:
-    """20 MB without a newline before the first boundary of a form (12)"""
+    """20 MB without a newline before the first boundary of a form"""
     target.post(TRANSCRIPTIONS, b"a" * (20 * MB) + b"\r\n" + form(b""), FORM)
 
 
 @attack()
 def multipart_file_name(target: Target) -> None:
-    """file names of 100 KB, and 8,000 headers of a part (12)"""
+    """file names of 100 KB, and 8,000 headers of a part"""
     long = FILE.replace('"a"', f'"{"a" * 100_000}"')
     many = FILE.replace("\r\n\r\n", "\r\n" + "X-A: b\r\n" * 8000 + "\r\n")
 
@@ -82,7 +82,7 @@ def multipart_nested(target: Target) -> None:
 
 @attack()
 def uploads_trickled(target: Target) -> None:
-    """16 posts that send a byte now and then and hold every place for an upload (10)"""
+    """16 posts that send a byte now and then and hold every place for an upload"""
 
     def trickle(number: int) -> None:
         path, kind = ((TRANSCRIPTIONS, FORM), ("/api/asr-streaming", RAW))[number % 2]
@@ -99,14 +99,14 @@ def uploads_trickled(target: Target) -> None:
 
 @attack()
 def uploads_large(target: Target) -> None:
-    """16 uploads of 60 MB at once, which are no audio (11)"""
+    """16 uploads of 60 MB at once, which are no audio"""
     body = form(bytes(60 * MB))
     target.together(UPLOADS, lambda _: target.post(TRANSCRIPTIONS, body, FORM))
 
 
 @attack()
 def crafted_mp3s(target: Target) -> None:
-    """four uploads of 24 MB of MP3 with noise between the frames (9)"""
+    """four uploads of 24 MB of MP3 with noise between the frames"""
     body = crafted_mp3(24 * MB)
     target.together(4, lambda _: _send(target, body))
 
@@ -120,13 +120,13 @@ def flac_bombs(target: Target) -> None:
 
 @attack()
 def small_files_that_lie(target: Target) -> None:
-    """an SDS file that makes libsndfile print, RF64 cut short, WAV files of giant sizes (12)"""
+    """an SDS file that makes libsndfile print, RF64 cut short, WAV files of giant sizes"""
     files = [
         FLOOD_SDS,
         TRUNCATED_RF64,
         wav(24000, 2, 1, bytes(48000), 0xFFFFFFF0),
         wav(1_000_000, 1, 1, bytes(MB), 0x7FFFFFFF),
-        wav(24000, 2, 65535, bytes(MB)),
+        wav(24000, 2, 32767, bytes(MB)),
         wav(1000, 1, 1, bytes(7 * MB)),
     ]
     target.again(4, lambda number: [_send(target, file) for file in files[number:] + files])

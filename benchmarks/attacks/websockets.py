@@ -38,7 +38,7 @@ def _send(target: Target, data: bytes, path: str = LISTEN) -> None:
 
 @attack()
 def opus_tiny_packets(target: Target) -> None:
-    """three clients with messages of 1 MB of Opus in packets of 2.5 ms (8)"""
+    """three clients with messages of 1 MB of Opus in packets of 2.5 ms"""
     data = frame(opus_message(tiny_packets(24_000, 41)))
 
     def send(_: int) -> None:
@@ -58,8 +58,7 @@ def opus_tiny_packets_in_talks(target: Target) -> None:
     def send(_: int) -> None:
         with target.websocket(CHAT) as client:
             target.write(client.socket, data)
-            client.socket.settimeout(1.0)
-            target.end_of(client)
+            target.end_of(client, 1.0)
 
     target.again(3, send)
 
@@ -209,7 +208,7 @@ def half_closed_websockets(target: Target) -> None:
 
 @attack()
 def unread_speech(target: Target) -> None:
-    """eight clients who ask for long speech and never read it (10)"""
+    """eight clients who ask for long speech and never read it"""
     text = "the train to boston leaves at nine fifty. " * 2000
     body = json.dumps({"input": text, "response_format": "wav"}).encode()
     clients = []

@@ -40,7 +40,7 @@ def _flood(target: Target, *pieces: bytes) -> None:
 
 @attack()
 def wyoming_chunks(target: Target) -> None:
-    """chunks of 4 MB of unsigned audio at 8 kHz, three times (8)"""
+    """chunks of 4 MB of unsigned audio at 8 kHz, three times"""
     target.together(3, lambda _: _flood(target, START, CHUNK))
 
 
