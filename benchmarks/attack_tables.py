@@ -24,12 +24,11 @@ HEAD = (
 )
 SHORT_HEAD = (
     "attack",
-    "`/health` worst",
-    "failed",
-    "witnesses' words",
-    "upload worst",
-    "`GET /` worst",
-    "peak memory",
+    "`/health`, worst",
+    "two streams",
+    "recording, worst",
+    "page, worst",
+    "memory, most",
 )
 
 
@@ -40,31 +39,22 @@ def as_markdown(found: Sequence[Found], *, head: bool = True) -> str:
 
 
 def compared(before: Sequence[Found], after: Sequence[Found]) -> str:
-    """A row for each attack of both, before and after."""
+    """A row for each attack that is in both, before and after."""
     old = {one["name"]: one for one in before}
-    lines = _head(
-        (
-            "attack",
-            "`/health` worst",
-            "failed",
-            "witnesses",
-            "upload worst",
-            "`GET /` worst",
-            "peak memory",
-        )
-    )
+    lines = _head(SHORT_HEAD)
     for new in after:
         if (one := old.get(new["name"])) is not None:
             pairs = zip(_short(one), _short(new), strict=True)
-            lines.append(_row([f"{new['name']}: {new['text']}", *(f"{a} → {b}" for a, b in pairs)]))
+            changes = (a if a == b else f"{a} → {b}" for a, b in pairs)
+            lines.append(_row([f"`{new['name']}`: {new['text']}", *changes]))
     return "\n".join(lines)
 
 
 def _short(one: Found) -> list[str]:
+    lost = len(one["lost"])
     return [
-        _ms(one["health"]["worst"]),
-        f"{one['health']['failed']}",
-        _lost(one) or "right",
+        _answers(one["health"]),
+        f"{lost} cut off or wrong" if lost else "right",
         _answers(one["uploads"]),
         _answers(one["pages"]),
         f"{one['memory']['peak']:.0f} MB",
