@@ -25,13 +25,15 @@ LAST_SECONDS = 1.0
 
 @dataclass
 class Target:
-    """A server on loopback, attacked for `seconds`. Raises nothing for what the server does to the
-    client: `statuses` counts it."""
+    """A server on loopback, attacked for `seconds`, or until each client of an attack that repeats
+    itself has done so `rounds` times. Raises nothing for what the server does to the client:
+    `statuses` counts it."""
 
     port: int
     wyoming_port: int
     pid: int
     seconds: float
+    rounds: float = math.inf
     statuses: Counter[str] = field(default_factory=Counter)
     _end: float = 0.0
 
@@ -139,11 +141,13 @@ class Target:
             client.join(self.left + LAST_SECONDS)
 
     def again(self, count: int, work: Callable[[int], Any]) -> None:
-        """Let so many clients do the same over and over until the time is over."""
+        """Let so many clients do the same over and over."""
 
         def repeat(number: int) -> None:
-            while self.running:
+            done = 0
+            while self.running and done < self.rounds:
                 self._one(work, number)
+                done += 1
 
         self.together(count, repeat)
 
