@@ -115,10 +115,16 @@ class Server:
             try:
                 await self.start()
                 told(self)
+                await self._load_decoders()
                 await stop.wait()
                 log("stopping", drain=self.config.drain)
             finally:
                 await self.stop()
+
+    async def _load_decoders(self) -> None:
+        """Where clients bring audio, the first one waits no longer than the others."""
+        if self._app is not None and any(served.task != "tts" for served in self.shelf.all):
+            await self._app[CONTEXT].decoders.prepare()
 
 
 class ListenError(KyutaiOnnxError):

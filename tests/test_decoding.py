@@ -213,6 +213,18 @@ def test_the_process_that_forks_may_end_too() -> None:
 
 
 @forked
+def test_decoders_are_loaded_before_they_are_needed() -> None:
+    async def test(decoders: Decoders) -> None:
+        await decoders.prepare()
+        (nursery,) = processes()
+        with await decoders.open(spec(Echo)) as decoder:
+            assert await decoder.ask(b"x") == b"x"
+            assert nursery in processes()
+
+    run(test)
+
+
+@forked
 def test_no_process_is_left_behind() -> None:
     async def test(decoders: Decoders) -> None:
         opened = [await decoders.open(spec(job)) for job in (Sleep, Work, Echo)]

@@ -36,6 +36,10 @@ class Decoders:
         self._starter = starter or usual_starter()
         self._running: set[Decoder] = set()
 
+    async def prepare(self) -> None:
+        """Loads the decoders before anyone needs them."""
+        await self._starter.prepare()
+
     async def open(self, spec: JobSpec) -> "Decoder":
         """Starts a job. Raises Busy if none of the others ends within `wait` seconds."""
         try:

@@ -126,8 +126,8 @@ def _limit(spec: JobSpec) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     size = Path("/proc/self/statm")
     if size.exists():
-        most = int(size.read_text().split()[0]) * resource.getpagesize() + spec.memory
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        used = int(size.read_text().split()[0]) * resource.getpagesize()
+        _lower(resource.RLIMIT_AS, used + spec.memory)
 
 
 def _allow(seconds: int) -> None:
@@ -137,8 +137,15 @@ def _allow(seconds: int) -> None:
     except ModuleNotFoundError:
         return
     used = resource.getrusage(resource.RUSAGE_SELF)
-    soft = int(used.ru_utime + used.ru_stime) + 1 + seconds
-    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
+    _lower(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + 1 + seconds)
+
+
+def _lower(kind: int, limit: int) -> None:
+    """Sets a limit of the system, under the one that whoever started the server has set."""
+    import resource
+
+    _, most = resource.getrlimit(kind)
+    resource.setrlimit(kind, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
 
 
 def _described(error: Exception) -> bytes:
