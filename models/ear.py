@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.audio import Framer
+from ..runtime.audio import Framer, check_samples
 from .saved import Flag, Part, Tensor
 
 Array = np.ndarray[Any, Any]
@@ -31,7 +31,9 @@ class Ear:
         self._codes: deque[tuple[Array, Array]] = deque()
 
     def push(self, pcm: Array) -> None:
-        """Takes float32 `[n]`, any n; what does not fill a frame waits for the rest."""
+        """Takes float32 `[n]`, any n; what does not fill a frame waits for the rest. Raises
+        UsageError for samples that are no audio (`check_samples`)."""
+        check_samples(pcm)
         self._frames.extend(self._framer.push(pcm))
 
     def cut(self) -> None:

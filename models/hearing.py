@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..runtime.audio import check_samples
 from .ear import Ear
 from .events import Event, Step
 from .generation import Made
@@ -79,7 +80,8 @@ class Hearing:
         self._frame = 0
 
     def push(self, pcm: Array) -> None:
-        """Takes float32 `[n]`, any n."""
+        """Takes float32 `[n]`, any n; raises UsageError for samples that are no audio."""
+        check_samples(pcm)
         if not self._led:
             self._led = True
             lead = int(self._lead_seconds * self._model.sample_rate)
@@ -181,6 +183,7 @@ class Hearing:
 
         With `cut` its words are left out and times count from the audio that follows.
         """
+        check_samples(audio)
         size = self._model.frame_size
         frames = -(-len(audio) // size)
         padded = np.zeros((frames + PROMPT_GAP) * size, np.float32)

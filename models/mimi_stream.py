@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.audio import Framer
+from ..runtime.audio import Framer, check_samples
 from ..runtime.bundle import Bundle
 from ..runtime.chain import Chain
 from ..runtime.errors import UsageError
@@ -29,7 +29,9 @@ class EncoderStream:
 
     @exclusive
     def feed(self, pcm: Array) -> Array:
-        """Takes float32 `[n]`, any n; returns codes int64 `[codebooks, frames]`, maybe none."""
+        """Takes float32 `[n]`, any n; returns codes int64 `[codebooks, frames]`, maybe none. Raises
+        UsageError for samples that are no audio."""
+        check_samples(pcm)
         return self.encode(self._framer.push(pcm))
 
     @exclusive
@@ -39,7 +41,11 @@ class EncoderStream:
 
     @exclusive
     def encode(self, frames: Array) -> Array:
-        """Codes `[codebooks, n]` of whole frames `[n, frame_size]`."""
+        """Codes `[codebooks, n]` of whole frames `[n, frame_size]`; raises as `feed` does."""
+        if frames.ndim != 2 or frames.shape[1] != self._frame_size:
+            shape = list(frames.shape)
+            raise UsageError(f"frames have the shape {shape}, [n, {self._frame_size}] expected")
+        check_samples(frames.reshape(-1))
         codes = [self._step(part) for part in _parts(frames, self._chain.max_frames)]
         if not codes:
             return np.empty((self._codebooks, 0), np.int64)

@@ -76,6 +76,10 @@ class Buffer:
         """Sets each of these rows to what broadcasts to the shape of one."""
         self._array[list(rows)] = value
 
+    def write_part(self, row: int, part: tuple[slice, ...], value: float) -> None:
+        """Sets a part of a row, or all of it, to one value."""
+        self._array[row][part] = value
+
     def copy_row(self, source: int, target: int, part: tuple[slice, ...] = ()) -> None:
         """Copies one row to another; of it, `part` is enough."""
         index = (slice(None), *part)
@@ -129,6 +133,9 @@ class DeviceBuffer(Buffer):
         array = self._whole(value, self.shape[1:])
         for row in rows:
             self._copy(("cpu", array.ctypes.data), (self.device, self._address(row)))
+
+    def write_part(self, row: int, part: tuple[slice, ...], value: float) -> None:  # noqa: ARG002
+        self.write_rows([row], np.asarray(value))
 
     def copy_row(self, source: int, target: int, part: tuple[slice, ...] = ()) -> None:  # noqa: ARG002
         self._copy((self.device, self._address(source)), (self.device, self._address(target)))

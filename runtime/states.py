@@ -35,9 +35,23 @@ class StateBuffers:
         return part
 
     def reset(self, rows: Sequence[int], turn: int) -> None:
-        """Rings keep what they hold: without their position it is never read. Constants stay."""
+        """Rings are emptied apart, by `clear`. Constants stay."""
         if self.spec.ring is None and self.spec.carry != "constant":
             self.buffers[turn].write_rows(rows, np.asarray(self.spec.initial, self.spec.dtype))
+
+    def clear(self, row: int, turn: int, entries: int) -> None:
+        """Empties the slots of a ring that so many `entries` were written to, and those behind it.
+
+        Attention weighs empty slots by 0, which is no help against a NaN. Integers have none.
+        """
+        assert self.spec.ring is not None
+        if self.buffers[0].dtype.kind != "f":
+            return
+        axis, capacity = self.spec.ring.axis - 1, self.spec.capacity
+        for start, stop in ((0, min(entries, capacity)), (capacity, self.row_shape[axis])):
+            if start < stop:
+                part = (*(slice(None),) * axis, slice(start, stop))
+                self.buffers[turn].write_part(row, part, self.spec.initial)
 
     def read(self, row: int, turn: int) -> Array:
         return self.buffers[turn].read_row(row)

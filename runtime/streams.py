@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 
+ENTRIES_PER_FRAME = 8
+"""A ring takes at most so many of a frame; Mimi's take two."""
+
 PARTS = 8
 """Of the rows in use, at whose borders those begin and end that are stepped alone: so few parts
 occur, for each of which buffers are kept."""
@@ -38,16 +41,19 @@ class Streams:
         self.used = batch
         self._states = [StateBuffers(spec, batch, graph.allocate) for spec in graph.spec.states]
         named = {state.spec.input: state for state in self._states}
-        self._appended = [
+        self._rings = [
             (state, named[state.spec.ring.position])
             for state in self._states
-            if state.spec.carry == "append" and state.spec.ring is not None
+            if state.spec.ring is not None
         ]
+        self._appended = [pair for pair in self._rings if pair[0].spec.carry == "append"]
         whole = any(s.carry == "replace" and s.ring is not None for s in graph.spec.states)
         self._parted = graph.narrows and not whole
         self._bindings: dict[tuple[int, int], Binding] = {}
         self._part_bindings: dict[tuple[int, int, int], Binding] = {}
         self._turn = 0
+        self._ran = np.zeros(batch, np.bool_)
+        """Rows whose rings may have been written to, by a run or by `load`."""
 
     @property
     def states(self) -> tuple[StateSpec, ...]:
@@ -95,6 +101,7 @@ class Streams:
         alone = stop - start < self.used
         binding = self._part_binding(whole, frames, start, stop) if alone else whole
         binding.fill(inputs, stepped, start)
+        self._ran[start : stop if self.graph.narrows else self.batch] = True
         binding.run(self._turn)
         rows = np.flatnonzero(stepped).tolist()
         for state, position in self._appended:
@@ -118,14 +125,19 @@ class Streams:
 
     @exclusive
     def reset(self, rows: Sequence[int] | None = None) -> None:
-        """Takes rows (all by default) back to the beginning of a stream."""
+        """Takes rows (all by default) back to the beginning of a stream, which depends on nothing
+        that was in them."""
         chosen = list(range(self.batch)) if rows is None else list(rows)
+        for row in chosen:
+            self._clear(row)
         for state in self._states:
             state.reset(chosen, self._turn)
 
     @exclusive
     def move(self, source: int, target: int) -> None:
         """Puts the stream of one row in the place of another's, which ends."""
+        self._clear(target)
+        self._ran[target] = self._ran[source]
         whole = {
             state.spec.ring.position: 0 for state in self._states if state.spec.ring is not None
         }
@@ -165,6 +177,17 @@ class Streams:
         rolled = [roll(saved[state.spec.input], state.spec, saved) for state in self._states]
         for state, value in zip(self._states, rolled, strict=True):
             state.write(row, self._turn, value)
+        self._ran[row] = True
+
+    def _clear(self, row: int) -> None:
+        """Empties a row's rings of what was written to them, by steps that held it too: those
+        write behind its entries."""
+        if not self._ran[row]:
+            return
+        self._ran[row] = False
+        ahead = ENTRIES_PER_FRAME * self.graph.spec.max_frames
+        for state, position in self._rings:
+            state.clear(row, self._turn, int(position.read(row, self._turn)) + ahead)
 
     def _frames(self, inputs: Mapping[str, Array | Buffer]) -> int:
         for spec in self.graph.spec.inputs:

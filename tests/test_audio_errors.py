@@ -203,7 +203,7 @@ def test_a_sample_that_is_no_number_comes_after_those_before_it(
     pcm, error = read_until_error(read_audio(path, target))
     assert len(pcm) == 30000 * target // 16000
     assert str(error).startswith(
-        f"{path} has a sample that is NaN, infinite or above 1e30 at 1.875 s"
+        f"{path} has a sample that is NaN, infinite or above 100 at 1.875 s"
     )
     assert len(np.concatenate(list(read_audio(path, target, channel=0)))) == 40000 * target // 16000
 

@@ -11,7 +11,7 @@ from .info import AudioInfo
 from .live import LiveSound
 from .meter import Meter
 from .microphone import Frame
-from .pcm import Encoding, Pcm, RawFormat
+from .pcm import Encoding, Pcm, RawFormat, check_samples
 from .reader import AudioReader, audio_blocks, probe, read_audio
 from .resampler import Resampler
 from .sound_card import SoundCard
@@ -38,6 +38,7 @@ __all__ = [
     "SoundCard",
     "WallClock",
     "audio_blocks",
+    "check_samples",
     "probe",
     "read_audio",
 ]

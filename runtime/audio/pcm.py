@@ -1,5 +1,6 @@
 """Linear PCM: bytes to float32 samples and back, full scale being 1.0 = 2**(bits - 1)."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -19,6 +20,11 @@ SAMPLE_BYTES: dict[Encoding, int] = {
     "f32le": 4,
     "f64le": 8,
 }
+
+
+LOUDEST = 100.0
+"""The greatest magnitude of a sample; full scale is 1. Audio beyond it is scaled wrongly, and could
+overflow in a model."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +56,29 @@ def check_encoding(encoding: str) -> None:
         raise UsageError(f"unknown raw encoding {encoding!r}: choose one of {known}")
 
 
-def check_mono(samples: Pcm) -> None:
-    """Refuse with UsageError anything but a float32 array [n]."""
+def check_mono(samples: object) -> Pcm:
+    """Return the samples; refuse with UsageError anything but a float32 array [n]."""
     if not isinstance(samples, np.ndarray):
         raise UsageError(f"samples must be a float32 numpy array [n], not {type(samples).__name__}")
     if samples.dtype != np.float32 or samples.ndim != 1:
         shape = list(samples.shape)
         raise UsageError(f"samples must be a float32 array [n], not {samples.dtype} {shape}")
+    return samples
+
+
+def check_samples(samples: object) -> Pcm:
+    """Return the samples; refuse with UsageError anything but a float32 array [n] of numbers up to
+    `LOUDEST`: NaN and infinity would stay in a model's memory."""
+    pcm = check_mono(samples)
+    if not len(pcm):
+        return pcm
+    least, most = float(pcm.min()), float(pcm.max())
+    if least >= -LOUDEST and most <= LOUDEST:
+        return pcm
+    loudest = max(-least, most)
+    if not math.isfinite(loudest):
+        raise UsageError("the audio has samples that are NaN or infinite: clean it before")
+    raise UsageError(f"the audio has a sample of {loudest:g}: give floats in [-1, 1]")
 
 
 def decode(data: bytes, encoding: Encoding) -> Pcm:

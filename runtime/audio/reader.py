@@ -10,13 +10,12 @@ import numpy as np
 from ..errors import AudioError, UsageError
 from .decoder import Decoder
 from .info import AudioInfo
-from .pcm import Pcm, RawFormat
+from .pcm import LOUDEST, Pcm, RawFormat
 from .resampler import Resampler
 from .sniff import open_decoder
 from .source import AudioSource
 
 _LARGEST_BLOCK = 1 << 21  # samples of all channels together
-_NO_SOUND = 1e30  # NaN and infinity are not below it, nor what would overflow in a filter
 
 
 def audio_blocks(
@@ -47,7 +46,7 @@ def read_audio(
 
     Opening raises AudioError (missing, empty, unreadable, foreign container) and UsageError
     (arguments, a channel that is not there). Iterating raises AudioError for damage, a file cut
-    short, a sample that is NaN, infinite or above 1e30 in magnitude, or no samples at all, after
+    short, a sample that is NaN, infinite or above 100 in magnitude, or no samples at all, after
     all blocks before it.
     """
     if sample_rate < 1:
@@ -135,7 +134,7 @@ def _mono(decoder: Decoder, frames: int, channel: int | None) -> Iterator[Pcm]:
     position = 0
     while len(block := decoder.read(frames)):
         mono = _mix(block, channel)
-        sound = np.abs(mono) < _NO_SOUND
+        sound = np.abs(mono) <= LOUDEST  # which NaN is not
         if not sound.all():
             good = int(sound.argmin())
             yield mono[:good]
@@ -148,7 +147,7 @@ def _mono(decoder: Decoder, frames: int, channel: int | None) -> Iterator[Pcm]:
 
 def _not_a_number(decoder: Decoder, position: int) -> AudioError:
     return AudioError(
-        f"{decoder.name} has a sample that is NaN, infinite or above 1e30 at "
+        f"{decoder.name} has a sample that is NaN, infinite or above {LOUDEST:g} at "
         f"{position / decoder.info.sample_rate:.3f} s: what precedes was read; "
         "export the audio again from where it was made"
     )

@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ...runtime.audio import check_samples
 from ...runtime.errors import UsageError
 
 Array = np.ndarray[Any, Any]
-
-LOUDEST = 100.0
-"""Samples beyond it are no audio in [-1, 1], and could overflow in a model."""
 
 SHORTEST = 0.01
 """Seconds that a message of audio counts for at least, so that their number is bounded too."""
@@ -70,23 +68,15 @@ class AudioIntake:
 
     def check(self, item: object) -> Feed | None:
         """A copy of samples; None where there are none. Raises UsageError for what is no audio."""
-        if not isinstance(item, np.ndarray):
-            raise UsageError(f"audio is float32 [n], not {type(item).__name__}")
-        if item.dtype != np.float32 or item.ndim != 1:
-            raise UsageError(f"audio is float32 [n], not {item.dtype} {list(item.shape)}")
-        seconds = len(item) / self.unit
+        samples = check_samples(item)
+        seconds = len(samples) / self.unit
         if seconds > self.most_seconds:
             raise UsageError(
                 f"a message of {seconds:.1f} s of audio: send at most {self.most_seconds:g} s"
             )
-        if not len(item):
+        if not len(samples):
             return None
-        loudest = float(np.max(np.abs(item)))
-        if not math.isfinite(loudest):
-            raise UsageError("the audio has samples that are no numbers")
-        if loudest > LOUDEST:
-            raise UsageError(f"the audio has a sample of {loudest:g}: send floats in [-1, 1]")
-        return Feed(item.copy(), max(len(item), self.least))
+        return Feed(samples.copy(), max(len(samples), self.least))
 
 
 @dataclass(frozen=True)
