@@ -26,7 +26,7 @@ from . import (
 )
 from .endings import ENDINGS, ended_by
 from .files import Declared
-from .messages import say_error
+from .messages import say_error, unforeseen
 from .options import Debugging
 from .standard_streams import discard_unwritten, open_streams
 
@@ -88,8 +88,7 @@ def run(arguments: list[str]) -> int:
             return 0
         raise
     except Exception as error:  # what nobody foresaw is still one line
-        cause = str(error).partition("\n")[0]
-        say_error(error, f"{type(error).__name__}: {cause} (more with '--debug')")
+        say_error(unforeseen(error))
         return 1
     return result if isinstance(result, int) else 0
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ..runtime.errors import KyutaiOnnxError
 from .options import Debugging
 
 if TYPE_CHECKING:
@@ -23,6 +24,14 @@ def say_error(error: Exception, line: str | None = None) -> None:
     if Debugging.enabled:
         traceback.print_exception(error)
     print(f"error: {line or error}", file=sys.stderr, flush=True)
+
+
+def unforeseen(error: Exception) -> KyutaiOnnxError:
+    """The error for a user of what nobody foresaw, in one line."""
+    cause = str(error).partition("\n")[0]
+    told = KyutaiOnnxError(f"{type(error).__name__}: {cause} (more with '--debug')")
+    told.__cause__ = error
+    return told
 
 
 @contextmanager

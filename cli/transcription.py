@@ -17,7 +17,7 @@ from . import outputs
 from .choices import Format, Style
 from .formats import Transcript, pause_text, word_text
 from .load import read_whole
-from .messages import progress_bar, say_error, watched
+from .messages import progress_bar, say_error, unforeseen, watched
 from .shapes import Hearing, HearingBatch, HearingRow
 from .tokens import dump_tokens
 
@@ -236,6 +236,9 @@ class Listening:
             events = self._row.take()
         except KyutaiOnnxError as error:
             self._lose(error, batch)
+            return
+        except Exception as error:  # what went wrong in this file's row ends this file alone
+            self._lose(unforeseen(error), batch)
             return
         self.transcript.add(events)
         if self.live is not None:

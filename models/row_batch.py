@@ -104,7 +104,7 @@ class StreamRow(ABC):
 
     def close(self) -> None:
         """Finds what is last, once the stream is done."""
-        if self.done and not self._closed:
+        if self.error is None and self.done and not self._closed:
             self._closed = True
             self._events += self.last()
 

@@ -9,10 +9,11 @@ import pytest
 from commands import Command
 from scripted import hibiki, moshi, tokens
 
-from kyutai_onnx.models import SpeechToText
+from kyutai_onnx.models import Hibiki, SpeechToText
 from kyutai_onnx.models.drawing import Drawing, Guidance
 from kyutai_onnx.models.manner import Manner
 from kyutai_onnx.models.parameters import PARAMETERS, check_parameters
+from kyutai_onnx.models.speech_row import Trace
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.server.config_file import config_of, read_config
 from kyutai_onnx.server.protocols.openai import InvalidRequestError
@@ -139,3 +140,14 @@ def test_a_tiny_temperature_transcribes_as_none(
     greedy = model.stream(temperature=0)
     assert found == [*greedy.feed(pcm), *greedy.flush()]
     assert len(found) >= len(words)
+
+
+def test_a_tiny_temperature_speaks_as_none(pcm: np.ndarray[Any, Any]) -> None:
+    model = Hibiki.load()
+    spoken = []
+    for temperature in (0.0, 1e-31, 1e-40, 5e-324):
+        trace = Trace()
+        model.stream(temp=temperature, temp_text=temperature, trace=trace).feed(pcm[:20_000])
+        spoken.append((trace.text, [codes.tolist() for codes in trace.audio]))
+    assert len(spoken[0][1]) > 5
+    assert spoken[1:] == spoken[:1] * 3

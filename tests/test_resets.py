@@ -34,7 +34,7 @@ def poison_row(batch: RowBatch[Any], place: int, bundle: Bundle) -> None:
     assert batch.encoder is not None
     batch.encoder.load(place, poison(batch.encoder.save(place), bundle))
     saved = batch.generator.save(place)
-    poison(saved["temporal"], bundle)
+    poison(saved["transformer"], bundle)
     batch.generator.load(place, saved)
 
 

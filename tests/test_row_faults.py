@@ -1,15 +1,20 @@
 """What goes wrong in one row of a batch ends that row; the others make what they make alone."""
 
+import shutil
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from commands import Command
+from counting import BROKEN, Desk, frames
 from scripted import ONE, PLURAL, TWO, moshi, ramp, tokens
 from speech import Array
 
 from kyutai_onnx.models import Event, Hibiki, Moshi, SpeechToText
 from kyutai_onnx.models.generation import Rules
+from kyutai_onnx.models.hearing import Hearing
 from kyutai_onnx.models.locate import DEMO
 from kyutai_onnx.runtime.errors import KyutaiOnnxError, ModelError, UsageError
 from kyutai_onnx.runtime.graph import Graph
@@ -263,3 +268,37 @@ def test_an_engine_ends_the_session_whose_row_broke(
         assert_same(heard[number][1:-1], expected)
     assert statistics.ended == {"failed": 1, "done": 2}
     assert statistics.faults == (0 if isinstance(error, UsageError) else 1)
+
+
+def test_a_batch_whose_row_broke_is_not_used_again_once_it_is_empty() -> None:
+    desk = Desk(slots=2)
+    client = desk.open()
+    client.session.feed(frames(BROKEN))
+    desk.work()
+    assert client.brief == ["ready", "failed"]
+    other = desk.open()
+    other.session.feed(frames(0.1))
+    other.session.end()
+    desk.work()
+    assert other.brief == ["ready", "0.1", "done"]
+    assert len(desk.model.batches) == 2
+
+
+def test_a_file_whose_row_broke_fails_alone(
+    command: Command, monkeypatch: pytest.MonkeyPatch, speech: Path, text: str, tmp_path: Path
+) -> None:
+    take = Hearing.take
+    broken: list[Hearing] = []
+
+    def breaking(hearing: Hearing, *given: Any) -> list[Event]:
+        broken.append(hearing)
+        if hearing is not broken[0]:
+            return take(hearing, *given)
+        raise BrokenError("the task broke")
+
+    monkeypatch.setattr(Hearing, "take", breaking)
+    first = shutil.copy(speech, tmp_path / "first.wav")
+    ended = command("transcribe", first, speech, "--model", DEMO / "stt", "--quiet")
+    assert ended.code == 1
+    assert "the task broke" in ended.error
+    assert text in ended.out
