@@ -2,11 +2,13 @@
 
     python -m benchmarks.export_sizes --work FOLDER [--model stt-1b-en_fr] [--precision int8 int4]
 
-Each export is a process of its own, so that its peak is its own.
+Each export is a process of its own, so that its peak is its own. Processor seconds are those of all
+its threads, which other programs on the machine hardly change.
 """
 
 import argparse
 import json
+import resource
 import subprocess
 import sys
 import time
@@ -16,11 +18,19 @@ from .configs import PUBLISHED
 from .memory import peak_mb, resident_mb
 from .published import write_published
 
+COLUMNS = (
+    ("seconds", "seconds"),
+    ("processor seconds", "processor_seconds"),
+    ("peak MB", "peak_mb"),
+    ("with mapped files MB", "peak_with_mapped_files_mb"),
+    ("bundle MB", "bundle_mb"),
+)
+
 
 def measure(checkpoint: Path, out: Path, precision: str) -> dict[str, float | str]:
-    """Exports in a child and returns seconds, peak megabytes and bundle megabytes."""
+    """Exports in a child; returns seconds, processor seconds, peak and bundle megabytes."""
     command = [sys.executable, "-m", "benchmarks.export_sizes", "--child"]
-    started = time.perf_counter()
+    started, computed = time.perf_counter(), processor_seconds()
     result = subprocess.run(
         [*command, str(checkpoint), str(out), precision], check=True, capture_output=True, text=True
     )
@@ -30,10 +40,17 @@ def measure(checkpoint: Path, out: Path, precision: str) -> dict[str, float | st
     return {
         "precision": precision,
         "seconds": seconds,
+        "processor_seconds": processor_seconds() - computed,
         "peak_mb": peak["anonymous_mb"],
         "peak_with_mapped_files_mb": peak["all_mb"],
         "bundle_mb": size / 1e6,
     }
+
+
+def processor_seconds() -> float:
+    """Of all children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def child(checkpoint: Path, out: Path, precision: str) -> None:
@@ -65,16 +82,14 @@ def main() -> None:
     parser.add_argument("--model", nargs="+", default=list(PUBLISHED), choices=PUBLISHED)
     parser.add_argument("--precision", nargs="+", default=["int8", "int4"])
     arguments = parser.parse_args()
-    print("| model | precision | seconds | peak MB | with mapped files MB | bundle MB |")
-    print("|---|---|---|---|---|---|")
+    print("| model | precision | " + " | ".join(name for name, _ in COLUMNS) + " |")
+    print("|---" * (2 + len(COLUMNS)) + "|")
     for model in arguments.model:
         checkpoint = write_published(model, arguments.work / model)
         for precision in arguments.precision:
             row = measure(checkpoint, arguments.work / f"{model}-{precision}", precision)
-            figures = (
-                row[k] for k in ("seconds", "peak_mb", "peak_with_mapped_files_mb", "bundle_mb")
-            )
-            print(f"| {model} | {precision} | " + " | ".join(f"{f:.0f}" for f in figures) + " |")
+            figures = " | ".join(f"{row[key]:.0f}" for _, key in COLUMNS)
+            print(f"| {model} | {precision} | {figures} |", flush=True)
 
 
 if __name__ == "__main__":
