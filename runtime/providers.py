@@ -101,7 +101,12 @@ CAPTURING = "cuda-graphs"
 
 @cache
 def load_onnxruntime() -> Any:
-    """Imports onnxruntime; raises ProviderError where none, or more than one, is installed."""
+    """Imports onnxruntime; raises ProviderError where none, or more than one, is installed.
+
+    From 1.29 on its wheels write a device identifier and send events to Microsoft, unless
+    ORT_DISABLE_TELEMETRY says not to before the import: here it does, if it is not set.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     installed = [wheel for wheel in WHEELS if _installed(wheel)]
     if len(installed) > 1:
         raise ProviderError(

@@ -1,5 +1,6 @@
 """What many tests share: the embedded demo, speech to try it on, and a way to run commands."""
 
+import os
 import signal
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from kyutai_onnx.models.locate import DEMO, VARIABLE
 
 def pytest_configure() -> None:
     """Tests in the background of a shell ignore interrupts, and so would the programs that they
-    start and interrupt."""
+    start and interrupt. Those that import onnxruntime themselves send no telemetry either."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -105,6 +105,14 @@ def test_any_name_of_a_file_is_printed(speech: Path, tmp_path: Path, text: str) 
 
 
 @posix
+def test_nothing_is_written_for_telemetry(speech: Path, tmp_path: Path) -> None:
+    bare = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    subprocess.run(command_line("transcribe", speech, "-q"), env=bare, check=True)
+    written = {path.name for path in tmp_path.rglob("*")}
+    assert not {name for name in written if "onnxruntime" in name or name == "deviceid"}
+
+
+@posix
 def test_a_name_that_is_no_text_is_printed_all_the_same(
     speech: Path, tmp_path: Path, text: str
 ) -> None:
