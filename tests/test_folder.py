@@ -2,6 +2,8 @@
 
 import errno
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,56 @@ def test_what_a_killed_export_left_is_cleared_away(out: Path) -> None:
     export(out)
     assert left(out) == ["bundle"]
     assert not (out / "half").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders have no locks there")
+def test_two_exports_to_one_folder_are_kept_apart(out: Path) -> None:
+    with whole_or_nothing(out, force=True) as folder:
+        Toy().write(folder)
+        with pytest.raises(UsageError, match="another export writes"):
+            export(out, force=True)
+        export(out.with_name("other"))
+    assert Bundle.open(out).manifest.name == "toy"
+    export(out, force=True, name="second")
+    assert left(out) == ["bundle", "other"]
+
+
+def test_a_bundle_that_appears_meanwhile_is_kept(out: Path) -> None:
+    with pytest.raises(UsageError, match="is there already"), whole_or_nothing(out, force=False):
+        Toy().write(out)
+    assert Bundle.open(out).manifest.name == "toy"
+    assert left(out) == ["bundle"]
+
+
+def test_a_bundle_that_a_killed_export_moved_away_comes_back(out: Path) -> None:
+    export(out, name="first")
+    out.rename(out.with_name(".bundle.old"))
+    with pytest.raises(UsageError, match="is there already"):
+        export(out)
+    assert (out / "first").exists()
+    assert left(out) == ["bundle"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from kyutai_onnx.export.folder import whole_or_nothing
+with whole_or_nothing(Path(sys.argv[1]), force=True) as folder:
+    (folder / "half").write_text("")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_a_killed_export_leaves_the_old_bundle_and_the_way_free(out: Path) -> None:
+    export(out, name="first")
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(out)], check=False, timeout=120)
+    assert killed.returncode == -9
+    assert left(out) == [".bundle.partial", "bundle"]
+    assert (out / "first").exists()
+    export(out, name="second", force=True)
+    assert (out / "second").exists()
+    assert left(out) == ["bundle"]
 
 
 def test_an_existing_bundle_is_kept_unless_forced(out: Path) -> None:
