@@ -22,6 +22,8 @@ WORKERS = 4
 """Threads that make voices ready."""
 CONVERTERS = 2
 """Threads that parse and convert what clients send: no more is done at once, however many send."""
+AT_ONCE = 4
+"""Requests that begin in one turn of the event loop, however many have come."""
 CONVERTED_AT_ONCE = 1 << 15
 """Bytes of a message whose parsing, or of samples whose check, takes the event loop no time to
 speak of."""
@@ -42,6 +44,7 @@ class Context:
         self.wrong_keys = WrongKeys(limits.wrong_keys)
         self.sessions = SessionCounts(limits.sessions)
         self.uploads = asyncio.Semaphore(limits.uploads)
+        self._turns = asyncio.Semaphore(AT_ONCE)
         self.spool = Spool(config.spool, limits.spooled)
         self.stopping = False
         self.decoders = Decoders(limits.uploads + sum(map(_sessions, shelf.all)), limits.wait)
@@ -63,6 +66,11 @@ class Context:
     ) -> Result:
         """Calls a function that takes long, away from the event loop."""
         return await _called(self._workers, functools.partial(function, *arguments, **named))
+
+    async def take_turn(self) -> None:
+        """Waits until a request may begin, so that those that watch the server wait for few."""
+        async with self._turns:
+            await asyncio.sleep(0)
 
     async def convert(
         self,

@@ -53,6 +53,8 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         connection.ask()
         if connection.spare and not probes:
             return answer(request, 503, "too many connections")
+    if not probes:
+        await context.take_turn()
     origin = request.headers.get("Origin")
     reason = context.origins.refuses(request.headers, any_name=probes)
     if reason is not None:

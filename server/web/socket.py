@@ -12,7 +12,7 @@ PING_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
 LONGEST_REASON = 120
 """Bytes of what a close frame says."""
-TURN_SECONDS = 0.005
+TURN_SECONDS = 0.002
 """For which one client's messages are worked on before others have their turn."""
 DATA = (WSMsgType.BINARY, WSMsgType.TEXT)
 
