@@ -26,7 +26,9 @@ LINGER = 2.0
 LAST_WORDS = 5.0
 """Seconds for handlers to tell their clients, once the engines have stopped."""
 BACKLOG = 128
-"""Connections that wait to be taken."""
+"""Connections that wait to be accepted."""
+ACCEPTED_AT_ONCE = 16
+"""Connections that are accepted in one turn of the event loop."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -82,8 +84,11 @@ class Server:
                 ssl=tls,
                 ssl_handshake_timeout=None if tls is None else SSL_SECONDS,
                 ssl_shutdown_timeout=None if tls is None else SSL_SECONDS,
-                backlog=BACKLOG,
+                backlog=ACCEPTED_AT_ONCE,
             )
+        for listening in self._listener.sockets:
+            with listening.dup() as raw:
+                raw.listen(BACKLOG)
         self.port = self._listener.sockets[0].getsockname()[1]
         if config.wyoming_port is not None:
             self._wyoming = WyomingServer(self._app[CONTEXT])

@@ -20,6 +20,9 @@ FULL = (
 FULL_SECONDS = 1.0
 SPARE = 16
 """Connections beyond the limit, for those that ask how the server is."""
+SLICE = 16 << 10
+"""Bytes of a connection that are parsed in one turn of the event loop: as chunks or frames of one
+byte each they take some milliseconds."""
 LEAST_TAKEN = 1024
 """Bytes a second that a client takes while any wait for it."""
 SSL_SECONDS = 10.0
@@ -91,7 +94,7 @@ class Door:
         return False
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """Stands between a connection and the `protocol` that answers it, counted by the door until it
     is lost. It is cut off if it asks nothing for the time of a request, or if it takes nothing, or
     next to nothing, for the time of a stall. A `spare` one is for probes alone."""
@@ -112,7 +115,7 @@ class Connection(asyncio.Protocol):
         self._sessions = 0
         self._unsent = 0
         self._watch: asyncio.TimerHandle | None = None
-        self.data_received = protocol.data_received  # type: ignore[method-assign]
+        self._slice = memoryview(bytearray(SLICE))
         self.eof_received = protocol.eof_received  # type: ignore[method-assign]
         door.add(self)
         patience = FULL_SECONDS if spare else limits.request
@@ -153,6 +156,12 @@ class Connection(asyncio.Protocol):
         """Cuts off if nothing was asked yet."""
         if not self._has_asked:
             self.abort()
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
+        return self._slice
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._protocol.data_received(bytes(self._slice[:nbytes]))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
