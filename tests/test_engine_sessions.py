@@ -47,6 +47,19 @@ def test_the_engine_keeps_a_copy_of_what_it_is_fed() -> None:
     assert client.brief == ["ready", "0.1", "0.2", "done"]
 
 
+def test_one_with_many_small_inputs_starves_nobody() -> None:
+    desk = Desk(slots=2)
+    flooder, live = desk.open(), desk.open()
+    for _ in range(1000):
+        flooder.session.reset()
+    live.session.feed(frames(0.1))
+    desk.engine.loop.turn()
+    assert desk.model.log == [[0.1]]
+    assert flooder.brief.count("ready") < 100
+    desk.work()
+    assert flooder.brief.count("ready") == 1001
+
+
 def test_sessions_are_stepped_together_and_one_with_much_to_hear_starves_nobody() -> None:
     desk = Desk(slots=3)
     hoarder, live = desk.open(), desk.open()

@@ -48,7 +48,7 @@ class Loop:
         if self._deadline < math.inf and not self.roster.streams:
             self.finished, self.roster.batch = True, None
             return 0.0
-        if self._step():
+        if self._step() or any(stream.is_due for stream in self.roster.streams):
             return 0.0
         return None if until == math.inf else max(0.0, until - self._clock())
 

@@ -18,6 +18,9 @@ from .limits import Limits
 AHEAD = 4
 """Frames that a row is given in advance: a codec encodes so many in one call in two thirds of the
 time that they take one by one, and more of them would keep the others waiting."""
+INPUTS_AT_ONCE = 16
+"""Inputs that are used between two steps: thousands of markers or new beginnings would keep the
+others waiting."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,16 @@ class Stream:
         return self.waiting > 0 and not self.is_held
 
     @property
+    def is_due(self) -> bool:
+        """Whether the first of what waits can be used by now."""
+        if self.row is None or not self._inbox or self.is_held:
+            return False
+        first = self._inbox[0]
+        if isinstance(first, Feed):
+            return self.row.waiting < (1 if isinstance(first.item, str) else AHEAD)
+        return not (isinstance(first, Reset) and self.row.waiting)
+
+    @property
     def waiting(self) -> int:
         """Frames that its row could be stepped by now."""
         return 0 if self.row is None else self.row.waiting
@@ -110,14 +123,14 @@ class Stream:
         return None if self.row is None else self.row.error
 
     def supply(self) -> tuple[list[Told], bool]:
-        """Gives the row what comes next, a few frames at most; returns what is to be told of it,
-        and whether the row was given anything."""
+        """Gives the row what comes next, a few frames and inputs at most; returns what is to be
+        told of it, and whether the row was given anything."""
         told: list[Told] = []
-        given = False
-        while self.row is not None and not self.is_held and self._is_due(self.row):
+        given = 0
+        while self.row is not None and given < INPUTS_AT_ONCE and self.is_due:
             told += self._use(self.row, self._inbox.popleft())
-            given = True
-        return told, given
+            given += 1
+        return told, given > 0
 
     def stepped(self, before: int, now: float) -> None:
         """The row was stepped, which had `before` frames waiting."""
@@ -159,15 +172,6 @@ class Stream:
         self.row = None
         self._inbox.clear()
         self._marks.waiting.clear()
-
-    def _is_due(self, row: Row) -> bool:
-        """Whether the first of what waits can be used by now."""
-        if not self._inbox:
-            return False
-        first = self._inbox[0]
-        if isinstance(first, Feed):
-            return row.waiting < (1 if isinstance(first.item, str) else AHEAD)
-        return not (isinstance(first, Reset) and row.waiting)
 
     def _use(self, row: Row, given: Input) -> list[Told]:
         if isinstance(given, Feed):

@@ -27,6 +27,7 @@ SURVIVED = (
     "crafted-mp3s",
     "opus-tiny-packets",
     "ping-floods",
+    "marker-floods",
     "resets",
     "frames-that-never-end",
 )
