@@ -26,11 +26,13 @@ from serving import (
 )
 from speech import Array, wav_bytes
 
-from kyutai_onnx.server.decoding import RecordingDecoder
+from kyutai_onnx.server.decoding import Decoders, RecordingDecoder
 from kyutai_onnx.server.engine.session import Session
 from kyutai_onnx.server.protocols.opus import OpusDecoder, OpusEncoder
+from kyutai_onnx.server.protocols.tagged import NO_ROOM
 from kyutai_onnx.server.protocols.wyoming_messages import AudioChunk, AudioStart, Transcribe, pack
 from kyutai_onnx.server.protocols.wyoming_rules import ChunkDecoder
+from kyutai_onnx.server.web.context import CONTEXT
 from kyutai_onnx.server.web.transcribing import AHEAD
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
@@ -146,6 +148,22 @@ def test_a_decoder_that_is_killed_fails_its_own_request(
     assert (status, "cannot be decoded" in why) == (400, True)
     status, words = post()
     assert (status, text.split()[0] in words) == (200, True)
+
+
+def test_a_stream_without_a_process_is_refused(pcm: Array, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def talk(server: Running) -> list[dict[str, object]]:
+        async with connected(server, LISTEN) as client:
+            await client.until("Ready")
+            await client.send(type="OggOpus", data=pages(pcm)[:4000])
+            return await client.rest()
+
+    with running(STT) as server:
+        app = server.server._app
+        assert app is not None
+        monkeypatch.setattr(app[CONTEXT], "decoders", Decoders(0, 0.0))
+        assert asyncio.run(talk(server)) == [{"type": "Error", "message": NO_ROOM}]
+        status, _, _ = asyncio.run(ask(server, "POST", LISTEN, data=wav_bytes(pcm)))
+        assert status == 503
 
 
 def test_a_server_that_stops_leaves_no_process(pcm: Array) -> None:

@@ -60,6 +60,9 @@ async def _converse(socket: Socket, visit: Visit, talk: Talk) -> None:
     except Gone as gone:
         log("client gone", why=str(gone))
         socket.drop()
+    except Busy as error:
+        log("client refused", why=str(error))
+        await refuse(socket, talk.refuse())
     except (ProtocolError, UsageError) as error:
         log("client misunderstood", why=str(error))
         await socket.finish(WSCloseCode.INVALID_TEXT, str(error))
