@@ -1,11 +1,11 @@
-"""A frame costs after twenty thousand what it cost after one thousand.
+"""A frame costs after twenty thousand what it cost after one thousand: the same runs of the same
+graphs, the same calls and as much memory. Nothing is timed."""
 
-The two are timed in turn, frame by frame, in two streams of one model: what else the machine does
-meets both alike.
-"""
-
-import time
-from pathlib import Path
+import gc
+import sys
+import tracemalloc
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,31 +13,38 @@ from voices import voices
 
 from kyutai_onnx.models import SpeechToText
 from kyutai_onnx.models.speech_to_text_stream import SpeechToTextStream
+from kyutai_onnx.runtime.graph import Graph
 
-YOUNG, OLD, TIMED = 1000, 19_000, 1000
-TRIES = 3
+YOUNG, OLD, TRACED, COUNTED = 1000, 20_000, 4000, 250
+KEPT_BYTES = 50_000
+"""Of noise, in what thousands of frames leave behind: a number for each would be more."""
 
 
-@pytest.fixture(scope="module")
-def model() -> SpeechToText:
-    return SpeechToText.load(threads=1)
+@dataclass(frozen=True)
+class Cost:
+    """Of `COUNTED` frames: the runs of each graph, the medians of a frame's calls and of the bytes
+    that it allocates, and the bytes of the saved stream."""
+
+    runs: dict[str, int]
+    calls: float
+    peak: float
+    saved: int
 
 
 @pytest.mark.slow
-def test_time_and_memory_stay_flat(model: SpeechToText) -> None:
+def test_work_and_memory_stay_flat(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = SpeechToText.load(threads=1)
     frames = voices(1, 250 * model.frame_size, model.sample_rate)[0].reshape(250, -1)
+    runs = counted_runs(monkeypatch)
     young, old = model.stream(), model.stream()
     advance(young, frames, YOUNG)
-    advance(old, frames, 2000)
-    before = resident_mb()
-    advance(old, frames, OLD - 2000)
-    assert resident_mb() - before < 5
-    ratios = []
-    for _ in range(TRIES):
-        ratios.append(ratio(young, old, frames))
-        if abs(ratios[-1] - 1) < 0.05:
-            return
-    pytest.fail(f"an old stream takes {ratios} times as long as a young one")
+    advance(old, frames, OLD - TRACED)
+    assert kept_bytes(old, frames) < KEPT_BYTES
+    early, late = (cost(stream, frames, runs) for stream in (young, old))
+    assert late.runs == early.runs
+    assert late.saved == early.saved
+    assert late.calls == early.calls
+    assert late.peak == pytest.approx(early.peak, abs=100)
 
 
 def advance(stream: SpeechToTextStream, frames: np.ndarray, count: int) -> None:
@@ -45,20 +52,67 @@ def advance(stream: SpeechToTextStream, frames: np.ndarray, count: int) -> None:
         stream.feed(frames.reshape(-1, 25, frames.shape[1])[index // 25 % 10].reshape(-1))
 
 
-def ratio(young: SpeechToTextStream, old: SpeechToTextStream, frames: np.ndarray) -> float:
-    """The median time of the old stream's frames, as a part of the young one's."""
-    times: dict[SpeechToTextStream, list[float]] = {young: [], old: []}
-    for index in range(TIMED):
-        for stream in (young, old) if index % 2 else (old, young):
-            started = time.perf_counter()
-            stream.feed(frames[index % len(frames)])
-            times[stream].append(time.perf_counter() - started)
-    return float(np.median(times[old]) / np.median(times[young]))
+def kept_bytes(stream: SpeechToTextStream, frames: np.ndarray) -> int:
+    """What Python and numpy allocate in `TRACED` frames and do not give back."""
+    tracemalloc.start()
+    try:
+        advance(stream, frames, 25)  # whose buffers stay
+        before, _ = tracemalloc.get_traced_memory()
+        advance(stream, frames, TRACED - 25)
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
 
 
-def resident_mb() -> float:
-    status = Path("/proc/self/status")
-    if not status.exists():
-        pytest.skip("no /proc to read the process's memory from")
-    line = next(row for row in status.read_text().splitlines() if row.startswith("RssAnon"))
-    return int(line.split()[1]) / 1e3
+def counted_runs(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """How often each graph is run from now on, by its name and the shapes of its outputs."""
+    runs, run = dict[str, int](), Graph.run
+
+    def counting(graph: Graph, binding: Any, options: Any) -> None:
+        run(graph, binding, options)
+        key = f"{graph.name} {[one.shape() for one in binding.get_outputs()]}"
+        runs[key] = runs.get(key, 0) + 1
+
+    monkeypatch.setattr(Graph, "run", counting)
+    return runs
+
+
+def cost(stream: SpeechToTextStream, frames: np.ndarray, runs: dict[str, int]) -> Cost:
+    runs.clear()
+    calls, peaks = [], []
+    tracemalloc.start()
+    try:
+        for frame in frames[:COUNTED]:
+            tracemalloc.reset_peak()
+            here, _ = tracemalloc.get_traced_memory()
+            calls.append(count_calls(stream, frame))
+            peaks.append(tracemalloc.get_traced_memory()[1] - here)
+    finally:
+        tracemalloc.stop()
+    saved = sum(np.asarray(value).nbytes for value in leaves(stream.save()))
+    return Cost(dict(runs), float(np.median(calls)), float(np.median(peaks)), saved)
+
+
+def count_calls(stream: SpeechToTextStream, frame: np.ndarray) -> int:
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        stream.feed(frame)
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+def leaves(saved: Any) -> list[Any]:
+    """What a saved stream holds that is no mapping or sequence."""
+    if isinstance(saved, dict):
+        return [leaf for value in saved.values() for leaf in leaves(value)]
+    if isinstance(saved, list | tuple):
+        return [leaf for value in saved for leaf in leaves(value)]
+    return [saved]
