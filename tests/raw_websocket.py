@@ -10,7 +10,7 @@ import msgpack
 
 LISTEN = "/api/asr-streaming"
 TEXT, BINARY, CLOSE, PING = 1, 2, 8, 9
-SECONDS = 30.0
+SECONDS = 120.0
 
 
 class Hung(Exception):  # noqa: N818

@@ -23,7 +23,7 @@ Message = dict[str, Any]
 STT, TTS, HIBIKI = (ModelConfig(task=task) for task in ("stt", "tts", "hibiki"))
 LISTEN, SPEAK, CHAT = "/api/asr-streaming", "/api/tts_streaming", "/api/chat"
 FRAME, RATE = 1920, 24000
-SECONDS = 30.0
+SECONDS = 120.0
 """After which a test gives up."""
 
 
@@ -49,6 +49,12 @@ class Running:
     async def _until_free(self) -> None:
         async with asyncio.timeout(SECONDS):
             while any(self.used):
+                await asyncio.sleep(0.01)
+
+    async def until_queued(self) -> None:
+        """Waits until somebody waits for a slot."""
+        async with asyncio.timeout(SECONDS):
+            while not any(served.engine.queued for served in self.server.shelf.all):
                 await asyncio.sleep(0.01)
 
     def stop(self) -> None:

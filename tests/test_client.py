@@ -174,7 +174,7 @@ def test_what_was_heard_before_a_server_breaks_off_is_kept(
     long = write_wav(tmp_path / "long.wav", np.concatenate([pcm, hiss(60)]))
     out = tmp_path / "out.json"
     with running(STT) as server:
-        stopping = threading.Timer(3.0, server.stop)
+        stopping = threading.Thread(target=stop_after, args=(server, len(pcm) // 1920 + 25))
         stopping.start()
         given = ("-f", "json", "-o", out, "-q", "--rtf", "2")
         done = run_here(capsys, "transcribe", long, *given, "--server", server.url)
@@ -184,6 +184,14 @@ def test_what_was_heard_before_a_server_breaks_off_is_kept(
     written = json.loads(out.read_text())
     assert written["text"].startswith("set an alarm")
     assert "shutting down" in written["error"]
+
+
+def stop_after(server: Running, steps: int) -> None:
+    """Stops a server that has stepped so often."""
+    engine = server.server.shelf.all[0].engine
+    while engine.statistics.steps < steps:
+        time.sleep(0.01)
+    server.stop()
 
 
 def test_a_voice_that_is_not_there_is_told(
@@ -260,13 +268,15 @@ def test_what_is_no_server_of_ours_is_told(command: Command, speech: Path) -> No
 def test_errors_of_a_stream_are_raised_once(server: Running) -> None:
     with RemoteServer(server.url) as there:
         stream = there.speech_to_text().stream()
-        stream.feed(np.full(10, 1e9, np.float32))
         with pytest.raises(ServerError, match="broke off"):
-            feed_on(stream)
+            feed_on(stream, np.full(10, 1e9, np.float32))
         assert stream.flush() == []
 
 
-def feed_on(stream: RemoteSpeechToTextStream) -> None:
-    for _ in range(200):
-        stream.feed(hiss(0.08))
+def feed_on(stream: RemoteSpeechToTextStream, pcm: Array) -> None:
+    """Feeds it, and silence after it, until the server's answer is raised by any of these."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        stream.feed(pcm)
+        pcm = hiss(0.08)
         time.sleep(0.01)

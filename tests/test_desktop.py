@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from soundcards import MIC
 from speech import Array, hiss
-from threaded_card import ThreadedCard
+from threaded_card import ThreadedCard, be_patient
 
 from examples.desktop.controller import DEFAULT, Controller
 from examples.desktop.listener import Listener, in_order, loudness, text_of
@@ -53,6 +53,11 @@ class Card(ThreadedCard):
 
     def rescan(self) -> None:
         pass
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    be_patient(monkeypatch)
 
 
 def until(controller: Controller, true: Callable[[], bool]) -> None:

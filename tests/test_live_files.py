@@ -3,7 +3,6 @@
 import os
 import select
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,17 +38,21 @@ def test_subtitles_grow_into_those_of_the_whole(
 def test_a_reader_never_sees_half_of_the_subtitles(tmp_path: Path) -> None:
     path = tmp_path / "live.srt"
     subtitles, over, seen = SubtitleFile(path), threading.Event(), set()
+    was_read = threading.Event()
 
     def read() -> None:
         while not over.is_set():
             seen.add(path.read_text())
+            was_read.set()
 
     reader = threading.Thread(target=read)
     reader.start()
     words = talk_of(300)
-    for word in words:
+    for number, word in enumerate(words):
         subtitles.add([word])
-        time.sleep(0.0005)
+        if number % 50 == 0:
+            was_read.clear()
+            assert was_read.wait(60)
     over.set()
     reader.join()
     wholes = {srt(words[:count]) for count in range(len(words) + 1)}

@@ -177,7 +177,7 @@ def test_the_second_waits_and_the_third_is_refused() -> None:
         async with connected(server, CHAT) as first:
             assert await first.next_bytes() == bytes(9)
             async with connected(server, CHAT) as second:
-                await asyncio.sleep(0.1)
+                await server.until_queued()
                 async with connected(server, CHAT) as third:
                     assert await third.next_bytes() == b"\5no free channels"
                     assert await third.next_bytes() is None

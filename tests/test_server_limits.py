@@ -25,7 +25,7 @@ from serving import (
     upgrade,
     words_of,
 )
-from speech import Array
+from speech import RATE, Array
 
 from kyutai_onnx.server.engine.events import Ended
 
@@ -53,16 +53,17 @@ def test_a_client_that_is_silent_is_given_up() -> None:
 
 def test_a_client_that_waits_for_its_words_is_not(pcm: Array, text: str) -> None:
     async def talk(server: Running) -> str:
+        many = np.tile(np.concatenate([pcm, silence(3)]), 25)
+        seconds = [many[start : start + RATE].tolist() for start in range(0, len(many), RATE)]
+        audio = [packed(type="Audio", pcm=one) for one in seconds]
         async with connected(server, LISTEN, autoping=False) as client:
-            await client.until("Ready")
-            whole = np.concatenate([pcm, silence(3)])
-            many = np.tile(whole, 25)
-            await client.speak(many, 24000)
+            for message in audio:
+                await client.socket.send_bytes(message)
             await client.send(type="Marker", id=1)
-            await client.speak(silence(1))
+            await client.speak(silence(1), RATE)
             return words_of(await client.until("Marker"))
 
-    with running(STT, limits=tight(silence=0.2)) as server:
+    with running(STT, limits=tight(silence=0.5)) as server:
         heard = asyncio.run(talk(server))
     assert heard.startswith(text)
     assert heard.count("alarm") == 25
@@ -175,7 +176,7 @@ def test_posts_of_a_server_that_stops_are_told() -> None:
             from speech import hiss, wav_bytes
 
             posting = asyncio.create_task(ask(server, "POST", LISTEN, data=wav_bytes(hiss(1))))
-            await asyncio.sleep(0.2)
+            await server.until_queued()
             stopping = asyncio.create_task(asyncio.to_thread(server.stop))
             status = (await posting)[0]
             await stopping

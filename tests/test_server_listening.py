@@ -170,7 +170,7 @@ def test_who_may_wait_gets_the_next_slot() -> None:
         async with connected(server, LISTEN) as first:
             await first.until("Ready")
             async with connected(server, LISTEN) as second:
-                await asyncio.sleep(0.1)
+                await server.until_queued()
                 await first.socket.close()
                 assert await second.next() == {"type": "Ready"}
 
@@ -235,7 +235,7 @@ def test_posts_wait_for_a_slot(pcm: Array, speech: Path, text: str) -> None:
         async with connected(server, LISTEN) as inside:
             await inside.until("Ready")
             posting = asyncio.create_task(ask(server, "POST", LISTEN, data=speech.read_bytes()))
-            await asyncio.sleep(0.2)
+            await server.until_queued()
             assert not posting.done()
         return words_of(json.loads((await posting)[1]))
 

@@ -1,5 +1,6 @@
 """A sound card whose devices are threads of the test, quicker than real ones."""
 
+import math
 import signal
 import threading
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 from speech import RATE, Array
 
 from kyutai_onnx.cli import stage
+from kyutai_onnx.runtime.audio import LiveSound
 from kyutai_onnx.runtime.audio.devices import Device
 
 MIC = Device(0, "Desk Microphone", "ALSA", 2, 0, 48000, ("input",))
@@ -71,9 +73,16 @@ Use = Callable[..., ThreadedCard]
 def using(monkeypatch: pytest.MonkeyPatch) -> Use:
     """What puts `stream` on such a card."""
 
+    be_patient(monkeypatch)
+
     def use(said: Array, *devices: Device) -> ThreadedCard:
         card = ThreadedCard(said, *(devices or (MIC, BOX)))
         monkeypatch.setattr(stage, "SoundCard", lambda: card)
         return card
 
     return use
+
+
+def be_patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes live sound keep all that waits, as a busy machine may be slower than these devices."""
+    monkeypatch.setitem(LiveSound.__init__.__kwdefaults__, "keep", math.inf)
