@@ -14,7 +14,13 @@ from ..runtime.manifest import FILE_NAME
 REASONS = {
     errno.ENOSPC: "no space is left on the disk; free some or choose another place with '--out'",
     errno.EROFS: "the disk is read-only; choose another place with '--out'",
-    errno.EACCES: "it may not be written to; choose another place with '--out'",
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM),
+        "it may not be written to; choose another place with '--out'",
+    ),
+    errno.ENOTDIR: "a part of it is a file; choose another place with '--out'",
+    errno.EDQUOT: "your quota of the disk is used up; choose another place with '--out'",
+    errno.ENAMETOOLONG: "its name is too long; choose another place with '--out'",
 }
 
 

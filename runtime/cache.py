@@ -3,17 +3,26 @@
 import os
 from pathlib import Path
 
+from .errors import KyutaiOnnxError
+
+CACHE = ("XDG_CACHE_HOME", ".cache")
+
 
 def cache_folder() -> Path:
-    """Where this program keeps what it can make again: `KYUTAI_ONNX_CACHE` or the user's cache."""
+    """Where this program keeps what it can make again: `KYUTAI_ONNX_CACHE` or the user's cache.
+
+    Raises KyutaiOnnxError if there is neither, as for a user without a home.
+    """
     chosen = os.environ.get("KYUTAI_ONNX_CACHE")
     if chosen:
         return Path(chosen)
-    if os.name == "nt":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return base / "kyutai-onnx"
+    variable, usual = ("LOCALAPPDATA", "AppData/Local") if os.name == "nt" else CACHE
+    try:
+        return Path(os.environ.get(variable) or Path.home() / usual) / "kyutai-onnx"
+    except RuntimeError:
+        raise KyutaiOnnxError(
+            "there is no home folder for a cache; set KYUTAI_ONNX_CACHE to a folder"
+        ) from None
 
 
 def bundles_folder() -> Path:

@@ -2,11 +2,14 @@
 
 import json
 import os
+import threading
 from pathlib import Path
 
 from .cache import cache_folder
+from .errors import KyutaiOnnxError
 from .jsonfields import parse_json, read_bounded
 
+NAME = "verified.json"
 LARGE = 32 << 20
 """Smaller files are hashed each time: it takes no longer than looking them up."""
 
@@ -15,7 +18,6 @@ class Verified:
     """Remembers a file by its path, size, time of change and hash."""
 
     def __init__(self) -> None:
-        self._path = cache_folder() / "verified.json"
         self._known: dict[str, str] | None = None
         self._changed = False
 
@@ -33,18 +35,19 @@ class Verified:
         if not self._changed:
             return
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            partial = self._path.with_suffix(f".{os.getpid()}")
+            path = cache_folder() / NAME
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
             partial.write_text(json.dumps(self._known), encoding="utf-8")
-            partial.replace(self._path)
-        except OSError:
+            partial.replace(path)
+        except (OSError, KyutaiOnnxError):
             return
 
     def _load(self) -> dict[str, str]:
         if self._known is None:
             try:
-                self._known = dict(parse_json(read_bounded(self._path)))
-            except (OSError, TypeError, ValueError):
+                self._known = dict(parse_json(read_bounded(cache_folder() / NAME)))
+            except (OSError, TypeError, ValueError, KyutaiOnnxError):
                 self._known = {}
         return self._known
 

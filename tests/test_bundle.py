@@ -15,7 +15,7 @@ from kyutai_onnx.runtime import bundle as bundles
 from kyutai_onnx.runtime import verified
 from kyutai_onnx.runtime.bundle import Bundle
 from kyutai_onnx.runtime.cache import cache_folder
-from kyutai_onnx.runtime.errors import ModelError
+from kyutai_onnx.runtime.errors import KyutaiOnnxError, ModelError
 from kyutai_onnx.runtime.graph import Graph
 from kyutai_onnx.runtime.providers import PROVIDERS
 
@@ -242,3 +242,20 @@ def test_bundles_of_the_same_weights_have_one_identity(tmp_path: Path) -> None:
     manifest["source"]["files"] = {"model.safetensors": entry(b"other weights")}
     write_manifest(two, manifest)
     assert Bundle.open(one).identity != Bundle.open(two).identity
+
+
+def test_without_a_home_a_bundle_opens_and_nothing_is_remembered(
+    folder: Path, hashed: Hashed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("KYUTAI_ONNX_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", staticmethod(homeless))
+    for _ in range(2):
+        assert Bundle.open(folder).manifest.name == "toy"
+    assert hashed.names == ["toy.onnx"] * 2
+    with pytest.raises(KyutaiOnnxError, match="KYUTAI_ONNX_CACHE"):
+        cache_folder()

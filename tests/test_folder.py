@@ -170,6 +170,8 @@ def test_an_empty_folder_may_be_replaced_and_a_file_may_not(out: Path) -> None:
     [
         (errno.ENOSPC, "no space is left on the disk; free some or choose another"),
         (errno.EROFS, "the disk is read-only; choose another"),
+        (errno.EPERM, "it may not be written to; choose another"),
+        (errno.ENOTDIR, "a part of it is a file; choose another"),
         (errno.EACCES, "it may not be written to; choose another"),
     ],
 )
