@@ -1,6 +1,6 @@
 """What a stream tells as it goes. Times are seconds of the audio that was fed or made."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -76,3 +76,12 @@ class Audio:
 
 
 Event = Word | WordHeard | Step | SpeechStarted | Pause | EndOfTurn | Restart | Text | Audio
+
+
+def ended_by(event: Event, seconds: float) -> Event:
+    """An event whose times lie in so many seconds of audio."""
+    if isinstance(event, Word):
+        return replace(event, start=min(event.start, seconds), end=min(event.end, seconds))
+    if isinstance(event, SpeechStarted | Pause | EndOfTurn):
+        return replace(event, time=min(event.time, seconds))
+    return event

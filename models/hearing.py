@@ -12,7 +12,7 @@ import numpy as np
 
 from ..runtime.audio import check_samples
 from .ear import Ear
-from .events import Event, Step
+from .events import Event, Step, ended_by
 from .generation import Made
 from .pauses import PauseDetector, TurnPolicy
 from .prompt import TextPrompt
@@ -56,6 +56,9 @@ class Hearing:
     _aside: int
     """How many of the next frames are no part of the audio, or not to be told."""
 
+    _end: float
+    """Seconds of all the audio, once it has ended: no event lies in the silence after it."""
+
     def __init__(
         self,
         model: "SpeechToText",
@@ -92,6 +95,7 @@ class Hearing:
 
     def end(self) -> None:
         """The silence after the audio, in which the model says what it still has to."""
+        self._end = self._samples / self._model.sample_rate
         seconds = self._stt.audio_delay_seconds + TAIL_SECONDS
         self.push(np.zeros(int(seconds * self._model.sample_rate), np.float32))
 
@@ -108,7 +112,7 @@ class Hearing:
         events = self._told(made, row)
         self._frame += 1
         self._aside = max(0, self._aside - 1)
-        return events
+        return [ended_by(event, self._end) for event in events]
 
     def _told(self, made: Made, row: int) -> list[Event]:
         token, heads = int(made.frame[row, 0]), made.extra_heads
@@ -137,7 +141,8 @@ class Hearing:
 
     def finish(self) -> list[Event]:
         """The last word, and the last pause."""
-        return [*self._words.flush(), *self._pauses.flush()]
+        events = [*self._words.flush(), *self._pauses.flush()]
+        return [ended_by(event, self._end) for event in events]
 
     def lull(self) -> None:
         """Silence that is no part of the audio, as long as text lags behind; `after_lull` puts the
@@ -169,8 +174,9 @@ class Hearing:
         yet waits on."""
         waiting = self.ear.clear()[-self._samples :] if self._samples else np.empty(0, np.float32)
         samples = self._samples - len(waiting)
-        self._said_first = ()
+        self._said_first, end = (), self._end
         self._begin()
+        self._end = end
         start = samples / self._model.sample_rate
         self._words.begin_at(start)
         lead = self._lead_seconds - start
@@ -275,3 +281,4 @@ class Hearing:
         self._pauses = PauseDetector(self._model.frame_rate, lead, self._policy)
         self._led = self._lulled = False
         self._samples = self._aside = 0
+        self._end = math.inf
