@@ -36,18 +36,23 @@ def evaluate(
 ) -> None:
     """Measure word error rate and speed, and word times and pauses where they are known."""
     from ..models.locate import SAMPLES
-    from .evaluation import score_samples
+    from .endings import shown_when_interrupted
+    from .evaluation import Wrong, score_samples
     from .load import load_speech_to_text
+    from .scores import Score
+    from .scores import normalizer as make_normalizer
 
     loaded = load_speech_to_text(model, provider, threads, allow_fallback, quiet)
-    with progress_bar(quiet=quiet) as progress:
-        score, wrong = score_samples(
-            loaded, dataset or str(SAMPLES), normalizer=normalizer, limit=limit, progress=progress
-        )
-    if show_errors:
-        for name, expected, found in wrong:
+    score, wrong = Score(make_normalizer(normalizer)), list[Wrong]()
+
+    def show() -> None:
+        for name, expected, found in wrong if show_errors else []:
             say(f"{name}: expected {expected!r}, found {found!r}")
-    if as_json:
-        print(json.dumps(score.as_json(loaded.has_pauses), indent=2))
-    else:
-        print("\n".join(score.lines(loaded.has_pauses)))
+        if as_json:
+            print(json.dumps(score.as_json(loaded.has_pauses), indent=2))
+        else:
+            print("\n".join(score.lines(loaded.has_pauses)))
+
+    with shown_when_interrupted(show, lambda: score.samples > 0), progress_bar(quiet=quiet) as bar:
+        score_samples(loaded, dataset or str(SAMPLES), score, wrong, limit, bar)
+    show()

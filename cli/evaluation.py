@@ -8,11 +8,9 @@ from ..models import SpeechToText
 from ..models.events import Word
 from ..runtime.audio import Pcm
 from ..runtime.errors import UsageError
-from .choices import Normalizer
 from .datasets import Sample, read_samples, resampled
 from .load import read_whole
 from .scores import Score
-from .scores import normalizer as make_normalizer
 
 Wrong = tuple[str, str, str]
 """A sample that was not right: its name, the text, what was found."""
@@ -21,14 +19,12 @@ Wrong = tuple[str, str, str]
 def score_samples(
     model: SpeechToText,
     dataset: str,
-    *,
-    normalizer: Normalizer,
+    score: Score,
+    wrong: list[Wrong],
     limit: int | None,
     progress: Callable[[str, int, int], None],
-) -> tuple[Score, list[Wrong]]:
-    """The score over a data set, and the samples that were not right."""
-    score = Score(make_normalizer(normalizer))
-    wrong: list[Wrong] = []
+) -> None:
+    """Scores the samples of a data set one by one; adds those that are not right to `wrong`."""
     reader = Reader(read_samples(dataset, limit), model.sample_rate)
     told = time.perf_counter()
     for index, events in enumerate(model.together(reader), 1):
@@ -42,7 +38,6 @@ def score_samples(
         told = time.perf_counter()
     if not score.samples:
         raise UsageError(f"--dataset {dataset}: no samples in it")
-    return score, wrong
 
 
 class Reader:

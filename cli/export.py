@@ -8,6 +8,7 @@ import typer
 from ..runtime.errors import UsageError
 from . import options
 from .choices import CodecPrecision, Precision, Target
+from .files import declare_folder
 from .messages import progress_bar, say
 
 
@@ -94,6 +95,7 @@ def export(
         decoder=decoder,
         force=force,
     )
+    declare_folder(out, reads=[repo, lora, extra_heads, *(gate_audio or ())])
     checkpoint = open_request(request)
     recordings = hear_recordings(checkpoint, gate_audio) if gate_audio else []
     with progress_bar(quiet=quiet) as progress:

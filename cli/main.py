@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -34,13 +34,36 @@ INTERRUPTED = 130
 CLICK_ERROR = cast("type[Exception]", typer.BadParameter.__mro__[2])
 """The parser's `ClickException`: of click, or of the copy that newer releases of typer bring."""
 
+
+def show_version(value: bool) -> None:
+    """Prints the version, if it is asked for, and ends the command."""
+    if value:
+        from importlib import metadata
+
+        print(f"kyutai-onnx {metadata.version('kyutai-onnx')}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     name="kyutai-onnx",
-    help="Kyutai's streaming speech models on ONNX Runtime.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+@app.callback()
+def entry(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=show_version, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Kyutai's streaming speech models on ONNX Runtime."""
+
+
 app.command("transcribe")(transcribe.transcribe)
 app.command("say")(say.say)
 app.command("translate")(translate.translate)

@@ -43,6 +43,7 @@ def turns(
     from ..models import TurnPolicy
     from ..models.locate import SAMPLES
     from .datasets import read_samples
+    from .endings import shown_when_interrupted
     from .load import load_speech_to_text
     from .transcription import require_pauses
     from .turn_policy import turn_policy
@@ -59,9 +60,14 @@ def turns(
     loaded = load_speech_to_text(model, provider, threads, allow_fallback, quiet)
     require_pauses(loaded)
     tally = Tally()
-    for sample in samples:
-        found = replay(loaded, sample, policy or TurnPolicy(), gap)
-        tally.add(found)
-        for line in found.lines(str(sample.audio)) if show else []:
-            print(line)
-    print(json.dumps(tally.as_json(), indent=2) if as_json else "\n".join(tally.lines()))
+
+    def show_tally() -> None:
+        print(json.dumps(tally.as_json(), indent=2) if as_json else "\n".join(tally.lines()))
+
+    with shown_when_interrupted(show_tally, lambda: tally.turns > 0):
+        for sample in samples:
+            found = replay(loaded, sample, policy or TurnPolicy(), gap)
+            tally.add(found)
+            for line in found.lines(str(sample.audio)) if show else []:
+                print(line)
+    show_tally()

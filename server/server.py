@@ -29,7 +29,8 @@ BACKLOG = 128
 """Connections that wait to be accepted."""
 ACCEPTED_AT_ONCE = 16
 """Connections that are accepted in one turn of the event loop."""
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+"""What ends it, if the system has the signal and the server is not to ignore it, as with nohup."""
 
 
 class Server:
@@ -152,14 +153,16 @@ def _listening(host: str, port: int) -> Iterator[None]:
 @contextlib.contextmanager
 def _signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> Iterator[None]:
     """What ends a process sets `stop`, and does what it always does when it comes again."""
+    found = [signal.Signals[name] for name in SIGNALS if hasattr(signal, name)]
+    numbers = [n for n in found if n.name != "SIGHUP" or signal.getsignal(n) != signal.SIG_IGN]
 
     def ask() -> None:
         stop.set()
-        for number in SIGNALS:
+        for number in numbers:
             with contextlib.suppress(NotImplementedError):
                 loop.remove_signal_handler(number)
 
-    for number in SIGNALS:
+    for number in numbers:
         try:
             loop.add_signal_handler(number, ask)
         except NotImplementedError:  # Windows
@@ -167,6 +170,6 @@ def _signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> Iterator[N
     try:
         yield
     finally:
-        for number in SIGNALS:
+        for number in numbers:
             with contextlib.suppress(NotImplementedError):
                 loop.remove_signal_handler(number)

@@ -171,3 +171,9 @@ def test_a_transcript_goes_to_a_descriptor(files: Path, text: str) -> None:
         arguments = ("transcribe", files / "x.wav", "-o", "/dev/stdout", "-q")
         subprocess.run(command_line(*arguments), stdout=stdout, timeout=120, check=True)
     assert out.read_text() == text + "\n"
+
+
+def test_no_export_replaces_a_folder_that_it_reads(files: Path, command: Command) -> None:
+    done = command("export", "--repo", files, "--gate-audio", files / "x.wav", "-o", files, "-q")
+    assert done.code == 2
+    assert "holds the input" in done.error

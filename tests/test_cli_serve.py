@@ -19,10 +19,13 @@ from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.server.config import ModelConfig, Tls
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+SIGNALS = [
+    signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 
 
 @posix
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_it_serves_the_demos_until_it_is_told_to_end(
     number: signal.Signals, speech: Path, words: list[Word]
 ) -> None:

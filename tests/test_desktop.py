@@ -96,7 +96,7 @@ def test_a_recording_becomes_words_and_a_file(
     controller.save(str(tmp_path / "said.txt"))
     assert (tmp_path / "said.txt").read_text("utf-8").split() == window.text.split()
     controller.save(str(tmp_path))
-    assert "could not be written" in window.notes[-1]
+    assert "cannot be written" in window.notes[-1]
     controller.clear()
     assert window.text == controller.text == ""
     controller.close()

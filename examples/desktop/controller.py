@@ -2,12 +2,12 @@
 
 import queue
 from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol
 
 from kyutai_onnx.runtime.audio import SoundCard
 from kyutai_onnx.runtime.audio.sound_card import Card
 from kyutai_onnx.runtime.errors import KyutaiOnnxError
+from kyutai_onnx.runtime.output_file import output_file
 
 from .listener import Broken, Ended, Heard, Listener, Message, Note, Ready, text_of
 from .sources import Microphone, Recording, Source, microphones
@@ -99,9 +99,10 @@ class Controller:
     def save(self, path: str) -> None:
         """Writes the transcript to a file."""
         try:
-            Path(path).write_text(self.text.strip() + "\n", encoding="utf-8")
-        except OSError as error:
-            self._view.show_note(f"{path} could not be written: {error.strerror}")
+            with output_file(path) as file:
+                file.write((self.text.strip() + "\n").encode())
+        except KyutaiOnnxError as error:
+            self._view.show_note(str(error))
         else:
             self._view.show_note(f"Saved {path}")
 
