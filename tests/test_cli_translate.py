@@ -219,7 +219,7 @@ def test_an_interrupt_keeps_what_was_said(
         (("IN", "OUT", "--words", "words.doc"), 2, ".srt"),
         (("IN", "OUT", "--words", "words"), 2, "no ending"),
         (("IN", "OUT", "--cfg-coef", "3"), 2, "no description"),
-        (("IN", "OUT", "--cfg-coef", "nan"), 2, "guidance by nan"),
+        (("IN", "OUT", "--cfg-coef", "nan"), 2, "cfg_coef nan"),
         (("IN", "OUT", "--load-state", "nowhere.npz"), 3, "not a saved stream"),
         (("IN", "OUT", "--channel", "1"), 2, "there is no channel 1"),
     ],
