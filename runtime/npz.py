@@ -44,7 +44,7 @@ def read_arrays(source: Path | str | IO[bytes]) -> dict[str, Array]:
         Exception
     ) as error:  # zipfile and numpy raise whatever its parts do: struct, zlib, EOFError, ...
         cause = str(error).partition("\n")[0] or type(error).__name__
-        raise ValueError(cause) from None
+        raise ValueError(cause[:200]) from None  # it may quote a name of 64 KB
 
 
 def _size(archive: zipfile.ZipFile) -> int:

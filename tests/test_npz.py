@@ -117,3 +117,13 @@ def test_mutations_raise_nothing_else() -> None:
             )
         with contextlib.suppress(ValueError):
             read_arrays(io.BytesIO(bytes(content)))
+
+
+def test_a_cause_is_short_whatever_it_quotes() -> None:
+    """Of an entry whose name differs from the directory's, zipfile quotes both."""
+    name = "a" * 5000
+    content = bytearray(entry(array_of("(1,)"), f"{name}.npy"))
+    content[content.index(b"a" * 100)] = ord("b")
+    with pytest.raises(ValueError, match="differ") as refused:
+        read_arrays(io.BytesIO(bytes(content)))
+    assert len(str(refused.value)) <= 200
