@@ -69,7 +69,7 @@ def translate(content: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     notes: list[str] = []
     models = []
     for name, module in parse(dict[str, dict[str, Any]], content[MODULES], MODULES).items():
-        kind = module.get("type")
+        kind = parse(str, module.get("type"), f"{MODULES}.{name}.type")
         if kind in UNSERVED:
             notes.append(f"{MODULES}.{name} is left out: {UNSERVED[kind]}")
             continue

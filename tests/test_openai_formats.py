@@ -116,6 +116,13 @@ def test_any_form_is_read_or_refused(fields: dict[str, list[str]]) -> None:
         assert set(request.granularities) <= set(transcriptions.GRANULARITIES)
 
 
+@pytest.mark.parametrize("field", FORM[1:5])
+def test_a_refused_field_is_quoted_in_part(field: str) -> None:
+    with pytest.raises(InvalidRequestError) as refused:
+        transcriptions.read_form({field: ["word" * 1000]})
+    assert len(str(refused.value)) < 200
+
+
 @pytest.mark.parametrize("kind", ["pcm", "wav"])
 @pytest.mark.parametrize("step", [1, 1000, 24000])
 def test_samples_are_written_as_they_come(kind: str, step: int) -> None:

@@ -155,6 +155,8 @@ def test_a_folder_that_is_not_there_is_told_of(tmp_path: Path) -> None:
         ("port = 'x'", "port: expected an integer"),
         ("[models]", "models: expected a list"),
         ("[modules.a]\ntype = 'Asr'", "modules.a: no lm_model_file"),
+        ("[modules.a]\ntype = [[-1]]\nlm_model_file = 'x'", "modules.a.type"),
+        ("[modules.a]\ntype = {}\nlm_model_file = 'x'", "modules.a.type"),
         ("[modules.a]\ntype = 'Cook'", "found 'Cook'"),
         ("host = '$NOWHERE_SET'", "$NOWHERE_SET"),
         ("api_keys = ['@/no/such/file']", "/no/such/file"),

@@ -45,7 +45,9 @@ def read_form(fields: Mapping[str, Sequence[str]]) -> TranscriptionRequest:
     kind = one.get("response_format") or "json"
     if kind not in FORMATS:
         known = ", ".join(FORMATS)
-        raise InvalidRequestError(f"response_format {kind!r}: one of {known}", "response_format")
+        raise InvalidRequestError(
+            f"response_format {kind[:20]!r}: one of {known}", "response_format"
+        )
     stream = _boolean(one.get("stream", "false"), "stream")
     if stream and kind not in ("json", "text"):
         raise InvalidRequestError("stream: events are of json or text alone", "stream")
@@ -128,7 +130,7 @@ def _granularities(fields: Mapping[str, Sequence[str]], kind: str) -> tuple[str,
     unknown = [name for name in given if name not in GRANULARITIES]
     if unknown:
         raise InvalidRequestError(
-            f"timestamp_granularities {unknown[0]!r}: word, segment or both", GRANULARITY_FIELD
+            f"timestamp_granularities {unknown[0][:20]!r}: word, segment or both", GRANULARITY_FIELD
         )
     if given and kind != "verbose_json":
         raise InvalidRequestError(
