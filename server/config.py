@@ -84,7 +84,7 @@ class Bounds:
     request: float = 20.0
     audio: float = 2 * 3600.0
     body: int = 64 << 20
-    message: int = 64 << 20
+    message: int = 8 << 20
     characters: int = 100_000
     uploads: int = 16
     spooled: int = 4 << 30

@@ -12,7 +12,7 @@ import msgpack
 import numpy as np
 
 from kyutai_onnx.models import events
-from kyutai_onnx.server.protocols import listening
+from kyutai_onnx.server.protocols import arrays, listening, tagged
 from kyutai_onnx.server.protocols.errors import ProtocolError
 from kyutai_onnx.server.protocols.listener import ListeningRules
 from kyutai_onnx.server.protocols.listening import (
@@ -179,6 +179,33 @@ def test_what_is_no_message_is_refused(fields: dict[Any, Any], why: str) -> None
 def test_bytes_that_are_no_message_are_refused(data: bytes, why: str) -> None:
     with pytest.raises(ProtocolError, match=why):
         listening.parse(data)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        msgpack.packb({"type": "OggOpus", "data": [200] * 300_000}),
+        msgpack.packb({"type": "Audio", "pcm": [0.5] * 100_000 + [1]}),
+        msgpack.packb({"type": "Init", "x": [[None]] * 200_000}),
+    ],
+    ids=["bytes", "mixed", "nested"],
+)
+def test_a_large_message_is_parsed_in_pieces(
+    message: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two of them other threads run: msgpack lets none while it parses."""
+    read: list[int] = []
+
+    class Counted(arrays.Pieces):
+        def read(self, size: int) -> bytes:
+            read.append(size)
+            return super().read(size)
+
+    monkeypatch.setattr(arrays, "Pieces", Counted)
+    monkeypatch.setattr(tagged, "Pieces", Counted)
+    listening.parse(message)
+    assert sum(read) >= len(message)
+    assert max(read) <= 1 << 16
 
 
 def told(*given: events.Event) -> list[Reply]:

@@ -12,7 +12,10 @@ from .errors import ProtocolError
 
 _FLOATS = {0xCA: (5, ">f4"), 0xCB: (9, ">f8")}
 """Tag of a float to its bytes, the tag with them, and how to read the others."""
-_AT_ONCE = 1 << 16
+_AT_ONCE = 1 << 13
+"""Items that become Python objects before other threads have their turn."""
+_PIECE = 1 << 16
+"""Bytes that are parsed before other threads have their turn."""
 _MOST = 64 * 2**20 // 5
 """So many float32 fill the longest message that a client may send."""
 _SCALARS_ONLY = {
@@ -22,6 +25,24 @@ _SCALARS_ONLY = {
     "max_bin_len": 0,
     "max_ext_len": 0,
 }
+
+
+class Pieces:
+    """Bytes that msgpack reads a piece at a time. It is no `BytesIO`: only calls of Python code
+    let other threads run."""
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        self._data = memoryview(data)
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, none at the end."""
+        piece, self._data = self._data[:size], self._data[size:]
+        return bytes(piece)
+
+
+def unpacker_of(pieces: Pieces, most: int, **limits: int) -> msgpack.Unpacker:
+    """What unpacks values, of which none has more than `most` bytes."""
+    return msgpack.Unpacker(pieces, read_size=min(_PIECE, most), max_buffer_size=most, **limits)
 
 
 def pack_floats(samples: Pcm) -> bytes:
@@ -107,8 +128,7 @@ def _mixed_numbers(count: int, packed: memoryview) -> Pcm:
 
 def _scalars(packed: memoryview, kinds: set[type]) -> Iterator[list[Any]]:
     """The items, some at a time."""
-    unpacker = msgpack.Unpacker(max_buffer_size=len(packed), read_size=1, **_SCALARS_ONLY)
-    unpacker.feed(packed)
+    unpacker = unpacker_of(Pieces(packed), len(packed), **_SCALARS_ONLY)
     unpacker.read_array_header()
     while True:
         try:

@@ -8,7 +8,14 @@ import msgpack
 import numpy as np
 
 from ...runtime.audio import Pcm
-from .arrays import pack_floats, unpack_bytes, unpack_floats, unpack_integers
+from .arrays import (
+    Pieces,
+    pack_floats,
+    unpack_bytes,
+    unpack_floats,
+    unpack_integers,
+    unpacker_of,
+)
 from .errors import ProtocolError
 
 MOST_BYTES = 64 * 2**20
@@ -126,16 +133,15 @@ def _packed(value: Any) -> bytes:
 
 def _parts(data: bytes) -> dict[str, memoryview]:
     """The bytes of each value of a map, unread."""
-    unpacker = msgpack.Unpacker(
-        max_buffer_size=len(data),
-        read_size=1,
+    unpacker = unpacker_of(
+        Pieces(data),
+        len(data),
         max_str_len=_LONGEST_KEY,
         max_bin_len=_LONGEST_KEY,
         max_array_len=0,
         max_map_len=0,
         max_ext_len=0,
     )
-    unpacker.feed(data)
     count = unpacker.read_map_header()
     if count > _MOST_KEYS:
         raise ProtocolError(f"a message of {count} fields: at most {_MOST_KEYS}")
