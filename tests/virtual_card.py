@@ -68,9 +68,14 @@ class Program:
         return (self._folder / "err").read_text()
 
     def hears_into(self, saved: Path) -> None:
-        """Returns once a second of sound has come since the call, as `--save-input` shows it."""
-        before = _size(saved)
-        until(lambda: _size(saved) > before + RATE * 2 or self._has_ended())
+        """Returns once a second of sound has come since the call, as `--save-input` shows it: in a
+        file beside the one that it becomes."""
+
+        def size() -> int:
+            return sum(map(_size, saved.parent.glob(f"*{saved.name}*.part")))
+
+        before = size()
+        until(lambda: size() > before + RATE * 2 or self._has_ended())
 
     def says(self, line: str) -> None:
         """Returns once the program has written this on either output."""
