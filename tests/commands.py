@@ -1,5 +1,6 @@
 """The command line run in this process, which is quick, or in one of its own, as a user does."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -70,3 +71,13 @@ def run_apart(*arguments: object, env: dict[str, str] | None = None, **options: 
         (taken or b"").decode().replace("\r\n", "\n") for taken in (done.stdout, done.stderr)
     )
     return Result(done.returncode, out, err)
+
+
+def size_so_far(path: Path) -> int:
+    """Bytes of a file that a command writes: beside its target, until it is whole."""
+    parts = path.parent.glob(f"{path.name}.*.part") if path.parent.is_dir() else ()
+    sizes = [0]
+    for file in (path, *parts):
+        with contextlib.suppress(FileNotFoundError):
+            sizes.append(file.stat().st_size)
+    return max(sizes)

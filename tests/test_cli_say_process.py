@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from commands import command_line, run_apart
+from commands import command_line, run_apart, size_so_far
 from speaking import speaking_bundle
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and pipes of POSIX")
@@ -89,7 +89,7 @@ def test_an_interrupt_leaves_a_valid_file(bundle: Path, tmp_path: Path, source: 
             process.stdin.write(b"one two three four five six seven eight nine ten ")
             process.stdin.flush()
         end = time.monotonic() + 60
-        while not out.exists() or out.stat().st_size < HEADER + 20 * 1920:
+        while size_so_far(out) < HEADER + 20 * 1920:
             assert time.monotonic() < end
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
@@ -107,7 +107,7 @@ def test_an_interrupt_of_many_leaves_valid_files(bundle: Path, tmp_path: Path) -
     texts.write_text("".join(f'{{"text": "{MANY}", "id": "{name}"}}\n' for name in "ab"))
     with start("say", "--jsonl", texts, "-o", folder, "--model", bundle, "--temp", 0) as process:
         end = time.monotonic() + 60
-        while not (folder / "b.wav").exists() or (folder / "b.wav").stat().st_size < 20 * 1920:
+        while size_so_far(folder / "b.wav") < 20 * 1920:
             assert time.monotonic() < end
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
