@@ -25,7 +25,7 @@ LINGER = 2.0
 """Seconds for what is left of a body that is refused."""
 LAST_WORDS = 5.0
 """Seconds for handlers to tell their clients, once the engines have stopped."""
-BACKLOG = 128
+BACKLOG = 1024
 """Connections that wait to be accepted."""
 ACCEPTED_AT_ONCE = 16
 """Connections that are accepted in one turn of the event loop."""
@@ -130,7 +130,10 @@ class Server:
     async def _load_decoders(self) -> None:
         """Where clients bring audio, the first one waits no longer than the others."""
         if self._app is not None and any(served.task != "tts" for served in self.shelf.all):
-            await self._app[CONTEXT].decoders.prepare()
+            try:
+                await self._app[CONTEXT].decoders.prepare()
+            except OSError as error:  # it is tried again for the first client
+                log("no decoder yet", why=error.strerror)
 
 
 class ListenError(KyutaiOnnxError):

@@ -15,6 +15,7 @@ from siege import everything, until
 from speech import Array
 
 from benchmarks.served import served_process
+from kyutai_onnx.server.web.context import Context
 from kyutai_onnx.server.web.descriptors import LEAST, affordable, logging_exhaustion
 from kyutai_onnx.server.web.keys import WrongKeys
 
@@ -191,6 +192,45 @@ def test_websockets_that_flood_stop_nobody(
     with running(STT, limits=tight(stall=1.0)) as server:
         assert asyncio.run(talk(server)) == text
         server.until_free()
+
+
+@pytest.fixture
+def turns(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """One for each turn of the event loop that requests and clients have waited for."""
+    found: list[None] = []
+    take = Context.take_turn
+
+    async def counted(context: Context) -> None:
+        found.append(None)
+        await take(context)
+
+    monkeypatch.setattr(Context, "take_turn", counted)
+    return found
+
+
+@pytest.mark.parametrize(
+    "message",
+    [frame(b"", PING), frame(b"\x82\xa4type\xa6Marker\xa2id\x01")],
+    ids=["pings", "markers"],
+)
+def test_messages_wait_for_their_turn(turns: list[None], message: bytes) -> None:
+    """A client has 16 of them, received or sent, in one turn of the event loop."""
+    with running(STT) as server, RawWebsocket(server.server.port) as client:
+        assert client.told()["type"] == "Ready"
+        client.write(message * 320)
+        client.say(type="Eos")
+        client.end()
+        assert len(turns) >= 320 // 16
+
+
+def test_events_of_wyoming_wait_for_their_turn(turns: list[None]) -> None:
+    with running(STT, wyoming_port=0) as server:
+        port = server.server.wyoming_port
+        assert port is not None
+        with connect(port) as client, client.makefile("rb") as answers:
+            client.sendall(b'{"type": "ping"}\n' * 320)
+            assert all(b"pong" in answers.readline() for _ in range(320))
+            assert len(turns) >= 320 // 16
 
 
 def test_a_message_of_a_websocket_that_dribbles_ends_its_session() -> None:

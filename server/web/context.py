@@ -23,7 +23,8 @@ WORKERS = 4
 CONVERTERS = 2
 """Threads that parse and convert what clients send: no more is done at once, however many send."""
 AT_ONCE = 4
-"""Requests that begin in one turn of the event loop, however many have come."""
+"""Requests that begin, and clients whose messages are handled on, in one turn of the event loop,
+however many have come."""
 CONVERTED_AT_ONCE = 1 << 15
 """Bytes of a message whose parsing, or of samples whose check, takes the event loop no time to
 speak of."""
@@ -68,7 +69,8 @@ class Context:
         return await _called(self._workers, functools.partial(function, *arguments, **named))
 
     async def take_turn(self) -> None:
-        """Waits until a request may begin, so that those that watch the server wait for few."""
+        """Waits until a request, or a client with many messages, may go on: those that watch the
+        server wait for few of them."""
         async with self._turns:
             await asyncio.sleep(0)
 

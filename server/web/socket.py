@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
@@ -12,8 +12,8 @@ PING_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
 LONGEST_REASON = 120
 """Bytes of what a close frame says."""
-TURN_SECONDS = 0.002
-"""For which one client's messages are worked on before others have their turn."""
+MESSAGES_AT_ONCE = 16
+"""Messages of a client that are received or sent in one turn of the event loop."""
 DATA = (WSMsgType.BINARY, WSMsgType.TEXT)
 
 
@@ -22,9 +22,12 @@ class Gone(Exception):  # noqa: N818
 
 
 class Socket:
-    """One client's. `message` is the most bytes that one of its messages may have."""
+    """One client's. A message of it has at most `message` bytes; `take_turn` waits until it is this
+    client's turn among all."""
 
-    def __init__(self, limits: Bounds, message: int) -> None:
+    def __init__(
+        self, limits: Bounds, message: int, take_turn: Callable[[], Awaitable[None]]
+    ) -> None:
         self._ws = web.WebSocketResponse(
             timeout=CLOSE_SECONDS,
             autoclose=False,
@@ -37,7 +40,7 @@ class Socket:
         self._request: web.Request | None = None
         self._pings: asyncio.Task[None] | None = None
         self._sent = 0.0
-        self._turn = 0.0
+        self._take_turn, self._handled = take_turn, 0
         self.on_quiet: bytes | None = None
         """What is sent, besides a ping, to a client that got nothing for a while."""
 
@@ -57,7 +60,7 @@ class Socket:
         """The next message; None once the client has left, or is silent without `is_busy` being
         the reason."""
         while True:
-            await self._take_turns()
+            await self._handle_one()
             try:
                 message = await self._ws.receive(timeout=self._limits.silence)
             except TimeoutError:
@@ -73,11 +76,13 @@ class Socket:
             elif message.type is not WSMsgType.PONG:
                 return None
 
-    async def _take_turns(self) -> None:
-        """Lets others have theirs: messages that have come already are received at once."""
-        if self._loop.time() - self._turn > TURN_SECONDS:
-            await asyncio.sleep(0)
-            self._turn = self._loop.time()
+    async def _handle_one(self) -> None:
+        """Waits for a turn after some messages: those that have come, or can be written, wait for
+        nothing else."""
+        self._handled += 1
+        if self._handled > MESSAGES_AT_ONCE:
+            await self._take_turn()
+            self._handled = 1
 
     async def _pong(self, data: bytes) -> None:
         """Answers, unless nothing is taken for too long."""
@@ -91,6 +96,7 @@ class Socket:
 
     async def send(self, data: bytes) -> None:
         """Raises Gone where the client has left, or takes nothing for too long."""
+        await self._handle_one()
         self._sent = self._loop.time()
         try:
             async with asyncio.timeout(self._limits.stall):

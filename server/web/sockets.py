@@ -35,7 +35,8 @@ def socket_route(
             raise web.HTTPBadRequest(text=f"{error}\n") from None
         caller = admit(request, context, query=True)
         limits = context.limits
-        socket = Socket(limits, min(limits.message, message or limits.message))
+        largest = min(limits.message, message or limits.message)
+        socket = Socket(limits, largest, context.take_turn)
         try:
             with context.sessions.session(caller), keeping_place(request):
                 await socket.open(request)

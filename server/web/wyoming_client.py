@@ -5,12 +5,13 @@ import functools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 from ...runtime.errors import UsageError
 from ..config import Task
 from ..engine.events import Busy
 from ..protocols import wyoming_messages as messages
-from ..protocols.wyoming import EventReader
+from ..protocols.wyoming import Event, EventReader
 from ..protocols.wyoming_messages import Message, pack, parse
 from ..protocols.wyoming_rules import (
     Begin,
@@ -32,7 +33,9 @@ from .visit import Visit
 from .wyoming_info import describe
 
 READ_BYTES = 1 << 14
-"""At once: as many events as keep the event loop for no time to speak of."""
+"""Bytes that are read at once."""
+EVENTS_AT_ONCE = 16
+"""Events of a client that are parsed and answered in one turn of the event loop."""
 
 
 class WyomingClient:
@@ -50,6 +53,8 @@ class WyomingClient:
         self._context, self._connection, self._address = context, connection, address
         self._reader, self._writer = reader, writer
         self._events = EventReader()
+        self._come: Iterator[Event] = iter(())
+        """Events that have come and are not parsed yet."""
         self._waiting: deque[Message] = deque()
         self._requests = SynthesisRequests()
         self._asked_for: deque[Begin | Say | End] = deque()
@@ -151,21 +156,24 @@ class WyomingClient:
         limits, loop = self._context.limits, asyncio.get_running_loop()
         end = loop.time() + (limits.silence if self._events.pending else limits.idle)
         while not self._waiting:
+            await self._context.take_turn()
+            found = await self._context.convert(self._events.pending, self._some)
+            self._waiting += [message for message in found if message is not None]
+            if found:
+                continue
             async with asyncio.timeout_at(end):
                 data = await self._reader.read(READ_BYTES)
             if not data:
                 return None
             if not self._events.pending:
                 end = loop.time() + limits.silence
-            self._waiting += await self._context.convert(self._events.pending, self._read, data)
-            await asyncio.sleep(0)  # others have their turn
+            self._come = self._events.push(data)
         self._connection.ask()
         return self._waiting.popleft()
 
-    def _read(self, data: bytes) -> list[Message]:
-        """The messages that are whole now."""
-        events = self._events.push(data)
-        return [message for event in events if (message := parse(event)) is not None]
+    def _some(self) -> list[Message | None]:
+        """The messages of a few events that are whole."""
+        return [parse(event) for event in islice(self._come, EVENTS_AT_ONCE)]
 
     async def _send(self, told: Iterable[Message]) -> None:
         for message in told:
