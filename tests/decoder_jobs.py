@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,19 @@ WORKER = "kyutai_onnx.server.decoding.worker"
 
 class Echo:
     def __call__(self, request: bytes) -> bytes:
+        return request
+
+
+class Doze:
+    """Answers the first request, and falls asleep over the next."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def __call__(self, request: bytes) -> bytes:
+        if self._asked:
+            time.sleep(600)
+        self._asked = True
         return request
 
 

@@ -18,6 +18,7 @@ from decoder_jobs import (
     Allocate,
     Boast,
     Crash,
+    Doze,
     Echo,
     Flood,
     Sleep,
@@ -210,6 +211,37 @@ def test_the_process_that_forks_may_end_too() -> None:
                 assert await after.ask(b"z") == b"z"
 
     run(test)
+
+
+@forked
+def test_a_job_ends_without_the_process_that_forked_it() -> None:
+    """It is asleep: nothing that it does would end it."""
+
+    async def test(decoders: Decoders) -> None:
+        stuck = await decoders.open(spec(Doze))
+        assert await stuck.ask(b"x") == b"x"
+        asked = asyncio.create_task(stuck.ask(b"x"))
+        (job,) = jobs()
+        ended = os.pidfd_open(job)
+        (nursery,) = (pid for pid, parent in processes().items() if parent == os.getpid())
+        os.kill(nursery, signal.SIGKILL)
+        os.waitid(os.P_PID, nursery, os.WEXITED | os.WNOWAIT)
+        await asyncio.sleep(0)
+        stuck.close()
+        with pytest.raises(DecoderLost):
+            await asked
+        await readable(ended)
+
+    run(test)
+
+
+async def readable(descriptor: int) -> None:
+    """Waits, then closes it."""
+    loop, found = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(descriptor, found.set)
+    await found.wait()
+    loop.remove_reader(descriptor)
+    os.close(descriptor)
 
 
 @forked

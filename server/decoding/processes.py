@@ -26,6 +26,8 @@ LINE, PAUSE = 1 << 12, 0.1
 """Bytes of what libraries print that are logged at a time, and seconds until the next."""
 INHERITED = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "SYSTEMROOT", "TEMP", "TMPDIR")
 """What a decoder is given of the environment: the rest may hold keys."""
+ARENAS = {"MALLOC_ARENA_MAX": "1"}
+"""A decoder's second thread takes none of its memory."""
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -209,4 +211,4 @@ def _command(*arguments: str) -> list[str]:
 def _environment() -> dict[str, str]:
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
     path = os.pathsep.join(filter(None, sys.path))
-    return {**inherited, **dict.fromkeys(THREADS, "1"), "PYTHONPATH": path}
+    return {**inherited, **ARENAS, **dict.fromkeys(THREADS, "1"), "PYTHONPATH": path}

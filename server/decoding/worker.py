@@ -12,6 +12,7 @@ import select
 import signal
 import socket
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -107,6 +108,7 @@ def _fork(
     try:
         control.close()
         channel = socket.socket(fileno=descriptor)
+        _end_with(channel)
         with channel, channel.makefile("rb") as requests, channel.makefile("wb") as answers:
             do(spec, requests, answers)
     except OSError:
@@ -115,6 +117,19 @@ def _fork(
         traceback.print_exc()
     finally:
         os._exit(0)
+
+
+def _end_with(channel: socket.socket) -> None:
+    """Ends this process, whatever it does, when the server has closed its end: the process that
+    would end it may have gone."""
+    closed = select.poll()
+    closed.register(channel, select.POLLRDHUP)
+
+    def wait() -> None:
+        closed.poll()
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _limit(spec: JobSpec) -> None:
