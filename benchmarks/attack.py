@@ -50,7 +50,7 @@ from .attack_tables import as_markdown, compared
 from .attacks import ATTACKS, Attack
 from .attacks.clients import connection
 from .attacks.prober import EVERY
-from .attacks.settings import KEY, arguments_of, certificate_of
+from .attacks.settings import FILES, KEY, arguments_of, certificate_of
 from .memory import family, family_mb
 from .peers import ROOT
 from .served import PATIENCE, ServedProcess, cpu_seconds
@@ -206,7 +206,8 @@ class Trial:
             folder = Path(name)
             log, output = folder / "log", folder / "output"
             arguments = arguments_of(self._attack.server, folder)
-            server = ServedProcess(log, *arguments, python=python, output=output)
+            files = FILES.get(self._attack.server)
+            server = ServedProcess(log, *arguments, python=python, output=output, files=files)
             try:
                 found = self._measured(server, folder)
             finally:

@@ -1,6 +1,7 @@
 """`kyutai-onnx serve` in a process of its own, on a port of loopback that is free."""
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -24,7 +25,8 @@ PATIENCE = 60.0
 
 class ServedProcess:
     """One that is started with these arguments of `serve`, by an interpreter that has the package;
-    `output` keeps its standard output. Raises RuntimeError, with its log, if it does not listen."""
+    `output` keeps its standard output;
+    it may open so many `files`. Raises RuntimeError, with its log, if it does not listen."""
 
     def __init__(
         self,
@@ -32,12 +34,16 @@ class ServedProcess:
         *arguments: object,
         python: str = sys.executable,
         output: Path | None = None,
+        files: int | None = None,
     ) -> None:
         self._log = log
         command = [python, "-c", START, "serve", "--port", "0", *map(str, arguments)]
         with log.open("wb") as said, contextlib.ExitStack() as stack:
             printed = None if output is None else stack.enter_context(output.open("wb"))
-            self._process = subprocess.Popen(command, stderr=said, stdout=printed)
+            limited = None if files is None else functools.partial(_limit_files, files)
+            self._process = subprocess.Popen(
+                command, stderr=said, stdout=printed, preexec_fn=limited
+            )
         self.url = self._listening()
 
     def _listening(self) -> str:
@@ -118,6 +124,12 @@ class ServedProcess:
             self.signal(signal.SIGINT)
         if code := self.wait():
             raise RuntimeError(f"the server ended with {code}: {self.log}")
+
+
+def _limit_files(count: int) -> None:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
 
 
 def cpu_seconds(process: int) -> float:

@@ -175,9 +175,8 @@ def unfinished_tls(target: Target) -> None:
     target.hold(_crowd(target, 600, b"\x16\x03"))
 
 
-@attack()
+@attack("few-files")
 def few_files(target: Target) -> None:
     """200 connections to a server that may open 128 files"""
-    target.limit_files(128)
     clients = _crowd(target, 200, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
     target.hold(clients)

@@ -11,8 +11,11 @@ CONFIGS = {
     "plain": f"wyoming_port = 0\n{MODELS}",
     "chat": f"wyoming_port = 0\n{MODELS}{CHAT}",
     "keys": f'wyoming_port = 0\napi_keys = ["{KEY}"]\n{MODELS}[limits]\nrate = 600\n',
+    "few-files": f"wyoming_port = 0\n{MODELS}",
     "tls": f"wyoming_port = 0\n{MODELS}",
 }
+FILES = {"few-files": 128}
+"""Files that a server may open."""
 
 
 def arguments_of(server: str, folder: Path) -> list[str]:

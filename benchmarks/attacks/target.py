@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import resource
 import socket
 import ssl
 import struct
@@ -68,10 +67,6 @@ class Target:
     def websocket(self, path: str = LISTEN) -> RawWebsocket:
         """One whose calls end with the attack."""
         return RawWebsocket(self.port, path, seconds=self.left)
-
-    def limit_files(self, count: int) -> None:
-        """Leave the server so many file descriptors."""
-        resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (count, count))
 
     def write(self, client: socket.socket, data: bytes) -> bool:
         """Write all of it; False if the time or the server's patience is over."""

@@ -10,8 +10,8 @@ from typing import Any
 from .door import SPARE
 from .logs import Seldom, log
 
-EACH = 2
-"""Descriptors of a connection: its own, and that of a body it posts."""
+EACH = 3
+"""Descriptors of a connection: its own, that of a body it posts, and that of its decoder."""
 OTHERS = 32
 """Descriptors for all else that a server opens while it runs."""
 LEAST = 4
