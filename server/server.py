@@ -14,7 +14,7 @@ from .served import Shelf
 from .web.app import make_app
 from .web.context import CONTEXT
 from .web.descriptors import affordable, logging_exhaustion
-from .web.door import SSL_SECONDS, Door
+from .web.door import Door
 from .web.logs import log
 from .web.tls import ssl_context
 from .web.wyoming import WyomingServer
@@ -79,12 +79,9 @@ class Server:
         assert self._runner.server is not None
         with _listening(config.host, config.port):
             self._listener = await loop.create_server(
-                door.opener(self._runner.server, http=True, tls=tls is not None),
+                door.opener(self._runner.server, http=True, tls=tls),
                 config.host,
                 config.port,
-                ssl=tls,
-                ssl_handshake_timeout=None if tls is None else SSL_SECONDS,
-                ssl_shutdown_timeout=None if tls is None else SSL_SECONDS,
                 backlog=ACCEPTED_AT_ONCE,
             )
         for listening in self._listener.sockets:

@@ -2,6 +2,8 @@
 forgotten."""
 
 import asyncio
+import contextlib
+import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +19,7 @@ from kyutai_onnx.server.config import Tls
 from kyutai_onnx.server.web.app import PUBLIC
 from kyutai_onnx.server.web.keys import Keys, RateLimit, SessionCounts, TooManySessions, caller_of
 from kyutai_onnx.server.web.origins import Origins
-from kyutai_onnx.server.web.tls import self_signed, ssl_context
+from kyutai_onnx.server.web.tls import TlsProtocol, self_signed, ssl_context
 
 KEY, OTHER = "first-key", "second-key"
 WAV = wav_bytes(hiss(0.2))
@@ -235,6 +237,27 @@ def test_tls_by_a_certificate_of_its_own() -> None:
         assert server.url.startswith("https://127.0.0.1:")
         certificate = ssl.get_server_certificate(("127.0.0.1", server.server.port))
         asyncio.run(talk(server))
+
+
+def test_handshakes_that_do_not_end_hold_no_place() -> None:
+    """A newcomer takes the place of one; each keeps 16 KiB, not asyncio's 256."""
+
+    async def health(server: Running) -> int:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{server.url}/health", ssl=False) as answer,
+        ):
+            return answer.status
+
+    assert TlsProtocol.max_size == 1 << 14
+    with (
+        running(STT, tls=Tls(self_signed=True), limits=tight(connections=4)) as server,
+        contextlib.ExitStack() as stack,
+    ):
+        for _ in range(40):
+            place = ("127.0.0.1", server.server.port)
+            stack.enter_context(socket.create_connection(place)).sendall(b"\x16\x03")
+        assert asyncio.run(health(server)) == 200
 
 
 def test_tls_by_files(tmp_path: Path) -> None:

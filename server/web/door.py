@@ -2,8 +2,10 @@
 take nothing."""
 
 import asyncio
+import functools
 import os
 import socket
+import ssl
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,12 +14,13 @@ from weakref import WeakKeyDictionary, WeakSet, ref
 
 from ..config import Bounds
 from .logs import Seldom
+from .tls import TlsProtocol
 
 FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
     b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: 21\r\n\r\ntoo many connections\n"
 )
-FULL_SECONDS = 1.0
+FULL_SECONDS = 1
 SPARE = 16
 """Connections beyond the limit, for those that ask how the server is."""
 SLICE = 16 << 10
@@ -25,8 +28,8 @@ SLICE = 16 << 10
 byte each they take some milliseconds."""
 LEAST_TAKEN = 1024
 """Bytes a second that a client takes while any wait for it."""
-SSL_SECONDS = 10.0
-"""For a TLS handshake, and to end one."""
+SSL_SECONDS = 10
+"""For a TLS handshake."""
 
 
 LINGER_NOT = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
@@ -49,9 +52,21 @@ class Door:
         self._full = Seldom("too many connections")
 
     def opener(
-        self, protocol: Callable[[], asyncio.Protocol], *, http: bool, tls: bool = False
+        self,
+        protocol: Callable[[], asyncio.Protocol],
+        *,
+        http: bool,
+        tls: ssl.SSLContext | None = None,
     ) -> Callable[[], asyncio.BaseProtocol]:
         """What an event loop's server calls for each connection, which `protocol` then answers."""
+
+        def over_tls(context: ssl.SSLContext) -> asyncio.BaseProtocol:
+            made = open_connection()
+            if not isinstance(made, Connection):
+                return TlsProtocol(made, context, FULL_SECONDS)
+            seconds = FULL_SECONDS if made.spare else SSL_SECONDS
+            ended = functools.partial(self.remove, made)
+            return TlsProtocol(made, context, seconds, begun=made.begin, ended=ended)
 
         def open_connection() -> asyncio.BaseProtocol:
             spare = len(self._kept) >= self._most and not self._drop_idle()
@@ -59,9 +74,9 @@ class Door:
                 self._full.log(connections=len(self._kept))
             if spare and not (http and len(self._spare) < SPARE):
                 return _Full(FULL if http else b"")
-            return Connection(protocol(), self, self._limits, spare=spare, tls=tls)
+            return Connection(protocol(), self, self._limits, spare=spare)
 
-        return open_connection
+        return open_connection if tls is None else functools.partial(over_tls, tls)
 
     def add(self, connection: "Connection") -> None:
         """Counts a connection, from when it comes."""
@@ -87,11 +102,12 @@ class Door:
         self._idle.pop(connection, None)
 
     def _drop_idle(self) -> bool:
-        for connection in list(self._idle):
-            if connection.abort():
-                self.remove(connection)
-                return True
-        return False
+        connection = next(iter(self._idle), None)
+        if connection is None:
+            return False
+        connection.abort()
+        self.remove(connection)
+        return True
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -106,11 +122,12 @@ class Connection(asyncio.BufferedProtocol):
         limits: Bounds,
         *,
         spare: bool = False,
-        tls: bool = False,
     ) -> None:
         self._protocol, self._door, self._limits = protocol, door, limits
-        self.spare, self._tls = spare, tls
+        self.spare = spare
         self._transport: asyncio.Transport | None = None
+        self._raw: asyncio.BaseTransport | None = None
+        """What is below, from the beginning of a TLS handshake."""
         self._has_asked = self._aborted = False
         self._sessions = 0
         self._unsent = 0
@@ -145,12 +162,18 @@ class Connection(asyncio.BufferedProtocol):
             if not self._sessions and self._transport is not None and not self.spare:
                 self._door.set_idle(self)
 
-    def abort(self) -> bool:
-        """Cuts off; False during a TLS handshake, which has a time of its own."""
+    def begin(self, raw: asyncio.BaseTransport) -> None:
+        """Begins a TLS handshake."""
+        self._raw = raw
+        if self._aborted:
+            self.abort()
+
+    def abort(self) -> None:
+        """Cuts off, at once or as soon as there is a connection."""
         self._aborted = True
-        if self._transport is not None:
-            _reset(self._transport)
-        return self._transport is not None or not self._tls
+        transport = self._transport or self._raw
+        if isinstance(transport, asyncio.Transport):
+            _reset(transport)
 
     def cut_off_silent(self) -> None:
         """Cuts off if nothing was asked yet."""
@@ -172,7 +195,7 @@ class Connection(asyncio.BufferedProtocol):
             self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
+        self._transport = self._raw = None
         self._door.remove(self)
         self._stop_watch()
         self._protocol.connection_lost(exc)

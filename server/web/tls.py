@@ -1,15 +1,56 @@
 """TLS from files, or by a certificate of our own making."""
 
+import asyncio
 import datetime as dt
 import ipaddress
 import ssl
 import tempfile
+from asyncio.sslproto import SSLProtocol
+from collections.abc import Callable
 from pathlib import Path
 
 from ...runtime.errors import UsageError
 from ..config import Tls
 
 DAYS = 365
+SHUTDOWN_SECONDS = 10
+"""For a client to agree that a connection ends."""
+
+
+class TlsProtocol(SSLProtocol):
+    """Speaks TLS for the `protocol` that answers a connection. The handshake has `seconds`. `begun`
+    is called with the transport before it, `ended` once the connection is lost."""
+
+    max_size = 1 << 14
+    """Bytes that are kept for what comes: asyncio keeps 256 KiB for each connection."""
+
+    def __init__(
+        self,
+        protocol: asyncio.BaseProtocol,
+        context: ssl.SSLContext,
+        seconds: int,
+        *,
+        begun: Callable[[asyncio.BaseTransport], object] = lambda _: None,
+        ended: Callable[[], object] = lambda: None,
+    ) -> None:
+        super().__init__(
+            asyncio.get_running_loop(),
+            protocol,
+            context,
+            None,  # type: ignore[arg-type]
+            server_side=True,
+            ssl_handshake_timeout=seconds,
+            ssl_shutdown_timeout=SHUTDOWN_SECONDS,
+        )
+        self._begun, self._ended = begun, ended
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._begun(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self._ended()
 
 
 def ssl_context(tls: Tls, host: str) -> ssl.SSLContext:
