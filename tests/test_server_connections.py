@@ -15,8 +15,10 @@ from siege import everything, until
 from speech import Array
 
 from benchmarks.served import served_process
+from kyutai_onnx.server.config import Bounds
 from kyutai_onnx.server.web.context import Context
 from kyutai_onnx.server.web.descriptors import LEAST, affordable, logging_exhaustion
+from kyutai_onnx.server.web.door import LEAST_SLICE, SLICE, Connection, Door
 from kyutai_onnx.server.web.keys import WrongKeys
 
 PAGE = b"GET /page.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -231,6 +233,20 @@ def test_events_of_wyoming_wait_for_their_turn(turns: list[None]) -> None:
             client.sendall(b'{"type": "ping"}\n' * 320)
             assert all(b"pong" in answers.readline() for _ in range(320))
             assert len(turns) >= 320 // 16
+
+
+def test_a_connection_that_is_dear_to_parse_is_read_in_smaller_slices() -> None:
+    async def test() -> list[int]:
+        connection = Connection(asyncio.Protocol(), Door(Bounds(), 1), Bounds())
+        sizes = [len(connection.get_buffer(-1))]
+        for seconds in (0.01,) * 8 + (0.0001,) * 8:
+            connection.fit_slice(sizes[-1], seconds)
+            sizes.append(len(connection.get_buffer(-1)))
+        return sizes
+
+    sizes = asyncio.run(test())
+    assert sizes[0] == sizes[-1] == SLICE
+    assert min(sizes) == LEAST_SLICE
 
 
 def test_a_message_of_a_websocket_that_dribbles_ends_its_session() -> None:

@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 import struct
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Optional
@@ -23,9 +24,11 @@ FULL = (
 FULL_SECONDS = 1
 SPARE = 16
 """Connections beyond the limit, for those that ask how the server is."""
-SLICE = 16 << 10
-"""Bytes of a connection that are parsed in one turn of the event loop: as chunks or frames of one
-byte each they take some milliseconds."""
+SLICE, LEAST_SLICE = 16 << 10, 512
+"""Bytes of a connection that are parsed in one turn of the event loop."""
+SLICE_SECONDS = 0.0005
+"""For which a slice is parsed: more of it, as chunks or frames of one byte each, and the next one
+is smaller."""
 LEAST_TAKEN = 1024
 """Bytes a second that a client takes while any wait for it."""
 SSL_SECONDS = 10
@@ -132,7 +135,7 @@ class Connection(asyncio.BufferedProtocol):
         self._sessions = 0
         self._unsent = 0
         self._watch: asyncio.TimerHandle | None = None
-        self._slice = memoryview(bytearray(SLICE))
+        self._slice, self._slice_size = memoryview(bytearray(SLICE)), SLICE
         self.eof_received = protocol.eof_received  # type: ignore[method-assign]
         door.add(self)
         patience = FULL_SECONDS if spare else limits.request
@@ -181,10 +184,19 @@ class Connection(asyncio.BufferedProtocol):
             self.abort()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
-        return self._slice
+        return self._slice[: self._slice_size]
 
     def buffer_updated(self, nbytes: int) -> None:
+        started = time.thread_time()
         self._protocol.data_received(bytes(self._slice[:nbytes]))
+        self.fit_slice(nbytes, time.thread_time() - started)
+
+    def fit_slice(self, size: int, seconds: float) -> None:
+        """Reads less at once if the parsing of `size` bytes took long, more if it did not."""
+        fitting = int(size * SLICE_SECONDS / max(seconds, 1e-6))
+        self._slice_size = min(
+            max(fitting, LEAST_SLICE, self._slice_size // 2), 2 * self._slice_size, SLICE
+        )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
