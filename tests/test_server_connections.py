@@ -5,6 +5,7 @@ import contextlib
 import resource
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from kyutai_onnx.server.web.context import Context
 from kyutai_onnx.server.web.descriptors import LEAST, affordable, logging_exhaustion
 from kyutai_onnx.server.web.door import LEAST_SLICE, SLICE, Connection, Door
 from kyutai_onnx.server.web.keys import WrongKeys
+from kyutai_onnx.server.web.socket import MESSAGES_SECONDS
 
 PAGE = b"GET /page.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
 SECONDS = 20.0
@@ -216,12 +218,15 @@ def turns(monkeypatch: pytest.MonkeyPatch) -> list[None]:
     ids=["pings", "markers"],
 )
 def test_messages_wait_for_their_turn(turns: list[None], message: bytes) -> None:
-    """A client has 16 of them, received or sent, in one turn of the event loop."""
+    """A client has 16 of them, received or sent, in one turn of the event loop, and the next after
+    10 ms at the earliest."""
     with running(STT) as server, RawWebsocket(server.server.port) as client:
         assert client.told()["type"] == "Ready"
+        begun = time.monotonic()
         client.write(message * 320)
         client.say(type="Eos")
         client.end()
+        assert time.monotonic() - begun >= (320 // 16 - 2) * MESSAGES_SECONDS
         assert len(turns) >= 320 // 16
 
 

@@ -12,8 +12,9 @@ PING_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
 LONGEST_REASON = 120
 """Bytes of what a close frame says."""
-MESSAGES_AT_ONCE = 16
-"""Messages of a client that are received or sent in one turn of the event loop."""
+MESSAGES_AT_ONCE, MESSAGES_SECONDS = 16, 0.01
+"""Messages of a client that are received or sent in one turn of the event loop, and the least time
+until the next: a client that sends more is read more slowly."""
 DATA = (WSMsgType.BINARY, WSMsgType.TEXT)
 
 
@@ -40,7 +41,8 @@ class Socket:
         self._request: web.Request | None = None
         self._pings: asyncio.Task[None] | None = None
         self._sent = 0.0
-        self._take_turn, self._handled = take_turn, 0
+        self._take_turn = take_turn
+        self._handled, self._next_turn = 0, 0.0
         self.on_quiet: bytes | None = None
         """What is sent, besides a ping, to a client that got nothing for a while."""
 
@@ -81,8 +83,10 @@ class Socket:
         nothing else."""
         self._handled += 1
         if self._handled > MESSAGES_AT_ONCE:
+            if (early := self._next_turn - self._loop.time()) > 0:
+                await asyncio.sleep(early)
             await self._take_turn()
-            self._handled = 1
+            self._handled, self._next_turn = 1, self._loop.time() + MESSAGES_SECONDS
 
     async def _pong(self, data: bytes) -> None:
         """Answers, unless nothing is taken for too long."""
