@@ -7,6 +7,7 @@ import sys
 from typing import Any, TextIO
 
 from ..runtime.errors import StandardOutputError
+from ..runtime.output_file import OutputFile
 
 
 class _Raw(io.RawIOBase):
@@ -97,7 +98,7 @@ def _raw(stream: TextIO | None, descriptor: int) -> Any:
 
 def _moved(descriptor: int) -> io.FileIO:
     """Writes to where the descriptor led; the descriptor itself leads nowhere from now on."""
-    moved = os.dup(descriptor)
+    moved = OutputFile.standard_output = os.dup(descriptor)
     _fill(descriptor)
     return io.FileIO(moved, "w", closefd=False)
 

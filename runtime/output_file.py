@@ -15,6 +15,8 @@ from .errors import KyutaiOnnxError
 SUFFIX = ".part"
 """What the name of an unfinished file ends with; one is left only where a program is killed."""
 
+STANDARD_OUTPUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+
 _NAME = 40
 _BINARY = getattr(os, "O_BINARY", 0)
 
@@ -28,8 +30,13 @@ class OutputFile:
     Raises OSError if the system refuses.
     """
 
+    standard_output = 1
+    """The descriptor that /dev/stdout stands for, if a program has moved it."""
+
     def __init__(self, path: Path | str) -> None:
         self.part = Path(path)
+        if self.standard_output != 1 and str(path) in STANDARD_OUTPUT:
+            self.part = Path(f"/dev/fd/{self.standard_output}")
         """The file that is written meanwhile."""
         self._target: Path | None = None
         """What `commit` replaces; None if `part` is written directly."""

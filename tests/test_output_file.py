@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -27,14 +28,17 @@ def target(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
+@contextmanager
 def small_disk() -> Iterator[None]:
-    """No file may be larger than 20,000 bytes, as if the disk were full then."""
+    """No file may be larger than 20,000 bytes meanwhile, as if the disk were full then. Holds for
+    the file too that pytest itself writes to, so that it is no fixture."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def alone(path: Path) -> bool:
@@ -66,15 +70,13 @@ def test_a_fault_leaves_the_old_file_and_nothing_else(
     assert alone(target)
 
 
-@pytest.mark.usefixtures("small_disk")
 def test_a_full_disk_leaves_an_old_saved_stream(target: Path) -> None:
-    with pytest.raises(KyutaiOnnxError, match="File too large"):
+    with small_disk(), pytest.raises(KyutaiOnnxError, match="File too large"):
         write_state(target, {"keys": np.zeros(100_000)})
     assert target.read_bytes() == OLD
     assert alone(target)
 
 
-@pytest.mark.usefixtures("small_disk")
 @pytest.mark.parametrize("name", ["old.wav", "old.flac"])
 def test_a_full_disk_leaves_an_old_recording(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
@@ -82,7 +84,7 @@ def test_a_full_disk_leaves_an_old_recording(tmp_path: Path, name: str) -> None:
         writer.write(np.zeros(2400, np.float32))
     old = path.read_bytes()
     noise = np.random.default_rng(0).standard_normal(24000).astype(np.float32) / 10
-    with pytest.raises(AudioError), AudioWriter(path, 24000) as writer:
+    with small_disk(), pytest.raises(AudioError), AudioWriter(path, 24000) as writer:
         writer.write(np.tile(noise, 10))
     assert path.read_bytes() == old
     assert alone(path)

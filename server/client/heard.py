@@ -1,6 +1,8 @@
 """What a server tells of what it hears, as the events of a stream that is here."""
 
-from ...models.events import Event, Word
+import math
+
+from ...models.events import Event, Word, ended_by
 from ...models.pauses import PauseDetector, TurnPolicy
 from ..protocols import listening
 from ..protocols.listening import Step, WholeWord
@@ -15,6 +17,7 @@ class Heard:
         self._pauses = PauseDetector(info.frame_rate, info.lead, self._policy)
         self._open: list[str] = []
         self._start = 0.0
+        self._end = math.inf
         self.told_until = 0.0
         """Seconds of the audio up to which words were told."""
 
@@ -23,8 +26,15 @@ class Heard:
         """The text of the words that were told and are not closed."""
         return " ".join(self._open)
 
+    def end(self, seconds: float) -> None:
+        """No event lies beyond so many seconds, which are all of the audio."""
+        self._end = seconds
+
     def take(self, reply: listening.Reply) -> list[Event]:
         """The events of a message."""
+        return [ended_by(event, self._end) for event in self._take(reply)]
+
+    def _take(self, reply: listening.Reply) -> list[Event]:
         match reply:
             case Step(index, pauses, _):
                 time = (index + 1) / self._info.frame_rate - self._info.lead - self._info.delay
@@ -45,7 +55,8 @@ class Heard:
         """The words that were never closed, as one, and the last pause."""
         text, self._open = self.partial, []
         end = max(self._start, self.told_until)
-        return [*([Word(text, self._start, end)] if text else []), *self._pauses.flush()]
+        words = [Word(text, self._start, end)] if text else []
+        return [ended_by(event, self._end) for event in (*words, *self._pauses.flush())]
 
     @property
     def _open_start(self) -> float | None:

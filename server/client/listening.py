@@ -63,6 +63,7 @@ class RemoteRow:
         self.line = model.server.line(model.info, query, news)
         self.heard = Heard(model.info, policy)
         self.ended = False
+        self._samples = 0
         self._address, self._rate, self._rtf = model.server.address, model.sample_rate, model.rtf
         self._failure: ServerError | None = None
         self._due = time.monotonic()
@@ -86,6 +87,7 @@ class RemoteRow:
         """Sends float32 `[n]` at the model's rate, any n; raises UsageError after `end`."""
         if self.ended:
             raise UsageError("this stream has ended; open another one")
+        self._samples += len(pcm)
         if self._rtf is None:
             self.line.send(listening.pack(listening.Audio(pcm)))
             return
@@ -98,6 +100,7 @@ class RemoteRow:
         """The audio is over; without the `silence` after it, nothing more is said."""
         if not self.ended:
             self.ended = True
+            self.heard.end(self._samples / self._rate)
             if silence:
                 self.line.send(listening.pack(listening.Eos()))
             else:
