@@ -26,8 +26,12 @@ from .uploads import JSON, SPEECH
 CLIENTS = 4
 
 
+LARGEST = 8 * MB - 200
+"""Bytes of a message, just under the most that a server takes by default."""
+
+
 def _send(target: Target, data: bytes, path: str = LISTEN) -> None:
-    """One frame of a client that reads until it is closed."""
+    """Frames of a client that reads until it is closed."""
     with target.websocket(path) as client:
         if client.status != 101:
             target.count(client.status)
@@ -79,22 +83,22 @@ def ogg_empty_pages(target: Target) -> None:
 
 @attack()
 def msgpack_bombs(target: Target) -> None:
-    """messages of 60 MB of msgpack: mixed numbers, maps, nesting, bytes as integers"""
+    """messages of 8 MB of msgpack: mixed numbers, maps, nesting, bytes as integers"""
     audio = b"\x82\xa4type\xa5Audio\xa3pcm\xdd"
-    count = 12 * MB
+    count = LARGEST // 5
     messages = [
         audio + count.to_bytes(4) + b"\xca\0\0\0\0" * (count - 1) + b"\x01",
-        b"\xdf" + (20 * MB).to_bytes(4) + b"\xa1a\xc0" * (20 * MB),
-        audio + count.to_bytes(4) + b"\x91" * (60 * MB),
-        b"\x82\xa4type\xa7OggOpus\xa4data\xdd" + (60 * MB).to_bytes(4) + bytes(60 * MB),
+        b"\xdf" + (LARGEST // 3).to_bytes(4) + b"\xa1a\xc0" * (LARGEST // 3),
+        audio + count.to_bytes(4) + b"\x91" * LARGEST,
+        b"\x82\xa4type\xa7OggOpus\xa4data\xdd" + LARGEST.to_bytes(4) + bytes(LARGEST),
     ]
-    target.together(len(messages), lambda number: _send(target, frame(messages[number])))
+    target.again(len(messages), lambda number: _send(target, frame(messages[number])))
 
 
 @attack()
 def audio_ahead(target: Target) -> None:
-    """three clients that send nine minutes of audio in one message of 64 MB"""
-    data = frame(silence(64 * MB // 5 - 100))
+    """three clients that send nine minutes of audio in eight messages of 8 MB"""
+    data = frame(silence(LARGEST // 5)) * 8
     target.together(3, lambda _: _send(target, data))
 
 
