@@ -16,7 +16,7 @@ from .events import Event, Step, ended_by
 from .generation import Made
 from .pauses import PauseDetector, TurnPolicy
 from .prompt import TextPrompt
-from .saved import LARGEST, Flag, Integer, List, Part
+from .saved import LARGEST, Flag, Integer, List, Maybe, Number, Part
 from .words import WordAssembler
 
 if TYPE_CHECKING:
@@ -231,6 +231,7 @@ class Hearing:
                 "catching_up": Flag(),
                 "samples": Integer(-LARGEST),
                 "frames_aside": Integer(),
+                "audio_seconds": Maybe(Number(0)),
                 "frame": Integer(),
             }
         )
@@ -246,6 +247,7 @@ class Hearing:
             "catching_up": self._lulled,
             "samples": self._samples,
             "frames_aside": self._aside,
+            "audio_seconds": None if self._end == math.inf else self._end,
             "frame": self._frame,
         }
 
@@ -258,7 +260,8 @@ class Hearing:
         self._pauses.load(saved["pauses"])
         self._led, self._lulled = saved["started"], saved["catching_up"]
         self._samples, self._frame = saved["samples"], saved["frame"]
-        self._aside = saved["frames_aside"]
+        self._aside, end = saved["frames_aside"], saved["audio_seconds"]
+        self._end = math.inf if end is None else end
 
     @property
     def _paddings(self) -> tuple[int, int]:

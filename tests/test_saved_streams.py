@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from saved_streams import CASES, FOLDER, Array, Case, made_file, read_made, state_file
 
-from kyutai_onnx.models import TextToSpeech
+from kyutai_onnx.models import Pause, SpeechToText, TextToSpeech
 from kyutai_onnx.models.ear import Ear
 from kyutai_onnx.models.locate import DEMO
 from kyutai_onnx.models.saved import FORMAT, VERSION
@@ -238,3 +238,19 @@ def test_a_text_that_was_broken_off_says_no_more() -> None:
     first.break_off()
     second.load(first.save())
     assert second.flush() == []
+
+
+def test_audio_that_has_ended_ends_where_it_did(model: SpeechToText, pcm: Array) -> None:
+    batch, cut = model.batch(2), pcm[: round(0.8 * model.sample_rate)]
+    first = batch.join()
+    first.feed(cut)
+    first.end()
+    while first.waiting > 5:
+        batch.step()
+    early, second = first.take(), batch.join()
+    second.load(first.save())
+    batch.leave(first)
+    late = list(batch.run(second))
+    times = [event.time for event in [*early, *late] if isinstance(event, Pause)]
+    assert times
+    assert max(times) <= len(cut) / model.sample_rate
