@@ -20,15 +20,14 @@ class Measured:
 
 
 MEASURED = (
-    Measured("stt-1b-en_fr", "int8", 44.2, 29),
-    Measured("stt-1b-en_fr", "int4", 31.8, 29),
-    Measured("stt-2.6b-en", "int8", 95.5, 28),
-    Measured("stt-2.6b-en", "int4", 67.0, 28),
-    Measured("hibiki-1b", "int8", 92.0, 29),
-    Measured("hibiki-1b", "int4", 79.3, 29),
-    Measured("tts-1.6b-en_fr", "int8", 101.9, 30),
-    Measured("tts-1.6b-en_fr", "int4", 81.3, 30),
-    Measured("moshi-7b", "int4", 291.0, 26),
+    Measured("stt-1b-en_fr", "int8", 55.2, 32),
+    Measured("stt-1b-en_fr", "int4", 37.3, 32),
+    Measured("stt-2.6b-en", "int8", 116.8, 34),
+    Measured("stt-2.6b-en", "int4", 77.8, 34),
+    Measured("hibiki-1b", "int8", 103.6, 34),
+    Measured("hibiki-1b", "int4", 68.9, 34),
+    Measured("tts-1.6b-en_fr", "int8", 121.3, 46),
+    Measured("tts-1.6b-en_fr", "int4", 89.6, 46),
 )
 """From docs/performance.md, as it stands there."""
 
