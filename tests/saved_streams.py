@@ -224,6 +224,19 @@ CASES = [
 ]
 
 
+def assert_same(ours: Any, theirs: Any) -> None:
+    """The same arrays, bit by bit, and the same values and types."""
+    if isinstance(ours, dict):
+        assert ours.keys() == theirs.keys()
+        for name, value in ours.items():
+            assert_same(value, theirs[name])
+    elif isinstance(ours, np.ndarray):
+        assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
+        assert ours.tobytes() == theirs.tobytes()
+    else:
+        assert (type(ours), ours) == (type(theirs), theirs)
+
+
 def state_file(case: Case, version: int) -> Path:
     return FOLDER / f"v{version}-{case.name}.npz"
 

@@ -10,7 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from saved_streams import CASES, FOLDER, Array, Case, made_file, read_made, state_file
+from saved_streams import (
+    CASES,
+    FOLDER,
+    Array,
+    Case,
+    assert_same,
+    made_file,
+    read_made,
+    state_file,
+)
 
 from kyutai_onnx.models import Pause, SpeechToText, TextToSpeech
 from kyutai_onnx.models.ear import Ear
@@ -39,18 +48,6 @@ def case(request: pytest.FixtureRequest) -> Case:
 @pytest.fixture(scope="session")
 def stream(case: Case, folder: Path) -> Any:
     return case.before(case.load(folder))
-
-
-def assert_same(ours: Any, theirs: Any) -> None:
-    if isinstance(ours, dict):
-        assert ours.keys() == theirs.keys()
-        for name, value in ours.items():
-            assert_same(value, theirs[name])
-    elif isinstance(ours, np.ndarray):
-        assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
-        assert ours.tobytes() == theirs.tobytes()
-    else:
-        assert (type(ours), ours) == (type(theirs), theirs)
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from saved_streams import assert_same
 from speech import Array
 
 from kyutai_onnx.models import SpeechToText
@@ -27,18 +28,6 @@ STATE: dict[str, Any] = {
     },
     "pending": np.array([0.1, -0.2], np.float32),
 }
-
-
-def assert_same(ours: Any, theirs: Any) -> None:
-    if isinstance(ours, dict):
-        assert ours.keys() == theirs.keys()
-        for name, value in ours.items():
-            assert_same(value, theirs[name])
-    elif isinstance(ours, np.ndarray):
-        assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
-        assert ours.tobytes() == theirs.tobytes()
-    else:
-        assert (type(ours), ours) == (type(theirs), theirs)
 
 
 @pytest.mark.parametrize("name", ["stream.npz", "stream", "stream.state"])

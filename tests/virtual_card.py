@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import command_line
+from commands import command_line, size_so_far
 from speech import RATE, Array, write_wav
 
 PROGRAMS = ("pulseaudio", "pactl", "paplay", "parec")
@@ -68,14 +68,9 @@ class Program:
         return (self._folder / "err").read_text()
 
     def hears_into(self, saved: Path) -> None:
-        """Returns once a second of sound has come since the call, as `--save-input` shows it: in a
-        file beside the one that it becomes."""
-
-        def size() -> int:
-            return sum(map(_size, saved.parent.glob(f"*{saved.name}*.part")))
-
-        before = size()
-        until(lambda: size() > before + RATE * 2 or self._has_ended())
+        """Returns once a second of sound has come since the call, as `--save-input` shows it."""
+        before = size_so_far(saved)
+        until(lambda: size_so_far(saved) > before + RATE * 2 or self._has_ended())
 
     def says(self, line: str) -> None:
         """Returns once the program has written this on either output."""
