@@ -15,7 +15,7 @@ from .errors import KyutaiOnnxError
 SUFFIX = ".part"
 """What the name of an unfinished file ends with; one is left only where a program is killed."""
 
-STANDARD_OUTPUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+STDOUT_PATHS = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 _NAME = 40
 _BINARY = getattr(os, "O_BINARY", 0)
@@ -35,7 +35,7 @@ class OutputFile:
 
     def __init__(self, path: Path | str) -> None:
         self.part = Path(path)
-        if self.standard_output != 1 and str(path) in STANDARD_OUTPUT:
+        if self.standard_output != 1 and str(path) in STDOUT_PATHS:
             self.part = Path(f"/dev/fd/{self.standard_output}")
         """The file that is written meanwhile."""
         self._target: Path | None = None
