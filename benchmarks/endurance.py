@@ -27,8 +27,8 @@ from statistics import median
 import numpy as np
 
 from kyutai_onnx.models import SpeechToText, Word
-from kyutai_onnx.models.hearing import Heard
-from kyutai_onnx.models.speech_to_text_stream import SpeechToTextStream
+from kyutai_onnx.models.stt.stream import SpeechToTextStream
+from kyutai_onnx.models.stt.task import Heard
 from kyutai_onnx.runtime.audio import Pcm, read_audio
 from kyutai_onnx.runtime.state_file import read_state, write_state
 

@@ -14,7 +14,7 @@ from kyutai_onnx.cli.load import read_whole
 from kyutai_onnx.export.gate import Said, SaidRow
 from kyutai_onnx.models import SpeechToText
 from kyutai_onnx.models.events import Event
-from kyutai_onnx.models.hearing import Hearing
+from kyutai_onnx.models.stt.task import Hearing
 
 Array = np.ndarray[Any, Any]
 ROWS = 64

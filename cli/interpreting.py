@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..models.events import Audio, Event, Word
-from ..models.hibiki import HibikiStream
-from ..models.speech_model import too_short
-from ..models.speech_row import Trace
-from ..models.speech_stream import SpeechStream
+from ..models.speech.hibiki import HibikiStream
+from ..models.speech.model import too_short
+from ..models.speech.stream import SpeechStream
+from ..models.speech.task import Trace
 from ..runtime.audio import AudioWriter, Pcm, read_audio
 from ..runtime.audio.paced import frames
 from ..runtime.errors import AudioError, UsageError

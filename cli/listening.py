@@ -2,7 +2,7 @@
 
 from ..models import SpeechToText
 from ..models.events import EndOfTurn, Event, Restart, Word
-from ..models.speech_to_text_stream import SpeechToTextStream
+from ..models.stt.stream import SpeechToTextStream
 from ..runtime.state_file import read_state, write_state
 from .live_request import LiveRequest
 from .screen import open_screen

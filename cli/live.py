@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from ..models import Hibiki, Moshi, SpeechToText, TextToSpeech
-from ..models.speech_stream import SpeechStream
+from ..models.speech.stream import SpeechStream
 from ..runtime.bundle import Bundle
 from ..runtime.errors import AudioError, UsageError
 from . import live_speech

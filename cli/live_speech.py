@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Unpack
 
 from ..models.manner import Options
-from ..models.text_to_speech_stream import TextToSpeechStream
+from ..models.tts.stream import TextToSpeechStream
 from ..runtime.errors import KyutaiOnnxError, UsageError
 from . import speaking, words_file
 from .live_request import LiveRequest

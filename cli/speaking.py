@@ -13,8 +13,8 @@ import numpy as np
 from ..models import TextToSpeech
 from ..models.events import Audio, Event, Word
 from ..models.manner import Options
-from ..models.speeches import SpeechRequest
-from ..models.utterance import Trace
+from ..models.tts.synthesis import SpeechRequest
+from ..models.tts.task import Trace
 from ..runtime.audio import AudioWriter, Encoding, Pcm
 from ..runtime.errors import UsageError
 from ..runtime.state_file import write_state

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..models import TextToSpeech
 from ..models.events import Audio, Event
 from ..models.manner import Options
-from ..models.speeches import Speech, SpeechRequest
+from ..models.tts.synthesis import Speech, SpeechRequest
 from ..runtime.audio import AudioWriter
 from ..runtime.output_file import refused
 from . import words_file

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from ..models.speeches import SpeechRequest
+from ..models.tts.synthesis import SpeechRequest
 from ..runtime.errors import KyutaiOnnxError, UsageError
 from ..runtime.jsonfields import parse_json
 

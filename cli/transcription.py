@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ..models.events import Event, Pause, Word
-from ..models.hearing import Heard
-from ..models.speech_to_text import ROWS
+from ..models.stt.model import ROWS
+from ..models.stt.task import Heard
 from ..runtime.audio import AudioReader, Pcm, read_audio
 from ..runtime.errors import KyutaiOnnxError, StandardOutputError, UsageError
 from . import outputs

@@ -12,10 +12,10 @@ import numpy as np
 import onnx
 
 from ..models.drawing import Drawing
-from ..models.generation import Generator
-from ..models.language_model import LanguageModel
+from ..models.lm.generation import Generator
+from ..models.lm.language_model import LanguageModel
 from ..models.locate import SAMPLES
-from ..models.mimi import Mimi
+from ..models.mimi.model import Mimi
 from ..runtime.bundle import Bundle, read_manifest, sha256
 from ..runtime.jsonfields import write_json
 from ..runtime.manifest import FILE_NAME, FileEntry, GraphSpec

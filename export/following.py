@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..models.generation import Generator, Rules
+from ..models.lm.generation import Generator, Rules
 from .agreement import Choices, Numbers
 from .recording import Recorded
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from ..models.drawing import Drawing
 from ..models.events import Event, Word
-from ..models.generation import Made
-from ..models.hearing import Hearing
-from ..models.speech_to_text import SpeechToText
-from ..models.speech_to_text_batch import SpeechToTextBatch, SpeechToTextRow
+from ..models.lm.generation import Made
+from ..models.stt.batch import SpeechToTextBatch, SpeechToTextRow
+from ..models.stt.model import SpeechToText
+from ..models.stt.task import Hearing
 from ..runtime.bundle import Bundle
 from .checkpoint import Checkpoint
 from .whole_sequences import WholeSequences

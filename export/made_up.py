@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..models.drawing import Drawing, Guidance
-from ..models.generation import Generator
-from ..models.language_model import LanguageModel
+from ..models.lm.generation import Generator
+from ..models.lm.language_model import LanguageModel
 from ..runtime.manifest import Conditioner, Manifest
 from .conditions import VOICE_FRAMES
 from .following import Agreement, Following

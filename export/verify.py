@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..models.language_model import LanguageModel
-from ..models.mimi import Mimi
+from ..models.lm.language_model import LanguageModel
+from ..models.mimi.model import Mimi
 from ..runtime.bundle import Bundle
 from ..runtime.errors import ModelError
 from ..runtime.providers import choose

@@ -19,33 +19,33 @@ if TYPE_CHECKING:
         Word,
         WordHeard,
     )
-    from .hibiki import Hibiki, Translation
-    from .mimi import Mimi
-    from .moshi import Moshi, Reply
-    from .pauses import TurnPolicy
-    from .speech_to_text import SpeechToText
-    from .speeches import Speech, SpeechRequest
-    from .text_to_speech import TextToSpeech
+    from .mimi.model import Mimi
+    from .speech.hibiki import Hibiki, Translation
+    from .speech.moshi import Moshi, Reply
+    from .stt.model import SpeechToText
+    from .stt.pauses import TurnPolicy
+    from .tts.model import TextToSpeech
+    from .tts.synthesis import Speech, SpeechRequest
 
 HOMES = {
     "Audio": "events",
     "EndOfTurn": "events",
     "Event": "events",
-    "Hibiki": "hibiki",
-    "Mimi": "mimi",
-    "Moshi": "moshi",
+    "Hibiki": "speech.hibiki",
+    "Mimi": "mimi.model",
+    "Moshi": "speech.moshi",
     "Pause": "events",
-    "Reply": "moshi",
+    "Reply": "speech.moshi",
     "Restart": "events",
-    "Speech": "speeches",
-    "SpeechRequest": "speeches",
+    "Speech": "tts.synthesis",
+    "SpeechRequest": "tts.synthesis",
     "SpeechStarted": "events",
-    "SpeechToText": "speech_to_text",
+    "SpeechToText": "stt.model",
     "Step": "events",
     "Text": "events",
-    "TextToSpeech": "text_to_speech",
-    "Translation": "hibiki",
-    "TurnPolicy": "pauses",
+    "TextToSpeech": "tts.model",
+    "Translation": "speech.hibiki",
+    "TurnPolicy": "stt.pauses",
     "Word": "events",
     "WordHeard": "events",
 }

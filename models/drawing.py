@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, TypedDict
 
-from .language_model import Conditions
+from .lm.language_model import Conditions
 from .parameters import check_parameters
 from .saved import Integer, Maybe, Number, Part
 

@@ -13,9 +13,9 @@ from ..runtime.errors import UsageError
 from ..runtime.graph import Graph
 from ..runtime.providers import choose
 from .drawing import Drawing, Guidance
-from .generation import Generator
-from .language_model import LanguageModel
-from .mimi import Mimi
+from .lm.generation import Generator
+from .lm.language_model import LanguageModel
+from .mimi.model import Mimi
 from .rings import fill_chain, fill_generator
 
 Array = np.ndarray[Any, Any]

@@ -5,10 +5,10 @@ from typing import ClassVar, Self
 
 from ..runtime.bundle import Bundle
 from ..runtime.manifest import Family
-from .codecs import Codecs
-from .language_model import LanguageModel
+from .lm.language_model import LanguageModel
 from .locate import open_bundle
-from .mimi import Mimi
+from .mimi.codec_cache import Codecs
+from .mimi.model import Mimi
 from .tokenizer import open_tokenizer
 
 

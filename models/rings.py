@@ -7,7 +7,7 @@ import numpy as np
 
 from ..runtime.chain import ChainStreams
 from ..runtime.graph import Graph
-from .generation import Generator
+from .lm.generation import Generator
 
 LATE = 100_000
 """Steps that the stream counts as behind it."""

@@ -8,10 +8,10 @@ import numpy as np
 
 from ..runtime.errors import UsageError
 from ..runtime.exclusive import Exclusive, exclusive
-from .ear import Ear
 from .events import Event
-from .generation import Generator, Made
-from .mimi_rows import DecoderRows, EncoderRows
+from .lm.generation import Generator, Made
+from .mimi.frame_queue import Ear
+from .mimi.rows import DecoderRows, EncoderRows
 from .model import Model
 
 Array = np.ndarray[Any, Any]

@@ -10,12 +10,12 @@ import numpy as np
 from ..runtime.errors import UsageError
 from ..runtime.state_file import read_state
 from .drawing import Guidance
-from .language_model import Conditions
+from .lm.language_model import Conditions
 from .saved import check_saved
 from .voices import read_embedding
 
 if TYPE_CHECKING:
-    from .text_to_speech import TextToSpeech
+    from .tts.model import TextToSpeech
 
 Array = np.ndarray[Any, Any]
 

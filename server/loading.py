@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ..models import Hibiki, Moshi, SpeechToText, TextToSpeech
-from ..models.codecs import Codecs
 from ..models.locate import exported_bundles, locate
+from ..models.mimi.codec_cache import Codecs
 from ..models.model import Model
 from ..models.speaker import CFG
 from ..runtime.bundle import Bundle, read_manifest

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..models.speaker import Speaker, embedded_speaker
-from ..models.text_to_speech import TextToSpeech
+from ..models.tts.model import TextToSpeech
 from ..models.voices import VoiceName
 from ..runtime.errors import UsageError
 

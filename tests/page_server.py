@@ -13,7 +13,7 @@ import numpy as np
 from aiohttp import WSMsgType, web
 
 from kyutai_onnx.models import Pause, SpeechToText, Word
-from kyutai_onnx.models.pauses import TurnPolicy
+from kyutai_onnx.models.stt.pauses import TurnPolicy
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PAGE = Path(__file__).parent.parent / "server" / "page"

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from kyutai_onnx.models import Audio, Hibiki, Mimi, Moshi, SpeechToText, TextToSpeech
-from kyutai_onnx.models.hearing import Heard
 from kyutai_onnx.models.locate import DEMO
 from kyutai_onnx.models.saved import VERSION
-from kyutai_onnx.models.speech_row import Trace as SpeechTrace
-from kyutai_onnx.models.utterance import Trace as TextTrace
+from kyutai_onnx.models.speech.task import Trace as SpeechTrace
+from kyutai_onnx.models.stt.task import Heard
+from kyutai_onnx.models.tts.task import Trace as TextTrace
 from kyutai_onnx.runtime.audio import read_audio
 from kyutai_onnx.runtime.state_file import read_state, write_state
 

@@ -10,7 +10,7 @@ from npz import arrays
 
 from kyutai_onnx.cli.main import run
 from kyutai_onnx.cli.messages import progress_bar
-from kyutai_onnx.models.speech_to_text_batch import SpeechToTextRow
+from kyutai_onnx.models.stt.batch import SpeechToTextRow
 
 
 @pytest.fixture

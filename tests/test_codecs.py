@@ -7,8 +7,8 @@ from bundles import copy_demo
 from speech import Array
 
 from kyutai_onnx.models import Hibiki, Mimi, SpeechToText, TextToSpeech, Word
-from kyutai_onnx.models.codecs import Codecs
 from kyutai_onnx.models.locate import DEMO
+from kyutai_onnx.models.mimi.codec_cache import Codecs
 from kyutai_onnx.runtime.bundle import Bundle
 from kyutai_onnx.runtime.providers import choose
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kyutai_onnx.models.delays import DelayCache
+from kyutai_onnx.models.lm.delays import DelayCache
 from kyutai_onnx.runtime.manifest import LanguageModel, Tokens
 
 Array = np.ndarray[Any, Any]

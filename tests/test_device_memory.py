@@ -13,8 +13,8 @@ import pytest
 from toy import Array, Toy, remembered
 
 from kyutai_onnx.models.frame_time import FrameLoop
-from kyutai_onnx.models.generation import Generator
-from kyutai_onnx.models.language_model import LanguageModel
+from kyutai_onnx.models.lm.generation import Generator
+from kyutai_onnx.models.lm.language_model import LanguageModel
 from kyutai_onnx.models.locate import embedded_demo
 from kyutai_onnx.runtime import memory
 from kyutai_onnx.runtime.bundle import Bundle

@@ -14,7 +14,7 @@ import pytest
 from voices import voices
 
 from kyutai_onnx.models import SpeechToText
-from kyutai_onnx.models.speech_to_text_stream import SpeechToTextStream
+from kyutai_onnx.models.stt.stream import SpeechToTextStream
 from kyutai_onnx.runtime.graph import Graph
 
 YOUNG, OLD, TRACED, COUNTED = 1000, 20_000, 4000, 250

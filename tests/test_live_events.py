@@ -8,7 +8,7 @@ from bundles import copy_demo, without_heads
 from speech import RATE, Array
 
 from kyutai_onnx.models import SpeechToText, Step, Word, WordHeard
-from kyutai_onnx.models.hearing import Heard
+from kyutai_onnx.models.stt.task import Heard
 
 SIZE = 1920
 

@@ -19,7 +19,7 @@ from threaded_card import ThreadedCard, Use, using
 
 from kyutai_onnx.cli import live, load
 from kyutai_onnx.models import Audio
-from kyutai_onnx.models.speech_stream import Trace
+from kyutai_onnx.models.speech.stream import Trace
 from kyutai_onnx.runtime.audio.live import KEPT_SECONDS, PREBUFFER_SECONDS
 
 FRAME = SIZE / RATE

@@ -9,7 +9,7 @@ from bundles import copy_demo
 from speech import Array, hiss
 
 from kyutai_onnx.models import Mimi, SpeechToText
-from kyutai_onnx.models.mimi_stream import DecoderStream, EncoderStream
+from kyutai_onnx.models.mimi.stream import DecoderStream, EncoderStream
 from kyutai_onnx.runtime.errors import ModelError, UsageError
 from kyutai_onnx.runtime.state_file import read_state, write_state
 

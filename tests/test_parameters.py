@@ -13,7 +13,7 @@ from kyutai_onnx.models import Hibiki, SpeechToText
 from kyutai_onnx.models.drawing import Drawing, Guidance
 from kyutai_onnx.models.manner import Manner
 from kyutai_onnx.models.parameters import PARAMETERS, check_parameters
-from kyutai_onnx.models.speech_row import Trace
+from kyutai_onnx.models.speech.task import Trace
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.server.config_file import config_of, read_config
 from kyutai_onnx.server.protocols.openai import InvalidRequestError

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kyutai_onnx.models import EndOfTurn, Event, Pause, SpeechStarted, TurnPolicy
-from kyutai_onnx.models.pauses import BACK_SECONDS, HORIZONS, PauseDetector
+from kyutai_onnx.models.stt.pauses import BACK_SECONDS, HORIZONS, PauseDetector
 from kyutai_onnx.runtime.errors import UsageError
 
 RATE = 12.5

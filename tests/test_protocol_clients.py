@@ -20,7 +20,7 @@ from mutations import fuzzed
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from kyutai_onnx.models import events
-from kyutai_onnx.models.words import WordAssembler
+from kyutai_onnx.models.stt.words import WordAssembler
 from kyutai_onnx.server.protocols import listening, speaking
 from kyutai_onnx.server.protocols.listener import ListeningRules
 from kyutai_onnx.server.protocols.listening import EndWord, Reply, Word

@@ -9,9 +9,9 @@ from speaking import CFG, CODEBOOKS, SUFFIX, speaking_bundle, write_voice
 from speech import Array, hiss, write_wav
 
 from kyutai_onnx.models import Audio, Event, SpeechRequest, TextToSpeech, Word
-from kyutai_onnx.models.depth_streams import DepthStreams
+from kyutai_onnx.models.lm.depth import DepthStreams
 from kyutai_onnx.models.manner import Manner
-from kyutai_onnx.models.text_to_speech_batch import TextToSpeechBatch, TextToSpeechRow
+from kyutai_onnx.models.tts.batch import TextToSpeechBatch, TextToSpeechRow
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.runtime.state_file import write_state
 

@@ -21,9 +21,9 @@ from scripted import (
 )
 
 from kyutai_onnx.models import Audio, Event, Text, Word
-from kyutai_onnx.models.speech_model import Said
-from kyutai_onnx.models.speech_row import Trace
-from kyutai_onnx.models.speech_stream import SpeechStream
+from kyutai_onnx.models.speech.model import Said
+from kyutai_onnx.models.speech.stream import SpeechStream
+from kyutai_onnx.models.speech.task import Trace
 from kyutai_onnx.runtime.errors import AudioError, UsageError
 from kyutai_onnx.runtime.state_file import read_state, write_state
 

@@ -11,9 +11,9 @@ from bundles import copy_demo, without_heads
 from speech import Array, hiss, say_aloud, write_wav
 
 from kyutai_onnx.models import EndOfTurn, Event, Mimi, Pause, SpeechStarted, SpeechToText, Word
-from kyutai_onnx.models.hearing import Heard
 from kyutai_onnx.models.locate import DEMO
-from kyutai_onnx.models.speech_to_text_stream import SpeechToTextStream
+from kyutai_onnx.models.stt.stream import SpeechToTextStream
+from kyutai_onnx.models.stt.task import Heard
 from kyutai_onnx.runtime.errors import AudioError, ModelError, UsageError
 from kyutai_onnx.runtime.state_file import read_state, write_state
 

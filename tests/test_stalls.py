@@ -10,8 +10,8 @@ from bundles import without_heads
 from speech import RATE, Array, hiss
 
 from kyutai_onnx.models import Event, Pause, Restart, SpeechToText, TurnPolicy, Word
-from kyutai_onnx.models.speech_to_text_stream import SpeechToTextStream
-from kyutai_onnx.models.watchdog import Watchdog
+from kyutai_onnx.models.stt.stream import SpeechToTextStream
+from kyutai_onnx.models.stt.watchdog import Watchdog
 from kyutai_onnx.runtime.errors import UsageError
 
 SIZE = 1920

@@ -11,8 +11,8 @@ from speaking import CODEBOOKS, speaking_bundle
 from speech import Array
 
 from kyutai_onnx.models import Audio, Event, TextToSpeech, Word
-from kyutai_onnx.models.speeches import SpeechRequest
-from kyutai_onnx.models.utterance import Trace
+from kyutai_onnx.models.tts.synthesis import SpeechRequest
+from kyutai_onnx.models.tts.task import Trace
 from kyutai_onnx.runtime.errors import ModelError, UsageError
 from kyutai_onnx.runtime.state_file import read_state, write_state
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kyutai_onnx.models import Word, WordHeard
-from kyutai_onnx.models.words import WordAssembler
+from kyutai_onnx.models.stt.words import WordAssembler
 
 BOUNDARY, EOS, PADDING = 0, 2, 3
 RATE, LAG = 12.5, 0.5

@@ -3,7 +3,7 @@
 import math
 
 from ...models.events import Event, Word, ended_by
-from ...models.pauses import PauseDetector, TurnPolicy
+from ...models.stt.pauses import PauseDetector, TurnPolicy
 from ..protocols import listening
 from ..protocols.listening import Step, WholeWord
 from .server import Info

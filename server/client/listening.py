@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...models.events import Event
-from ...models.pauses import TurnPolicy
+from ...models.stt.pauses import TurnPolicy
 from ...runtime.audio import Pcm
 from ...runtime.errors import UsageError
 from ..protocols import listening

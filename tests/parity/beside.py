@@ -10,8 +10,8 @@ from schedule import ROWS, schedule
 from kyutai_onnx.export.agreement import Choices
 from kyutai_onnx.export.following import Agreement, Following, SideBySide
 from kyutai_onnx.models.drawing import Guidance
-from kyutai_onnx.models.generation import Generator
-from kyutai_onnx.models.language_model import LanguageModel
+from kyutai_onnx.models.lm.generation import Generator
+from kyutai_onnx.models.lm.language_model import LanguageModel
 
 Array = np.ndarray[Any, Any]
 

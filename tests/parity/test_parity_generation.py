@@ -13,8 +13,8 @@ from kyutai_onnx.export.agreement import Choices
 from kyutai_onnx.export.checkpoint import open_checkpoint
 from kyutai_onnx.export.following import Agreement, Following
 from kyutai_onnx.models.drawing import Drawing
-from kyutai_onnx.models.generation import Generator
-from kyutai_onnx.models.language_model import LanguageModel
+from kyutai_onnx.models.lm.generation import Generator
+from kyutai_onnx.models.lm.language_model import LanguageModel
 from kyutai_onnx.runtime.bundle import Bundle
 
 Record = Callable[[Case], Run]

@@ -19,7 +19,7 @@ from voices import voices
 from kyutai_onnx.export.bundle import Request, export_bundle
 from kyutai_onnx.export.checkpoint import open_checkpoint
 from kyutai_onnx.export.reference import reference_lm, reference_mimi
-from kyutai_onnx.models.text_to_speech import Speech, SpeechRequest, TextToSpeech
+from kyutai_onnx.models.tts.model import Speech, SpeechRequest, TextToSpeech
 from kyutai_onnx.runtime.bundle import Bundle
 
 Array = np.ndarray[Any, Any]

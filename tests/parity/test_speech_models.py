@@ -20,8 +20,8 @@ from speech import wav_bytes, write_wav
 from voices import voices
 
 from kyutai_onnx.models import Audio, Event, Hibiki, Moshi
-from kyutai_onnx.models.speech_model import Said
-from kyutai_onnx.models.speech_stream import SpeechStream
+from kyutai_onnx.models.speech.model import Said
+from kyutai_onnx.models.speech.stream import SpeechStream
 from kyutai_onnx.runtime.errors import ModelError, UsageError
 from kyutai_onnx.runtime.state_file import read_state, write_state
 

@@ -16,7 +16,7 @@ from conftest import Bundles
 from voices import voices
 
 from kyutai_onnx.models import Mimi, SpeechToText
-from kyutai_onnx.models.hearing import Heard
+from kyutai_onnx.models.stt.task import Heard
 from kyutai_onnx.runtime.bundle import Bundle
 
 CHROMIUM = Path("/usr/lib/chromium")
@@ -25,7 +25,7 @@ HERE = """
 import sys
 import numpy as np
 from kyutai_onnx.models import Mimi, SpeechToText
-from kyutai_onnx.models.hearing import Heard
+from kyutai_onnx.models.stt.task import Heard
 from kyutai_onnx.runtime.placement import elsewhere
 pcm, codes = np.load(sys.argv[2]), np.load(sys.argv[3])
 heard = Heard()

@@ -1,0 +1,100 @@
+"""The depth transformer over rows, and text as the graphs take it."""
+
+from typing import Any
+
+import numpy as np
+
+from ...runtime.errors import UsageError
+from ...runtime.memory import Buffer
+from ...runtime.streams import Streams
+from ..drawing import Drawing, Guidance
+from .language_model import LanguageModel
+
+Array = np.ndarray[Any, Any]
+COLDEST = 1e-30
+"""A temperature below it takes the best: scores over it could be infinite in the graph."""
+
+
+class DepthStreams:
+    """The depth transformer over rows, and the inputs by which their codes are drawn."""
+
+    def __init__(self, model: LanguageModel, rows: int) -> None:
+        assert model.depth is not None
+        self._model, self._rows = model, rows
+        self._streams: Streams = model.depth.streams(rows)
+        self.most = model.candidates
+        ungenerated = model.spec.tokens.ungenerated
+        shape = (rows, model.exported_codebooks)
+        self._forced = np.full(shape, ungenerated, np.int64)
+        self._noise = np.ones((*shape, self.most), np.float32)
+        self._temperature = np.zeros(rows, np.float32)
+        self._guidance = np.ones(rows, np.float32)
+        self._conditioned = np.arange(rows)
+        self._null = np.arange(rows)
+
+    def use(self, rows: int) -> None:
+        """Steps the first `rows` rows alone from now on."""
+        self._streams.use(rows)
+
+    def check(self, drawing: Drawing) -> None:
+        """Raises UsageError for more candidates than the graph draws from."""
+        everything = drawing.top_k == 0 and self.most < self._model.spec.card
+        if drawing.temp > 0 and (drawing.top_k > self.most or everything):
+            raise UsageError(f"top_k {drawing.top_k}: this bundle draws from 1 to {self.most}")
+
+    def begin(self) -> None:
+        """Every row by itself, and greedy."""
+        self._temperature[:] = 0
+        self._guidance[:] = 1
+        self._conditioned[:] = self._null[:] = np.arange(self._rows)
+
+    def set(
+        self,
+        row: int,
+        null: int,
+        drawing: Drawing,
+        guidance: Guidance | None,
+        noise: np.random.Generator,
+    ) -> None:
+        """How the next codes of a row are drawn; its null row gets the same ones."""
+        pair = [row, null]
+        self._conditioned[pair], self._null[pair] = row, null
+        self._guidance[pair] = 1.0 if guidance is None else guidance.coefficient
+        self._temperature[pair] = drawing.temp if drawing.temp >= COLDEST else 0
+        if drawing.temp > 0:
+            made = self._model.spec.dep_q
+            candidates = drawing.top_k or self.most
+            self._noise[pair] = np.inf
+            self._noise[pair, :made, :candidates] = noise.exponential(size=(made, candidates))
+
+    def step(self, hidden: Array | Buffer, text: Array, active: Array) -> Array:
+        """Codes int64 `[rows, dep_q]` for the temporal transformer's output `[rows, dim]` and the
+        text `[rows]`; those of rows that are not active are meaningless."""
+        rows = len(text)
+        start, _ = self._streams.part(active)
+        inputs: dict[str, Array | Buffer] = {
+            "hidden": hidden,
+            "forced": self._forced[:rows],
+            "temperature": self._temperature[:rows],
+            "noise": self._noise[:rows],
+            "conditioned": self._conditioned[:rows] - start,
+            "null": self._null[:rows] - start,
+            "guidance": self._guidance[:rows],
+        }
+        text_inputs = split_text(self._model, text[:, None])
+        inputs["text"] = text_inputs.pop("tokens")[:, 0]
+        outputs = self._streams.step(inputs | text_inputs, active)
+        made = range(self._model.spec.dep_q)
+        return np.stack([outputs[f"codes.{index}"] for index in made], axis=1)
+
+
+def split_text(model: LanguageModel, tokens: Array) -> dict[str, Array]:
+    """`tokens [rows, streams]` as the graphs take them: of a model with a second text stream the
+    text, which stands for two tokens, apart (moshi models/lm_utils.py ScaledEmbedding)."""
+    if not model.spec.second_text_stream:
+        return {"tokens": tokens}
+    text, count = tokens[:, 0], model.spec.text_card + 1
+    first = tokens.copy()
+    first[:, 0] = np.where(text < 0, -1, text % count)
+    second = np.where(text < 0, -1, text // count - 1)
+    return {"tokens": first, "second_text": second}

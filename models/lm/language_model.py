@@ -1,0 +1,141 @@
+"""The language model of a bundle, loaded: its graphs, and what it may be conditioned on."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ...runtime.bundle import Bundle
+from ...runtime.chain import open_graph
+from ...runtime.errors import UsageError
+from ...runtime.graph import Graph
+from ...runtime.manifest import Conditioner
+from ...runtime.providers import choose
+
+Array = np.ndarray[Any, Any]
+Conditions = dict[str, Array]
+"""The constants of one row of the temporal transformer, without the batch axis."""
+
+NONE = -1
+"""What a lookup table's graph input says for no value, which the learnt padding stands for."""
+
+
+class LanguageModel:
+    """The temporal transformer, the depth transformer and the conditioners. May be shared by
+    threads.
+
+    `codebooks` makes only so many of each frame: quality against speed. `spec.dep_q` is how many
+    are made. Raises UsageError where the model makes fewer, ProviderError where it cannot run.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        provider: str = "auto",
+        threads: int | None = None,
+        allow_fallback: bool = False,
+        codebooks: int | None = None,
+    ) -> None:
+        spec = bundle.manifest.lm
+        assert spec is not None
+        self.bundle = bundle
+        self.exported_codebooks = spec.dep_q
+        self.spec = (
+            spec if codebooks is None else replace(spec, dep_q=_allowed(codebooks, spec.dep_q))
+        )
+        self._provider = choose(provider, bundle.manifest.target, allow_fallback=allow_fallback)
+        self._threads = threads
+        self.temporal = open_graph(bundle, spec.temporal, self._provider, threads)
+        self.depth = self._open_depth()
+        self._conditions: Graph | None = None
+
+    def _open_depth(self) -> Graph | None:
+        name, made = self.spec.depth, self.spec.dep_q
+        if name is None:
+            return None
+        outputs = None
+        if made < self.exported_codebooks:
+            outputs = [f"codes.{index}" for index in range(made)]
+        return open_graph(self.bundle, name, self._provider, self._threads, outputs)
+
+    @property
+    def is_conditioned(self) -> bool:
+        """Whether every stream needs conditions."""
+        return self.spec.conditions is not None
+
+    @property
+    def candidates(self) -> int:
+        """How many of the likeliest codes may be drawn from; 0 where it makes none."""
+        if self.depth is None:
+            return 0
+        (noise,) = (port for port in self.depth.spec.inputs if port.name == "noise")
+        return int(noise.shape[2])
+
+    def condition(
+        self,
+        texts: Mapping[str, str | None] | None = None,
+        tensors: Mapping[str, tuple[Array, Array]] | None = None,
+    ) -> Conditions:
+        """What a row is to be given: texts by the name of their conditioner, and tensors float32
+        `[length, dim]` with a mask bool `[length]` of what counts. What is left out, or None, is
+        the model's learnt padding.
+
+        Raises:
+            UsageError: a conditioner that the model lacks, a value that its table lacks, or a
+                tensor of another shape.
+        """
+        texts, tensors = texts or {}, tensors or {}
+        unknown = sorted({*texts, *tensors} - set(self.spec.conditioners))
+        if unknown:
+            known = ", ".join(self.spec.conditioners) or "nothing"
+            raise UsageError(f"this model is not conditioned on {unknown[0]}, but on {known}")
+        if self.spec.conditions is None:
+            return {}
+        if self._conditions is None:
+            self._conditions = open_graph(
+                self.bundle, self.spec.conditions, self._provider, self._threads
+            )
+        inputs: dict[str, Array] = {}
+        for name, conditioner in self.spec.conditioners.items():
+            if conditioner.kind == "lut":
+                inputs[name] = np.array([_entry(name, conditioner, texts.get(name))])
+            else:
+                vectors, mask = _tensor(name, conditioner, tensors.get(name))
+                inputs |= {name: vectors[None], f"{name}.mask": mask[None]}
+        outputs = self._conditions.streams().step(inputs)
+        return {name: value[0].copy() for name, value in outputs.items()}
+
+
+def _allowed(codebooks: int, most: int) -> int:
+    if not 1 <= codebooks <= most:
+        raise UsageError(f"{codebooks} codebooks: this bundle makes 1 to {most}")
+    return codebooks
+
+
+def _entry(name: str, conditioner: Conditioner, text: str | None) -> int:
+    """The entry of a lookup table (moshi conditioners/text.py NoopTokenizer)."""
+    if text is None:
+        return NONE
+    if conditioner.values is None:
+        assert conditioner.bins is not None
+        return int(hashlib.sha256(text.encode()).hexdigest(), 16) % conditioner.bins
+    if text not in conditioner.values:
+        raise UsageError(f"{name} {text}: this model knows {', '.join(conditioner.values)}")
+    return conditioner.values.index(text)
+
+
+def _tensor(
+    name: str, conditioner: Conditioner, given: tuple[Array, Array] | None
+) -> tuple[Array, Array]:
+    assert conditioner.length is not None
+    assert conditioner.dim is not None
+    shape = (conditioner.length, conditioner.dim)
+    if given is None:
+        return np.zeros(shape, np.float32), np.zeros(conditioner.length, np.bool_)
+    vectors, mask = given
+    if vectors.shape != shape or mask.shape != shape[:1]:
+        raise UsageError(f"{name} has the shape {list(vectors.shape)}, {list(shape)} expected")
+    return vectors.astype(np.float32), mask.astype(np.bool_)

@@ -1,0 +1,110 @@
+"""Mimi, the codec: speech to codes, one column a frame, and back; at once or as a stream."""
+
+import os
+from typing import Any, Literal, Self, overload
+
+import numpy as np
+
+from ...runtime.audio import AudioSource, audio_blocks
+from ...runtime.bundle import Bundle
+from ...runtime.chain import Chain
+from ...runtime.errors import UsageError
+from ...runtime.providers import choose
+from ..locate import open_bundle
+from .codec_cache import Codecs
+from .stream import DecoderStream, EncoderStream
+
+Array = np.ndarray[Any, Any]
+Direction = Literal["encode", "decode"]
+
+
+class Mimi:
+    """A codec, loaded. May be shared by threads; each of its streams belongs to one at a time.
+
+    `sample_rate` is in Hz, `frame_rate` in frames a second, `frame_size` in samples.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        provider: str = "auto",
+        threads: int | None = None,
+        allow_fallback: bool = False,
+        codecs: Codecs | None = None,
+    ) -> None:
+        audio, codec = bundle.manifest.audio, bundle.manifest.codec
+        self.bundle = bundle
+        self.sample_rate = audio.sample_rate
+        self.frame_rate = audio.frame_rate
+        self.frame_size = audio.frame_size
+        self.codebooks = codec.codebooks
+        self.cardinality = codec.cardinality
+        self._provider = choose(provider, bundle.manifest.target, allow_fallback=allow_fallback)
+        self._threads = threads
+        self._codecs = Codecs() if codecs is None else codecs
+
+    @classmethod
+    def load(
+        cls,
+        model: str | os.PathLike[str] | Bundle | None = None,
+        *,
+        provider: str = "auto",
+        threads: int | None = None,
+        allow_fallback: bool = False,
+    ) -> Self:
+        """Loads the codec of a bundle of any family: a folder, a repository exported before, or
+        `hf://owner/name`; the embedded demo's by default.
+
+        Raises ModelError for a bundle that is missing or damaged, ProviderError where it cannot
+        run.
+        """
+        bundle = open_bundle(model, "mimi")
+        return cls(bundle, provider=provider, threads=threads, allow_fallback=allow_fallback)
+
+    def encode(self, audio: Array | AudioSource, codebooks: int | None = None) -> Array:
+        """Codes int64 `[codebooks, frames]` of a file or of samples float32 `[n]` at
+        `sample_rate`; the last frame is filled with silence."""
+        stream = self.stream("encode", codebooks)
+        codes = [stream.feed(block) for block in audio_blocks(audio, self.sample_rate)]
+        return np.concatenate([*codes, stream.flush()], axis=1)
+
+    def decode(self, codes: Array) -> Array:
+        """Samples float32 `[frames * frame_size]` of codes `[codebooks, frames]`."""
+        return self.stream("decode").feed(codes)
+
+    @overload
+    def stream(
+        self, direction: Literal["encode"] = "encode", codebooks: int | None = None
+    ) -> EncoderStream: ...
+    @overload
+    def stream(self, direction: Literal["decode"]) -> DecoderStream: ...
+
+    def stream(
+        self, direction: Direction = "encode", codebooks: int | None = None
+    ) -> EncoderStream | DecoderStream:
+        """An independent stream: `feed` takes samples and returns codes, or the reverse.
+
+        `codebooks` makes only the first ones. Raises UsageError where the bundle lacks the
+        direction or so many codebooks.
+        """
+        if direction == "decode":
+            return DecoderStream(self.bundle, self.open("decode"))
+        chosen = self.codebooks if codebooks is None else codebooks
+        if not 1 <= chosen <= self.codebooks:
+            raise UsageError(
+                f"{chosen} codebooks: this bundle makes 1 to {self.codebooks}; for more, export "
+                "it again with '--codebooks'"
+            )
+        return EncoderStream(self.bundle, self.open("encode"), chosen)
+
+    def open(self, direction: Direction) -> Chain:
+        """The graphs of one direction, opened at the first use."""
+        codec = self.bundle.manifest.codec
+        names = codec.encoder if direction == "encode" else codec.decoder
+        if not names:
+            raise UsageError(
+                f"{self.bundle.path} has no {direction}r; export it again with '--decoder', or "
+                "use a bundle of kyutai/mimi"
+            )
+        return self._codecs.open(self.bundle, names, self._provider, self._threads)

@@ -1,0 +1,124 @@
+"""The codec over the rows of a batch: one call encodes, or decodes, for all rows that need it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ...runtime.chain import ChainStreams
+from ...runtime.rings import State
+from ..lm.generation import Fail
+from .frame_queue import Ear
+from .model import Direction, Mimi
+
+Array = np.ndarray[Any, Any]
+Given = dict[int, Array]
+AT_ONCE = 32
+"""Frames of all rows together that one call encodes at most, so that a stream that is live waits
+little for recordings beside it."""
+
+
+class CodecRows:
+    """Rows of one direction of the codec; the first `used` are stepped."""
+
+    def __init__(self, mimi: Mimi, direction: Direction, rows: int) -> None:
+        chain = mimi.open(direction)
+        self.used = rows
+        self._most = chain.max_frames
+        self._streams: ChainStreams = chain.streams(rows)
+
+    def use(self, rows: int) -> None:
+        self._streams.use(rows)
+        self.used = rows
+
+    def move(self, source: int, target: int) -> None:
+        self._streams.move(source, target)
+
+    def reset(self, row: int) -> None:
+        self._streams.reset([row])
+
+    def save(self, row: int) -> State:
+        return self._streams.save(row)
+
+    def load(self, row: int, saved: State) -> None:
+        self._streams.load(row, saved)
+
+    def _each(
+        self, given: Given, run: Callable[[Given], dict[int, Array]], fail: Fail | None
+    ) -> dict[int, Array]:
+        """What `run` makes of rows by their places. Where the graph fails it is run for each row
+        alone, and `fail` takes those for which it fails again."""
+        try:
+            return run(given)
+        except Exception as error:
+            if fail is None:
+                raise
+            if len(given) == 1 or not self._streams.repeats:
+                for row in given:
+                    fail(row, error)
+                return {}
+        alone = [self._each({row: one}, run, fail) for row, one in given.items()]
+        return {row: made for found in alone for row, made in found.items()}
+
+    def _active(self, rows: Mapping[int, Any]) -> Array:
+        active = np.zeros(self.used, np.bool_)
+        active[list(rows)] = True
+        return active
+
+
+class EncoderRows(CodecRows):
+    """Samples in, codes out."""
+
+    def __init__(self, mimi: Mimi, rows: int, codebooks: int) -> None:
+        super().__init__(mimi, "encode", rows)
+        self._codebooks, self._size = codebooks, mimi.frame_size
+
+    def step(self, ears: Mapping[int, Ear], fail: Fail | None = None) -> None:
+        """Makes codes where an ear, by its row, has frames and no codes: in one call, of as many
+        frames as they have; who has as many goes along, and is ahead. `fail` takes rows for which
+        the graph fails."""
+        needed = [ear.unheard for ear in ears.values() if ear.unheard and not ear.ahead]
+        if not needed:
+            return
+        count = self._count(min(needed))
+        heard = {
+            row: ear for row, ear in ears.items() if ear.unheard >= count and ear.ahead < count
+        }
+        frames = {row: ear.frames(count).reshape(-1) for row, ear in heard.items()}
+        for row, codes in self._each(frames, self._encode, fail).items():
+            heard[row].heard(codes)
+
+    def _encode(self, frames: dict[int, Array]) -> dict[int, Array]:
+        """Codes `[frames, codebooks]` of samples `[n]`, as many of each row."""
+        length = len(next(iter(frames.values())))
+        pcm = np.zeros((self.used, 1, length), np.float32)
+        for row, samples in frames.items():
+            pcm[row, 0] = samples
+        codes = self._streams.step({"pcm": pcm}, self._active(frames))["codes"]
+        return {row: codes[row, : self._codebooks].T.copy() for row in frames}
+
+    def _count(self, frames: int) -> int:
+        """How many of so many frames are encoded at once: a power of two, so that few numbers of
+        frames and rows occur, for each of which buffers are kept."""
+        most = min(frames, self._most, max(1, AT_ONCE // self.used))
+        return 1 << (most.bit_length() - 1)
+
+
+class DecoderRows(CodecRows):
+    """Codes in, samples out."""
+
+    def __init__(self, mimi: Mimi, rows: int) -> None:
+        super().__init__(mimi, "decode", rows)
+        self._codebooks = mimi.codebooks
+
+    def step(self, spoken: dict[int, Array], fail: Fail | None = None) -> dict[int, Array]:
+        """The samples float32 `[frame_size]` of rows, of the codes `[codebooks]` of each: the first
+        ones, if fewer than the codec has. `fail` takes rows for which the graph fails."""
+        return self._each(spoken, self._decode, fail) if spoken else {}
+
+    def _decode(self, spoken: dict[int, Array]) -> dict[int, Array]:
+        whole = np.full((self.used, self._codebooks, 1), -1, np.int64)
+        for row, codes in spoken.items():
+            whole[row, : len(codes), 0] = codes
+        pcm = self._streams.step({"codes": whole}, self._active(spoken))["pcm"]
+        return {row: pcm[row, 0].copy() for row in spoken}

@@ -1,0 +1,1 @@
+"""Speech to speech: Hibiki and Moshi."""

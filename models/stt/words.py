@@ -1,0 +1,186 @@
+"""Words and their times from text tokens.
+
+The rule is that of `tokens_to_timestamped_text` in Kyutai's delayed-streams-modeling
+(scripts/stt_from_file_pytorch.py): a boundary token stands before each word; what lies between two
+boundaries is a word, or several that were said too quickly to be told apart; after the last one a
+word ends where the stream does, or a second later, and no text is lost there (the script, whose
+frame rate is no whole number, fails on a second that is cut).
+"""
+
+from typing import Any, Protocol
+
+from ..events import Word, WordHeard
+from ..saved import Integer, List, Maybe, Number, Part, String
+
+EOS = 2
+
+
+class Tokenizer(Protocol):
+    """What is used of `sentencepiece.SentencePieceProcessor`."""
+
+    def encode(self, text: str) -> list[int]: ...
+    def decode(self, ids: list[int]) -> str: ...
+
+
+class WordAssembler:
+    """Takes tokens one step at a time and returns each word when the next boundary closes it.
+
+    A word after a boundary at step `i` starts at `(i + 1) / frame_rate - lag` seconds, `lag` being
+    what lies before the audio and by how much the text follows it. Paddings are not kept, so that
+    silence costs nothing however long it is.
+
+    Where `live`, text is told once a padding or a boundary follows it too, of words said without
+    a boundary between them together, and what is still untold before its words.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        frame_rate: float,
+        lag: float,
+        *,
+        padding: int,
+        boundary: int,
+        live: bool = False,
+    ) -> None:
+        self._tokenizer, self._frame_rate, self._lag = tokenizer, frame_rate, lag
+        self._padding, self._boundary = padding, boundary
+        self._step = self._first = 0
+        self._earliest = 0.0
+        self._start: int | None = None
+        self._tokens: list[int] = []
+        self._eos: list[int] | None = None
+        self._live, self._told = live, ""
+
+    def skip(self, first: int, seconds: float) -> None:
+        """Leaves out words that start before step `first`; times count from `seconds` later."""
+        self._first = first
+        self._lag += seconds
+
+    def begin_at(self, seconds: float) -> None:
+        """Counts times from so many seconds on, for a model that begins there."""
+        self._earliest = seconds
+        self._lag -= seconds
+
+    def put_back(self, seconds: float) -> None:
+        """Takes so many seconds off the clock again, which no audio was heard in."""
+        self._lag += seconds
+
+    def push(self, token: int) -> list[Word | WordHeard]:
+        """The words that `token` completes."""
+        events: list[Word | WordHeard] = []
+        if token == self._boundary:
+            events += self._close(self._step)
+            self._start, self._tokens, self._eos = self._step + 1, [], None
+        elif self._start is not None:
+            self._take(token)
+            if token == self._padding and self._eos is None:
+                events += self._tell()
+        self._step += 1
+        return events
+
+    def flush(self) -> list[Word | WordHeard]:
+        """The words after the last boundary."""
+        if self._start is None:
+            return []
+        end = min(self._step, self._start + self._frame_rate)
+        if self._eos is not None:
+            end, count = self._eos
+            del self._tokens[count:]
+        words = self._close(end)
+        self._start = None
+        return words
+
+    @property
+    def time(self) -> float:
+        """Seconds of the audio up to which words are known."""
+        return self._seconds(self._step)
+
+    @property
+    def open_start(self) -> float | None:
+        """Start in seconds of the word that is being heard, once a token of it is there."""
+        if self._start is None or not self._tokens:
+            return None
+        return self._seconds(self._start)
+
+    @property
+    def partial(self) -> str:
+        """The text since the last boundary."""
+        return self._spoken() if self._start is not None and self._start >= self._first else ""
+
+    def _take(self, token: int) -> None:
+        if token == EOS and self._eos is None:
+            self._eos = [self._step, len(self._tokens)]
+        if token > self._padding:
+            self._tokens.append(token)
+
+    def _spoken(self) -> str:
+        return self._tokenizer.decode(self._tokens) if self._tokens else ""
+
+    def _tell(self) -> list[WordHeard]:
+        """What was said since the boundary and is not told yet."""
+        if not self._live or self._start is None or self._start < self._first:
+            return []
+        spoken = " ".join(self._spoken().split())
+        untold, self._told = spoken.removeprefix(self._told).strip(), spoken
+        return [WordHeard(untold, self._seconds(self._start))] if untold else []
+
+    def _close(self, end: float) -> list[Word | WordHeard]:
+        if self._start is None or self._start < self._first:
+            return []
+        words: list[Word | WordHeard] = [*self._tell()]
+        self._told = ""
+        texts, start = self._spoken().split(), self._start
+        for text in texts[:-1]:
+            length = len(self._tokenizer.encode(text))
+            words.append(self._word(text, start, start + length))
+            start += length
+        if texts:
+            words.append(self._word(texts[-1], start, max(start, end)))
+        return words
+
+    def _word(self, text: str, start: float, end: float) -> Word:
+        return Word(text, self._seconds(start), self._seconds(end))
+
+    def _seconds(self, step: float) -> float:
+        return max(self._earliest, step / self._frame_rate - self._lag)
+
+    @staticmethod
+    def fields(text_card: int) -> Part:
+        """What is saved, of a vocabulary of so many tokens."""
+        end = Part({"step": Integer(), "tokens": Integer()})
+        return Part(
+            {
+                "step": Integer(),
+                "first_step": Integer(),
+                "word_step": Maybe(Integer()),
+                "word_tokens": List(Integer(0, text_card - 1)),
+                "word_end": Maybe(end),
+                "reported": String(),
+                "lag": Number(),
+                "earliest": Number(),
+            }
+        )
+
+    def save(self) -> dict[str, Any]:
+        """Its memory, as `fields` says."""
+        end = None if self._eos is None else dict(zip(("step", "tokens"), self._eos, strict=True))
+        return {
+            "step": self._step,
+            "first_step": self._first,
+            "word_step": self._start,
+            "word_tokens": list(self._tokens),
+            "word_end": end,
+            "reported": self._told,
+            "lag": self._lag,
+            "earliest": self._earliest,
+        }
+
+    def load(self, saved: dict[str, Any]) -> None:
+        """Goes on where `save` was called."""
+        end = saved["word_end"]
+        self._step, self._first = saved["step"], saved["first_step"]
+        self._start, self._tokens = saved["word_step"], list(saved["word_tokens"])
+        self._eos = None if end is None else [end["step"], end["tokens"]]
+        self._told = saved["reported"]
+        self._lag, self._earliest = saved["lag"], saved["earliest"]

@@ -1,0 +1,212 @@
+"""Text to speech: a text, or many, spoken in a voice; or a stream that speaks as text comes."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar, Self, Unpack
+
+from ...runtime.bundle import Bundle
+from ...runtime.errors import ModelError
+from ...runtime.manifest import Family
+from ..drawing import Drawing
+from ..locate import open_bundle
+from ..machine import Pacing
+from ..manner import Manner, Options
+from ..mimi.codec_cache import Codecs
+from ..model import Model
+from ..saved import Part
+from ..speaker import SPEAKER_WAVS, Speaker, make_speaker
+from ..voices import Voices
+from .batch import TextToSpeechBatch, TextToSpeechRow
+from .stream import TextToSpeechStream
+from .synthesis import Speech, Speeches, SpeechRequest
+from .task import Trace
+
+Voice = str | Path | Sequence[str | Path] | None
+ROWS = 32
+"""Texts that are spoken side by side, as moshi run_tts.py has it."""
+
+
+class TextToSpeech(Model):
+    """A text-to-speech model, loaded. May be shared by threads; each of its streams belongs to one
+    at a time."""
+
+    family: ClassVar[Family] = "tts"
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        provider: str = "auto",
+        threads: int | None = None,
+        allow_fallback: bool = False,
+        codebooks: int | None = None,
+        codecs: Codecs | None = None,
+    ) -> None:
+        super().__init__(
+            bundle,
+            provider=provider,
+            threads=threads,
+            allow_fallback=allow_fallback,
+            codebooks=codebooks,
+            codecs=codecs,
+        )
+        settings = bundle.manifest.tts
+        assert settings is not None
+        self.spec = self.language_model.spec
+        self.voices = Voices(bundle)
+        self.max_speakers = settings.max_speakers
+        self.delay_steps = int(settings.audio_delay_seconds * self.frame_rate)
+        self._ahead = settings.second_stream_ahead
+
+    @classmethod
+    def check(cls, bundle: Bundle) -> None:
+        assert bundle.manifest.tts is not None
+        if bundle.manifest.tts.multistream:
+            raise ModelError(
+                f"{bundle.path}: speaks two voices in two streams at once (multistream), which is "
+                "not supported; choose another model"
+            )
+
+    @classmethod
+    def load(
+        cls,
+        model: str | os.PathLike[str] | Bundle | None = None,
+        *,
+        provider: str = "auto",
+        threads: int | None = None,
+        allow_fallback: bool = False,
+        codecs: Codecs | None = None,
+        codebooks: int | None = None,
+    ) -> Self:
+        """Loads a bundle: a folder, a repository exported before, or `hf://owner/name`; the
+        embedded demo by default; `codecs` as in `Model.load`. `codebooks` makes only so many of
+        each frame: quicker, less clear.
+
+        Raises ModelError for a bundle that is missing, damaged or of another family, ProviderError
+        where it cannot run, UsageError for more codebooks than there are.
+        """
+        return cls(
+            open_bundle(model, cls.family, cls.family),
+            provider=provider,
+            threads=threads,
+            allow_fallback=allow_fallback,
+            codecs=codecs,
+            codebooks=codebooks,
+        )
+
+    @property
+    def knows_speakers(self) -> bool:
+        """Whether voices are given as embeddings, up to `max_speakers`; otherwise a voice is a
+        recording that the model goes on from."""
+        return SPEAKER_WAVS in self.spec.conditioners
+
+    @property
+    def saved_part(self) -> Part:
+        """What is saved of one of its streams."""
+        return TextToSpeechRow.fields(self)
+
+    @property
+    def default_voice(self) -> str | None:
+        """The name of the voice that is meant where none is asked for."""
+        return self.voices.default
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether its tokens are not drawn unless a temperature is given."""
+        return self.sampling.temp == self.sampling.temp_text == 0
+
+    def speak(
+        self, text: str | Sequence[str], voice: Voice = None, **manner: Unpack[Options]
+    ) -> Speech:
+        """A text, or the turns of two speakers, spoken in a voice; see `stream` and `Manner`."""
+        turns = (text,) if isinstance(text, str) else tuple(text)
+        wanted = Manner(**manner)
+        speaker = self.speaker(voice, wanted.cfg_coef)
+        return next(Speeches(self, [turns], [speaker], wanted, rows=1).speeches())
+
+    def stream(
+        self, voice: Voice = None, *, trace: Trace | None = None, **manner: Unpack[Options]
+    ) -> TextToSpeechStream:
+        """One independent stream.
+
+        `voice` is a name, a file or a list of them, the main speaker's first; a `.npz` of a saved
+        stream goes on from there; None leaves the voice to the model. `trace` is filled with every
+        frame. Raises as `speaker` does.
+        """
+        wanted = Manner(**manner)
+        return TextToSpeechStream(self, self.speaker(voice, wanted.cfg_coef), wanted, trace)
+
+    def batch(self, rows: int, *, guided: bool = False) -> TextToSpeechBatch:
+        """Up to so many texts, stepped together; `guided` where a voice may be
+        (`Speaker.is_guided`): then all of them cost twice as much."""
+        return TextToSpeechBatch(self, rows, guided=guided)
+
+    def speak_many(
+        self,
+        requests: Sequence[SpeechRequest],
+        *,
+        rows: int = ROWS,
+        **manner: Unpack[Options],
+    ) -> Iterator[Speech]:
+        """Many texts, `rows` of them side by side, in their order.
+
+        Raises UsageError where one of them says nothing, and as `speaker` does.
+        """
+        yield from self.together(requests, rows=rows, **manner).speeches()
+
+    def together(
+        self, requests: Sequence[SpeechRequest], *, rows: int = ROWS, **manner: Unpack[Options]
+    ) -> Speeches:
+        """Many texts that are heard as they are spoken; see `speak_many`."""
+        wanted = Manner(**manner)
+        voices = {request.voices for request in requests}
+        made = {voice: self.speaker(voice, wanted.cfg_coef) for voice in voices}
+        speakers = [made[request.voices] for request in requests]
+        return Speeches(self, [request.turns for request in requests], speakers, wanted, rows)
+
+    def speaker(self, voice: Voice, cfg_coef: float | None = None) -> Speaker:
+        """A voice made ready, to be used by several streams.
+
+        Raises UsageError for an unknown voice, one that this model cannot take or a coefficient
+        that its table lacks, ModelError for a file that is no voice.
+        """
+        voices = [voice] if isinstance(voice, str | Path) else list(voice or ())
+        return make_speaker(self, voices, cfg_coef)
+
+    def primed(self, speaker: Speaker) -> Speaker:
+        """A voice that streams go on from, where it is a recording that they would be given first;
+        what they say is the same."""
+        if speaker.prefix is None or speaker.primed is not None:
+            return speaker
+        batch = self.batch(1, guided=speaker.is_guided)
+        row = batch.join(speaker)
+        while row.utterance.rules.in_prefix:
+            batch.step()
+            row.take()
+        return replace(speaker, primed=row.save())
+
+    def pacing(self, manner: Manner) -> Pacing:
+        """The machine's settings."""
+        tokens = self.spec.tokens
+        return Pacing(
+            pad=tokens.text_padding,
+            new_word=tokens.text_end_of_padding,
+            multiplier=self.spec.text_card + 1,
+            ahead=self._ahead,
+            max_padding=manner.max_padding,
+            initial_padding=manner.initial_padding,
+        )
+
+    def drawing(self, manner: Manner) -> Drawing:
+        """How tokens are drawn: by the bundle's settings unless the manner has its own."""
+        own, given = self.sampling, manner.temperature
+        top_k = own.top_k if manner.top_k is None else manner.top_k
+        return Drawing(
+            temp=own.temp if given is None else given,
+            temp_text=own.temp_text if given is None else given,
+            top_k=min(top_k, self.spec.card),
+            top_k_text=own.top_k_text if manner.top_k_text is None else manner.top_k_text,
+            seed=manner.seed,
+        )
