@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks.long_session import talk
 from kyutai_onnx.models import SpeechToText
 from kyutai_onnx.models.events import Step, WordHeard
-from kyutai_onnx.server.engine import Ended, Engine, Limits, Session, Statistics, Told
+from kyutai_onnx.server.engine import Ended, Engine, Limits, Session, SessionEvent, Statistics
 
 Array = np.ndarray[Any, Any]
 WARM_UP = 25
@@ -41,7 +41,7 @@ class Listener:
     words: list[str] = field(default_factory=list)
     ended: bool = False
 
-    def deliver(self, told: Sequence[Told]) -> None:
+    def deliver(self, told: Sequence[SessionEvent]) -> None:
         now = time.perf_counter()
         for event in told:
             if isinstance(event, Step) and self.sent:

@@ -63,12 +63,12 @@ def run_server(flags: Flags, *, quiet: bool, debug: bool) -> None:
     for note in notes:
         say(note, quiet=quiet)
     open_log(as_json=config.json_logs, quiet=quiet, debug=debug)
-    shelf = load_models(config, lambda note: say(note, quiet=quiet))
-    asyncio.run(Server(config, shelf).run(lambda server: _tell(server, quiet=quiet)))
+    registry = load_models(config, lambda note: say(note, quiet=quiet))
+    asyncio.run(Server(config, registry).run(lambda server: _tell(server, quiet=quiet)))
 
 
 def _tell(server: "Server", *, quiet: bool) -> None:
-    names = ", ".join(f"{served.name} ({served.engine.slots})" for served in server.shelf.all)
+    names = ", ".join(f"{served.name} ({served.engine.slots})" for served in server.registry.all)
     if server.wyoming_port is not None:
         say(f"Wyoming at {server.config.wyoming_host}:{server.wyoming_port}", quiet=quiet)
     say(f"serving {names} at {server.url}", quiet=quiet)

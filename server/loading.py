@@ -17,8 +17,8 @@ from .config import Bounds, ModelConfig, ServerConfig, Task
 from .engine.engine import Engine
 from .engine.limits import Limits
 from .engine.statistics import Statistics
-from .served import Served, Shelf
-from .speakers import Speakers
+from .registry import ModelRegistry, ServedModel
+from .voices import VoiceCatalog
 
 FAMILIES: dict[Task, type[SpeechToText | TextToSpeech | Hibiki | Moshi]] = {
     "stt": SpeechToText,
@@ -28,20 +28,20 @@ FAMILIES: dict[Task, type[SpeechToText | TextToSpeech | Hibiki | Moshi]] = {
 }
 
 
-def load_models(config: ServerConfig, note: Callable[[str], object]) -> Shelf:
+def load_models(config: ServerConfig, note: Callable[[str], object]) -> ModelRegistry:
     """Every model with an engine that is not started yet; what was chosen for the user is noted.
 
     Raises ModelError for a bundle that is missing, damaged or for another task, ProviderError where
     it cannot run, UsageError for two of one name.
     """
     codecs = Codecs()
-    served: list[Served] = []
+    served: list[ServedModel] = []
     for wanted in config.served:
         one = _load(config, wanted, codecs, note)
         if any(one.name == other.name for other in served):
             raise UsageError(f"two models are called {one.name}: give each a name of its own")
         served.append(one)
-    return Shelf(served)
+    return ModelRegistry(served)
 
 
 def limits_of(bounds: Bounds) -> Limits:
@@ -58,7 +58,7 @@ def limits_of(bounds: Bounds) -> Limits:
 
 def _load(
     config: ServerConfig, wanted: ModelConfig, codecs: Codecs, note: Callable[[str], object]
-) -> Served:
+) -> ServedModel:
     bundle = _bundle(wanted, note)
     task = _task(bundle, wanted)
     options: dict[str, Any] = {
@@ -77,9 +77,9 @@ def _load(
     engine = Engine(name, model, slots, limits, Statistics(), guided=guided)
     speakers = None
     if isinstance(model, TextToSpeech):
-        speakers = Speakers(model, wanted.voice, hub=config.hub_voices)
+        speakers = VoiceCatalog(model, wanted.voice, hub=config.hub_voices)
         speakers.speaker(None, cfg_coef)
-    return Served(name, task, wanted, model, engine, speakers, cfg_coef, wanted.aliases)
+    return ServedModel(name, task, wanted, model, engine, speakers, cfg_coef, wanted.aliases)
 
 
 def _guidance(model: Model, wanted: ModelConfig) -> tuple[float | None, bool]:

@@ -10,11 +10,11 @@ from aiohttp import web
 
 from ..runtime.errors import KyutaiOnnxError, UsageError
 from .config import ServerConfig
-from .served import Shelf
+from .registry import ModelRegistry
 from .web.app import make_app
+from .web.connections import ConnectionLimiter
 from .web.context import CONTEXT
 from .web.descriptors import affordable, logging_exhaustion
-from .web.door import Door
 from .web.logs import log
 from .web.tls import ssl_context
 from .web.wyoming import WyomingServer
@@ -34,10 +34,10 @@ SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 class Server:
-    """Belongs to one event loop. `shelf` holds the models, whose engines it starts and stops."""
+    """Belongs to one event loop. `registry` holds the models, whose engines it starts and stops."""
 
-    def __init__(self, config: ServerConfig, shelf: Shelf) -> None:
-        self.config, self.shelf = config, shelf
+    def __init__(self, config: ServerConfig, registry: ModelRegistry) -> None:
+        self.config, self.registry = config, registry
         self._app: web.Application | None = None
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
@@ -59,12 +59,12 @@ class Server:
         is taken."""
         config = self.config
         tls = None if config.tls is None else ssl_context(config.tls, config.host)
-        for served in self.shelf.all:
+        for served in self.registry.all:
             served.engine.start()
         loop = asyncio.get_running_loop()
         self._cleanup.enter_context(logging_exhaustion(loop))
-        door = Door(config.limits, affordable(config.limits.connections))
-        self._app = make_app(config, self.shelf, door)
+        limiter = ConnectionLimiter(config.limits, affordable(config.limits.connections))
+        self._app = make_app(config, self.registry, limiter)
         self._runner = web.AppRunner(
             self._app,
             handle_signals=False,
@@ -79,7 +79,7 @@ class Server:
         assert self._runner.server is not None
         with _listening(config.host, config.port):
             self._listener = await loop.create_server(
-                door.opener(self._runner.server, http=True, tls=tls),
+                limiter.opener(self._runner.server, http=True, tls=tls),
                 config.host,
                 config.port,
                 backlog=ACCEPTED_AT_ONCE,
@@ -99,7 +99,7 @@ class Server:
         """Takes nobody any more, lets sessions finish for a while, tells the others, and ends."""
         if self._app is not None:
             self._app[CONTEXT].stopping = True
-        stopping = (asyncio.to_thread(s.engine.stop, self.config.drain) for s in self.shelf.all)
+        stopping = (asyncio.to_thread(s.engine.stop, self.config.drain) for s in self.registry.all)
         await asyncio.gather(*stopping)
         if self._wyoming is not None:
             await self._wyoming.stop()
@@ -126,7 +126,7 @@ class Server:
 
     async def _load_decoders(self) -> None:
         """Where clients bring audio, the first one waits no longer than the others."""
-        if self._app is not None and any(served.task != "tts" for served in self.shelf.all):
+        if self._app is not None and any(served.task != "tts" for served in self.registry.all):
             try:
                 await self._app[CONTEXT].decoders.prepare()
             except OSError as error:  # it is tried again for the first client

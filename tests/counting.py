@@ -16,8 +16,8 @@ from kyutai_onnx.server.engine import (
     Marked,
     Ready,
     Session,
+    SessionEvent,
     Statistics,
-    Told,
 )
 
 FRAME, RATE, DELAY = 40, 500, 2
@@ -193,7 +193,7 @@ class Client:
     """One who opened a session, and what it was told."""
 
     def __init__(self, engine: Engine, *, wait: float = 0.0) -> None:
-        self.told: list[Told] = []
+        self.told: list[SessionEvent] = []
         self.roomy = 0
         self.broken = False
         self.leaves = False
@@ -201,7 +201,7 @@ class Client:
             lambda batch: batch.join(), self._deliver, wait=wait, room=self._make_room
         )
 
-    def _deliver(self, told: Sequence[Told]) -> None:
+    def _deliver(self, told: Sequence[SessionEvent]) -> None:
         assert len(told) > 0
         if self.broken:
             raise ConnectionError("nobody there")
@@ -220,7 +220,7 @@ class Client:
         return [_brief(told) for told in self.told]
 
 
-def _brief(told: Told) -> str | int:
+def _brief(told: SessionEvent) -> str | int:
     if isinstance(told, Word):
         return told.text
     if isinstance(told, Marked):

@@ -40,7 +40,7 @@ class Running:
     @property
     def used(self) -> list[int]:
         """Slots in use, of each model."""
-        return [served.engine.used for served in self.server.shelf.all]
+        return [served.engine.used for served in self.server.registry.all]
 
     def until_free(self) -> None:
         """Waits until no slot is in use."""
@@ -54,7 +54,7 @@ class Running:
     async def until_queued(self) -> None:
         """Waits until somebody waits for a slot."""
         async with asyncio.timeout(SECONDS):
-            while not any(served.engine.queued for served in self.server.shelf.all):
+            while not any(served.engine.queued for served in self.server.registry.all):
                 await asyncio.sleep(0.01)
 
     def stop(self) -> None:

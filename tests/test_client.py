@@ -188,7 +188,7 @@ def test_what_was_heard_before_a_server_breaks_off_is_kept(
 
 def stop_after(server: Running, steps: int) -> None:
     """Stops a server that has stepped so often."""
-    engine = server.server.shelf.all[0].engine
+    engine = server.server.registry.all[0].engine
     while engine.statistics.steps < steps:
         time.sleep(0.01)
     server.stop()

@@ -19,8 +19,8 @@ from kyutai_onnx.server.engine import (
     Marked,
     Ready,
     Session,
+    SessionEvent,
     Statistics,
-    Told,
 )
 
 PATIENCE = 120.0
@@ -29,11 +29,11 @@ Begin = Callable[[Any], Any]
 
 class Listener:
     def __init__(self, engine: Engine, begin: Begin) -> None:
-        self.told: list[Told] = []
+        self.told: list[SessionEvent] = []
         self._over = Signal()
         self.session: Session = engine.open(begin, self._deliver, wait=PATIENCE)
 
-    def _deliver(self, told: Sequence[Told]) -> None:
+    def _deliver(self, told: Sequence[SessionEvent]) -> None:
         self.told += told
         if any(isinstance(one, Ended) for one in told):
             self._over.set()

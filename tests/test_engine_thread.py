@@ -13,7 +13,7 @@ import pytest
 from counting import Client, Counting, frames
 
 from kyutai_onnx.models.events import Word
-from kyutai_onnx.server.engine import Busy, Ended, Engine, Limits, Statistics, Told
+from kyutai_onnx.server.engine import Busy, Ended, Engine, Limits, SessionEvent, Statistics
 
 PATIENCE = 30.0
 
@@ -134,7 +134,7 @@ def come_and_go(engine: Engine, seed: int, right: list[bool]) -> None:
     """Opens sessions that are closed, lost as garbage, or heard to their end."""
     chance = random.Random(seed)
     for _ in range(60):
-        told: list[Told] = []
+        told: list[SessionEvent] = []
         try:
             wait = chance.choice([0.0, PATIENCE])
             session = engine.open(lambda batch: batch.join(), told.extend, wait=wait)

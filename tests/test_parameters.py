@@ -19,7 +19,7 @@ from kyutai_onnx.server.config_file import config_of, read_config
 from kyutai_onnx.server.protocols.openai import InvalidRequestError
 from kyutai_onnx.server.protocols.speech import read_request
 from kyutai_onnx.server.protocols.transcriptions import read_form
-from kyutai_onnx.server.web.numbers import number, whole
+from kyutai_onnx.server.web.query_params import number, whole
 
 WRONG = [
     ("temperature", 11.0),

@@ -17,11 +17,16 @@ from speech import Array
 
 from benchmarks.served import served_process
 from kyutai_onnx.server.config import Bounds
+from kyutai_onnx.server.web.connections import (
+    LEAST_SLICE,
+    SLICE,
+    ConnectionLimiter,
+    LimitedConnection,
+)
 from kyutai_onnx.server.web.context import Context
 from kyutai_onnx.server.web.descriptors import LEAST, affordable, logging_exhaustion
-from kyutai_onnx.server.web.door import LEAST_SLICE, SLICE, Connection, Door
 from kyutai_onnx.server.web.keys import WrongKeys
-from kyutai_onnx.server.web.socket import MESSAGES_SECONDS
+from kyutai_onnx.server.web.websocket_session import MESSAGES_SECONDS
 
 PAGE = b"GET /page.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
 SECONDS = 20.0
@@ -242,7 +247,7 @@ def test_events_of_wyoming_wait_for_their_turn(turns: list[None]) -> None:
 
 def test_a_connection_that_is_dear_to_parse_is_read_in_smaller_slices() -> None:
     async def test() -> list[int]:
-        connection = Connection(asyncio.Protocol(), Door(Bounds(), 1), Bounds())
+        connection = LimitedConnection(asyncio.Protocol(), ConnectionLimiter(Bounds(), 1), Bounds())
         sizes = [len(connection.get_buffer(-1))]
         for seconds in (0.01,) * 8 + (0.0001,) * 8:
             connection.fit_slice(sizes[-1], seconds)

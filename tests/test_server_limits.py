@@ -89,7 +89,7 @@ def test_a_client_that_takes_nothing_is_held_then_ended() -> None:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         raw.sendall(frame(packed(type="Text", text="seven twenty three " * 2000)[:60000], 0x82))
         raw.sendall(frame(b"seven twenty three " * 3000, 0x81))
-        engine = server.server.shelf.all[0].engine
+        engine = server.server.registry.all[0].engine
         server.until_free()
         assert engine.statistics.steps < 20_000
         raw.close()
@@ -97,7 +97,7 @@ def test_a_client_that_takes_nothing_is_held_then_ended() -> None:
 
 def test_a_sender_ahead_of_the_model_is_not_read() -> None:
     async def talk(server: Running) -> tuple[float, int]:
-        session = server.server.shelf.all[0].engine
+        session = server.server.registry.all[0].engine
         async with connected(server, LISTEN) as client:
             await client.until("Ready")
             peak = 0.0
@@ -148,8 +148,8 @@ def test_a_fault_of_the_model_ends_its_sessions_and_no_more(
 
     with running(STT) as server:
         with monkeypatch.context() as patch:
-            engine = server.server.shelf.all[0].engine
-            patch.setattr(type(engine.loop.roster.batch), "step", broken)
+            engine = server.server.registry.all[0].engine
+            patch.setattr(type(engine.loop.active.batch), "step", broken)
             code, reason = asyncio.run(talk(server))  # type: ignore[misc]
         assert (code, "a graph failed" in reason) == (1011, False)
         assert words_of(asyncio.run(transcribed(server, pcm))) == text
@@ -189,7 +189,7 @@ def test_posts_of_a_server_that_stops_are_told() -> None:
 def test_every_reason_has_a_way_to_close() -> None:
     from typing import get_args, get_type_hints
 
-    from kyutai_onnx.server.web.conversation import CLOSING
+    from kyutai_onnx.server.web.websocket_session import CLOSING
 
     reasons = set(get_args(get_type_hints(Ended)["reason"]))
     assert set(CLOSING) == reasons - {"done", "busy"}

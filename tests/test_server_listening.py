@@ -261,7 +261,7 @@ def test_a_model_is_chosen_by_name_or_path(speech: Path) -> None:
     with running(STT, second) as server:
         for path in (f"{LISTEN}?model=second", "/api/second"):
             assert asyncio.run(ask(server, "POST", path, data=speech.read_bytes()))[0] == 200
-        counted = [served.engine.statistics.opened for served in server.server.shelf.all]
+        counted = [served.engine.statistics.opened for served in server.server.registry.all]
         assert counted == [0, 2]
         status, body, _ = asyncio.run(ask(server, "POST", f"{LISTEN}?model=none", data=b""))
         assert status == 404

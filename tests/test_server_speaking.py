@@ -215,7 +215,9 @@ def test_who_leaves_in_the_middle_frees_the_slot() -> None:
                 await client.send(type="Eos")
                 await client.until("Audio")
             await asyncio.to_thread(server.until_free)
-            assert server.server.shelf.all[0].engine.statistics.steps < 5 * 20 * len(TEXT.split())
+            assert server.server.registry.all[0].engine.statistics.steps < 5 * 20 * len(
+                TEXT.split()
+            )
 
     with running(TTS, slots=1) as server:
         asyncio.run(talk(server))

@@ -9,7 +9,7 @@ from speech import hiss, write_wav
 from kyutai_onnx.models import TextToSpeech
 from kyutai_onnx.models.speaker import Speaker
 from kyutai_onnx.server import speakers as module
-from kyutai_onnx.server.speakers import Speakers, UnknownVoice
+from kyutai_onnx.server.voices import UnknownVoice, VoiceCatalog
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_no_more_is_kept_than_may_be(
     bundle = speaking_bundle(tmp_path / "bundle")
     for name in ("one", "two", "three"):
         write_voice(bundle.path / "voices" / f"{name}.wav{SUFFIX}")
-    speakers = Speakers(TextToSpeech(bundle), None, hub=False)
+    speakers = VoiceCatalog(TextToSpeech(bundle), None, hub=False)
     names = [voice.name for voice in speakers.names()]
     assert len(names) == 3
     monkeypatch.setattr(module, "KEPT", 2 * speakers.speaker(names[0], None).nbytes)
@@ -46,5 +46,5 @@ def test_no_more_is_kept_than_may_be(
 def test_a_recording_is_heard_once(tmp_path: Path) -> None:
     bundle = speaking_bundle(tmp_path / "bundle", embeddings=False)
     recording = write_wav(tmp_path / "me.wav", 20 * hiss(0.5))
-    speaker = Speakers(TextToSpeech(bundle), str(recording), hub=False).speaker(None, None)
+    speaker = VoiceCatalog(TextToSpeech(bundle), str(recording), hub=False).speaker(None, None)
     assert speaker.primed is not None

@@ -13,9 +13,9 @@ from kyutai_onnx.server.config import Bounds, ModelConfig, ServerConfig
 from kyutai_onnx.server.config_file import read_config
 from kyutai_onnx.server.loading import load_models
 from kyutai_onnx.server.moshi_config import SETTINGS, TASKS, TOP, UNSERVED
-from kyutai_onnx.server.served import Shelf
+from kyutai_onnx.server.registry import ModelRegistry
 from kyutai_onnx.server.web.app import make_app
-from kyutai_onnx.server.web.door import Door
+from kyutai_onnx.server.web.connections import ConnectionLimiter
 from kyutai_onnx.server.web.metrics import Metrics
 
 PAGE = (Path(__file__).parent.parent / "docs" / "serving.md").read_text("utf-8")
@@ -25,7 +25,7 @@ LIMIT = re.compile(r"^\| `(\w+)` \| (\w+) \|", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
-def shelf() -> Shelf:
+def registry() -> ModelRegistry:
     tasks = ServerConfig().served
     return load_models(ServerConfig(models=tasks), lambda _: None)
 
@@ -55,16 +55,16 @@ def test_moshi_servers_keys_are_there() -> None:
     assert {*SETTINGS, *TASKS, *UNSERVED, *TOP} - paddings - NAMED == {"modules"}
 
 
-def test_every_path_is_there(shelf: Shelf) -> None:
+def test_every_path_is_there(registry: ModelRegistry) -> None:
     async def paths() -> set[str]:
-        made = make_app(ServerConfig(), shelf, Door(Bounds(), 1))
+        made = make_app(ServerConfig(), registry, ConnectionLimiter(Bounds(), 1))
         return {resource.canonical for resource in made.router.resources()}
 
     assert asyncio.run(paths()) - NAMED == {"/{name}"}
 
 
-def test_every_metric_is_there(shelf: Shelf) -> None:
-    families = {family.name for family in Metrics(shelf)._registry.collect()}
+def test_every_metric_is_there(registry: ModelRegistry) -> None:
+    families = {family.name for family in Metrics(registry)._registry.collect()}
     assert {name for name in families if not name.startswith("process_")} - NAMED == set()
 
 

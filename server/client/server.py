@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Info:
-    """What a server tells of a model: see `Served.about`."""
+    """What a server tells of a model: see `ServedModel.about`."""
 
     id: str
     family: str

@@ -1,7 +1,7 @@
 """One loop for each model, which steps all of its streams together."""
 
 from .engine import Engine
-from .events import Busy, Deliver, Ended, Marked, Ready, Told
+from .events import Busy, Deliver, Ended, Marked, Ready, SessionEvent
 from .limits import Limits
 from .session import Session
 from .statistics import Distribution, Statistics
@@ -16,6 +16,6 @@ __all__ = [
     "Marked",
     "Ready",
     "Session",
+    "SessionEvent",
     "Statistics",
-    "Told",
 ]

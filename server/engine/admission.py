@@ -4,8 +4,8 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
+from .commands import CommandQueue, Join, Wake
 from .events import Busy
-from .mailbox import Join, Look, Mailbox
 
 if TYPE_CHECKING:
     from .stream import Stream
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 class Admission:
     """`slots` streams at most, and a queue of `places` behind them, in their order. Thread-safe.
 
-    A slot that is given back is handed on at once: the letter to join comes after the one by which
+    A slot that is given back is handed on at once: the command to join comes after the one by which
     its last owner left.
     """
 
-    def __init__(self, slots: int, places: int, mailbox: Mailbox) -> None:
-        self._slots, self._places, self._mailbox = slots, places, mailbox
+    def __init__(self, slots: int, places: int, commands: CommandQueue) -> None:
+        self._slots, self._places, self._commands = slots, places, commands
         self._lock = threading.Lock()
         self._inside: set[Stream] = set()
         self._waiting: deque[Stream] = deque()
@@ -34,7 +34,7 @@ class Admission:
                 self._give(stream)
             elif wait and len(self._waiting) < self._places:
                 self._waiting.append(stream)
-                self._mailbox.put(Look())
+                self._commands.put(Wake())
             else:
                 raise Busy("no free channels")
 
@@ -71,4 +71,4 @@ class Admission:
 
     def _give(self, stream: "Stream") -> None:
         self._inside.add(stream)
-        self._mailbox.put(Join(stream))
+        self._commands.put(Join(stream))

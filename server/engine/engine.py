@@ -10,11 +10,11 @@ from typing import Any
 from ...models.batch import Row
 from .admission import Admission
 from .backlog import Backlog
+from .commands import CommandQueue
 from .events import Busy, Deliver
 from .inputs import AudioIntake, Intake, TextIntake
 from .limits import Limits
 from .loop import Loop
-from .mailbox import Mailbox
 from .model import Model
 from .session import Session
 from .statistics import Statistics
@@ -43,13 +43,13 @@ class Engine:
         self.name, self.model, self.slots = name, model, slots
         self.family: str = model.family
         self.limits, self.statistics, self._clock = limits, statistics, clock
-        self._mailbox = Mailbox()
-        self._admission = Admission(slots, limits.queue, self._mailbox)
+        self._commands = CommandQueue()
+        self._admission = Admission(slots, limits.queue, self._commands)
         self.loop = Loop(
             name,
             partial(model.batch, slots, **({"guided": True} if guided else {})),
             self._admission,
-            self._mailbox,
+            self._commands,
             limits,
             statistics,
             1 / model.frame_rate,
@@ -82,7 +82,7 @@ class Engine:
     @property
     def lag(self) -> float:
         """The largest backlog of those in slots, in seconds of audio or words."""
-        waiting = (stream.backlog.amount for stream in self.loop.roster.streams)
+        waiting = (stream.backlog.amount for stream in self.loop.active.streams)
         return max(waiting, default=0) / self._intake.unit
 
     @property
@@ -125,7 +125,7 @@ class Engine:
         return Session(
             stream,
             self._intake,
-            self._mailbox,
+            self._commands,
             self._admission,
             self.statistics,
             writes=self._writes,
@@ -149,7 +149,7 @@ class Engine:
             try:
                 idle = self.loop.turn()
             except Exception as error:
-                self.loop.roster.fail(error)
+                self.loop.active.fail(error)
             else:
                 if idle != 0:
-                    self._mailbox.wait(idle)
+                    self._commands.wait(idle)

@@ -34,9 +34,9 @@ class Ended:
     message: str = ""
 
 
-Told = Event | Ready | Marked | Ended
+SessionEvent = Event | Ready | Marked | Ended
 
-Deliver = Callable[[Sequence[Told]], None]
+Deliver = Callable[[Sequence[SessionEvent]], None]
 """Called on the engine's thread, never with nothing; must not block."""
 
 

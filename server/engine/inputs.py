@@ -20,7 +20,7 @@ LONGEST_WORD = 20
 
 
 @dataclass(frozen=True, eq=False)
-class Feed:
+class Chunk:
     """Samples float32 `[n]`, or text."""
 
     item: Array | str
@@ -52,7 +52,7 @@ class End:
     cost: int = 0
 
 
-Input = Feed | Mark | Reset | End
+Input = Chunk | Mark | Reset | End
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class AudioIntake:
     def least(self) -> int:
         return math.ceil(SHORTEST * self.unit)
 
-    def check(self, item: object) -> Feed | None:
+    def check(self, item: object) -> Chunk | None:
         """A copy of samples; None where there are none. Raises UsageError for what is no audio."""
         samples = check_samples(item)
         seconds = len(samples) / self.unit
@@ -76,7 +76,7 @@ class AudioIntake:
             )
         if not len(samples):
             return None
-        return Feed(samples.copy(), max(len(samples), self.least))
+        return Chunk(samples.copy(), max(len(samples), self.least))
 
 
 @dataclass(frozen=True)
@@ -86,14 +86,14 @@ class TextIntake:
     most_words: int
     unit = least = 1
 
-    def check(self, item: object) -> Feed | None:
+    def check(self, item: object) -> Chunk | None:
         """A text; None where it is empty. Raises UsageError for what is none, or too long."""
         if not isinstance(item, str):
             raise UsageError(f"text is a string, not {type(item).__name__}")
         words = max(len(item.split()), math.ceil(len(item) / LONGEST_WORD))
         if words > self.most_words:
             raise UsageError(f"a message of some {words} words: send at most {self.most_words}")
-        return Feed(item, words) if words else None
+        return Chunk(item, words) if words else None
 
 
 Intake = AudioIntake | TextIntake

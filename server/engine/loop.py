@@ -1,15 +1,15 @@
-"""The work of an engine's thread: letters are read, rows given what waits, all of them stepped."""
+"""The work of an engine's thread: carry out commands, feed the rows, step them together."""
 
 import math
 from collections.abc import Callable, Collection
 
 from ...models.batch import Batch, Row
+from .active_streams import ActiveStreams
 from .admission import Admission
-from .events import Told
+from .commands import Cancel, Command, CommandQueue, Feed, Hold, Join, Stop
+from .events import SessionEvent
 from .inputs import End
 from .limits import Limits
-from .mailbox import Abandon, Bring, Hold, Join, Letter, Mailbox, Stop
-from .roster import Roster
 from .statistics import Statistics
 from .stream import Stream
 
@@ -23,14 +23,14 @@ class Loop:
         name: str,
         make_batch: Callable[[], Batch],
         admission: Admission,
-        mailbox: Mailbox,
+        commands: CommandQueue,
         limits: Limits,
         statistics: Statistics,
         frame_seconds: float,
         clock: Callable[[], float],
     ) -> None:
-        self.admission, self.mailbox = admission, mailbox
-        self.roster = Roster(name, make_batch, admission, statistics)
+        self.admission, self.commands = admission, commands
+        self.active = ActiveStreams(name, make_batch, admission, statistics)
         self.finished = False
         self.step_began: float | None = None
         self._frame_seconds = frame_seconds
@@ -39,43 +39,43 @@ class Loop:
 
     def turn(self) -> float | None:
         """One step at most; returns how many seconds there is nothing to do for, None for until a
-        letter comes."""
-        for letter in self.mailbox.take():
-            self._read(letter)
-        for stream in self.roster.streams:
+        command comes."""
+        for command in self.commands.take():
+            self._read(command)
+        for stream in self.active.streams:
             self._supply(stream)
         until = self._keep_limits()
-        if self._deadline < math.inf and not self.roster.streams:
-            self.finished, self.roster.batch = True, None
+        if self._deadline < math.inf and not self.active.streams:
+            self.finished, self.active.batch = True, None
             return 0.0
-        if self._step() or any(stream.is_due for stream in self.roster.streams):
+        if self._step() or any(stream.is_due for stream in self.active.streams):
             return 0.0
         return None if until == math.inf else max(0.0, until - self._clock())
 
     def stop(self, drain: float) -> None:
         """Takes no more streams, and is `finished` in so many seconds; from any thread."""
         self.admission.shut()
-        self.mailbox.put(Stop(drain))
+        self.commands.put(Stop(drain))
 
-    def _read(self, letter: Letter) -> None:
+    def _read(self, command: Command) -> None:
         now = self._clock()
-        if isinstance(letter, Join):
-            self.roster.join(letter.stream, now)
-        elif isinstance(letter, Bring):
-            letter.stream.bring(letter.input, now)
-        elif isinstance(letter, Hold):
-            letter.stream.hold(letter.held, now)
-        elif isinstance(letter, Abandon):
-            self.roster.drop(letter.stream, "abandoned")
-        elif isinstance(letter, Stop):
-            self._drain(now + letter.drain)
+        if isinstance(command, Join):
+            self.active.join(command.stream, now)
+        elif isinstance(command, Feed):
+            command.stream.bring(command.input, now)
+        elif isinstance(command, Hold):
+            command.stream.hold(command.held, now)
+        elif isinstance(command, Cancel):
+            self.active.drop(command.stream, "abandoned")
+        elif isinstance(command, Stop):
+            self._drain(now + command.drain)
 
     def _drain(self, deadline: float) -> None:
         """All that was brought by now is still worked off, until then."""
         self._deadline = min(self._deadline, deadline)
         for stream in self.admission.waiting:
-            self.roster.end(stream, "shutdown")
-        for stream in self.roster.streams:
+            self.active.end(stream, "shutdown")
+        for stream in self.active.streams:
             stream.bring(End(cut=True), self._clock())
 
     def _supply(self, stream: Stream) -> None:
@@ -84,37 +84,37 @@ class Loop:
             if given:
                 self._settle(stream, told)
         except Exception as error:
-            self.roster.refuse(stream, error)
+            self.active.refuse(stream, error)
 
-    def _settle(self, stream: Stream, told: list[Told]) -> None:
+    def _settle(self, stream: Stream, told: list[SessionEvent]) -> None:
         """Tells what is known of a stream by now, and ends it where that is all."""
         found, done = stream.found()
         eased, room = stream.use_up(), stream.room
         told += found
         if done:
             cut = stream.ended is not None and stream.ended.cut
-            self.roster.end(stream, "shutdown" if cut else "done", told=told)
+            self.active.end(stream, "shutdown" if cut else "done", told=told)
         else:
-            self.roster.tell(stream, told)
+            self.active.tell(stream, told)
         if eased and room is not None and not stream.over:
             room()
 
     def _keep_limits(self) -> float:
         """Ends what has reached a limit; returns when the next one is reached."""
         now, next_one = self._clock(), self._deadline
-        for stream in (*self.roster.streams, *self.admission.waiting):
+        for stream in (*self.active.streams, *self.admission.waiting):
             when, reason = stream.limit(self._limits)
             if now >= self._deadline:
-                self.roster.end(stream, "shutdown")
+                self.active.end(stream, "shutdown")
             elif now >= when:
-                self.roster.end(stream, reason)
+                self.active.end(stream, reason)
             else:
                 next_one = min(next_one, when)
         return next_one
 
     def _step(self) -> bool:
         """Steps all that can be; returns whether any could."""
-        streams, batch = self.roster.streams, self.roster.batch
+        streams, batch = self.active.streams, self.active.batch
         ready = [stream for stream in streams if stream.is_steppable]
         if not ready or batch is None:
             return False
@@ -129,7 +129,7 @@ class Loop:
             self._take(stream, frames, now)
         for stream in streams:
             if stream.error is not None:
-                self.roster.refuse(stream, stream.error)
+                self.active.refuse(stream, stream.error)
         return True
 
     def _step_batch(self, batch: Batch, held: Collection[Row | None]) -> bool:
@@ -138,7 +138,7 @@ class Loop:
             if not batch.step(held):
                 raise RuntimeError("rows with something to do were not stepped")  # noqa: TRY301
         except Exception as error:
-            self.roster.fail(error)
+            self.active.fail(error)
             return False
         finally:
             self.step_began = None
@@ -151,4 +151,4 @@ class Loop:
             stream.stepped(before, now)
             self._settle(stream, [])
         except Exception as error:
-            self.roster.refuse(stream, error)
+            self.active.refuse(stream, error)

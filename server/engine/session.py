@@ -5,8 +5,8 @@ from typing import Any
 
 from ...runtime.errors import UsageError
 from .admission import Admission
+from .commands import Cancel, CommandQueue, Feed, Hold
 from .inputs import End, Input, Intake, Mark, Reset
-from .mailbox import Abandon, Bring, Hold, Mailbox
 from .statistics import Statistics
 from .stream import Stream
 
@@ -23,14 +23,14 @@ class Session:
         self,
         stream: Stream,
         intake: Intake,
-        mailbox: Mailbox,
+        commands: CommandQueue,
         admission: Admission,
         statistics: Statistics,
         *,
         writes: bool,
     ) -> None:
         self._stream, self._intake, self._writes = stream, intake, writes
-        self._mailbox, self._admission, self._statistics = mailbox, admission, statistics
+        self._commands, self._admission, self._statistics = commands, admission, statistics
         self._ended = False
 
     def __del__(self) -> None:
@@ -70,7 +70,7 @@ class Session:
         """Nothing more will come: what is left is said, then `Ended("done")` delivered."""
         if not self._ended:
             self._ended = True
-            self._mailbox.put(Bring(self._stream, End()))
+            self._commands.put(Feed(self._stream, End()))
 
     def close(self) -> None:
         """Leaves at once, whatever is left; nothing is delivered any more, but for what is being
@@ -82,7 +82,7 @@ class Session:
     def hold(self, held: bool) -> None:
         """Is not stepped while it is held: its client does not read what it is sent."""
         if not self.over:
-            self._mailbox.put(Hold(self._stream, held))
+            self._commands.put(Hold(self._stream, held))
 
     @property
     def backlog(self) -> float:
@@ -97,7 +97,7 @@ class Session:
 
     def _abandon(self) -> None:
         self._stream.closed = True
-        self._mailbox.put(Abandon(self._stream))
+        self._commands.put(Cancel(self._stream))
 
     def _bring(self, given: Input) -> None:
         if self._ended:
@@ -109,4 +109,4 @@ class Session:
         except UsageError:
             self._statistics.refused_inputs += 1
             raise
-        self._mailbox.put(Bring(self._stream, given))
+        self._commands.put(Feed(self._stream, given))

@@ -11,8 +11,8 @@ import numpy as np
 from ...models.batch import Row
 from ...models.events import Event
 from .backlog import Backlog
-from .events import Deliver, Marked, Ready, Reason, Told
-from .inputs import End, Feed, Input, Mark, Reset
+from .events import Deliver, Marked, Ready, Reason, SessionEvent
+from .inputs import Chunk, End, Input, Mark, Reset
 from .limits import Limits
 
 AHEAD = 4
@@ -108,7 +108,7 @@ class Stream:
         if self.row is None or not self._inbox or self.is_held:
             return False
         first = self._inbox[0]
-        if isinstance(first, Feed):
+        if isinstance(first, Chunk):
             return self.row.waiting < (1 if isinstance(first.item, str) else AHEAD)
         return not (isinstance(first, Reset) and self.row.waiting)
 
@@ -122,10 +122,10 @@ class Stream:
         """What went wrong in its row."""
         return None if self.row is None else self.row.error
 
-    def supply(self) -> tuple[list[Told], bool]:
+    def supply(self) -> tuple[list[SessionEvent], bool]:
         """Gives the row what comes next, a few frames and inputs at most; returns what is to be
         told of it, and whether the row was given anything."""
-        told: list[Told] = []
+        told: list[SessionEvent] = []
         given = 0
         while self.row is not None and given < INPUTS_AT_ONCE and self.is_due:
             told += self._use(self.row, self._inbox.popleft())
@@ -139,7 +139,7 @@ class Stream:
         self._frames += max(0, before - self.row.waiting)
         self._active = now
 
-    def found(self) -> tuple[list[Told], bool]:
+    def found(self) -> tuple[list[SessionEvent], bool]:
         """What is to be told of the row by now, and whether that is all."""
         assert self.row is not None
         done = self.row.done
@@ -173,8 +173,8 @@ class Stream:
         self._inbox.clear()
         self._marks.waiting.clear()
 
-    def _use(self, row: Row, given: Input) -> list[Told]:
-        if isinstance(given, Feed):
+    def _use(self, row: Row, given: Input) -> list[SessionEvent]:
+        if isinstance(given, Chunk):
             self._feed(row, given)
             return []
         if isinstance(given, Mark):
@@ -183,36 +183,36 @@ class Stream:
         if isinstance(given, End):
             row.end()
             return []
-        told: list[Told] = [*row.take(), *self._due(math.inf), Ready()]
+        told: list[SessionEvent] = [*row.take(), *self._due(math.inf), Ready()]
         if given.change is not None:
             given.change(row)
         row.reset()
         self._fed = 0
         return told
 
-    def _feed(self, row: Row, given: Feed) -> None:
+    def _feed(self, row: Row, given: Chunk) -> None:
         """A frame at a time of samples: no step takes long by what others bring."""
         item, cost, size = given.item, given.cost, self._pace.frame_size
         if isinstance(item, np.ndarray):
             if len(item) > size:
                 cost = min(cost, size)
-                self._inbox.appendleft(Feed(item[size:], given.cost - cost))
+                self._inbox.appendleft(Chunk(item[size:], given.cost - cost))
                 item = item[:size]
             self._fed += len(item)
         self._given += cost
         row.feed(item)
 
-    def _mark(self, row: Row, mark: Mark) -> list[Told]:
+    def _mark(self, row: Row, mark: Mark) -> list[SessionEvent]:
         size, delay = self._pace.frame_size, self._pace.delay
         begun = self._fed % size
         due = self._frames + row.waiting + delay + bool(begun)
         self._marks.waiting.append((due, mark))
         if mark.flush:
             silence = np.zeros((delay + 2) * size - begun, np.float32)
-            self._inbox.appendleft(Feed(silence, 0))
+            self._inbox.appendleft(Chunk(silence, 0))
         return self._due(self._frames)
 
-    def _due(self, frames: float) -> list[Told]:
+    def _due(self, frames: float) -> list[SessionEvent]:
         marks = self._marks.due(frames)
         self._given += sum(mark.cost for mark in marks)
         return [Marked(mark.id) for mark in marks]

@@ -7,18 +7,17 @@ from typing import Any
 from aiohttp import web
 
 from ..config import ServerConfig
-from ..served import PATHS, Shelf
+from ..registry import PATHS, ModelRegistry
 from . import chat, health, listening, openai_audio, speaking, voices
+from .connections import ConnectionLimiter
 from .context import CONTEXT, Context
-from .door import Door
-from .guard import Handler, guard, keyed, set_headers
 from .metrics import Metrics
+from .middleware import Handler, guard, keyed, set_headers
 from .pages import Pages
-from .socket import Socket
-from .sockets import socket_route
+from .websocket_session import WebSocket, websocket_route
 
 Parse = Callable[[str, Context, Mapping[str, str]], Any]
-Serve = Callable[[Context, Socket, Any], Awaitable[None]]
+Serve = Callable[[Context, WebSocket, Any], Awaitable[None]]
 SOCKETS: Mapping[str, tuple[Parse, Serve, int | None]] = {
     "stt": (listening.parse_query, listening.serve, None),
     "tts": (speaking.parse_query, speaking.serve, speaking.MOST_MESSAGE),
@@ -37,15 +36,17 @@ PUBLIC = (
 """What needs no key."""
 
 
-def make_app(config: ServerConfig, shelf: Shelf, door: Door) -> web.Application:
+def make_app(
+    config: ServerConfig, registry: ModelRegistry, limiter: ConnectionLimiter
+) -> web.Application:
     """The application of a server, to be made where its event loop runs."""
     app = web.Application(middlewares=[guard], client_max_size=config.limits.body)
-    context = app[CONTEXT] = Context(config, shelf, door)
+    context = app[CONTEXT] = Context(config, registry, limiter)
     app.on_response_prepare.append(set_headers)
     app.on_cleanup.append(_close)
-    for task, path in _sockets(shelf):
+    for task, path in _sockets(registry):
         parse, serve, most = SOCKETS[task]
-        handler = socket_route(functools.partial(parse, path), serve, most)
+        handler = websocket_route(functools.partial(parse, path), serve, most)
         app.router.add_get(path, handler, allow_head=False)
         if task in POSTS:
             app.router.add_post(path, keyed(POSTS[task]))
@@ -55,17 +56,17 @@ def make_app(config: ServerConfig, shelf: Shelf, door: Door) -> web.Application:
     app.router.add_get("/api/voices", keyed(voices.voices, session=False))
     app.router.add_get("/health", health.health)
     app.router.add_get("/ready", health.ready)
-    app.router.add_get("/metrics", Metrics(shelf).show)
+    app.router.add_get("/metrics", Metrics(registry).show)
     app.router.add_get("/api/build_info", health.build)
     app.router.add_get("/api/modules_info", health.modules)
     app.router.add_get("/{name:.*}", Pages(context.config.static).show)
     return app
 
 
-def _sockets(shelf: Shelf) -> list[tuple[str, str]]:
+def _sockets(registry: ModelRegistry) -> list[tuple[str, str]]:
     """Each path of a websocket once, with the task that it is for."""
     paths: dict[str, str] = {path: task for task, path in PATHS.items()}
-    for served in shelf.all:
+    for served in registry.all:
         if served.config.path is not None:
             paths[served.config.path] = served.task
     return [(task, path) for path, task in paths.items()]

@@ -7,17 +7,16 @@ from typing import Any
 from ...models.batch import Row
 from ..config import Task
 from ..decoding import OpusStream
-from ..engine.events import Ended, Ready, Told
+from ..engine.events import Ended, Ready, SessionEvent
 from ..engine.session import Session
 from ..protocols import chat
 from ..protocols.chat import ChatRules
 from ..protocols.tagged import NO_ROOM
-from ..served import Served
+from ..registry import ServedModel
 from .build import build_info
 from .context import Context
-from .conversation import converse
-from .numbers import number, whole
-from .socket import Socket
+from .query_params import number, whole
+from .websocket_session import WebSocket, run_session
 
 TASKS: tuple[Task, ...] = ("moshi", "hibiki")
 MOST_MESSAGE = 4 << 20
@@ -33,7 +32,7 @@ class Query:
     """What a client asks for; `asked` are the settings of moshi-backend that its query has, none
     where it was made for the servers in Python."""
 
-    served: Served
+    served: ServedModel
     asked: Mapping[str, float]
 
     def join(self, batch: Any) -> Row:
@@ -84,7 +83,7 @@ HONOURED = ("text_temperature", "audio_temperature", "text_topk")
 def parse_query(path: str, context: Context, query: Mapping[str, str]) -> Query:
     """Raises UnknownModel, ValueError for a number that is none or out of range; what else a
     query has is ignored."""
-    served = context.shelf.at(path, TASKS, query.get("model"))
+    served = context.registry.at(path, TASKS, query.get("model"))
     found = {name: number(query, name) for name in FLOATS}
     found |= {name: whole(query, name) for name in INTEGERS}
     asked = {name: value for name, value in found.items() if value is not None}
@@ -100,7 +99,7 @@ class ChatTalk:
     rules: ChatRules
     opus: OpusStream
 
-    async def hear(self, session: Session, message: bytes | str) -> None:
+    async def receive(self, session: Session, message: bytes | str) -> None:
         """A message; text is ignored, and so is all after the end of the client's Ogg stream.
         Kyutai's clients never end theirs, but close."""
         if isinstance(message, str) or self.opus.ended:
@@ -111,7 +110,7 @@ class ChatTalk:
             if self.opus.ended:
                 session.end()
 
-    def tell(self, session: Session, told: Told) -> list[bytes]:  # noqa: ARG002
+    def report(self, session: Session, told: SessionEvent) -> list[bytes]:  # noqa: ARG002
         match told:
             case Ready():
                 instance = self.context.config.instance_name
@@ -126,10 +125,10 @@ class ChatTalk:
         return [chat.pack(chat.Error(NO_ROOM))]
 
 
-async def serve(context: Context, socket: Socket, query: Query) -> None:
+async def serve(context: Context, socket: WebSocket, query: Query) -> None:
     """One client; it is told when there is room for it, which may take a while."""
     if query.asked:
         socket.on_quiet = chat.pack(chat.Ping())
     with OpusStream(context.decoders) as opus:
         talk = ChatTalk(context, query, ChatRules(), opus)
-        await converse(socket, talk, query.served.engine, query.join, wait=context.limits.wait)
+        await run_session(socket, talk, query.served.engine, query.join, wait=context.limits.wait)

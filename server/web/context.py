@@ -12,8 +12,8 @@ from ...runtime.audio import Pcm
 from ..config import ServerConfig
 from ..decoding import Decoders
 from ..engine.session import Session
-from ..served import Served, Shelf
-from .door import Door
+from ..registry import ModelRegistry, ServedModel
+from .connections import ConnectionLimiter
 from .keys import Keys, RateLimit, SessionCounts, WrongKeys
 from .origins import Origins
 from .spool import Spool
@@ -36,9 +36,11 @@ Result = TypeVar("Result")
 class Context:
     """Belongs to the event loop."""
 
-    def __init__(self, config: ServerConfig, shelf: Shelf, door: Door) -> None:
+    def __init__(
+        self, config: ServerConfig, registry: ModelRegistry, limiter: ConnectionLimiter
+    ) -> None:
         limits = config.limits
-        self.config, self.limits, self.shelf, self.door = config, limits, shelf, door
+        self.config, self.limits, self.registry, self.limiter = config, limits, registry, limiter
         self.keys = Keys(config.api_keys)
         self.origins = Origins(config.cors, local=config.keyless)
         self.rate = RateLimit(limits.rate)
@@ -48,14 +50,14 @@ class Context:
         self._turns = asyncio.Semaphore(AT_ONCE)
         self.spool = Spool(config.spool, limits.spooled)
         self.stopping = False
-        self.decoders = Decoders(limits.uploads + sum(map(_sessions, shelf.all)), limits.wait)
+        self.decoders = Decoders(limits.uploads + sum(map(_sessions, registry.all)), limits.wait)
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="web")
         self._converters = ThreadPoolExecutor(CONVERTERS, thread_name_prefix="convert")
 
     @property
     def is_alive(self) -> bool:
         """Whether no model's engine has failed."""
-        return all(served.engine.alive for served in self.shelf.all)
+        return all(served.engine.alive for served in self.registry.all)
 
     @property
     def is_ready(self) -> bool:
@@ -108,7 +110,7 @@ async def _called(threads: ThreadPoolExecutor, call: Callable[[], Result]) -> Re
     return result
 
 
-def _sessions(served: Served) -> int:
+def _sessions(served: ServedModel) -> int:
     """How many a model may have, those that wait for a slot included."""
     return served.engine.slots + served.engine.limits.queue
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .door import SPARE
+from .connections import SPARE
 from .logs import Seldom, log
 
 EACH = 3

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from ..served import Served
+from ..registry import ServedModel
 from .build import build_info, package_version
 from .context import CONTEXT
 
@@ -27,7 +27,7 @@ async def ready(request: web.Request) -> web.Response:
             "slots": served.engine.slots,
             "queued": served.engine.queued,
         }
-        for served in context.shelf.all
+        for served in context.registry.all
     ]
     told = {"status": "ready" if context.is_ready else "stopping", "models": models}
     return web.json_response(told, status=200 if context.is_ready else 503)
@@ -40,10 +40,10 @@ async def build(_: web.Request) -> web.Response:
 
 async def modules(request: web.Request) -> web.Response:
     """moshi-server's `/api/modules_info`: all of it strings."""
-    return web.json_response([_module(served) for served in request.app[CONTEXT].shelf.all])
+    return web.json_response([_module(served) for served in request.app[CONTEXT].registry.all])
 
 
-def _module(served: Served) -> dict[str, str]:
+def _module(served: ServedModel) -> dict[str, str]:
     name = served.name
     told = {"type": TYPES[served.task], "path": served.path}
     told |= {"script": name} if served.task == "tts" else {"lm": name, "audio_tokenizer": name}

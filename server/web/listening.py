@@ -9,17 +9,16 @@ from aiohttp import web
 
 from ..config import Task
 from ..decoding import OpusStream
-from ..engine.events import Ended, Marked, Ready, Told
+from ..engine.events import Ended, Marked, Ready, SessionEvent
 from ..engine.session import Session
 from ..protocols import listening
 from ..protocols.listener import ListeningRules
-from ..served import Served
+from ..registry import ServedModel
 from .context import CONTEXT, Context
-from .conversation import converse
-from .numbers import number, whole
-from .socket import Socket
+from .query_params import number, whole
 from .transcribing import Transcribing, join
 from .uploads import read_body, room_for_recording
+from .websocket_session import WebSocket, run_session
 
 TASKS: tuple[Task, ...] = ("stt",)
 
@@ -30,7 +29,7 @@ class Query:
     audio, and words are told as `transcribe` has them, once they are closed. `given` are arguments
     of `join`."""
 
-    served: Served
+    served: ServedModel
     exact: bool = False
     given: Mapping[str, Any] = field(default_factory=dict)
 
@@ -38,7 +37,7 @@ class Query:
 def parse_query(path: str, context: Context, query: Mapping[str, str]) -> Query:
     """Raises UnknownModel, ValueError for a number that is none; what else a query has is
     ignored."""
-    served = context.shelf.at(path, TASKS, query.get("model"))
+    served = context.registry.at(path, TASKS, query.get("model"))
     given = {"temperature": number(query, "temperature"), "seed": whole(query, "seed")}
     return Query(served, query.get("exact") == "true", given)
 
@@ -51,7 +50,7 @@ class ListeningTalk:
         self._rate = query.served.model.sample_rate
         self._rules = ListeningRules(exact=query.exact)
 
-    async def hear(self, session: Session, message: bytes | str) -> None:
+    async def receive(self, session: Session, message: bytes | str) -> None:
         """A message; text is ignored."""
         if isinstance(message, str):
             return
@@ -67,7 +66,7 @@ class ListeningTalk:
             case listening.Init():
                 session.reset()
 
-    def tell(self, session: Session, told: Told) -> list[bytes]:
+    def report(self, session: Session, told: SessionEvent) -> list[bytes]:
         match told:
             case Ready():
                 replies: list[listening.Reply] = [self._rules.begin()]
@@ -84,19 +83,19 @@ class ListeningTalk:
         return [listening.pack(self._rules.refuse())]
 
 
-async def serve(context: Context, socket: Socket, query: Query) -> None:
+async def serve(context: Context, socket: WebSocket, query: Query) -> None:
     """One client of the websocket."""
     served = query.served
     begin = functools.partial(join, served, lead=query.exact, **query.given)
     with OpusStream(context.decoders) as opus:
         talk = ListeningTalk(context, query, opus)
-        await converse(socket, talk, served.engine, begin, wait=context.limits.stream_wait)
+        await run_session(socket, talk, served.engine, begin, wait=context.limits.stream_wait)
 
 
 async def post(request: web.Request) -> web.Response:
     """A whole recording: its words and their ends, in order."""
     context = request.app[CONTEXT]
-    served = context.shelf.at(request.path, TASKS, request.query.get("model"))
+    served = context.registry.at(request.path, TASKS, request.query.get("model"))
     rules, told = ListeningRules(), list[listening.Reply]()
     async with read_body(request, context) as body, room_for_recording(context):
         heard = Transcribing(context, served, body)

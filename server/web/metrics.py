@@ -14,7 +14,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from ..engine.statistics import Distribution
-from ..served import Served, Shelf
+from ..registry import ModelRegistry, ServedModel
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 ALL = {"handler": "all"}
@@ -48,7 +48,7 @@ DISTRIBUTIONS: Mapping[str, tuple[str, Callable[[Any], Distribution]]] = {
     "session_steps": ("Steps of a session", lambda s: s.session_steps),
     "queue_seconds": ("Time until a session had a slot", lambda s: s.queue_seconds),
 }
-GAUGES: Mapping[str, tuple[str, Callable[[Served], float]]] = {
+GAUGES: Mapping[str, tuple[str, Callable[[ServedModel], float]]] = {
     "slots": ("Streams that may run at once", lambda served: served.engine.slots),
     "slots_used": ("Streams that run", lambda served: served.engine.used),
     "queued": ("Sessions that wait for a slot", lambda served: served.engine.queued),
@@ -70,10 +70,10 @@ GAUGES: Mapping[str, tuple[str, Callable[[Served], float]]] = {
 class Metrics:
     """The server's own registry: nothing else of the process is in it."""
 
-    def __init__(self, shelf: Shelf) -> None:
+    def __init__(self, registry: ModelRegistry) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        self._registry.register(EngineCollector(shelf.all))
+        self._registry.register(EngineCollector(registry.all))
 
     async def show(self, _: web.Request) -> web.Response:
         """All of it, as Prometheus reads it."""
@@ -85,7 +85,7 @@ class Metrics:
 class EngineCollector(Collector):
     """Reads the engines' statistics whenever it is asked."""
 
-    def __init__(self, served: Sequence[Served]) -> None:
+    def __init__(self, served: Sequence[ServedModel]) -> None:
         self._served = served
 
     def collect(self) -> Iterator[Metric]:
@@ -120,7 +120,7 @@ class EngineCollector(Collector):
             yield histogram
 
 
-def _as_moshi_server(task: str, served: Sequence[Served]) -> Iterator[Metric]:
+def _as_moshi_server(task: str, served: Sequence[ServedModel]) -> Iterator[Metric]:
     """Its names, all models of a task together."""
     prefix, engines = PREFIX[task], [one.engine for one in served]
     statistics = [engine.statistics for engine in engines]

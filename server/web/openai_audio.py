@@ -10,11 +10,11 @@ from ...runtime.errors import KyutaiOnnxError
 from ..protocols import openai, speech, transcriptions
 from ..protocols.errors import ProtocolError
 from ..protocols.openai import InvalidRequestError
-from ..served import Served
-from .answer import Answer
+from ..registry import ServedModel
 from .context import CONTEXT
 from .logs import log
 from .saying import Saying
+from .streaming_response import StreamingResponse
 from .transcribing import Transcribing
 from .uploads import FILE, Form, read_form, read_object, room_for_recording
 
@@ -25,7 +25,7 @@ async def models(request: web.Request) -> web.Response:
     """The models that are served, with what our own clients want to know of each."""
     named = [
         (name, served)
-        for served in request.app[CONTEXT].shelf.all
+        for served in request.app[CONTEXT].registry.all
         for name in (served.name, *served.aliases)
     ]
     listed = openai.model_list(
@@ -42,7 +42,7 @@ async def transcriptions_post(request: web.Request) -> web.StreamResponse:
     context = request.app[CONTEXT]
     async with read_form(request, context) as form, room_for_recording(context):
         asked = transcriptions.read_form(form.fields)
-        served = context.shelf.find(("stt",), asked.model)
+        served = context.registry.find(("stt",), asked.model)
         heard = Transcribing(
             context,
             served,
@@ -59,7 +59,7 @@ async def transcriptions_post(request: web.Request) -> web.StreamResponse:
 
 async def _as_events(request: web.Request, heard: Transcribing) -> web.StreamResponse:
     """Each word as it is found."""
-    answer, words = Answer(request, EVENTS), list[str]()
+    answer, words = StreamingResponse(request, EVENTS), list[str]()
     try:
         async for event in heard.events():
             if isinstance(event, Word):
@@ -88,10 +88,10 @@ async def speech_post(request: web.Request) -> web.StreamResponse:
     except ProtocolError as error:
         raise InvalidRequestError(f"the body: {error}") from None
     asked = speech.read_request(content, context.limits.characters)
-    served = context.shelf.find(("tts",), asked.model)
+    served = context.registry.find(("tts",), asked.model)
     saying = Saying(context, served, asked.text, asked.voice, **asked.extra)
     sse, frames = asked.stream_format == "sse", 0
-    answer = Answer(request, EVENTS if sse else speech.CONTENT_TYPES[asked.format])
+    answer = StreamingResponse(request, EVENTS if sse else speech.CONTENT_TYPES[asked.format])
     async for data in _encoded(served, saying, asked.format):
         frames += 1
         await answer.write(speech.audio_delta(data) if sse else data)
@@ -101,7 +101,7 @@ async def speech_post(request: web.Request) -> web.StreamResponse:
     return await answer.finish(openai.DONE)
 
 
-async def _encoded(served: Served, saying: Saying, form: str) -> AsyncIterator[bytes]:
+async def _encoded(served: ServedModel, saying: Saying, form: str) -> AsyncIterator[bytes]:
     encoder = speech.speech_encoder(form, served.model.sample_rate)
     async for event in saying.events():
         if isinstance(event, Audio) and (data := encoder.push(event.pcm)):

@@ -9,10 +9,10 @@ from ...models.batch import Row
 from ...models.events import Event
 from ...models.manner import Manner
 from ...models.speaker import Speaker
-from ..served import Served
-from ..speakers import Speakers
+from ..registry import ServedModel
+from ..voices import VoiceCatalog
+from .async_session import AsyncSession
 from .context import Context
-from .visit import Visit
 
 _PIECE = re.compile(r"(?:\s*\S+){1,200}\s*")
 """Words of a long text that are given at once."""
@@ -30,7 +30,7 @@ def _join(speaker: Speaker, manner: Manner, batch: Any) -> Row:
     return row
 
 
-def speakers_of(served: Served) -> Speakers:
+def speakers_of(served: ServedModel) -> VoiceCatalog:
     """The voices of a model that speaks texts."""
     assert served.speakers is not None
     return served.speakers
@@ -42,7 +42,7 @@ class Saying:
     def __init__(
         self,
         context: Context,
-        served: Served,
+        served: ServedModel,
         text: str,
         voice: str | None = None,
         **options: Any,
@@ -51,15 +51,15 @@ class Saying:
         self._manner = served.manner(**options)
 
     async def events(self) -> AsyncIterator[Event]:
-        """What is spoken, as it is made. Raises UnknownVoice, and as `Visit.events` does."""
+        """What is spoken, as it is made. Raises UnknownVoice, and as `AsyncSession.events` does."""
         speakers, manner = speakers_of(self._served), self._manner
         speaker = await self._context.work(speakers.speaker, self._voice, manner.cfg_coef)
         begin = beginning(speaker, manner)
-        with Visit(self._served.engine, begin, wait=self._context.limits.wait) as visit:
+        with AsyncSession(self._served.engine, begin, wait=self._context.limits.wait) as visit:
             async for event in visit.events(self._feed(visit)):
                 yield event
 
-    async def _feed(self, visit: Visit) -> None:
+    async def _feed(self, visit: AsyncSession) -> None:
         await TextFeeder(visit).feed(self._text)
         visit.session.end()
 
@@ -67,7 +67,7 @@ class Saying:
 class TextFeeder:
     """Gives a session a text that comes in pieces of any size, no more at once than it takes."""
 
-    def __init__(self, visit: Visit) -> None:
+    def __init__(self, visit: AsyncSession) -> None:
         self._visit, self._space = visit, ""
 
     async def feed(self, text: str) -> None:

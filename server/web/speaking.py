@@ -10,22 +10,21 @@ from ...models.events import Audio
 from ...models.manner import Manner
 from ...runtime.errors import UsageError
 from ..config import Task
-from ..engine.events import Ended, Ready, Told
+from ..engine.events import Ended, Ready, SessionEvent
 from ..engine.session import Session
 from ..protocols import speaking
 from ..protocols.errors import ProtocolError
 from ..protocols.speaker import SpeakingRules
 from ..protocols.speaking import Format, format_named
 from ..protocols.speech import WavEncoder
-from ..served import Served
-from ..speakers import UnknownVoice
-from .answer import Answer
+from ..registry import ServedModel
+from ..voices import UnknownVoice
 from .context import CONTEXT, Context
-from .conversation import converse, refuse
-from .numbers import number, whole
+from .query_params import number, whole
 from .saying import Saying, beginning, speakers_of
-from .socket import Socket
+from .streaming_response import StreamingResponse
 from .uploads import read_object
+from .websocket_session import WebSocket, refuse, run_session
 
 TASKS: tuple[Task, ...] = ("tts",)
 MOST_MESSAGE = 8 << 20
@@ -40,7 +39,7 @@ all."""
 class Query:
     """What a client asks for."""
 
-    served: Served
+    served: ServedModel
     format: Format
     voice: str | None
     manner: Manner
@@ -49,7 +48,7 @@ class Query:
 def parse_query(path: str, context: Context, query: Mapping[str, str]) -> Query:
     """Raises UnknownModel, ProtocolError for a format that is none, ValueError for a number that
     is none; what else a query has is ignored."""
-    served = context.shelf.at(path, TASKS, query.get("model"))
+    served = context.registry.at(path, TASKS, query.get("model"))
     given: dict[str, Any] = {name: number(query, name) for name in NUMBERS}
     given |= {name: whole(query, name) for name in COUNTS}
     return Query(
@@ -70,7 +69,7 @@ class SpeakingTalk:
     _begun: bool = field(default=False, init=False)
     _said: bool = field(default=False, init=False)
 
-    async def hear(self, session: Session, message: bytes | str) -> None:
+    async def receive(self, session: Session, message: bytes | str) -> None:
         """A message."""
         match speaking.parse(message):
             case speaking.Say(text):
@@ -82,7 +81,7 @@ class SpeakingTalk:
             case speaking.Eos():
                 session.end()
 
-    def tell(self, session: Session, told: Told) -> list[bytes]:  # noqa: ARG002
+    def report(self, session: Session, told: SessionEvent) -> list[bytes]:  # noqa: ARG002
         match told:
             case Ready():
                 begun, self._begun = self._begun, True
@@ -104,7 +103,7 @@ class SpeakingTalk:
         session.reset(lambda row: row.speak_as(speaker))
 
 
-async def serve(context: Context, socket: Socket, query: Query) -> None:
+async def serve(context: Context, socket: WebSocket, query: Query) -> None:
     """One client of the websocket."""
     served = query.served
     rules = SpeakingRules(query.format, served.model.frame_rate)
@@ -116,10 +115,10 @@ async def serve(context: Context, socket: Socket, query: Query) -> None:
         await _tell_fault(socket, query.format, str(error))
         return
     begin, talk = beginning(speaker, query.manner), SpeakingTalk(context, query, rules)
-    await converse(socket, talk, served.engine, begin, wait=context.limits.stream_wait)
+    await run_session(socket, talk, served.engine, begin, wait=context.limits.stream_wait)
 
 
-async def _tell_fault(socket: Socket, form: Format, message: str) -> None:
+async def _tell_fault(socket: WebSocket, form: Format, message: str) -> None:
     if form.has_messages:
         await refuse(socket, [speaking.pack(speaking.Error(message))])
     else:
@@ -129,14 +128,14 @@ async def _tell_fault(socket: Socket, form: Format, message: str) -> None:
 async def post(request: web.Request) -> web.StreamResponse:
     """A text, spoken as a wav that comes as it is made."""
     context = request.app[CONTEXT]
-    served = context.shelf.at(request.path, TASKS, request.query.get("model"))
+    served = context.registry.at(request.path, TASKS, request.query.get("model"))
     content = await read_object(request, context)
     text, voice = content.get("text"), content.get("voice")
     if not isinstance(text, str) or not isinstance(voice, str):
         raise web.HTTPUnprocessableEntity(text="text and voice: two strings are wanted\n")
     if len(text) > context.limits.characters:
         raise UsageError(f"a text of {len(text)} characters: at most {context.limits.characters}")
-    encoder, answer = WavEncoder(served.model.sample_rate), Answer(request, "audio/wav")
+    encoder, answer = WavEncoder(served.model.sample_rate), StreamingResponse(request, "audio/wav")
     async for event in Saying(context, served, text, voice or None).events():
         if isinstance(event, Audio):
             await answer.write(encoder.push(event.pcm))

@@ -8,15 +8,15 @@ from ...models.batch import Row
 from ...models.events import Event
 from ...runtime.errors import UsageError
 from ..decoding import RecordingDecoder
-from ..served import Served
+from ..registry import ServedModel
+from .async_session import AsyncSession
 from .context import Context
-from .visit import Visit
 
 AHEAD = 30.0
 """Seconds of decoded audio that wait for the model: the rest can wait as it was posted."""
 
 
-def join(served: Served, batch: Any, *, lead: bool, **given: Any) -> Row:
+def join(served: ServedModel, batch: Any, *, lead: bool, **given: Any) -> Row:
     """A row of speech to text that tells its steps too; without `lead` the client brings a silence
     of its own."""
     if given.get("temperature") is None:
@@ -29,7 +29,7 @@ class Transcribing:
     """One recording, a file in any format that is read here, at its beginning. `given` are
     arguments of the model's `stream`. `duration` is how many seconds were heard so far."""
 
-    def __init__(self, context: Context, served: Served, file: BinaryIO, **given: Any) -> None:
+    def __init__(self, context: Context, served: ServedModel, file: BinaryIO, **given: Any) -> None:
         self._context, self._served, self._given = context, served, given
         self._file = file
         self._rate = served.model.sample_rate
@@ -43,17 +43,17 @@ class Transcribing:
         """What is found, as it is found.
 
         Raises AudioError for what cannot be read, UsageError for what is too long or cannot be
-        asked, Busy where too much is decoded, and as `Visit.events` does.
+        asked, Busy where too much is decoded, and as `AsyncSession.events` does.
         """
         context, engine = self._context, self._served.engine
         begin = functools.partial(join, self._served, lead=True, **self._given)
         with RecordingDecoder(context.decoders, self._file, self._rate) as recording:
             self._check(await recording.open() or 0.0)
-            with Visit(engine, begin, wait=context.limits.wait, ahead=AHEAD) as visit:
+            with AsyncSession(engine, begin, wait=context.limits.wait, ahead=AHEAD) as visit:
                 async for event in visit.events(self._feed(visit, recording)):
                     yield event
 
-    async def _feed(self, visit: Visit, recording: RecordingDecoder) -> None:
+    async def _feed(self, visit: AsyncSession, recording: RecordingDecoder) -> None:
         while (block := await recording.read()) is not None:
             self._samples += len(block)
             self._check(self.duration)

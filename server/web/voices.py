@@ -9,7 +9,7 @@ from .saying import speakers_of
 async def voices(request: web.Request) -> web.Response:
     """The voices of a model that speaks texts, the default one, and where each is."""
     context = request.app[CONTEXT]
-    served = context.shelf.find(("tts",), request.query.get("model"))
+    served = context.registry.find(("tts",), request.query.get("model"))
     speakers = speakers_of(served)
     listed = await context.work(speakers.names)
     return web.json_response(

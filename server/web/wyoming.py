@@ -6,11 +6,11 @@ import contextlib
 from ...runtime.errors import KyutaiOnnxError
 from ..engine.events import Busy
 from ..protocols.wyoming_messages import Error, Message, pack
+from .async_session import SessionEnded
+from .connections import LimitedConnection
 from .context import Context
-from .door import Connection
 from .keys import TooManySessions
 from .logs import LOG, log
-from .visit import SessionEnded
 from .wyoming_client import READ_BYTES, WyomingClient
 
 
@@ -24,7 +24,7 @@ class WyomingServer:
 
     async def start(self, host: str, port: int) -> int:
         """Listens; returns the port."""
-        opener = self._context.door.opener(self._protocol, http=False)
+        opener = self._context.limiter.opener(self._protocol, http=False)
         self._server = await asyncio.get_running_loop().create_server(opener, host, port)
         number: int = self._server.sockets[0].getsockname()[1]
         return number
@@ -55,7 +55,7 @@ class WyomingServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         address = str((writer.get_extra_info("peername") or ("unknown",))[0])
-        connection = Connection.of(writer.transport)
+        connection = LimitedConnection.of(writer.transport)
         if connection is None:
             return
         client = WyomingClient(self._context, connection, address, reader, writer)

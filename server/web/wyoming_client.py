@@ -24,12 +24,12 @@ from ..protocols.wyoming_rules import (
     decoded_size,
     pieces,
 )
-from ..served import Served, UnknownModel
+from ..registry import ServedModel, UnknownModel
+from .async_session import AsyncSession
+from .connections import LimitedConnection
 from .context import Context
-from .door import Connection
 from .saying import TextFeeder, beginning, speakers_of
 from .transcribing import AHEAD, join
-from .visit import Visit
 from .wyoming_info import describe
 
 READ_BYTES = 1 << 14
@@ -45,7 +45,7 @@ class WyomingClient:
     def __init__(
         self,
         context: Context,
-        connection: Connection,
+        connection: LimitedConnection,
         address: str,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
@@ -82,13 +82,13 @@ class WyomingClient:
         rules, decoder = TranscriptRules(streaming=True), ChunkDecoder(served.model.sample_rate)
         begin = functools.partial(join, served, lead=True)
         wait = self._context.limits.wait
-        with self._session(), Visit(served.engine, begin, wait=wait, ahead=AHEAD) as visit:
+        with self._session(), AsyncSession(served.engine, begin, wait=wait, ahead=AHEAD) as visit:
             async for event in visit.events(self._feed_audio(visit, decoder)):
                 await self._send(rules.tell(event))
         await self._send(rules.finish())
         self._model = None
 
-    async def _feed_audio(self, visit: Visit, decoder: ChunkDecoder) -> None:
+    async def _feed_audio(self, visit: AsyncSession, decoder: ChunkDecoder) -> None:
         while not isinstance(message := await self._next(), messages.AudioStop):
             if message is None:
                 raise ConnectionResetError("left before the audio had ended")
@@ -98,7 +98,7 @@ class WyomingClient:
         visit.session.end()
 
     async def _feed_chunk(
-        self, visit: Visit, decoder: ChunkDecoder, chunk: messages.AudioChunk
+        self, visit: AsyncSession, decoder: ChunkDecoder, chunk: messages.AudioChunk
     ) -> None:
         """A second at a time: decoded, it may be many times as large."""
         context = self._context
@@ -114,12 +114,15 @@ class WyomingClient:
         speaker = await self._context.work(speakers.speaker, name, manner.cfg_coef)
         rules = SpeechRules(served.model.sample_rate, streaming=request.streaming)
         begin = beginning(speaker, manner)
-        with self._session(), Visit(served.engine, begin, wait=self._context.limits.wait) as visit:
+        with (
+            self._session(),
+            AsyncSession(served.engine, begin, wait=self._context.limits.wait) as visit,
+        ):
             async for event in visit.events(self._feed_text(visit)):
                 await self._send(rules.tell(event))
         await self._send(rules.finish())
 
-    async def _feed_text(self, visit: Visit) -> None:
+    async def _feed_text(self, visit: AsyncSession) -> None:
         text, left = TextFeeder(visit), self._context.limits.characters
         while not isinstance(request := await self._next_request(), End):
             if isinstance(request, Say):
@@ -144,9 +147,9 @@ class WyomingClient:
         with self._context.sessions.session(self._address), self._connection.session():
             yield
 
-    def _find(self, task: Task, name: str | None) -> Served:
+    def _find(self, task: Task, name: str | None) -> ServedModel:
         try:
-            return self._context.shelf.find((task,), name)
+            return self._context.registry.find((task,), name)
         except UnknownModel as error:
             raise UsageError(str(error)) from None
 

@@ -9,8 +9,8 @@ from ..protocols.wyoming_messages import (
     ListeningProgram,
     SpeakingProgram,
 )
-from ..served import Served
-from ..speakers import DEFAULT_VOICE
+from ..registry import ServedModel
+from ..voices import DEFAULT_VOICE
 from .build import PACKAGE, package_version
 from .context import Context
 from .saying import speakers_of
@@ -24,7 +24,8 @@ async def describe(context: Context) -> Info:
     """The models that write speech down, and the voices that speak."""
     version = package_version()
     listening, speaking = (
-        [served for served in context.shelf.all if served.task == task] for task in ("stt", "tts")
+        [served for served in context.registry.all if served.task == task]
+        for task in ("stt", "tts")
     )
     asr, tts = [], []
     if listening:
@@ -41,11 +42,11 @@ async def describe(context: Context) -> Info:
     return Info(tuple(asr), tuple(tts))
 
 
-def _artifact(name: str, served: Served, version: str) -> Artifact:
+def _artifact(name: str, served: ServedModel, version: str) -> Artifact:
     return Artifact(name, KYUTAI, f"{name} by {served.name}", version, languages_of(served))
 
 
-def languages_of(served: Served) -> tuple[str, ...]:
+def languages_of(served: ServedModel) -> tuple[str, ...]:
     """The languages that are in the name of a model, as Kyutai names its own; else English."""
     manifest = served.model.bundle.manifest
     words = re.split(r"[^a-z]+", f"{manifest.name} {manifest.source.repository}".lower())

@@ -9,7 +9,7 @@ from ..models.manner import Manner, Options
 from ..models.model import Model
 from .config import ModelConfig, Task
 from .engine.engine import Engine
-from .speakers import Speakers
+from .voices import VoiceCatalog
 
 USUAL_ALIASES = {"stt": ("whisper-1",), "tts": ("tts-1",)}
 """What OpenAI's clients call a model of a task where they are told no name; it is the first one's
@@ -29,7 +29,7 @@ class UnknownModel(LookupError):  # noqa: N818
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedModel:
     """One model. `speakers` is there where it speaks texts; `cfg_coef` is the guidance of those
     who ask for none."""
 
@@ -38,7 +38,7 @@ class Served:
     config: ModelConfig
     model: Model
     engine: Engine
-    speakers: Speakers | None = None
+    speakers: VoiceCatalog | None = None
     cfg_coef: float | None = None
     aliases: tuple[str, ...] = ()
     since: int = field(default_factory=lambda: int(time.time()))
@@ -81,13 +81,13 @@ class Served:
         return Manner(**told)
 
 
-class Shelf:
+class ModelRegistry:
     """All models that are served, in their order."""
 
-    def __init__(self, served: Iterable[Served]) -> None:
-        self.all: Sequence[Served] = tuple(served)
+    def __init__(self, served: Iterable[ServedModel]) -> None:
+        self.all: Sequence[ServedModel] = tuple(served)
 
-    def find(self, tasks: Sequence[Task], name: str | None) -> Served:
+    def find(self, tasks: Sequence[Task], name: str | None) -> ServedModel:
         """The model of that name, or the first one, among those of some tasks; raises
         UnknownModel, telling those that there are."""
         fitting = [served for served in self.all if served.task in tasks]
@@ -102,7 +102,7 @@ class Shelf:
         known = ", ".join(served.name for served in fitting) or "none of its kind"
         raise UnknownModel(f"no model {(name or '')[:80]!r} here; there is {known}")
 
-    def at(self, path: str, tasks: Sequence[Task], name: str | None) -> Served:
+    def at(self, path: str, tasks: Sequence[Task], name: str | None) -> ServedModel:
         """The model of that name, or without one that whose websocket has this path, or the first
         one; raises as `find` does."""
         for served in self.all:

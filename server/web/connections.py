@@ -1,4 +1,4 @@
-"""The door of the server: how many connections are kept, and for how long one may ask nothing or
+"""Limits of connections: how many connections are kept, and for how long one may ask nothing or
 take nothing."""
 
 import asyncio
@@ -38,8 +38,8 @@ SSL_SECONDS = 10
 LINGER_NOT = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 
-class Door:
-    """Makes what answers each connection, of all ports of a server.
+class ConnectionLimiter:
+    """Makes the protocol of each connection, on all ports of a server.
 
     It keeps as many as `most`. Then a newcomer takes the place of the connection that has been
     without a session for longest. If all have one, a few more may ask how the server is, and
@@ -48,9 +48,9 @@ class Door:
 
     def __init__(self, limits: Bounds, most: int) -> None:
         self._limits, self._most = limits, most
-        self._kept: WeakSet[Connection] = WeakSet()
-        self._spare: WeakSet[Connection] = WeakSet()
-        self._idle: WeakKeyDictionary[Connection, None] = WeakKeyDictionary()
+        self._kept: WeakSet[LimitedConnection] = WeakSet()
+        self._spare: WeakSet[LimitedConnection] = WeakSet()
+        self._idle: WeakKeyDictionary[LimitedConnection, None] = WeakKeyDictionary()
         """Those without a session, the one that is so for longest first."""
         self._full = Seldom("too many connections")
 
@@ -65,7 +65,7 @@ class Door:
 
         def over_tls(context: ssl.SSLContext) -> asyncio.BaseProtocol:
             made = open_connection()
-            if not isinstance(made, Connection):
+            if not isinstance(made, LimitedConnection):
                 return TlsProtocol(made, context, FULL_SECONDS)
             seconds = FULL_SECONDS if made.spare else SSL_SECONDS
             ended = functools.partial(self.remove, made)
@@ -77,11 +77,11 @@ class Door:
                 self._full.log(connections=len(self._kept))
             if spare and not (http and len(self._spare) < SPARE):
                 return _Full(FULL if http else b"")
-            return Connection(protocol(), self, self._limits, spare=spare)
+            return LimitedConnection(protocol(), self, self._limits, spare=spare)
 
         return open_connection if tls is None else functools.partial(over_tls, tls)
 
-    def add(self, connection: "Connection") -> None:
+    def add(self, connection: "LimitedConnection") -> None:
         """Counts a connection, from when it comes."""
         if connection.spare:
             self._spare.add(connection)
@@ -89,16 +89,16 @@ class Door:
             self._kept.add(connection)
             self.set_idle(connection)
 
-    def set_idle(self, connection: "Connection") -> None:
+    def set_idle(self, connection: "LimitedConnection") -> None:
         """Puts a connection behind the others that have no session."""
         self.set_busy(connection)
         self._idle[connection] = None
 
-    def set_busy(self, connection: "Connection") -> None:
+    def set_busy(self, connection: "LimitedConnection") -> None:
         """Keeps the place of a connection."""
         self._idle.pop(connection, None)
 
-    def remove(self, connection: "Connection") -> None:
+    def remove(self, connection: "LimitedConnection") -> None:
         """Counts a connection no longer."""
         self._kept.discard(connection)
         self._spare.discard(connection)
@@ -113,20 +113,20 @@ class Door:
         return True
 
 
-class Connection(asyncio.BufferedProtocol):
-    """Stands between a connection and the `protocol` that answers it, counted by the door until it
-    is lost. It is cut off if it asks nothing for the time of a request, or if it takes nothing, or
-    next to nothing, for the time of a stall. A `spare` one is for probes alone."""
+class LimitedConnection(asyncio.BufferedProtocol):
+    """Stands between a connection and the `protocol` that answers it; the limiter counts it until
+    it is lost. It is aborted if it asks nothing for the time of a request, or if it takes next to
+    nothing for the time of a stall. A `spare` one is for probes alone."""
 
     def __init__(
         self,
         protocol: asyncio.Protocol,
-        door: Door,
+        limiter: ConnectionLimiter,
         limits: Bounds,
         *,
         spare: bool = False,
     ) -> None:
-        self._protocol, self._door, self._limits = protocol, door, limits
+        self._protocol, self._limiter, self._limits = protocol, limiter, limits
         self.spare = spare
         self._transport: asyncio.Transport | None = None
         self._raw: asyncio.BaseTransport | None = None
@@ -137,33 +137,33 @@ class Connection(asyncio.BufferedProtocol):
         self._watch: asyncio.TimerHandle | None = None
         self._slice, self._slice_size = memoryview(bytearray(SLICE)), SLICE
         self.eof_received = protocol.eof_received  # type: ignore[method-assign]
-        door.add(self)
+        limiter.add(self)
         patience = FULL_SECONDS if spare else limits.request
         asyncio.get_running_loop().call_later(patience, _cut_off_silent, ref(self))
 
     @staticmethod
-    def of(transport: asyncio.BaseTransport | None) -> Optional["Connection"]:
+    def of(transport: asyncio.BaseTransport | None) -> Optional["LimitedConnection"]:
         """The connection that a transport belongs to; None once it is lost."""
         found = transport.get_protocol() if transport is not None else None
-        return found if isinstance(found, Connection) else None
+        return found if isinstance(found, LimitedConnection) else None
 
     def ask(self) -> None:
         """Notes a request."""
         self._has_asked = True
         if not self._sessions and not self.spare:
-            self._door.set_idle(self)
+            self._limiter.set_idle(self)
 
     @contextmanager
     def session(self) -> Iterator[None]:
         """Keeps the connection's place while the block runs."""
         self._sessions += 1
-        self._door.set_busy(self)
+        self._limiter.set_busy(self)
         try:
             yield
         finally:
             self._sessions -= 1
             if not self._sessions and self._transport is not None and not self.spare:
-                self._door.set_idle(self)
+                self._limiter.set_idle(self)
 
     def begin(self, raw: asyncio.BaseTransport) -> None:
         """Begins a TLS handshake."""
@@ -208,7 +208,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = self._raw = None
-        self._door.remove(self)
+        self._limiter.remove(self)
         self._stop_watch()
         self._protocol.connection_lost(exc)
 
@@ -249,7 +249,7 @@ def _reset(transport: asyncio.Transport) -> None:
     transport.abort()
 
 
-def _cut_off_silent(found: "ref[Connection]") -> None:
+def _cut_off_silent(found: "ref[LimitedConnection]") -> None:
     """Without keeping a connection whose handshake failed."""
     connection = found()
     if connection is not None:

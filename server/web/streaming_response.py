@@ -3,7 +3,7 @@
 from aiohttp import web
 
 
-class Answer:
+class StreamingResponse:
     """Begins with its first piece: until then the request may still fail by a status."""
 
     def __init__(self, request: web.Request, content_type: str) -> None:

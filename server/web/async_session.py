@@ -9,7 +9,7 @@ from typing import Any, Self
 from ...models.batch import Row
 from ...models.events import Event
 from ..engine.engine import Engine
-from ..engine.events import Busy, Ended, Marked, Ready, Told
+from ..engine.events import Busy, Ended, Marked, Ready, SessionEvent
 from ..protocols.tagged import NO_ROOM
 
 MOST_UNREAD = 256
@@ -24,7 +24,7 @@ class SessionEnded(Exception):  # noqa: N818
         self.ended = ended
 
 
-class Visit:
+class AsyncSession:
     """What is told of the session waits here until the client was sent it. Leaving the block gives
     back the slot. `ahead` seconds may wait for the model before `room` waits, no more than anyone
     may. Raises Busy where there is no room, at once."""
@@ -38,7 +38,7 @@ class Visit:
         ahead: float = math.inf,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._told: list[Told] = []
+        self._told: list[SessionEvent] = []
         self._news, self._eased = asyncio.Event(), asyncio.Event()
         self._held = False
         self._failure: BaseException | None = None
@@ -58,7 +58,7 @@ class Visit:
     ) -> None:
         self.session.close()
 
-    async def told(self) -> list[Told]:
+    async def told(self) -> list[SessionEvent]:
         """What was told since the last time, one event at least."""
         if not self._told and self._held:
             self._held = False
@@ -110,7 +110,7 @@ class Visit:
         """Whether there is something to do or to tell still."""
         return self.session.backlog > 0 or bool(self._told)
 
-    def _deliver(self, told: Sequence[Told]) -> None:
+    def _deliver(self, told: Sequence[SessionEvent]) -> None:
         self._call(self._take, told)
 
     def _ease(self) -> None:
@@ -124,7 +124,7 @@ class Visit:
             if not self._loop.is_closed():
                 raise
 
-    def _take(self, told: Sequence[Told]) -> None:
+    def _take(self, told: Sequence[SessionEvent]) -> None:
         self._told += told
         self._news.set()
         self._eased.set()

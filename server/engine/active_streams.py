@@ -6,7 +6,7 @@ from collections.abc import Callable
 from ...models.batch import Batch
 from ...runtime.errors import KyutaiOnnxError, UsageError
 from .admission import Admission
-from .events import Ended, Ready, Reason, Told
+from .events import Ended, Ready, Reason, SessionEvent
 from .statistics import Statistics
 from .stream import Stream
 
@@ -14,7 +14,7 @@ LOG = logging.getLogger(__name__)
 INTERNAL = "internal error; the server's log has the cause"
 
 
-class Roster:
+class ActiveStreams:
     """Belongs to the engine's thread. What goes wrong with one stream ends that one alone."""
 
     def __init__(
@@ -51,7 +51,7 @@ class Roster:
         else:
             self.tell(stream, [Ready()])
 
-    def tell(self, stream: Stream, told: list[Told]) -> None:
+    def tell(self, stream: Stream, told: list[SessionEvent]) -> None:
         """Delivers, to whoever still listens."""
         if stream.closed or not told:
             return
@@ -62,7 +62,11 @@ class Roster:
             self.drop(stream, "failed")
 
     def end(
-        self, stream: Stream, reason: Reason, message: str = "", told: list[Told] | None = None
+        self,
+        stream: Stream,
+        reason: Reason,
+        message: str = "",
+        told: list[SessionEvent] | None = None,
     ) -> None:
         """Frees the slot, then tells so after `told`."""
         deliver, deaf = stream.deliver, stream.closed or stream.over

@@ -7,17 +7,17 @@ from contextlib import AbstractContextManager, nullcontext
 from aiohttp import web
 
 from ...runtime.errors import AudioError, KyutaiOnnxError, UsageError
+from ..engine.active_streams import INTERNAL
 from ..engine.events import Busy
-from ..engine.roster import INTERNAL
 from ..protocols import openai
 from ..protocols.errors import ProtocolError
-from ..served import UnknownModel
+from ..registry import UnknownModel
+from .async_session import SessionEnded
+from .connections import LimitedConnection
 from .context import CONTEXT, Context
-from .door import Connection
 from .keys import TooManySessions, caller_of, shown_key
 from .logs import LOG, Seldom, log
 from .spool import NoSpaceError
-from .visit import SessionEnded
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 RETRY_SECONDS = "1"
@@ -48,7 +48,7 @@ unless it is an internal one."""
 async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuses pages of other sites, answers their browsers, and makes answers of errors."""
     context = request.app[CONTEXT]
-    connection, probes = Connection.of(request.transport), request.path in PROBES
+    connection, probes = LimitedConnection.of(request.transport), request.path in PROBES
     if connection is not None:
         connection.ask()
         if connection.spare and not probes:
@@ -76,7 +76,7 @@ async def set_headers(request: web.Request, response: web.StreamResponse) -> Non
     origins = request.app[CONTEXT].origins
     response.headers.update(origins.headers(request.headers.get("Origin")))
     response.headers.update(SAFE)
-    connection = Connection.of(request.transport)
+    connection = LimitedConnection.of(request.transport)
     if connection is not None and connection.spare:
         response.force_close()
         response.headers["Connection"] = "close"
@@ -129,7 +129,7 @@ def keyed(handler: Handler, *, session: bool = True) -> Handler:
 
 def keeping_place(request: web.Request) -> AbstractContextManager[None]:
     """Keeps the connection of a request while a session of it runs."""
-    connection = Connection.of(request.transport)
+    connection = LimitedConnection.of(request.transport)
     return connection.session() if connection is not None else nullcontext()
 
 

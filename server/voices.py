@@ -26,7 +26,7 @@ class UnknownVoice(UsageError):  # noqa: N818
     """A name that is not in the list of voices."""
 
 
-class Speakers:
+class VoiceCatalog:
     """Thread-safe, and slow where a voice is used for the first time: never for an event loop.
 
     `default` speaks where no voice is asked for, or else the model's own choice; `hub` offers the

@@ -1,0 +1,343 @@
+"""A websocket session: accept a client, keep its websocket alive, and pass messages and events
+between it and a session of the engine."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from ...models.batch import Row
+from ...runtime.errors import UsageError
+from ..config import Bounds
+from ..engine.engine import Engine
+from ..engine.events import Busy, Ended, SessionEvent
+from ..engine.session import Session
+from ..protocols.errors import ProtocolError
+from ..registry import UnknownModel
+from .async_session import AsyncSession
+from .context import CONTEXT, Context
+from .keys import TooManySessions
+from .logs import log
+from .middleware import Handler, admit, keeping_place
+
+PING_SECONDS = 10.0
+CLOSE_SECONDS = 2.0
+LONGEST_REASON = 120
+"""Bytes of what a close frame says."""
+MESSAGES_AT_ONCE, MESSAGES_SECONDS = 16, 0.01
+"""Messages of a client that are received or sent in one turn of the event loop, and the least time
+until the next: a client that sends more is read more slowly."""
+DATA = (WSMsgType.BINARY, WSMsgType.TEXT)
+
+
+class Gone(Exception):  # noqa: N818
+    """The client is not there any more, or takes nothing."""
+
+
+class WebSocket:
+    """One client's. A message of it has at most `message` bytes; `take_turn` waits until it is this
+    client's turn among all."""
+
+    def __init__(
+        self, limits: Bounds, message: int, take_turn: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._ws = web.WebSocketResponse(
+            timeout=CLOSE_SECONDS,
+            autoclose=False,
+            autoping=False,
+            compress=False,
+            max_msg_size=message,
+        )
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self._request: web.Request | None = None
+        self._pings: asyncio.Task[None] | None = None
+        self._sent = 0.0
+        self._take_turn = take_turn
+        self._handled, self._next_turn = 0, 0.0
+        self.on_quiet: bytes | None = None
+        """What is sent, besides a ping, to a client that got nothing for a while."""
+
+    async def open(self, request: web.Request) -> None:
+        """Accepts the client."""
+        self._request = request
+        await self._ws.prepare(request)
+        self._sent = self._loop.time()
+        self._pings = asyncio.create_task(self._ping())
+
+    @property
+    def response(self) -> web.WebSocketResponse:
+        """What the handler of the request returns."""
+        return self._ws
+
+    async def receive(self, is_busy: Callable[[], bool]) -> bytes | str | None:
+        """The next message; None once the client has left, or is silent without `is_busy` being
+        the reason."""
+        while True:
+            await self._handle_one()
+            try:
+                message = await self._ws.receive(timeout=self._limits.silence)
+            except TimeoutError:
+                if is_busy():
+                    continue
+                self.drop()
+                return None
+            if message.type in DATA:
+                data: bytes | str = message.data
+                return data
+            if message.type is WSMsgType.PING:
+                await self._pong(message.data)
+            elif message.type is not WSMsgType.PONG:
+                return None
+
+    async def _handle_one(self) -> None:
+        """Waits for a turn after some messages: those that have come, or can be written, wait for
+        nothing else."""
+        self._handled += 1
+        if self._handled > MESSAGES_AT_ONCE:
+            if (early := self._next_turn - self._loop.time()) > 0:
+                await asyncio.sleep(early)
+            await self._take_turn()
+            self._handled, self._next_turn = 1, self._loop.time() + MESSAGES_SECONDS
+
+    async def _pong(self, data: bytes) -> None:
+        """Answers, unless nothing is taken for too long."""
+        try:
+            async with asyncio.timeout(self._limits.stall):
+                await self._ws.pong(data)
+        except TimeoutError:
+            self.drop()
+        except ConnectionError:
+            pass
+
+    async def send(self, data: bytes) -> None:
+        """Raises Gone where the client has left, or takes nothing for too long."""
+        await self._handle_one()
+        self._sent = self._loop.time()
+        try:
+            async with asyncio.timeout(self._limits.stall):
+                await self._ws.send_bytes(data)
+        except TimeoutError:
+            self.drop()
+            raise Gone("takes nothing") from None
+        except ConnectionError:
+            raise Gone("left") from None
+
+    async def finish(self, code: int | None = None, reason: str = "") -> None:
+        """Closes: with a frame that has no code, as moshi-server does when all is well, or with one
+        and why. Nobody else may be receiving."""
+        self._stop()
+        said = reason.encode()[:LONGEST_REASON].decode(errors="ignore").encode()
+        with contextlib.suppress(ConnectionError, RuntimeError, TimeoutError):
+            if code is not None:
+                await self._ws.close(code=code, message=said)
+                return
+            await self._ws.send_frame(b"", WSMsgType.CLOSE)
+            async with asyncio.timeout(CLOSE_SECONDS):
+                while (await self._ws.receive()).type in (*DATA, WSMsgType.PING, WSMsgType.PONG):
+                    pass
+        self._hang_up()
+
+    async def agree(self) -> None:
+        """Closes since the client did."""
+        self._stop()
+        with contextlib.suppress(ConnectionError, RuntimeError, TimeoutError):
+            await self._ws.close(code=WSCloseCode.OK, drain=False)
+
+    def drop(self) -> None:
+        """Lets go of the client without a word."""
+        self._stop()
+        transport = self._request.transport if self._request is not None else None
+        if transport is not None:
+            transport.abort()
+
+    def _stop(self) -> None:
+        if self._pings is not None:
+            self._pings.cancel()
+
+    def _hang_up(self) -> None:
+        transport = self._request.transport if self._request is not None else None
+        if transport is not None:
+            transport.close()
+
+    async def _ping(self) -> None:
+        """As long as the client is there, whenever it got nothing for a while."""
+        with contextlib.suppress(ConnectionError):
+            while True:
+                quiet = self._loop.time() - self._sent
+                if quiet < PING_SECONDS:
+                    await asyncio.sleep(PING_SECONDS - quiet)
+                    continue
+                self._sent = self._loop.time()
+                await self._ws.ping()
+                if self.on_quiet is not None:
+                    await self._ws.send_bytes(self.on_quiet)
+
+
+Query = TypeVar("Query")
+
+
+def websocket_route(
+    parse: Callable[[Context, Mapping[str, str]], Query],
+    serve: Callable[[Context, WebSocket, Query], Awaitable[None]],
+    message: int | None = None,
+) -> Handler:
+    """A handler that accepts clients whose query can be parsed and who have a key, and serves each
+    in a session of its own. `message` is the most bytes of a message, if less than elsewhere."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        context = request.app[CONTEXT]
+        check_upgrade(request)
+        try:
+            query = parse(context, request.query)
+        except UnknownModel as error:
+            raise web.HTTPNotFound(text=f"{error}\n") from None
+        except (ProtocolError, ValueError) as error:
+            raise web.HTTPBadRequest(text=f"{error}\n") from None
+        caller = admit(request, context, query=True)
+        limits = context.limits
+        largest = min(limits.message, message or limits.message)
+        socket = WebSocket(limits, largest, context.take_turn)
+        try:
+            with context.sessions.session(caller), keeping_place(request):
+                await socket.open(request)
+                log("client came", path=request.path, caller=caller)
+                try:
+                    await serve(context, socket, query)
+                except BaseException:
+                    socket.drop()
+                    raise
+                finally:
+                    log("client left", path=request.path, caller=caller)
+        except TooManySessions:
+            raise web.HTTPTooManyRequests(text="as many sessions of yours run as may\n") from None
+        return socket.response
+
+    return handle
+
+
+def check_upgrade(request: web.Request) -> None:
+    """Raises HTTPUpgradeRequired for a request that wants no websocket; a broken wish for one is
+    refused when it is accepted."""
+    if request.headers.get("Upgrade", "").strip().lower() != "websocket":
+        raise web.HTTPUpgradeRequired(
+            headers={"Upgrade": "websocket"}, text="a websocket is expected here\n"
+        )
+
+
+TRY_AGAIN_LATER = WSCloseCode.TRY_AGAIN_LATER
+CLOSING: dict[str, tuple[WSCloseCode, str]] = {
+    "idle": (WSCloseCode.POLICY_VIOLATION, "nothing was sent for too long"),
+    "too long": (WSCloseCode.POLICY_VIOLATION, "the session has lasted as long as one may"),
+    "stalled": (WSCloseCode.POLICY_VIOLATION, "what was sent was not taken for too long"),
+    "shutdown": (WSCloseCode.GOING_AWAY, "the server is shutting down"),
+    "failed": (WSCloseCode.INTERNAL_ERROR, "the session failed"),
+}
+"""How a websocket ends for each reason that is neither `done` nor `busy`."""
+
+
+class WebsocketAdapter(Protocol):
+    """One protocol's part in a websocket session."""
+
+    def receive(self, session: Session, message: bytes | str) -> Awaitable[None]:
+        """Handles a message of the client; raises ProtocolError or UsageError for a bad one."""
+
+    def report(self, session: Session, event: SessionEvent) -> Iterable[bytes]:
+        """Return the messages that report an event to the client."""
+
+    def refuse(self) -> Sequence[bytes]:
+        """Return the messages for a client without a slot, if the protocol has any."""
+
+
+async def run_session(
+    socket: WebSocket,
+    adapter: WebsocketAdapter,
+    engine: Engine,
+    begin: Callable[[Any], Row],
+    *,
+    wait: float,
+) -> None:
+    """Hears and tells, in a session that waits so many seconds for a slot, until the client leaves
+    or the session ends, then closes the websocket."""
+    try:
+        visit = AsyncSession(engine, begin, wait=wait)
+    except Busy:
+        await refuse(socket, adapter.refuse())
+        return
+    with visit:
+        await _exchange(socket, visit, adapter)
+
+
+async def _exchange(socket: WebSocket, visit: AsyncSession, adapter: WebsocketAdapter) -> None:
+    try:
+        ended = await _first(_receive(socket, visit, adapter), _report(socket, visit, adapter))
+    except Gone as gone:
+        log("client gone", why=str(gone))
+        socket.drop()
+    except Busy as error:
+        log("client refused", why=str(error))
+        await refuse(socket, adapter.refuse())
+    except (ProtocolError, UsageError) as error:
+        log("client misunderstood", why=str(error))
+        await socket.finish(WSCloseCode.INVALID_TEXT, str(error))
+    else:
+        await _close(socket, adapter, ended)
+
+
+async def refuse(socket: WebSocket, messages: Sequence[bytes]) -> None:
+    """Tells that there is no room by these messages, or without any by how it closes."""
+    try:
+        for message in messages:
+            await socket.send(message)
+    except Gone:
+        socket.drop()
+        return
+    if messages:
+        await socket.finish()
+    else:
+        await socket.finish(TRY_AGAIN_LATER, "no free channels")
+
+
+async def _first(*works: Coroutine[Any, Any, Any]) -> Any:
+    """What the first that ends returns or raises; the others are cancelled."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    results = [task.result() for task in tasks if task in done]
+    return results[0]
+
+
+async def _receive(socket: WebSocket, visit: AsyncSession, adapter: WebsocketAdapter) -> None:
+    while (message := await socket.receive(lambda: visit.is_busy)) is not None:
+        await adapter.receive(visit.session, message)
+        await visit.room()
+
+
+async def _report(socket: WebSocket, visit: AsyncSession, adapter: WebsocketAdapter) -> Ended:
+    while True:
+        for event in await visit.told():
+            if isinstance(event, Ended) and event.reason == "busy":
+                return event
+            for message in adapter.report(visit.session, event):
+                await socket.send(message)
+            if isinstance(event, Ended):
+                return event
+
+
+async def _close(socket: WebSocket, adapter: WebsocketAdapter, ended: Ended | None) -> None:
+    if ended is None:
+        await socket.agree()
+    elif ended.reason == "busy":
+        await refuse(socket, adapter.refuse())
+    elif ended.reason in CLOSING:
+        code, reason = CLOSING[ended.reason]
+        log("session ended", why=ended.reason)
+        await socket.finish(code, ended.message or reason)
+    else:
+        await socket.finish()
