@@ -347,7 +347,7 @@ def archives() -> tuple[list[bytes], Parse]:
 
 
 def codes() -> tuple[list[bytes], Parse]:
-    from kyutai_onnx.cli.codes_file import _read
+    from kyutai_onnx.cli.output.codes_file import _read
 
     file = io.BytesIO()
     np.savez(file, codes=np.arange(24).reshape(8, 3), samples=np.int64(5000))
@@ -443,7 +443,7 @@ def script() -> tuple[list[bytes], Parse]:
 
 
 def samples_manifest() -> tuple[list[bytes], Parse]:
-    from kyutai_onnx.cli.datasets import _manifest
+    from kyutai_onnx.cli.evaluation.datasets import _manifest
 
     word = {"text": "a", "start": 0.1, "end": 0.5}
     lines = as_json({"audio": "a.wav", "text": "one"}, {"audio": "b", "text": "c", "words": [word]})

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from demo import augment
-from kyutai_onnx.cli.datasets import Sample, read_samples
+from kyutai_onnx.cli.evaluation.datasets import Sample, read_samples
 from kyutai_onnx.cli.load import read_whole
 from kyutai_onnx.export.gate import Said, SaidRow
 from kyutai_onnx.models import SpeechToText

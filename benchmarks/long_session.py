@@ -19,7 +19,7 @@ from statistics import median
 
 import numpy as np
 
-from kyutai_onnx.cli.subtitle_file import SubtitleFile
+from kyutai_onnx.cli.output.subtitles import SubtitleFile
 from kyutai_onnx.models import SpeechToText, Word
 from kyutai_onnx.models.locate import SAMPLES
 from kyutai_onnx.runtime.audio import Meter, Pcm, WallClock, read_audio

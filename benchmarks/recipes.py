@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kyutai_onnx.cli.choices import Normalizer
-from kyutai_onnx.cli.scores import Score, normalizer
+from kyutai_onnx.cli.evaluation.scores import Score, normalizer
 from kyutai_onnx.export.bundle import Request, export_checkpoint, open_request
 from kyutai_onnx.export.checkpoint import Checkpoint
 from kyutai_onnx.export.config import LMConfig

@@ -7,7 +7,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from ..runtime.errors import KyutaiOnnxError
-from . import (
+from .commands import (
     bench,
     chat,
     codec,
@@ -24,10 +24,10 @@ from . import (
     verify,
     voices,
 )
-from .endings import ENDINGS, ended_by
 from .files import Declared
 from .messages import say_error, unforeseen
 from .options import Debugging
+from .signals import ENDINGS, ended_by
 from .standard_streams import discard_unwritten, open_streams
 
 INTERRUPTED = 130

@@ -13,13 +13,13 @@ from ..models.stt.model import ROWS
 from ..models.stt.task import Heard
 from ..runtime.audio import AudioReader, Pcm, read_audio
 from ..runtime.errors import KyutaiOnnxError, StandardOutputError, UsageError
-from . import outputs
 from .choices import Format, Style
-from .formats import Transcript, pause_text, word_text
 from .load import read_whole
 from .messages import progress_bar, say_error, unforeseen, watched
+from .output import transcripts
+from .output.formats import Transcript, pause_text, word_text
+from .output.token_trace import dump_tokens
 from .shapes import Hearing, HearingBatch, HearingRow
-from .tokens import dump_tokens
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Request:
             raise UsageError("--cut-prompt leaves out an audio prompt: give '--prompt-audio' too")
         if self.several and self.dump_tokens is not None:
             raise UsageError("--dump-tokens takes one file at a time")
-        outputs.check_out(self.out, self.files, self.style.kind)
+        transcripts.check_out(self.out, self.files, self.style.kind)
 
 
 def require_pauses(model: Hearing) -> None:
@@ -84,7 +84,7 @@ class Transcription:
         """Transcribes every file; returns the exit code of the first that failed, else 0."""
         request = self._request
         if request.several and self._to_stdout:
-            outputs.print_head(request.style.kind)
+            transcripts.print_head(request.style.kind)
         batch = self._model.batch(min(len(request.files), ROWS))
         try:
             with progress_bar(quiet=request.quiet or not request.several) as progress:
@@ -102,7 +102,7 @@ class Transcription:
             raise
         finally:
             if request.several and self._to_stdout and request.style.kind is Format.JSON:
-                outputs.print_array(self._done)
+                transcripts.print_array(self._done)
         return self._code
 
     def _join(self, batch: HearingBatch) -> None:
@@ -177,15 +177,15 @@ class Transcription:
 
     def _write(self, transcript: Transcript, live: "LiveText | None") -> None:
         request, style = self._request, self._request.style
-        path = outputs.out_path(request.out, transcript.file, style.kind, request.several)
+        path = transcripts.out_path(request.out, transcript.file, style.kind, request.several)
         if path is not None:
-            outputs.write_file(path, transcript, style)
+            transcripts.write_file(path, transcript, style)
         elif live is not None:
             live.end()
         elif not request.several:
-            outputs.print_whole(transcript, style)
+            transcripts.print_whole(transcript, style)
         elif style.kind is not Format.JSON:
-            outputs.print_one_of_several(transcript, style)
+            transcripts.print_one_of_several(transcript, style)
 
     def _read_prompt(self) -> Pcm | None:
         if self._request.prompt.audio is None:

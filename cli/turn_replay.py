@@ -8,7 +8,7 @@ import numpy as np
 
 from ..models import EndOfTurn, SpeechToText, TurnPolicy, Word
 from ..runtime.audio import Pcm, read_audio
-from .datasets import Sample, resampled
+from .evaluation.datasets import Sample, resampled
 
 AFTER_SECONDS = 3.0
 """Rest that follows each recording, so that its last turn can end."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from kyutai_onnx.cli.datasets import read_samples
+from kyutai_onnx.cli.evaluation.datasets import read_samples
 from kyutai_onnx.cli.text_input import read_requests
 from kyutai_onnx.models.locate import DEMO
 from kyutai_onnx.models.tokenizer import open_tokenizer

@@ -9,7 +9,7 @@ from commands import Command, Result
 from speech import RATE
 from threaded_card import BOX, MIC, Use, using
 
-from kyutai_onnx.cli import stage
+from kyutai_onnx.cli.live import live_audio
 from kyutai_onnx.models.locate import DEMO
 from kyutai_onnx.runtime.errors import AudioError
 
@@ -122,7 +122,7 @@ def test_without_sound_card_software_the_first_word_is_what_to_install(
     def missing() -> None:
         raise AudioError("sounddevice is not installed; run this")
 
-    monkeypatch.setattr(stage, "SoundCard", missing)
+    monkeypatch.setattr(live_audio, "SoundCard", missing)
     done = command("stream", "-q")
     assert done.code == 4
     assert done.error.startswith("sounddevice is not installed")

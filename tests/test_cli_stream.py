@@ -15,7 +15,7 @@ from commands import Command
 from soundcards import FakeClock
 from speech import Array, hiss, write_wav
 
-from kyutai_onnx.cli.screen import Lines, LiveLine, Screen, Tape
+from kyutai_onnx.cli.output.live_output import Lines, LiveLine, Screen, Tape
 from kyutai_onnx.models import EndOfTurn, Event, Pause, Word
 from kyutai_onnx.runtime.audio.paced import frames, paced
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kyutai_onnx.cli.subtitle_file import SubtitleFile
+from kyutai_onnx.cli.output.subtitles import SubtitleFile
 from kyutai_onnx.models import Word
 from kyutai_onnx.models.subtitles import srt, vtt
 from kyutai_onnx.runtime.audio.dither import STEP, Dither

@@ -17,7 +17,8 @@ from soundcards import BOX, LATENCY, MIC, SIZE, Room
 from speech import RATE, Array
 from threaded_card import ThreadedCard, Use, using
 
-from kyutai_onnx.cli import live, load
+from kyutai_onnx.cli import load
+from kyutai_onnx.cli.live import session
 from kyutai_onnx.models import Audio
 from kyutai_onnx.models.speech.stream import Trace
 from kyutai_onnx.runtime.audio.live import KEPT_SECONDS, PREBUFFER_SECONDS
@@ -131,7 +132,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Use:
         made = SimpleNamespace(family="moshi")
         bundle = SimpleNamespace(manifest=made, path="moshi")
         monkeypatch.setattr(load, "open_model", lambda *_: bundle)
-        monkeypatch.setattr(live.Moshi, "load", lambda *_, **__: model)
+        monkeypatch.setattr(session.Moshi, "load", lambda *_, **__: model)
         return on_card(said, MIC, BOX)
 
     return use

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from speech import RATE, Array
 
-from kyutai_onnx.cli import stage
+from kyutai_onnx.cli.live import live_audio
 from kyutai_onnx.runtime.audio import LiveSound
 from kyutai_onnx.runtime.audio.devices import Device
 
@@ -77,7 +77,7 @@ def using(monkeypatch: pytest.MonkeyPatch) -> Use:
 
     def use(said: Array, *devices: Device) -> ThreadedCard:
         card = ThreadedCard(said, *(devices or (MIC, BOX)))
-        monkeypatch.setattr(stage, "SoundCard", lambda: card)
+        monkeypatch.setattr(live_audio, "SoundCard", lambda: card)
         return card
 
     return use

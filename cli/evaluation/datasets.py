@@ -1,0 +1,151 @@
+"""Recordings with their transcripts: a folder, a manifest, or a named data set.
+
+The named ones are those of Kyutai's scripts/stt_evaluate_on_dataset.py.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...models.events import Word
+from ...runtime.audio import AudioSource, Resampler
+from ...runtime.errors import ModelError, UsageError
+from ...runtime.jsonfields import parse, parse_json
+
+Array = np.ndarray[Any, Any]
+AUDIO = (".wav", ".flac", ".ogg", ".opus", ".mp3")
+MANIFEST = "manifest.jsonl"
+TEXT_KEYS = ("text", "sentence", "normalized_text", "transcript", "transcription")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A recording, as a file or as samples with their rate, and what is said in it.
+
+    `words` are their times where they are known.
+    """
+
+    audio: AudioSource | tuple[Array, int]
+    text: str
+    words: tuple[Word, ...] = ()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of a manifest."""
+
+    audio: str
+    text: str
+    words: tuple[Word, ...] = ()
+
+
+@dataclass(frozen=True)
+class Named:
+    """A data set on the Hugging Face Hub."""
+
+    repository: str
+    config: str | None
+    split: str = "test"
+
+
+ESB = "hf-audio/esb-datasets-test-only-sorted"
+NAMED = {
+    "rev16": Named("distil-whisper/rev16", "whisper_subset"),
+    "earnings21": Named("distil-whisper/earnings21", "full"),
+    "earnings22": Named("distil-whisper/earnings22", "full"),
+    "tedlium": Named("distil-whisper/tedlium-long-form", None),
+    "meanwhile": Named("distil-whisper/meanwhile", None),
+    "ami": Named(ESB, "ami"),
+    "librispeech.clean": Named(ESB, "librispeech", "test.clean"),
+    "librispeech.other": Named(ESB, "librispeech", "test.other"),
+    "voxpopuli": Named(ESB, "voxpopuli"),
+    "spgispeech": Named(ESB, "spgispeech"),
+    "gigaspeech": Named(ESB, "gigaspeech"),
+    "tedlium-short": Named(ESB, "tedlium"),
+    "earnings22-short": Named(ESB, "earnings22"),
+}
+
+
+def read_samples(name: str, limit: int | None = None) -> Iterator[Sample]:
+    """The samples of a folder, a manifest or a named set.
+
+    Raises UsageError for a name that is neither, ModelError for a set that cannot be had.
+    """
+    path = Path(name)
+    if name in NAMED:
+        samples = _hub(NAMED[name])
+    elif path.is_dir() and (path / MANIFEST).is_file():
+        samples = _manifest(path / MANIFEST)
+    elif path.is_dir():
+        samples = _folder(path)
+    elif path.is_file():
+        samples = _manifest(path)
+    else:
+        raise UsageError(
+            f"--dataset {name}: neither a folder, nor a manifest (.jsonl), nor one of "
+            f"{', '.join(NAMED)}"
+        )
+    return islice(samples, limit)
+
+
+def _folder(folder: Path) -> Iterator[Sample]:
+    """Audio files with a text file of the same name beside each."""
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in AUDIO)
+    pairs = [(file, file.with_suffix(".txt")) for file in files]
+    found = [(file, text) for file, text in pairs if text.is_file()]
+    if not found:
+        raise UsageError(f"{folder}: no audio file with its transcript in a .txt beside it")
+    for file, text in found:
+        yield Sample(file, text.read_text("utf-8").strip())
+
+
+def _manifest(path: Path) -> Iterator[Sample]:
+    """A line a sample: `audio` (a path, from the manifest's folder), `text`, and maybe `words`."""
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        try:
+            entry = parse(Entry, parse_json(line))
+        except ValueError as error:
+            raise UsageError(
+                f'{path}, line {number}: not {{"audio": ..., "text": ...}} ({error})'
+            ) from None
+        yield Sample(path.parent / entry.audio, entry.text, entry.words)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text("utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not a manifest (.jsonl) that can be read ({error})") from None
+
+
+def _hub(named: Named) -> Iterator[Sample]:
+    try:
+        from datasets import load_dataset
+    except ImportError:
+        raise UsageError(
+            "named data sets need another package; run 'pip install \"kyutai-onnx[datasets]\"'"
+        ) from None
+    try:
+        rows = load_dataset(named.repository, named.config, split=named.split, streaming=True)
+        for row in rows:
+            text = next((str(row[key]) for key in TEXT_KEYS if key in row), "")
+            if text.strip() not in ("", "ignore time segment in scoring"):
+                yield Sample((row["audio"]["array"], row["audio"]["sampling_rate"]), text)
+    except (OSError, ValueError) as error:
+        cause = str(error).splitlines()[0]
+        raise ModelError(f"{named.repository} could not be downloaded: {cause}") from None
+
+
+def resampled(audio: tuple[Array, int], sample_rate: int) -> Array:
+    """Mono float32 `[n]` at `sample_rate` of samples that are in memory."""
+    samples, rate = audio
+    mono = np.asarray(samples, np.float32)
+    mono = mono if mono.ndim == 1 else mono.mean(axis=int(np.argmin(mono.shape)))
+    resampler = Resampler(rate, sample_rate)
+    return np.concatenate([resampler.push(np.ascontiguousarray(mono)), resampler.flush()])

@@ -1,0 +1,1 @@
+"""A microphone, speakers and a model, in step."""

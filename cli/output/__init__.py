@@ -1,0 +1,1 @@
+"""Transcripts, subtitles, tokens and codes, as a user reads them."""

@@ -1,0 +1,26 @@
+"""The file that `--dump-tokens` writes, for a comparison with another program."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...runtime.output_file import output_file
+
+Array = np.ndarray[Any, Any]
+
+
+def dump_tokens(
+    path: Path, *, text: Sequence[int] = (), codes: Array | None = None, audio: Array | None = None
+) -> None:
+    """Writes `text` int64 `[T]`, `audio` int64 `[dep_q, T]` and `codes` int64 `[K, T_in]`; what
+    does not apply is empty. Raises KyutaiOnnxError where the disk refuses."""
+    none = np.empty((0, 0), np.int64)
+    arrays = {
+        "text": np.asarray(text, np.int64),
+        "audio": none if audio is None else audio.astype(np.int64),
+        "codes": none if codes is None else codes.astype(np.int64),
+    }
+    with output_file(path) as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]

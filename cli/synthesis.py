@@ -1,0 +1,256 @@
+"""Speaks a text into a file or a pipe as it is made; what was made before a fault is kept."""
+
+import secrets
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Unpack
+
+import numpy as np
+
+from ..models import TextToSpeech
+from ..models.events import Audio, Event, Word
+from ..models.manner import Options
+from ..models.tts.synthesis import SpeechRequest
+from ..models.tts.task import Trace
+from ..runtime.audio import AudioWriter, Encoding, Pcm
+from ..runtime.errors import UsageError
+from ..runtime.state_file import write_state
+from . import files
+from .messages import progress_bar, say
+from .output import words_file
+from .output.formats import Transcript
+from .output.token_trace import dump_tokens
+from .shapes import Speaking, SpeakingStream
+from .text_input import read_text
+
+
+@dataclass(frozen=True)
+class SpokenFiles:
+    """What is written of one text."""
+
+    sound: Path
+    words: Path | None
+    tokens: Path | None
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `say` was asked for."""
+
+    text: str | None = None
+    jsonl: str | None = None
+    out: str = "-"
+    voices: tuple[str, ...] = ()
+    turns: bool = False
+    words: Path | None = None
+    raw: bool = False
+    save_voice: Path | None = None
+    dump_tokens: Path | None = None
+    rows: int = 1
+    quiet: bool = False
+
+    def check(self) -> None:
+        """Raises UsageError for what does not go together."""
+        if self.jsonl is not None:
+            self._check_many()
+        elif self.text is None and self.save_voice is None:
+            raise UsageError("nothing to say: give TEXT, - for standard input, or '--jsonl FILE'")
+        elif self.text is not None and self.out == "-" and sys.stdout.isatty():
+            raise UsageError(
+                "standard output is a terminal: give '-o OUT.wav', or redirect it to a player"
+            )
+        words = self.words if self.jsonl is None else self.files_of("words").words
+        if words is not None:
+            words_file.format_of(words)
+
+    @property
+    def encoding(self) -> Encoding | None:
+        """How samples without a header are written; None with one."""
+        return "s16le" if self.raw else None
+
+    def declare(
+        self, texts: Sequence[SpeechRequest], *, reads: Iterable[files.Name], force: bool
+    ) -> None:
+        """Declares the files of a call, those of each text of a list among them."""
+        written = [self.files_of(text.id) for text in texts]
+        if self.jsonl is None:
+            written = [SpokenFiles(Path(self.out), self.words, self.dump_tokens)]
+        voices = (voice for text in texts for voice in text.voices)
+        files.declare(
+            reads=[self.jsonl, *map(_local, (*self.voices, *voices)), *reads],
+            audio=[each.sound for each in written],
+            others=[self.save_voice, *(p for each in written for p in (each.words, each.tokens))],
+            force=force,
+        )
+
+    def files_of(self, name: str) -> SpokenFiles:
+        """The files of one text among many; --words names their ending, as in .srt."""
+        sound = Path(self.out, f"{name}{'.raw' if self.raw else '.wav'}")
+        words, tokens = self.words, self.dump_tokens
+        return SpokenFiles(
+            sound,
+            words and sound.with_name(name + (words.suffix or words.name)),
+            tokens and tokens / f"{name}.npz",
+        )
+
+    def _check_many(self) -> None:
+        if self.text is not None:
+            raise UsageError("TEXT and --jsonl exclude each other")
+        if self.out == "-":
+            raise UsageError("--jsonl writes a file for each text: give '-o FOLDER'")
+        if Path(self.out).exists() and not Path(self.out).is_dir():
+            raise UsageError(f"{self.out} is a file; with --jsonl '-o' names a folder")
+        if self.save_voice is not None or self.turns:
+            raise UsageError("--save-voice and --turns are for a single text, not for --jsonl")
+
+
+def _local(voice: str) -> str:
+    return voice.removeprefix("file://")
+
+
+def count_of(codebooks: str) -> int | None:
+    """The number of codebooks; None is all. Raises UsageError for what is no number."""
+    if codebooks == "all":
+        return None
+    if not codebooks.isascii() or not codebooks.isdigit():
+        raise UsageError(f"--codebooks {codebooks}: give a number, or all")
+    return int(codebooks)
+
+
+def manner(model: Speaking, *, quiet: bool, **given: Unpack[Options]) -> Options:
+    """How to speak; a seed that was drawn is told, so that the same can be said again."""
+    temperature = given.get("temperature")
+    drawn = not model.is_greedy if temperature is None else temperature > 0
+    if drawn and given.get("seed") is None:
+        given["seed"] = secrets.randbits(32)
+        say(f"seed {given['seed']}", quiet=quiet)
+    return given
+
+
+def chosen_voices(model: Speaking, voices: tuple[str, ...], *, quiet: bool) -> tuple[str, ...]:
+    """The voices asked for, else the model's default, which is told."""
+    default = model.default_voice
+    if voices or default is None:
+        return voices
+    say(f"no --voice given: using {default}", quiet=quiet)
+    return (default,)
+
+
+def speak(model: TextToSpeech, request: Request, manner: Options) -> None:
+    """Says one text, as it comes."""
+    trace = None if request.dump_tokens is None else Trace()
+    voices = chosen_voices(model, request.voices, quiet=request.quiet)
+    stream = model.stream(voices, trace=trace, **manner)
+    primed = list(stream.run())
+    if request.save_voice is not None:
+        write_state(request.save_voice, stream.save())
+    if request.text is not None:
+        speak_by(stream, request, primed, trace)
+
+
+def speak_by(
+    stream: SpeakingStream, request: Request, primed: Iterable[Event], trace: Trace | None = None
+) -> None:
+    """Says one text by a stream, after what its voice itself brings."""
+    assert request.text is not None
+    pieces = after_the_first_word(read_text() if request.text == "-" else [request.text])
+    with AudioWriter(request.out, stream.model.sample_rate, raw=request.encoding) as writer:
+        session = Session(stream, request, writer.write)
+        try:
+            session.run(primed, pieces)
+        except KeyboardInterrupt:
+            say(f"interrupted after {session.seconds:.1f} s of speech", quiet=request.quiet)
+            raise
+        finally:
+            session.end(trace)
+
+
+def after_the_first_word(pieces: Iterable[str]) -> Iterator[str]:
+    """All pieces, once there is text among them: before that no file is touched.
+
+    Raises UsageError where there is none.
+    """
+    left, begun = iter(pieces), ""
+    for piece in left:
+        begun += piece
+        if begun.strip():
+            return chain([begun], left)
+    raise UsageError("the text is empty: there is nothing to say")
+
+
+class Session:
+    """One text on its way through a stream; `play` takes what it says."""
+
+    def __init__(
+        self, stream: SpeakingStream, request: Request, play: Callable[[Pcm], None]
+    ) -> None:
+        self._stream, self._request, self._play = stream, request, play
+        self._samples = 0
+        model = stream.model
+        self._transcript = Transcript(request.out, model.name, model.precision)
+
+    @property
+    def seconds(self) -> float:
+        """Of speech that was made."""
+        return self._samples / self._stream.model.sample_rate
+
+    def run(self, primed: Iterable[Event], pieces: Iterable[str]) -> None:
+        """Says all of the text, after what the voice itself brings.
+
+        Raises UsageError where nothing of it can be said.
+        """
+        self._take(primed)
+        with progress_bar(quiet=self._request.quiet) as progress:
+            total = 0
+            for piece in chain(pieces, [None]):
+                before = self._stream.waiting
+                events = self._take_in(piece)
+                total += self._stream.waiting - before
+                for event in events:
+                    self._take([event])
+                    progress("speaking", total - self._stream.waiting, total)
+        if not self._stream.given:
+            raise UsageError("there is no word in the text: nothing to say")
+
+    def end(self, trace: Trace | None) -> None:
+        """Writes the files beside the sound."""
+        request = self._request
+        self._take(self._stream.break_off())
+        if self._stream.unspelled:
+            words = ", ".join(self._stream.unspelled)
+            say(f"note: the model cannot spell all of: {words}", quiet=request.quiet)
+        if request.words is not None:
+            words_file.write_words(request.words, cut(self._transcript, self.seconds))
+        if request.dump_tokens is not None and trace is not None:
+            audio = np.array(trace.audio, np.int64).T if trace.audio else None
+            dump_tokens(request.dump_tokens, text=trace.text, audio=audio)
+
+    def _take_in(self, piece: str | None) -> Iterable[Event]:
+        """What is to be spoken by a piece of text; None ends it."""
+        if piece is None:
+            return self._stream.finish()
+        turns = piece.split("\n") if self._request.turns else [piece]
+        for number, turn in enumerate(turns):
+            if number:
+                self._stream.next_turn()
+            self._stream.add(turn)
+        return self._stream.run()
+
+    def _take(self, events: Iterable[Event]) -> None:
+        for event in events:
+            if isinstance(event, Audio):
+                self._play(event.pcm)
+                self._samples += len(event.pcm)
+            else:
+                self._transcript.add([event])
+
+
+def cut(transcript: Transcript, seconds: float) -> Transcript:
+    """A transcript less the words whose sound was not made."""
+    made = [word for word in transcript.words if word.start < seconds]
+    transcript.words = [Word(word.text, word.start, min(word.end, seconds)) for word in made]
+    transcript.duration = seconds
+    return transcript

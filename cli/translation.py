@@ -1,0 +1,190 @@
+"""Runs sound through a model that hears and speaks; what was made before a fault is kept."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..models.events import Audio, Event, Word
+from ..models.speech.hibiki import HibikiStream
+from ..models.speech.model import too_short
+from ..models.speech.stream import SpeechStream
+from ..models.speech.task import Trace
+from ..runtime.audio import AudioWriter, Pcm, read_audio
+from ..runtime.audio.paced import frames
+from ..runtime.errors import AudioError, UsageError
+from ..runtime.state_file import read_state, write_state
+from .choices import Format
+from .files import declare
+from .messages import say, watched
+from .output import words_file
+from .output.caption import Caption
+from .output.formats import Transcript
+from .output.token_trace import dump_tokens
+from .shapes import TalkingStream
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `translate`, `chat` or `stream` was asked for."""
+
+    audio: str
+    out: str | None
+    channel: int | None = None
+    words: Path | None = None
+    srt: Path | None = None
+    dump_tokens: Path | None = None
+    save_state: Path | None = None
+    load_state: Path | None = None
+    quiet: bool = False
+
+    def trace(self) -> Trace | None:
+        """What a stream is to be traced by, if that is asked for."""
+        return None if self.dump_tokens is None else Trace()
+
+    def check(self, *, force: bool) -> None:
+        """Declares the files; raises UsageError for what does not go together."""
+        if self.words is not None:
+            words_file.format_of(self.words)
+        declare(
+            reads=[self.audio, self.load_state],
+            audio=[self.out],
+            others=[self.words, self.srt, self.dump_tokens, self.save_state],
+            force=force,
+        )
+
+
+def resume(stream: SpeechStream, request: Request, seed: int | None, **given: object) -> None:
+    """Loads the saved stream that a request names, or says what a new one draws by.
+
+    Raises UsageError for options `given` that come with the saved stream.
+    """
+    if request.load_state is None:
+        drawing = stream.settings.drawing
+        if seed is None and (drawing.temp > 0 or drawing.temp_text > 0):
+            say(f"seed {stream.seed}", quiet=request.quiet)
+        return
+    extra = [name for name, value in given.items() if value is not None]
+    if extra:
+        option = extra[0].replace("_", "-")
+        raise UsageError(f"--{option} comes with the stream of '--load-state'; leave it out")
+    stream.load(read_state(request.load_state), seed=seed)
+
+
+def interpret(stream: SpeechStream, request: Request, trace: Trace | None = None) -> None:
+    """Feeds a recording to a stream and writes what it says, as it says it.
+
+    Where reading fails, what was read before is answered. Interrupted, what was made is kept.
+    """
+    model, caption = stream.model, Caption(aside=request.out == "-")
+    with ExitStack() as stack:
+        blocks = stack.enter_context(
+            read_audio(request.audio, model.sample_rate, channel=request.channel)
+        )
+        play = None
+        if request.out is not None:
+            play = stack.enter_context(AudioWriter(request.out, model.sample_rate)).write
+        session = Session(stream, request, caption, play)
+        quiet = request.quiet or caption.is_on_terminal
+        shown = stack.enter_context(closing(watched(blocks, model.sample_rate, quiet=quiet)))
+        try:
+            session.run(frames(shown, model.frame_size))
+        except KeyboardInterrupt:
+            say(f"interrupted after {session.seconds:.1f} s of speech", quiet=request.quiet)
+            raise
+        finally:
+            session.end(trace)
+    if session.failure is not None:
+        raise session.failure
+
+
+class Session:
+    """One recording on its way through a stream; `play` takes what it says."""
+
+    def __init__(
+        self,
+        stream: TalkingStream,
+        request: Request,
+        caption: Caption,
+        play: Callable[[Pcm], None] | None,
+    ) -> None:
+        self._stream, self._request, self._play = stream, request, play
+        model = stream.model
+        self._transcript = Transcript(request.audio, model.name, model.precision)
+        self._caption = caption
+        self._rate = model.sample_rate
+        self._before = stream.spoken_seconds
+        self.seconds = 0.0
+        """Of speech that was made."""
+        self.failure: AudioError | None = None
+        """Why the recording could not be read to its end, for the caller to raise."""
+
+    def run(self, pieces: Iterable[Pcm], *, then: Callable[[], None] = lambda: None) -> None:
+        """Hears all of the recording, does `then`, and says all that is to be said."""
+        request = self._request
+        for pcm in self._readable(pieces):
+            self._take(self._stream.feed(pcm))
+        if not self._stream.heard_seconds:
+            raise self.failure or AudioError(
+                f"{request.audio}: {too_short(self._stream.model.frame_rate)}"
+            )
+        then()
+        if request.save_state is not None and self.failure is None:
+            assert isinstance(self._stream, SpeechStream)
+            write_state(request.save_state, self._stream.save())
+        for event in self._stream.finish():
+            self._take([event])
+        if isinstance(self._stream, HibikiStream) and not self._stream.complete:
+            note = "note: the translation did not come to its end and was cut; see --max-tail"
+            say(note, quiet=request.quiet)
+
+    def _readable(self, pieces: Iterable[Pcm]) -> Iterator[Pcm]:
+        """The pieces up to a fault in the recording."""
+        try:
+            yield from pieces
+        except AudioError as error:
+            self.failure = error
+
+    def end(self, trace: Trace | None) -> None:
+        """Writes the files beside the sound, and the last word."""
+        request = self._request
+        self._take(self._stream.break_off())
+        self._transcript.duration = self.seconds
+        self._caption.end()
+        if self._caption.unread:
+            say("note: nobody read the text to its end", quiet=request.quiet)
+        if request.words is not None:
+            words_file.write_words(request.words, self._transcript)
+        if request.srt is not None:
+            words_file.write_words(request.srt, self._transcript, Format.SRT)
+        if request.dump_tokens is not None and trace is not None:
+            dump_tokens(
+                request.dump_tokens,
+                text=trace.text,
+                codes=_columns(trace.codes),
+                audio=_columns(trace.audio),
+            )
+
+    def _take(self, events: list[Event]) -> None:
+        events = [_earlier(event, self._before) for event in events]
+        for event in events:
+            if isinstance(event, Audio):
+                self.seconds += len(event.pcm) / self._rate
+                if self._play is not None:
+                    self._play(np.clip(event.pcm, -1, 1))
+        self._transcript.add(events)
+        self._caption.show(events)
+
+
+def _earlier(event: Event, seconds: float) -> Event:
+    """A word's times in the sound of this run, of a stream that spoke for so long before."""
+    if not isinstance(event, Word):
+        return event
+    return replace(event, start=max(0.0, event.start - seconds), end=event.end - seconds)
+
+
+def _columns(made: list[Any]) -> np.ndarray[Any, Any] | None:
+    return np.array(made).T if made else None
