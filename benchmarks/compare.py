@@ -18,7 +18,7 @@ from typing import Any
 
 from kyutai_onnx.export.bundle import Request, export_bundle
 from kyutai_onnx.models.frame_time import FrameLoop
-from kyutai_onnx.runtime.bundle import Bundle
+from kyutai_onnx.runtime.bundle.bundle import Bundle
 
 from .engines.kyutai_onnx import MOST_FRAMES
 from .machine import Machine, measure_machine

@@ -23,12 +23,17 @@ from typing import Any
 
 from kyutai_onnx.export.bundle import Request, export_bundle
 from kyutai_onnx.models.frame_time import FrameLoop
-from kyutai_onnx.runtime.bundle import Bundle
+from kyutai_onnx.runtime.bundle.bundle import Bundle
+from kyutai_onnx.runtime.bundle.manifest import Target
 from kyutai_onnx.runtime.errors import KyutaiOnnxError
-from kyutai_onnx.runtime.manifest import Target
-from kyutai_onnx.runtime.memory import COPY
-from kyutai_onnx.runtime.placement import elsewhere
-from kyutai_onnx.runtime.providers import CAPTURING, choose, load_onnxruntime, make_session
+from kyutai_onnx.runtime.graph.buffers import COPY
+from kyutai_onnx.runtime.providers.placement import elsewhere
+from kyutai_onnx.runtime.providers.provider import (
+    CAPTURING,
+    choose,
+    load_onnxruntime,
+    make_session,
+)
 
 from .compare import figures
 from .cuda_tables import FRAME_MS, as_markdown

@@ -299,8 +299,8 @@ def configuration() -> tuple[list[bytes], Parse]:
 
 
 def manifest() -> tuple[list[bytes], Parse]:
-    from kyutai_onnx.runtime.bundle import read_manifest
-    from kyutai_onnx.runtime.manifest import FILE_NAME
+    from kyutai_onnx.runtime.bundle.bundle import read_manifest
+    from kyutai_onnx.runtime.bundle.manifest import FILE_NAME
 
     def read(path: Path) -> object:
         path.rename(path.with_name(FILE_NAME))
@@ -313,7 +313,7 @@ def manifest() -> tuple[list[bytes], Parse]:
 def state_json() -> tuple[list[bytes], Parse]:
     """The JSON of a state, its arrays being as they were: what is wrong gets to the fields."""
     from kyutai_onnx.models import Mimi, SpeechToText
-    from kyutai_onnx.runtime.jsonfields import parse_object
+    from kyutai_onnx.runtime.bundle.dataclass_json import parse_object
     from kyutai_onnx.runtime.state_file import META, _join, write_state
 
     speech, codec = SpeechToText.load(threads=1).stream(), Mimi.load(threads=1).stream("encode")
@@ -355,9 +355,9 @@ def codes() -> tuple[list[bytes], Parse]:
 
 
 def wav_header() -> tuple[list[bytes], Parse]:
+    from kyutai_onnx.runtime.audio.files.source import ByteSource
+    from kyutai_onnx.runtime.audio.files.wav import build_header, read_header
     from kyutai_onnx.runtime.audio.pcm import RawFormat
-    from kyutai_onnx.runtime.audio.source import ByteSource
-    from kyutai_onnx.runtime.audio.wav import build_header, read_header
 
     valid = [
         build_header(RawFormat(rate, encoding, channels), size) + bytes(64)
@@ -375,7 +375,7 @@ def wav_header() -> tuple[list[bytes], Parse]:
 
 
 def mpeg() -> tuple[list[bytes], Parse]:
-    from kyutai_onnx.runtime.audio.mpeg import scan
+    from kyutai_onnx.runtime.audio.files.mpeg import scan
 
     frame = b"\xff\xfb\x90\x64" + bytes(413)
     tag = b"ID3\4\0\0\0\0\0\x14" + bytes(20)
@@ -383,7 +383,7 @@ def mpeg() -> tuple[list[bytes], Parse]:
 
 
 def ogg_end() -> tuple[list[bytes], Parse]:
-    from kyutai_onnx.runtime.audio.ogg import is_complete
+    from kyutai_onnx.runtime.audio.files.ogg import is_complete
 
     return [opus_stream()], lambda data: is_complete(io.BytesIO(data))
 

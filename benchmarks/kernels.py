@@ -20,7 +20,7 @@ import numpy as np
 import onnxruntime
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from kyutai_onnx.runtime.providers import PROVIDERS, session_options
+from kyutai_onnx.runtime.providers.provider import PROVIDERS, session_options
 
 Array = np.ndarray[Any, Any]
 INPUTS, OUTPUTS, RUNS = 2048, 8192, 12

@@ -22,8 +22,9 @@ import numpy as np
 from kyutai_onnx.cli.output.subtitles import SubtitleFile
 from kyutai_onnx.models import SpeechToText, Word
 from kyutai_onnx.models.locate import SAMPLES
-from kyutai_onnx.runtime.audio import Meter, Pcm, WallClock, read_audio
-from kyutai_onnx.runtime.audio.paced import frames
+from kyutai_onnx.runtime.audio import Pcm, read_audio
+from kyutai_onnx.runtime.audio.live import Meter, WallClock
+from kyutai_onnx.runtime.audio.live.paced import frames
 
 from .memory import resident_mb
 

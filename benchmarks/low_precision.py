@@ -14,7 +14,7 @@ from kyutai_onnx.export.modules.linear import Linear, QuantizedLinear
 from kyutai_onnx.export.quantize import BlockFormat
 from kyutai_onnx.export.recipe import Recipe
 from kyutai_onnx.export.targets import target
-from kyutai_onnx.runtime.manifest import Precision
+from kyutai_onnx.runtime.bundle.manifest import Precision
 
 from .compensated import pack_compensated, pack_searched
 

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper
 
-from kyutai_onnx.runtime.memory_speed import read_bandwidth
+from kyutai_onnx.runtime.providers.memory_speed import read_bandwidth
 
 GEMM = (512, 2048, 2048)
 TRIES = 7

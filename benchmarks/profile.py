@@ -20,11 +20,11 @@ import onnx
 from onnx import TensorProto, helper
 
 from kyutai_onnx.models.frame_time import FrameLoop
-from kyutai_onnx.runtime import providers
-from kyutai_onnx.runtime.bundle import Bundle
-from kyutai_onnx.runtime.graph import Graph
-from kyutai_onnx.runtime.providers import Provider
-from kyutai_onnx.runtime.prune import prune
+from kyutai_onnx.runtime.bundle.bundle import Bundle
+from kyutai_onnx.runtime.graph.graph import Graph
+from kyutai_onnx.runtime.providers import provider as providers
+from kyutai_onnx.runtime.providers.provider import Provider
+from kyutai_onnx.runtime.providers.prune import prune
 
 from .machine import Machine, measure_machine
 

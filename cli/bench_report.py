@@ -5,8 +5,8 @@ import sys
 from typing import Any
 
 from ..models.frame_time import FrameLoop, FrameTimes
-from ..runtime.placement import elsewhere
-from ..runtime.providers import default_threads, load_onnxruntime
+from ..runtime.providers.placement import elsewhere
+from ..runtime.providers.provider import default_threads, load_onnxruntime
 
 
 def figures(loop: FrameLoop, times: FrameTimes) -> dict[str, Any]:

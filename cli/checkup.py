@@ -13,12 +13,12 @@ from typing import Any
 
 from ..models.frame_time import FrameLoop
 from ..models.locate import exported_names
-from ..runtime.audio import SoundCard
+from ..runtime.audio.live import SoundCard
 from ..runtime.cache import bundles_folder
 from ..runtime.errors import KyutaiOnnxError, UsageError
-from ..runtime.memory_speed import read_bandwidth
-from ..runtime.probe import probe
-from ..runtime.providers import PROVIDERS, WHEELS, choose, default_threads
+from ..runtime.providers.memory_speed import read_bandwidth
+from ..runtime.providers.probe import probe
+from ..runtime.providers.provider import PROVIDERS, WHEELS, choose, default_threads
 from .live_estimate import estimates
 from .load import open_model
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..models.locate import SAMPLES
 from ..runtime.audio import Pcm
-from ..runtime.bundle import Bundle
+from ..runtime.bundle.bundle import Bundle
 from ..runtime.errors import ProviderError, QualityError, UsageError
 from .load import read_whole
 from .messages import say

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..models.locate import locate
-from ..runtime.bundle import Bundle
+from ..runtime.bundle.bundle import Bundle
 from .files import protect_folder
 from .messages import say
 

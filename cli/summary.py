@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..runtime.bundle import Bundle
-from ..runtime.manifest import GraphSpec, Manifest, axis_extent
+from ..runtime.bundle.bundle import Bundle
+from ..runtime.bundle.manifest import GraphSpec, Manifest, axis_extent
 
 
 def summary(bundle: Bundle) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..models.tts.synthesis import SpeechRequest
+from ..runtime.bundle.dataclass_json import parse_json
 from ..runtime.errors import KyutaiOnnxError, UsageError
-from ..runtime.jsonfields import parse_json
 
 PIECE = 4096
 

@@ -14,7 +14,7 @@ from ..models.speech.model import too_short
 from ..models.speech.stream import SpeechStream
 from ..models.speech.task import Trace
 from ..runtime.audio import AudioWriter, Pcm, read_audio
-from ..runtime.audio.paced import frames
+from ..runtime.audio.live.paced import frames
 from ..runtime.errors import AudioError, UsageError
 from ..runtime.state_file import read_state, write_state
 from .choices import Format

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import onnx
 
-from ..runtime.manifest import GraphSpec
+from ..runtime.bundle.manifest import GraphSpec
 
 WRITERS = {
     "TensorScatter": (0,),

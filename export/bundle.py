@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from ..runtime.bundle import sha256
-from ..runtime.cache import bundles_folder
-from ..runtime.errors import UsageError
-from ..runtime.jsonfields import write_json
-from ..runtime.manifest import (
+from ..runtime.bundle.bundle import sha256
+from ..runtime.bundle.dataclass_json import write_json
+from ..runtime.bundle.manifest import (
     FILE_NAME,
     FORMAT,
     FORMAT_VERSION,
@@ -28,6 +26,8 @@ from ..runtime.manifest import (
     TextToSpeech,
     Tokens,
 )
+from ..runtime.cache import bundles_folder
+from ..runtime.errors import UsageError
 from .cache_steps import settle_cache_steps
 from .card import license_text, model_card
 from .checkpoint import Checkpoint, open_checkpoint

@@ -16,9 +16,9 @@ from ..models.lm.generation import Generator
 from ..models.lm.language_model import LanguageModel
 from ..models.locate import SAMPLES
 from ..models.mimi.model import Mimi
-from ..runtime.bundle import Bundle, read_manifest, sha256
-from ..runtime.jsonfields import write_json
-from ..runtime.manifest import FILE_NAME, FileEntry, GraphSpec
+from ..runtime.bundle.bundle import Bundle, read_manifest, sha256
+from ..runtime.bundle.dataclass_json import write_json
+from ..runtime.bundle.manifest import FILE_NAME, FileEntry, GraphSpec
 from .modules.rounded_cache import MOST
 
 Array = np.ndarray[Any, Any]

@@ -4,8 +4,8 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..runtime.bundle.dataclass_json import parse_object, read_bounded
 from ..runtime.errors import ModelError
-from ..runtime.jsonfields import parse_object, read_bounded
 
 
 def read_json(path: Path) -> Mapping[str, object]:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..runtime.bundle.manifest import FILE_NAME
 from ..runtime.errors import KyutaiOnnxError, UsageError
-from ..runtime.manifest import FILE_NAME
 
 REASONS = {
     errno.ENOSPC: "no space is left on the disk; free some or choose another place with '--out'",

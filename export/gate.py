@@ -17,7 +17,7 @@ from ..models.lm.generation import Made
 from ..models.stt.batch import SpeechToTextBatch, SpeechToTextRow
 from ..models.stt.model import SpeechToText
 from ..models.stt.task import Hearing
-from ..runtime.bundle import Bundle
+from ..runtime.bundle.bundle import Bundle
 from .checkpoint import Checkpoint
 from .whole_sequences import WholeSequences
 

@@ -11,7 +11,7 @@ import numpy as np
 from ..models.drawing import Drawing, Guidance
 from ..models.lm.generation import Generator
 from ..models.lm.language_model import LanguageModel
-from ..runtime.manifest import Conditioner, Manifest
+from ..runtime.bundle.manifest import Conditioner, Manifest
 from .conditions import VOICE_FRAMES
 from .following import Agreement, Following
 from .recording import Conditioning, Recording, condition_tensors

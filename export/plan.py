@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import torch
 
+from ..runtime.bundle.manifest import Codec, GraphSpec, Precision, Ring, StateSpec, TensorSpec
+from ..runtime.bundle.manifest import Target as TargetName
 from ..runtime.errors import UsageError
-from ..runtime.manifest import Codec, GraphSpec, Precision, Ring, StateSpec, TensorSpec
-from ..runtime.manifest import Target as TargetName
 from .checkpoint import Checkpoint
 from .conditions import Conditions, condition_lengths, source_length
 from .config import LMConfig, RepositoryConfig

@@ -13,8 +13,8 @@ import huggingface_hub
 from huggingface_hub import errors
 
 from ..models.hub_errors import MissingFileError, explained
+from ..runtime.bundle.manifest import is_inside
 from ..runtime.errors import ModelError, UsageError
-from ..runtime.manifest import is_inside
 
 HUB = "hf://"
 COMMIT = re.compile(r"[0-9a-f]{40}")

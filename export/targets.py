@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import torch
 
+from ..runtime.bundle.manifest import Flavour, Precision, Quantization
+from ..runtime.bundle.manifest import Target as TargetName
 from ..runtime.errors import UsageError
-from ..runtime.manifest import Flavour, Precision, Quantization
-from ..runtime.manifest import Target as TargetName
 from .modules.dialect import Dialect, Native, Portable, Scattering
 from .modules.linear import Style
 from .quantize import BlockFormat

@@ -13,9 +13,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..runtime.bundle.dataclass_json import parse_json, read_bounded
+from ..runtime.bundle.manifest import is_inside
 from ..runtime.errors import ModelError
-from ..runtime.jsonfields import parse_json, read_bounded
-from ..runtime.manifest import is_inside
 
 Shape = tuple[int, ...]
 

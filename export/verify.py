@@ -12,9 +12,9 @@ import torch
 
 from ..models.lm.language_model import LanguageModel
 from ..models.mimi.model import Mimi
-from ..runtime.bundle import Bundle
+from ..runtime.bundle.bundle import Bundle
 from ..runtime.errors import ModelError
-from ..runtime.providers import choose
+from ..runtime.providers.provider import choose
 from .agreement import Choices, Numbers
 from .checkpoint import Checkpoint
 from .following import Agreement, SideBySide

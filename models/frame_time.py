@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.bundle import Bundle
-from ..runtime.chain import Chain, ChainStreams
+from ..runtime.bundle.bundle import Bundle
 from ..runtime.errors import UsageError
-from ..runtime.graph import Graph
-from ..runtime.providers import choose
+from ..runtime.graph.graph import Graph
+from ..runtime.graph.pipeline import Chain, ChainStreams
+from ..runtime.providers.provider import choose
 from .drawing import Drawing, Guidance
 from .lm.generation import Generator
 from .lm.language_model import LanguageModel

@@ -4,10 +4,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..runtime.bundle import Bundle
+from ..runtime.bundle.bundle import Bundle
+from ..runtime.bundle.manifest import FILE_NAME
 from ..runtime.cache import bundles_folder
 from ..runtime.errors import ModelError
-from ..runtime.manifest import FILE_NAME
 from .hub import PREFIX, download_bundle
 
 VARIABLE = "KYUTAI_ONNX_MODEL"

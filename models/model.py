@@ -3,8 +3,8 @@
 import os
 from typing import ClassVar, Self
 
-from ..runtime.bundle import Bundle
-from ..runtime.manifest import Family
+from ..runtime.bundle.bundle import Bundle
+from ..runtime.bundle.manifest import Family
 from .lm.language_model import LanguageModel
 from .locate import open_bundle
 from .mimi.codec_cache import Codecs

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.chain import ChainStreams
-from ..runtime.graph import Graph
+from ..runtime.graph.graph import Graph
+from ..runtime.graph.pipeline import ChainStreams
 from .lm.generation import Generator
 
 LATE = 100_000

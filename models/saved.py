@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..runtime.bundle import Bundle
+from ..runtime.bundle.bundle import Bundle
+from ..runtime.bundle.manifest import StateSpec
 from ..runtime.errors import ModelError, UsageError
-from ..runtime.manifest import StateSpec
-from ..runtime.rings import check_states
+from ..runtime.graph.rings import check_states
 
 FORMAT = "kyutai-onnx-stream"
 VERSION = 1

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.bundle import Bundle
+from ..runtime.bundle.bundle import Bundle
+from ..runtime.bundle.manifest import is_inside
 from ..runtime.errors import ModelError, UsageError
-from ..runtime.manifest import is_inside
 
 Array = np.ndarray[Any, Any]
 

@@ -3,8 +3,8 @@
 import enum
 from pathlib import Path
 
-from .audio.sniff import FOREIGN
-from .manifest import FILE_NAME
+from .audio.files.detection import FOREIGN
+from .bundle.manifest import FILE_NAME
 
 _HEAD_BYTES = 16
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from .bundle.dataclass_json import parse_object
 from .errors import ModelError
-from .jsonfields import parse_object
 from .npz import read_arrays
 from .output_file import output_file
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from ..models.parameters import PARAMETERS, check_parameters
+from ..runtime.bundle.manifest import Precision
 from ..runtime.errors import UsageError
-from ..runtime.manifest import Precision
 
 Task = Literal["stt", "tts", "hibiki", "moshi"]
 DEMO_TASKS: tuple[Task, ...] = ("stt", "tts", "hibiki")

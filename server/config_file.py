@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..runtime.bundle.dataclass_json import parse, read_bounded
 from ..runtime.errors import UsageError
-from ..runtime.jsonfields import parse, read_bounded
 from .config import Bounds, ModelConfig, ServerConfig, Tls
 from .moshi_config import MODULES, translate
 

@@ -10,9 +10,9 @@ from ..models.locate import exported_bundles, locate
 from ..models.mimi.codec_cache import Codecs
 from ..models.model import Model
 from ..models.speaker import CFG
-from ..runtime.bundle import Bundle, read_manifest
+from ..runtime.bundle.bundle import Bundle, read_manifest
+from ..runtime.bundle.manifest import FILE_NAME
 from ..runtime.errors import ModelError, UsageError
-from ..runtime.manifest import FILE_NAME
 from .config import Bounds, ModelConfig, ServerConfig, Task
 from .engine.engine import Engine
 from .engine.limits import Limits

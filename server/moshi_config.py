@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..runtime.jsonfields import parse
+from ..runtime.bundle.dataclass_json import parse
 from .config import PAGE
 
 MODULES = "modules"

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from kyutai_onnx.models import Hibiki, Moshi
-from kyutai_onnx.runtime.manifest import LanguageModel, Sampling, StateSpec, Tokens
+from kyutai_onnx.runtime.bundle.manifest import LanguageModel, Sampling, StateSpec, Tokens
 
 Array = np.ndarray[Any, Any]
 Script = Callable[[int, Array], int]

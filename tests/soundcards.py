@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from speech import RATE, Array
 
-from kyutai_onnx.runtime.audio.devices import Device
-from kyutai_onnx.runtime.audio.live import LiveSound
-from kyutai_onnx.runtime.audio.sound_card import Fill, OpenDevice, Take
+from kyutai_onnx.runtime.audio.live.devices import Device
+from kyutai_onnx.runtime.audio.live.live_sound import LiveSound
+from kyutai_onnx.runtime.audio.live.sound_card import Fill, OpenDevice, Take
 from kyutai_onnx.runtime.errors import AudioError
 
 SIZE = 1920

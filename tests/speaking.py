@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from toy import entry, tensor
 
 from kyutai_onnx.models.locate import DEMO
-from kyutai_onnx.runtime.bundle import Bundle
+from kyutai_onnx.runtime.bundle.bundle import Bundle
 
 Json = dict[str, Any]
 CODEBOOKS, FRAMES, DIM, SPEAKERS = 4, 5, 2, 2

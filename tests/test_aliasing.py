@@ -7,9 +7,9 @@ from toy import Toy, state, tensor
 
 from kyutai_onnx.export.aliasing import unsafe_states
 from kyutai_onnx.models.locate import embedded_demo
-from kyutai_onnx.runtime.bundle import read_manifest
-from kyutai_onnx.runtime.jsonfields import parse
-from kyutai_onnx.runtime.manifest import GraphSpec
+from kyutai_onnx.runtime.bundle.bundle import read_manifest
+from kyutai_onnx.runtime.bundle.dataclass_json import parse
+from kyutai_onnx.runtime.bundle.manifest import GraphSpec
 
 
 def unsafe(body: str, *, opset: int = 18, carry: str = "in_place") -> list[str]:

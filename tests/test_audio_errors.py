@@ -112,7 +112,7 @@ def test_a_container_whose_reader_is_not_installed(
     tmp_path: Path, head: bytes, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    monkeypatch.delitem(sys.modules, "kyutai_onnx.runtime.audio.media", raising=False)
+    monkeypatch.delitem(sys.modules, "kyutai_onnx.runtime.audio.files.media", raising=False)
     path = tmp_path / "talk"
     path.write_bytes(head + bytes(500))
     assert failure(path) == (

@@ -12,7 +12,7 @@ import soundfile
 import soxr
 
 from kyutai_onnx.runtime.audio import AudioReader, Pcm, probe, read_audio
-from kyutai_onnx.runtime.audio.hush import hushed
+from kyutai_onnx.runtime.audio.stderr_filter import hushed
 from kyutai_onnx.runtime.errors import UsageError
 
 ALL_RATES = (8000, 16000, 22050, 44100, 48000, 96000, 192000)

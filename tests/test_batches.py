@@ -17,8 +17,8 @@ from kyutai_onnx.models import Event, Hibiki, SpeechToText, TextToSpeech
 from kyutai_onnx.models.locate import DEMO
 from kyutai_onnx.models.manner import Manner
 from kyutai_onnx.models.tts.stream import TextToSpeechStream
-from kyutai_onnx.runtime.binding import Binding
 from kyutai_onnx.runtime.errors import UsageError
+from kyutai_onnx.runtime.graph.binding import Binding
 from kyutai_onnx.runtime.state_file import write_state
 
 ROWS = 4

@@ -15,9 +15,9 @@ from toy import (
     write_manifest,
 )
 
-from kyutai_onnx.runtime.bundle import Bundle
-from kyutai_onnx.runtime.chain import Chain
-from kyutai_onnx.runtime.providers import PROVIDERS
+from kyutai_onnx.runtime.bundle.bundle import Bundle
+from kyutai_onnx.runtime.graph.pipeline import Chain
+from kyutai_onnx.runtime.providers.provider import PROVIDERS
 
 DOUBLE = """
 <ir_version: 10, opset_import: ["" : 18]>

@@ -10,7 +10,7 @@ from commands import Command
 from kyutai_onnx.models.frame_time import FrameLoop
 from kyutai_onnx.models.locate import locate
 from kyutai_onnx.models.rings import LATE
-from kyutai_onnx.runtime.bundle import Bundle
+from kyutai_onnx.runtime.bundle.bundle import Bundle
 
 HEARS, THINKS, SAYS = "mimi_encoder", "temporal_transformer", "mimi_decoder"
 PARTS = {

@@ -13,11 +13,11 @@ from commands import Command
 from kyutai_onnx.cli import checkup
 from kyutai_onnx.cli.live_estimate import MEASURED, Measured, estimates
 from kyutai_onnx.models.locate import DEMO
-from kyutai_onnx.runtime import probe as probing
 from kyutai_onnx.runtime.cache import bundles_folder
 from kyutai_onnx.runtime.errors import ProviderError
-from kyutai_onnx.runtime.memory_speed import read_bandwidth
-from kyutai_onnx.runtime.providers import PROVIDERS
+from kyutai_onnx.runtime.providers import probe as probing
+from kyutai_onnx.runtime.providers.memory_speed import read_bandwidth
+from kyutai_onnx.runtime.providers.provider import PROVIDERS
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 

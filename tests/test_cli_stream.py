@@ -17,7 +17,7 @@ from speech import Array, hiss, write_wav
 
 from kyutai_onnx.cli.output.live_output import Lines, LiveLine, Screen, Tape
 from kyutai_onnx.models import EndOfTurn, Event, Pause, Word
-from kyutai_onnx.runtime.audio.paced import frames, paced
+from kyutai_onnx.runtime.audio.live.paced import frames, paced
 
 FAST = ("--rate", 100, "-q")
 PIECE = np.zeros(1920, np.float32)

@@ -9,8 +9,8 @@ from speech import Array
 from kyutai_onnx.models import Hibiki, Mimi, SpeechToText, TextToSpeech, Word
 from kyutai_onnx.models.locate import DEMO
 from kyutai_onnx.models.mimi.codec_cache import Codecs
-from kyutai_onnx.runtime.bundle import Bundle
-from kyutai_onnx.runtime.providers import choose
+from kyutai_onnx.runtime.bundle.bundle import Bundle
+from kyutai_onnx.runtime.providers.provider import choose
 
 
 def test_the_demos_share_one_codec(pcm: Array, words: list[Word]) -> None:

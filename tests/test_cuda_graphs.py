@@ -11,9 +11,9 @@ from test_providers import Opened, offer, opened
 from toy import Array, Toy, expected
 
 from kyutai_onnx.runtime.errors import ProviderError, UsageError
-from kyutai_onnx.runtime.graph import Graph
-from kyutai_onnx.runtime.memory import Buffer
-from kyutai_onnx.runtime.providers import (
+from kyutai_onnx.runtime.graph.buffers import Buffer
+from kyutai_onnx.runtime.graph.graph import Graph
+from kyutai_onnx.runtime.providers.provider import (
     PROVIDERS,
     captures_graphs,
     capturing,

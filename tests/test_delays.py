@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kyutai_onnx.models.lm.delays import DelayCache
-from kyutai_onnx.runtime.manifest import LanguageModel, Tokens
+from kyutai_onnx.runtime.bundle.manifest import LanguageModel, Tokens
 
 Array = np.ndarray[Any, Any]
 TEXT, CARD = 50, 30

@@ -14,7 +14,7 @@ from examples.desktop.controller import DEFAULT, Controller
 from examples.desktop.listener import Listener, in_order, loudness, text_of
 from examples.desktop.sources import microphones
 from kyutai_onnx.models import EndOfTurn, Pause, Restart, SpeechToText, Word
-from kyutai_onnx.runtime.audio import Device
+from kyutai_onnx.runtime.audio.live import Device
 from kyutai_onnx.runtime.errors import AudioError, ModelError
 
 PATIENCE = 30.0

@@ -16,12 +16,12 @@ from kyutai_onnx.models.frame_time import FrameLoop
 from kyutai_onnx.models.lm.generation import Generator
 from kyutai_onnx.models.lm.language_model import LanguageModel
 from kyutai_onnx.models.locate import embedded_demo
-from kyutai_onnx.runtime import memory
-from kyutai_onnx.runtime.bundle import Bundle
-from kyutai_onnx.runtime.graph import Graph
-from kyutai_onnx.runtime.memory import COPY, DeviceBuffer
-from kyutai_onnx.runtime.providers import PROVIDERS
-from kyutai_onnx.runtime.streams import Streams
+from kyutai_onnx.runtime.bundle.bundle import Bundle
+from kyutai_onnx.runtime.graph import buffers as memory
+from kyutai_onnx.runtime.graph.batch_state import Streams
+from kyutai_onnx.runtime.graph.buffers import COPY, DeviceBuffer
+from kyutai_onnx.runtime.graph.graph import Graph
+from kyutai_onnx.runtime.providers.provider import PROVIDERS
 
 DEVICE = replace(PROVIDERS["cpu"], memory="device")
 FAMILIES = pytest.mark.parametrize("family", ["stt", "tts", "hibiki"])

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from kyutai_onnx.runtime.audio.devices import Device, choose_device
-from kyutai_onnx.runtime.audio.sound_card import SoundCard
+from kyutai_onnx.runtime.audio.live.devices import Device, choose_device
+from kyutai_onnx.runtime.audio.live.sound_card import SoundCard
 from kyutai_onnx.runtime.errors import AudioError, UsageError
 
 BUILT_IN = Device(0, "MacBook Air Microphone", "Core Audio", 1, 0, 48000, ("input",))

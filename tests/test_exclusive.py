@@ -15,7 +15,7 @@ from speech import Array
 from kyutai_onnx.models import Mimi, SpeechToText, TextToSpeech
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.runtime.exclusive import Exclusive, exclusive
-from kyutai_onnx.runtime.graph import Graph
+from kyutai_onnx.runtime.graph.graph import Graph
 
 
 class Blocking:

@@ -15,7 +15,7 @@ from voices import voices
 
 from kyutai_onnx.models import SpeechToText
 from kyutai_onnx.models.stt.stream import SpeechToTextStream
-from kyutai_onnx.runtime.graph import Graph
+from kyutai_onnx.runtime.graph.graph import Graph
 
 YOUNG, OLD, TRACED, COUNTED = 1000, 20_000, 4000, 250
 KEPT_BYTES = 10_000

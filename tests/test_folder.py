@@ -10,7 +10,7 @@ import pytest
 from toy import Toy
 
 from kyutai_onnx.export.folder import whole_or_nothing
-from kyutai_onnx.runtime.bundle import Bundle
+from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.errors import KyutaiOnnxError, UsageError
 
 

@@ -15,7 +15,7 @@ from speech import Array
 from kyutai_onnx.export.bundle import Request, export_bundle
 from kyutai_onnx.export.checkpoint import open_checkpoint
 from kyutai_onnx.export.gate import Verdict, judge
-from kyutai_onnx.runtime.bundle import Bundle
+from kyutai_onnx.runtime.bundle.bundle import Bundle
 
 DEMO = Path(__file__).parent.parent / "demo" / "stt-demo-en"
 WEIGHTS = "model.safetensors"

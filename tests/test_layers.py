@@ -86,8 +86,10 @@ def test_the_runtime_needs_few_packages() -> None:
     lazily = {"sounddevice"}
     others = [found for found in foreign("runtime") if found.package not in allowed]
     eager = [found for found in others if not (found.lazy and found.package in lazily)]
-    assert {(found.file, found.package) for found in eager} == {("runtime/audio/media.py", "av")}
-    media = [found for found in imports("runtime") if found.module.endswith("audio.media")]
+    assert {(found.file, found.package) for found in eager} == {
+        ("runtime/audio/files/media.py", "av")
+    }
+    media = [found for found in imports("runtime") if found.module.endswith("audio.files.media")]
     assert len(media) > 0
     assert [found for found in media if not found.lazy] == []
 

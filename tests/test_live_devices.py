@@ -7,12 +7,9 @@ import pytest
 from soundcards import BLOCK_SECONDS, BOX, MIC, SIZE, FakeCard, FakeClock, Room
 from speech import RATE, Array
 
-from kyutai_onnx.runtime.audio.devices import Device
-from kyutai_onnx.runtime.audio.live import (
-    AHEAD_SECONDS,
-    LiveSound,
-)
-from kyutai_onnx.runtime.audio.port import GONE_SECONDS
+from kyutai_onnx.runtime.audio.live.devices import Device
+from kyutai_onnx.runtime.audio.live.live_sound import AHEAD_SECONDS, LiveSound
+from kyutai_onnx.runtime.audio.live.reconnecting_device import GONE_SECONDS
 from kyutai_onnx.runtime.errors import AudioError
 
 FRAME = SIZE / RATE

@@ -14,7 +14,7 @@ from kyutai_onnx.cli.output.subtitles import SubtitleFile
 from kyutai_onnx.models import Word
 from kyutai_onnx.models.subtitles import srt, vtt
 from kyutai_onnx.runtime.audio.dither import STEP, Dither
-from kyutai_onnx.runtime.audio.hush import filtered
+from kyutai_onnx.runtime.audio.stderr_filter import filtered
 from kyutai_onnx.runtime.errors import UsageError
 
 

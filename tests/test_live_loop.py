@@ -8,7 +8,7 @@ import pytest
 from soundcards import BLOCK_SECONDS, BOX, LATENCY, MIC, SIZE, Room
 from speech import RATE, Array
 
-from kyutai_onnx.runtime.audio.live import (
+from kyutai_onnx.runtime.audio.live.live_sound import (
     KEPT_SECONDS,
     PREBUFFER_SECONDS,
     LiveSound,

@@ -21,7 +21,7 @@ from kyutai_onnx.cli import load
 from kyutai_onnx.cli.live import session
 from kyutai_onnx.models import Audio
 from kyutai_onnx.models.speech.stream import Trace
-from kyutai_onnx.runtime.audio.live import KEPT_SECONDS, PREBUFFER_SECONDS
+from kyutai_onnx.runtime.audio.live.live_sound import KEPT_SECONDS, PREBUFFER_SECONDS
 
 FRAME = SIZE / RATE
 SAYS = tokens(PADDING, BOUNDARY, ONE, PLURAL, *[PADDING] * 8, BOUNDARY, TWO)

@@ -12,10 +12,10 @@ from schema import SCHEMA, VALIDATOR
 from toy import Toy, read_manifest, write_manifest
 
 from kyutai_onnx.models.locate import DEMO
-from kyutai_onnx.runtime import manifest as declared
-from kyutai_onnx.runtime.bundle import Bundle
-from kyutai_onnx.runtime.jsonfields import Between, dump, parse, write_json
-from kyutai_onnx.runtime.manifest import MOST_EXTENT, MOST_ROWS, Manifest, axis_extent
+from kyutai_onnx.runtime.bundle import manifest as declared
+from kyutai_onnx.runtime.bundle.bundle import Bundle
+from kyutai_onnx.runtime.bundle.dataclass_json import Between, dump, parse, write_json
+from kyutai_onnx.runtime.bundle.manifest import MOST_EXTENT, MOST_ROWS, Manifest, axis_extent
 
 KINDS = [
     kind

@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name
 from typer.main import get_command
 
 from kyutai_onnx.cli.main import app
-from kyutai_onnx.runtime.providers import PROVIDERS
+from kyutai_onnx.runtime.providers.provider import PROVIDERS
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("cli", "export", "models", "runtime", "server")

@@ -10,10 +10,10 @@ from commands import Command
 
 from kyutai_onnx.models.frame_time import FrameLoop
 from kyutai_onnx.models.locate import DEMO
-from kyutai_onnx.runtime.bundle import Bundle
-from kyutai_onnx.runtime.graph import Graph
-from kyutai_onnx.runtime.placement import elsewhere, placement
-from kyutai_onnx.runtime.providers import PROVIDERS
+from kyutai_onnx.runtime.bundle.bundle import Bundle
+from kyutai_onnx.runtime.graph.graph import Graph
+from kyutai_onnx.runtime.providers.placement import elsewhere, placement
+from kyutai_onnx.runtime.providers.provider import PROVIDERS
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 

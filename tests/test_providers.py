@@ -13,10 +13,10 @@ import onnxruntime
 import pytest
 from toy import Toy
 
-from kyutai_onnx.runtime import providers
+from kyutai_onnx.runtime.bundle.manifest import Target
 from kyutai_onnx.runtime.errors import ModelError, ProviderError, UsageError
-from kyutai_onnx.runtime.manifest import Target
-from kyutai_onnx.runtime.providers import (
+from kyutai_onnx.runtime.providers import provider as providers
+from kyutai_onnx.runtime.providers.provider import (
     PROVIDERS,
     available,
     choose,

@@ -17,7 +17,7 @@ from kyutai_onnx.export.checkpoint import open_checkpoint
 from kyutai_onnx.export.gate import judge
 from kyutai_onnx.export.quantize import BlockFormat, pack, unpack
 from kyutai_onnx.export.recipe import Recipe, pack_alike
-from kyutai_onnx.runtime.bundle import Bundle
+from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.errors import UsageError
 
 DEMO = Path(__file__).parent.parent / "demo" / "stt-demo-en"

@@ -10,9 +10,9 @@ from schema import SCHEMA, VALIDATOR
 from toy import Json, Toy, read_manifest, write_manifest
 
 from kyutai_onnx.models.locate import DEMO
-from kyutai_onnx.runtime.bundle import Bundle
+from kyutai_onnx.runtime.bundle.bundle import Bundle
+from kyutai_onnx.runtime.bundle.manifest import is_inside
 from kyutai_onnx.runtime.errors import ModelError
-from kyutai_onnx.runtime.manifest import is_inside
 
 Change = Callable[[Json], object]
 

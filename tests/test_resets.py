@@ -10,9 +10,9 @@ from speech import Array
 from kyutai_onnx.models import SpeechToText
 from kyutai_onnx.models.locate import DEMO
 from kyutai_onnx.models.row_batch import RowBatch
-from kyutai_onnx.runtime.bundle import Bundle
-from kyutai_onnx.runtime.chain import Chain
-from kyutai_onnx.runtime.providers import PROVIDERS
+from kyutai_onnx.runtime.bundle.bundle import Bundle
+from kyutai_onnx.runtime.graph.pipeline import Chain
+from kyutai_onnx.runtime.providers.provider import PROVIDERS
 
 LATE = 100_000
 

@@ -17,7 +17,7 @@ from kyutai_onnx.models.lm.generation import Rules
 from kyutai_onnx.models.locate import DEMO
 from kyutai_onnx.models.stt.task import Hearing
 from kyutai_onnx.runtime.errors import KyutaiOnnxError, ModelError, UsageError
-from kyutai_onnx.runtime.graph import Graph
+from kyutai_onnx.runtime.graph.graph import Graph
 from kyutai_onnx.server.engine import Ended, Engine, Limits, Statistics
 
 TASK = ("prepare", "next", "made", "spoke", "last")

@@ -10,9 +10,9 @@ import pytest
 from toy import Array, Toy, expected
 
 from kyutai_onnx.runtime.errors import UsageError
-from kyutai_onnx.runtime.graph import Graph
-from kyutai_onnx.runtime.memory import Buffer
-from kyutai_onnx.runtime.providers import PROVIDERS
+from kyutai_onnx.runtime.graph.buffers import Buffer
+from kyutai_onnx.runtime.graph.graph import Graph
+from kyutai_onnx.runtime.providers.provider import PROVIDERS
 
 ROWS = 4
 Make = Callable[[str], Graph]

@@ -52,7 +52,7 @@ def nothing_decoded_here(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("decoded in the server")
 
     monkeypatch.setattr(OpusDecoder, "push", refuse)
-    monkeypatch.setattr("kyutai_onnx.runtime.audio.reader.open_decoder", refuse)
+    monkeypatch.setattr("kyutai_onnx.runtime.audio.files.reader.open_decoder", refuse)
 
 
 def pages(pcm: Array) -> bytes:

@@ -11,9 +11,9 @@ import pytest
 from toy import Array, Toy, expected, remembered
 
 from kyutai_onnx.runtime.errors import UsageError
-from kyutai_onnx.runtime.graph import Graph
-from kyutai_onnx.runtime.providers import PROVIDERS, load_onnxruntime
-from kyutai_onnx.runtime.streams import Streams
+from kyutai_onnx.runtime.graph.batch_state import Streams
+from kyutai_onnx.runtime.graph.graph import Graph
+from kyutai_onnx.runtime.providers.provider import PROVIDERS, load_onnxruntime
 
 FLAVOURS = pytest.mark.parametrize("native", [True, False], ids=["native", "portable"])
 

@@ -81,7 +81,7 @@ def test_what_is_said_into_the_microphone_is_transcribed(
 HEAR = """
 import sys, threading
 from kyutai_onnx.models import SpeechToText, Word
-from kyutai_onnx.runtime.audio import LiveSound, SoundCard, WallClock
+from kyutai_onnx.runtime.audio.live import LiveSound, SoundCard, WallClock
 
 model = SpeechToText.load()
 card = SoundCard(rate=int(sys.argv[1]))
@@ -117,7 +117,8 @@ ECHO = """
 import sys, threading
 import numpy as np
 from kyutai_onnx.models import Mimi
-from kyutai_onnx.runtime.audio import AudioWriter, LiveSound, SoundCard, WallClock
+from kyutai_onnx.runtime.audio import AudioWriter
+from kyutai_onnx.runtime.audio.live import LiveSound, SoundCard, WallClock
 
 mimi = Mimi.load()
 sound = LiveSound(SoundCard(), WallClock(), mimi.sample_rate, mimi.frame_size)

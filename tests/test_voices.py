@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 from speaking import DIM, FRAMES, SUFFIX, speaking_bundle, write_voice
 
 from kyutai_onnx.models.voices import DEFAULT_VOICE, VoiceName, Voices, read_embedding
-from kyutai_onnx.runtime.bundle import Bundle
+from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.errors import ModelError, UsageError
 
 PUBLISHED = ["README.md", "vctk/p225.wav", "vctk/p226.wav", "expresso/happy.wav", "a.wav"]

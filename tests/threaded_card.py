@@ -12,8 +12,8 @@ import pytest
 from speech import RATE, Array
 
 from kyutai_onnx.cli.live import live_audio
-from kyutai_onnx.runtime.audio import LiveSound
-from kyutai_onnx.runtime.audio.devices import Device
+from kyutai_onnx.runtime.audio.live import LiveSound
+from kyutai_onnx.runtime.audio.live.devices import Device
 
 MIC = Device(0, "Desk Microphone", "ALSA", 2, 0, 48000, ("input",))
 BOX = Device(1, "Loud Box", "ALSA", 0, 2, RATE, ("output",))

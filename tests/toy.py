@@ -15,9 +15,9 @@ import numpy as np
 import onnx
 import onnx.parser
 
-from kyutai_onnx.runtime.bundle import Bundle
-from kyutai_onnx.runtime.graph import Graph
-from kyutai_onnx.runtime.providers import PROVIDERS
+from kyutai_onnx.runtime.bundle.bundle import Bundle
+from kyutai_onnx.runtime.graph.graph import Graph
+from kyutai_onnx.runtime.providers.provider import PROVIDERS
 
 Array = np.ndarray[Any, Any]
 Json = dict[str, Any]

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from kyutai_onnx.models.frame_time import FrameLoop
-from kyutai_onnx.runtime.bundle import Bundle
+from kyutai_onnx.runtime.bundle.bundle import Bundle
 
 from .serving import Step, arguments, serve
 

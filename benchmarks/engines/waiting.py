@@ -7,9 +7,9 @@ from typing import Any
 from unittest import mock
 
 from kyutai_onnx.models.frame_time import FrameLoop
-from kyutai_onnx.runtime import providers
-from kyutai_onnx.runtime.bundle import Bundle
-from kyutai_onnx.runtime.providers import Provider
+from kyutai_onnx.runtime.bundle.bundle import Bundle
+from kyutai_onnx.runtime.providers import provider as providers
+from kyutai_onnx.runtime.providers.provider import Provider
 
 from .serving import Step, arguments, serve
 

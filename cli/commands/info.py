@@ -18,7 +18,7 @@ def info(
     debug: options.Debug = False,  # noqa: ARG001
 ) -> None:
     """Show a bundle's family, sizes, precision, graphs, states and source."""
-    from ...runtime.jsonfields import dump
+    from ...runtime.bundle.dataclass_json import dump
     from ..load import open_model
     from ..summary import summary
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from ...models.events import Word
 from ...runtime.audio import AudioSource, Resampler
+from ...runtime.bundle.dataclass_json import parse, parse_json
 from ...runtime.errors import ModelError, UsageError
-from ...runtime.jsonfields import parse, parse_json
 
 Array = np.ndarray[Any, Any]
 AUDIO = (".wav", ".flac", ".ogg", ".opus", ".mp3")

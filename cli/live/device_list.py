@@ -2,8 +2,8 @@
 
 from dataclasses import asdict
 
-from ...runtime.audio import SoundCard
-from ...runtime.audio.devices import CALLED, Device
+from ...runtime.audio.live import SoundCard
+from ...runtime.audio.live.devices import CALLED, Device
 from ..choices import LiveFormat
 from ..messages import say
 from ..output.live_output import line

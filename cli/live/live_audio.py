@@ -13,20 +13,12 @@ from typing import Self
 
 import numpy as np
 
-from ...runtime.audio import (
-    AudioWriter,
-    Frame,
-    LiveSound,
-    Meter,
-    Pcm,
-    SoundCard,
-    WallClock,
-    read_audio,
-)
+from ...runtime.audio import AudioWriter, Pcm, read_audio
 from ...runtime.audio.dither import Dither
-from ...runtime.audio.hush import filtered
-from ...runtime.audio.paced import frames, paced
-from ...runtime.audio.sound_card import TOLD_BY_PORTAUDIO
+from ...runtime.audio.live import Frame, LiveSound, Meter, SoundCard, WallClock
+from ...runtime.audio.live.paced import frames, paced
+from ...runtime.audio.live.sound_card import TOLD_BY_PORTAUDIO
+from ...runtime.audio.stderr_filter import filtered
 from ...runtime.errors import AudioError
 from ..choices import LiveFormat
 from ..messages import say

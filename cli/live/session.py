@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from ...models import Hibiki, Moshi, SpeechToText, TextToSpeech
 from ...models.speech.stream import SpeechStream
-from ...runtime.bundle import Bundle
+from ...runtime.bundle.bundle import Bundle
 from ...runtime.errors import AudioError, UsageError
 from ..output.caption import Caption
 from ..output.subtitles import check_ending

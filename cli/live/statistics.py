@@ -1,7 +1,7 @@
 """How live listening and speaking went, in a line."""
 
-from ...runtime.audio import LiveSound, Meter
-from ...runtime.audio.spread import Spread
+from ...runtime.audio.live import LiveSound, Meter
+from ...runtime.audio.live.running_stats import Spread
 
 Figures = dict[str, float]
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...models import Mimi
 from ...runtime.audio import AudioWriter, read_audio
-from ...runtime.audio.destination import STANDARD_OUTPUT, open_stdout, writing
+from ...runtime.audio.files.output import STANDARD_OUTPUT, open_stdout, writing
 from ...runtime.errors import AudioError
 from ...runtime.npz import read_arrays
 from ...runtime.output_file import output_file

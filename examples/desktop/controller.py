@@ -4,8 +4,8 @@ import queue
 from collections.abc import Callable
 from typing import Protocol
 
-from kyutai_onnx.runtime.audio import SoundCard
-from kyutai_onnx.runtime.audio.sound_card import Card
+from kyutai_onnx.runtime.audio.live import SoundCard
+from kyutai_onnx.runtime.audio.live.sound_card import Card
 from kyutai_onnx.runtime.errors import KyutaiOnnxError
 from kyutai_onnx.runtime.output_file import output_file
 

@@ -5,19 +5,10 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from kyutai_onnx.runtime.audio import (
-    Device,
-    Frame,
-    Framer,
-    LiveSound,
-    Meter,
-    Pcm,
-    SoundCard,
-    WallClock,
-    read_audio,
-)
-from kyutai_onnx.runtime.audio.devices import HOSTS
-from kyutai_onnx.runtime.audio.sound_card import Card
+from kyutai_onnx.runtime.audio import Framer, Pcm, read_audio
+from kyutai_onnx.runtime.audio.live import Device, Frame, LiveSound, Meter, SoundCard, WallClock
+from kyutai_onnx.runtime.audio.live.devices import HOSTS
+from kyutai_onnx.runtime.audio.live.sound_card import Card
 
 TICK_SECONDS = 0.2
 BLOCK_SECONDS = 0.08

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...runtime.manifest import LanguageModel
+from ...runtime.bundle.manifest import LanguageModel
 from ..saved import Integer, Part, Tensor
 
 Array = np.ndarray[Any, Any]

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from ...runtime.errors import UsageError
-from ...runtime.memory import Buffer
-from ...runtime.streams import Streams
+from ...runtime.graph.batch_state import Streams
+from ...runtime.graph.buffers import Buffer
 from ..drawing import Drawing, Guidance
 from .language_model import LanguageModel
 

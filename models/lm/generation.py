@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...runtime.errors import UsageError
-from ...runtime.memory import Buffer
+from ...runtime.graph.buffers import Buffer
 from ...runtime.sampling import sample_token
 from ..drawing import Drawing, Guidance
 from ..saved import Flag, GraphState, Integer, Maybe, Number, Part, String

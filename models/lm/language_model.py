@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ...runtime.bundle import Bundle
-from ...runtime.chain import open_graph
+from ...runtime.bundle.bundle import Bundle
+from ...runtime.bundle.manifest import Conditioner
 from ...runtime.errors import UsageError
-from ...runtime.graph import Graph
-from ...runtime.manifest import Conditioner
-from ...runtime.providers import choose
+from ...runtime.graph.graph import Graph
+from ...runtime.graph.pipeline import open_graph
+from ...runtime.providers.provider import choose
 
 Array = np.ndarray[Any, Any]
 Conditions = dict[str, Array]

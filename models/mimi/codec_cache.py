@@ -4,10 +4,10 @@ memory twice."""
 import threading
 from collections.abc import Sequence
 
-from ...runtime.bundle import Bundle
-from ...runtime.chain import Chain
-from ...runtime.manifest import GraphSpec
-from ...runtime.providers import Provider
+from ...runtime.bundle.bundle import Bundle
+from ...runtime.bundle.manifest import GraphSpec
+from ...runtime.graph.pipeline import Chain
+from ...runtime.providers.provider import Provider
 
 Key = tuple[str, int | None, tuple[tuple[GraphSpec, tuple[str, ...]], ...]]
 

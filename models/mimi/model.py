@@ -6,10 +6,10 @@ from typing import Any, Literal, Self, overload
 import numpy as np
 
 from ...runtime.audio import AudioSource, audio_blocks
-from ...runtime.bundle import Bundle
-from ...runtime.chain import Chain
+from ...runtime.bundle.bundle import Bundle
 from ...runtime.errors import UsageError
-from ...runtime.providers import choose
+from ...runtime.graph.pipeline import Chain
+from ...runtime.providers.provider import choose
 from ..locate import open_bundle
 from .codec_cache import Codecs
 from .stream import DecoderStream, EncoderStream

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ...runtime.chain import ChainStreams
-from ...runtime.rings import State
+from ...runtime.graph.pipeline import ChainStreams
+from ...runtime.graph.rings import State
 from ..lm.generation import Fail
 from .frame_queue import Ear
 from .model import Direction, Mimi

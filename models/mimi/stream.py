@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from ...runtime.audio import Framer, check_samples
-from ...runtime.bundle import Bundle
-from ...runtime.chain import Chain
+from ...runtime.bundle.bundle import Bundle
 from ...runtime.errors import UsageError
 from ...runtime.exclusive import Exclusive, exclusive
+from ...runtime.graph.pipeline import Chain
 from ..saved import GraphState, Part, Tensor, check_saved, stamp
 
 Array = np.ndarray[Any, Any]

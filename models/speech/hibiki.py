@@ -6,8 +6,8 @@ from typing import Any, ClassVar, Self, Unpack
 import numpy as np
 
 from ...runtime.audio import AudioSource
+from ...runtime.bundle.manifest import Family
 from ...runtime.errors import UsageError
-from ...runtime.manifest import Family
 from ..drawing import Draws, Guidance
 from ..events import Word
 from ..parameters import check_parameters

@@ -8,7 +8,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from ...runtime.audio import AudioSource, audio_blocks
-from ...runtime.bundle import Bundle
+from ...runtime.bundle.bundle import Bundle
 from ...runtime.errors import AudioError, ModelError
 from ..drawing import Drawing, Draws
 from ..events import Audio, Event, Text, Word

@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Unpack
 import numpy as np
 
 from ...runtime.audio import AudioSource
-from ...runtime.bundle import Bundle
+from ...runtime.bundle.bundle import Bundle
+from ...runtime.bundle.manifest import Family
 from ...runtime.errors import ModelError
-from ...runtime.manifest import Family
 from ..drawing import Draws
 from ..events import Word
 from ..row_batch import RowBatch

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...runtime.audio import AudioSource, audio_blocks
+from ...runtime.bundle.manifest import Family
 from ...runtime.errors import AudioError, UsageError
-from ...runtime.manifest import Family
 from ..drawing import Drawing
 from ..events import Event, Word
 from ..model import Model

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Self, Unpack
 
-from ...runtime.bundle import Bundle
+from ...runtime.bundle.bundle import Bundle
+from ...runtime.bundle.manifest import Family
 from ...runtime.errors import ModelError
-from ...runtime.manifest import Family
 from ..drawing import Drawing
 from ..locate import open_bundle
 from ..machine import Pacing

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
 
+from ...runtime.bundle.dataclass_json import parse, parse_json
 from ...runtime.errors import ModelError
-from ...runtime.jsonfields import parse, parse_json
 from .address import parse_address
 from .background import Background
 from .errors import ServerError, refused, unreachable

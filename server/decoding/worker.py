@@ -86,7 +86,7 @@ def do(spec: JobSpec, requests: BinaryIO, answers: BinaryIO) -> None:
 
 def _load_decoders() -> None:
     """Imports all that jobs need, once for all that are forked."""
-    from ...runtime.audio import media  # noqa: F401
+    from ...runtime.audio.files import media  # noqa: F401
     from . import jobs  # noqa: F401
 
     gc.collect()

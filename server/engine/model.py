@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from ...runtime.bundle import Bundle
+from ...runtime.bundle.bundle import Bundle
 
 
 class Model(Protocol):

@@ -10,8 +10,8 @@ import numpy as np
 
 from ...models.parameters import PARAMETERS
 from ...runtime.audio import Pcm, RawFormat
+from ...runtime.audio.files.wav import build_header
 from ...runtime.audio.pcm import encode
-from ...runtime.audio.wav import build_header
 from .openai import InvalidRequestError, event
 
 CONTENT_TYPES = {

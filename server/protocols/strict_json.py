@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ...runtime.jsonfields import parse_object as read_object
+from ...runtime.bundle.dataclass_json import parse_object as read_object
 from .errors import ProtocolError
 
 MOST_BYTES = 2**20

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar, get_args
 
-from ...runtime.jsonfields import dump
-from ...runtime.jsonfields import parse as parse_fields
+from ...runtime.bundle.dataclass_json import dump
+from ...runtime.bundle.dataclass_json import parse as parse_fields
 from . import wyoming
 from .errors import ProtocolError
 from .wyoming import Event

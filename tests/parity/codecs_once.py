@@ -8,7 +8,7 @@ from typing import Any
 from unittest import mock
 
 from kyutai_onnx.export import bundle
-from kyutai_onnx.runtime.manifest import FileEntry, GraphSpec
+from kyutai_onnx.runtime.bundle.manifest import FileEntry, GraphSpec
 
 Key = tuple[object, ...]
 

@@ -17,7 +17,7 @@ from makers import write_checkpoint
 from variants import LMS, MIMIS
 
 from kyutai_onnx.export.bundle import Request, export_bundle
-from kyutai_onnx.runtime.bundle import Bundle
+from kyutai_onnx.runtime.bundle.bundle import Bundle
 
 Checkpoints = Callable[[str, str | None], Path]
 Bundles = Callable[..., Bundle]

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from schedule import ROWS
 
-from kyutai_onnx.runtime.chain import Chain
+from kyutai_onnx.runtime.graph.pipeline import Chain
 
 Array = np.ndarray[Any, Any]
 

@@ -11,7 +11,7 @@ import pytest
 from conftest import Checkpoints
 
 from benchmarks.cuda import sweep
-from kyutai_onnx.runtime.providers import PROVIDERS, available
+from kyutai_onnx.runtime.providers.provider import PROVIDERS, available
 
 ROOT = Path(__file__).parents[2]
 

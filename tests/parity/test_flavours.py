@@ -12,7 +12,7 @@ from kyutai_onnx.export.graph import fill, trace, write
 from kyutai_onnx.export.operators import check_graph
 from kyutai_onnx.export.plan import plan_lm
 from kyutai_onnx.export.targets import TARGETS, Precisions
-from kyutai_onnx.runtime.manifest import GraphSpec, Precision
+from kyutai_onnx.runtime.bundle.manifest import GraphSpec, Precision
 
 OPTIONS = {"webgpu": ("enableInt64",)}
 ROUNDED = [

@@ -15,7 +15,7 @@ from kyutai_onnx.export.following import Agreement, Following
 from kyutai_onnx.models.drawing import Drawing
 from kyutai_onnx.models.lm.generation import Generator
 from kyutai_onnx.models.lm.language_model import LanguageModel
-from kyutai_onnx.runtime.bundle import Bundle
+from kyutai_onnx.runtime.bundle.bundle import Bundle
 
 Record = Callable[[Case], Run]
 

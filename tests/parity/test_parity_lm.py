@@ -11,9 +11,9 @@ from schedule import ROWS, schedule
 from kyutai_onnx.export.agreement import Choices, Numbers
 from kyutai_onnx.export.checkpoint import open_checkpoint
 from kyutai_onnx.models.lm.delays import DelayCache
-from kyutai_onnx.runtime.bundle import Bundle
-from kyutai_onnx.runtime.graph import Graph
-from kyutai_onnx.runtime.providers import PROVIDERS
+from kyutai_onnx.runtime.bundle.bundle import Bundle
+from kyutai_onnx.runtime.graph.graph import Graph
+from kyutai_onnx.runtime.providers.provider import PROVIDERS
 
 Run = Callable[[str], LmRun]
 VARIANTS = ["stt", "grouped", "sinusoidal", "both", "plain"]

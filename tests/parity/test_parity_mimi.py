@@ -11,8 +11,8 @@ from schedule import ROWS, schedule
 
 from kyutai_onnx.export.agreement import Choices, Numbers
 from kyutai_onnx.export.checkpoint import open_checkpoint
-from kyutai_onnx.runtime.chain import Chain
-from kyutai_onnx.runtime.providers import PROVIDERS
+from kyutai_onnx.runtime.graph.pipeline import Chain
+from kyutai_onnx.runtime.providers.provider import PROVIDERS
 
 Run = Callable[[str], CodecRun]
 MODELS = {"mimi": "stt", "odd": "five-codebooks", "same-rate": "one-layer"}

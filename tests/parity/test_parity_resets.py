@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from conftest import Bundles
 
-from kyutai_onnx.runtime.chain import open_graph
-from kyutai_onnx.runtime.graph import Graph
-from kyutai_onnx.runtime.manifest import TensorSpec, axis_extent
-from kyutai_onnx.runtime.providers import PROVIDERS
-from kyutai_onnx.runtime.streams import Streams
+from kyutai_onnx.runtime.bundle.manifest import TensorSpec, axis_extent
+from kyutai_onnx.runtime.graph.batch_state import Streams
+from kyutai_onnx.runtime.graph.graph import Graph
+from kyutai_onnx.runtime.graph.pipeline import open_graph
+from kyutai_onnx.runtime.providers.provider import PROVIDERS
 
 Array = np.ndarray[Any, Any]
 TARGETS = ("cpu", "directml", "cuda", "webgpu", "coreml")

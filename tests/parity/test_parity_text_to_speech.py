@@ -20,7 +20,7 @@ from kyutai_onnx.export.bundle import Request, export_bundle
 from kyutai_onnx.export.checkpoint import open_checkpoint
 from kyutai_onnx.export.reference import reference_lm, reference_mimi
 from kyutai_onnx.models.tts.model import Speech, SpeechRequest, TextToSpeech
-from kyutai_onnx.runtime.bundle import Bundle
+from kyutai_onnx.runtime.bundle.bundle import Bundle
 
 Array = np.ndarray[Any, Any]
 RATE, FRAME = 24000, 1920

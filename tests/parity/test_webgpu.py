@@ -17,7 +17,7 @@ from voices import voices
 
 from kyutai_onnx.models import Mimi, SpeechToText
 from kyutai_onnx.models.stt.task import Heard
-from kyutai_onnx.runtime.bundle import Bundle
+from kyutai_onnx.runtime.bundle.bundle import Bundle
 
 CHROMIUM = Path("/usr/lib/chromium")
 DRIVER = CHROMIUM / "vk_swiftshader_icd.json"
@@ -26,7 +26,7 @@ import sys
 import numpy as np
 from kyutai_onnx.models import Mimi, SpeechToText
 from kyutai_onnx.models.stt.task import Heard
-from kyutai_onnx.runtime.placement import elsewhere
+from kyutai_onnx.runtime.providers.placement import elsewhere
 pcm, codes = np.load(sys.argv[2]), np.load(sys.argv[3])
 heard = Heard()
 model = SpeechToText.load(sys.argv[1])

@@ -1,0 +1,73 @@
+"""How well a live loop keeps up, and how long sound takes to become words or sound."""
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .clock import Clock
+from .running_stats import Spread
+
+KEPT_FRAMES = 1000
+"""Frames whose time of arrival is kept: far more than words lag behind."""
+
+
+class Meter:
+    """Is told of each frame when work on it begins; lag is the time from the moment at which a
+    frame had been spoken to the end of the work on it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.audio = 0.0
+        """Seconds of sound that were worked on."""
+        self.busy = 0.0
+        """Seconds that the work took."""
+        self.lag = Spread()
+        self.to_word = Spread()
+        """Seconds from the end of a word to the moment at which it is told."""
+        self.to_sound = Spread()
+        """Seconds from a sound to the moment at which the one that answers it is heard."""
+        self.text_to_sound = Spread()
+        """Seconds from a text to the moment at which it begins to be heard."""
+        self._asked: float | None = None
+        self._begun = 0.0
+        self._arrivals: deque[tuple[float, float]] = deque(maxlen=KEPT_FRAMES)
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of work for each second of sound; above 1 the machine falls behind."""
+        return self.busy / self.audio if self.audio else 0.0
+
+    @contextmanager
+    def working(self, seconds: float, arrived: float) -> Iterator[None]:
+        """Around the work on so many seconds of sound, of which the last had come at `arrived`."""
+        started = self._clock.now()
+        self._begun += seconds
+        self._arrivals.append((self._begun, arrived))
+        try:
+            yield
+        finally:
+            now = self._clock.now()
+            self.busy += now - started
+            self.audio += seconds
+            self.lag.add(max(0.0, now - arrived))
+
+    def told(self, end: float) -> None:
+        """Notes that a word was told that ended at so many seconds of the sound."""
+        arrived = next((when for until, when in self._arrivals if until >= end), None)
+        if arrived is not None:
+            self.to_word.add(max(0.0, self._clock.now() - arrived))
+
+    def spoke(self, ahead: float) -> None:
+        """Notes that an answer was made which will be heard after `ahead` seconds."""
+        if self._arrivals:
+            self.to_sound.add(max(0.0, self._clock.now() - self._arrivals[-1][1]) + ahead)
+
+    def asked(self) -> None:
+        """Notes that there is a text to be said."""
+        self._asked = self._clock.now()
+
+    def read_aloud(self, ahead: float) -> None:
+        """Notes that something of a text was said which will be heard after `ahead` seconds."""
+        if self._asked is not None:
+            self.text_to_sound.add(self._clock.now() - self._asked + ahead)
+            self._asked = None

@@ -1,0 +1,124 @@
+"""A bundle's folder, opened: its manifest parsed, its files checked before anything reads them."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from packaging.version import Version
+
+from ..errors import ModelError
+from .dataclass_json import parse, parse_json, read_bounded
+from .hash_cache import Verified
+from .manifest import FILE_NAME, FORMAT, FORMAT_VERSION, GraphSpec, Manifest
+from .manifest_checks import check_references
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A folder with a manifest that holds and files that match it."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: Path | str) -> "Bundle":
+        """Opens and checks a bundle.
+
+        Every file's size is checked each time, its hash as long as it has not changed since it was
+        last found right. Raises ModelError, naming the file at fault and what to do.
+        """
+        path = Path(path)
+        manifest = read_manifest(path)
+        check_files(path, manifest)
+        return cls(path, manifest)
+
+    @cached_property
+    def identity(self) -> str:
+        """Tells bundles of the same weights and settings from others: states fit among them."""
+        source = self.manifest.source
+        hashes = sorted((name, entry.sha256) for name, entry in source.files.items())
+        content = json.dumps([self.manifest.family, source.repository, hashes])
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    def file(self, name: str) -> Path:
+        """Path of one of the bundle's files."""
+        return self.path / name
+
+    def graph(self, name: str) -> GraphSpec:
+        """The graph of that name; the manifest's own references are checked when it is read."""
+        return self.manifest.graphs[name]
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Reads and validates `bundle.json` of a folder; raises ModelError."""
+    file = path / FILE_NAME
+    if not path.is_dir():
+        raise ModelError(f"{path}: no such folder; give a bundle made by 'kyutai-onnx export'")
+    if not file.is_file():
+        raise ModelError(f"{path}: no {FILE_NAME} here; make a bundle with 'kyutai-onnx export'")
+    try:
+        content = parse_json(read_bounded(file))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{file}: not readable as JSON ({error}); {AGAIN}") from None
+    _check_version(file, content)
+    try:
+        manifest = parse(Manifest, content)
+        check_references(manifest)
+    except ValueError as error:
+        raise ModelError(f"{file}: {error}; {AGAIN}") from None
+    return manifest
+
+
+AGAIN = "export or download the bundle again"
+
+
+def _check_version(file: Path, content: object) -> None:
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ModelError(f"{file}: not a {FORMAT} bundle; {AGAIN}")
+    version = content.get("format_version")
+    if not isinstance(version, int) or version < 1:
+        raise ModelError(f"{file}: format version {version!r} is none; {AGAIN}")
+    if version > FORMAT_VERSION:
+        raise ModelError(
+            f"{file}: format version {version}, this program reads up to {FORMAT_VERSION}; "
+            "upgrade kyutai-onnx"
+        )
+
+
+def check_onnxruntime(bundle: Bundle, installed: str) -> None:
+    """Refuses an ONNX Runtime older than the oldest that runs the graphs; raises ModelError."""
+    oldest = bundle.manifest.minimum_onnxruntime
+    if Version(installed) < Version(oldest):
+        raise ModelError(
+            f"{bundle.path}: needs onnxruntime {oldest}, {installed} is installed; upgrade it, or "
+            "export with '--target directml', whose graphs run on older releases"
+        )
+
+
+def check_files(path: Path, manifest: Manifest) -> None:
+    """Compares every file with its size and hash in the manifest; raises ModelError."""
+    verified = Verified()
+    for name, entry in manifest.files.items():
+        file = path / name
+        if not file.is_file():
+            raise ModelError(f"{file}: missing from the bundle; {AGAIN}")
+        size = file.stat().st_size
+        if size != entry.bytes:
+            raise ModelError(f"{file}: {size} bytes, {entry.bytes} expected; {AGAIN}")
+        if verified.holds(file, entry.sha256):
+            continue
+        if sha256(file) != entry.sha256:
+            raise ModelError(f"{file}: its content does not match its hash; {AGAIN}")
+        verified.add(file, entry.sha256)
+    verified.save()
+
+
+def sha256(file: Path) -> str:
+    """Hash of a file's content; raises ModelError where it cannot be read."""
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"{file}: cannot be read ({error.strerror})") from None

@@ -1,0 +1,224 @@
+"""Rows of state stepped through a graph together, as many of them as are in use."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..bundle.manifest import StateSpec, axis_extent
+from ..errors import UsageError
+from ..exclusive import Exclusive, exclusive
+from .binding import Binding
+from .buffers import Buffer
+from .graph_state import StateBuffers
+from .rings import State, check_fit, check_states, roll, unroll
+
+if TYPE_CHECKING:
+    from .graph import Graph
+
+Array = np.ndarray[Any, Any]
+
+
+ENTRIES_PER_FRAME = 8
+"""A ring takes at most so many of a frame; Mimi's take two."""
+
+PARTS = 8
+"""Of the rows in use, at whose borders those begin and end that are stepped alone: so few parts
+occur, for each of which buffers are kept."""
+
+
+class Streams:
+    """Rows of state, stepped together through a graph. Not for two threads at once.
+
+    Of the `batch` rows that there is memory for, the first `used` are stepped: all of them, unless
+    `use` says otherwise. Of these the graph runs over no more than from the first active one to the
+    last, to the next border of `PARTS`, where it may.
+    """
+
+    def __init__(self, graph: "Graph", batch: int) -> None:
+        self.graph, self.batch = graph, batch
+        self._exclusive = Exclusive()
+        self.used = batch
+        self._states = [StateBuffers(spec, batch, graph.allocate) for spec in graph.spec.states]
+        named = {state.spec.input: state for state in self._states}
+        self._rings = [
+            (state, named[state.spec.ring.position])
+            for state in self._states
+            if state.spec.ring is not None
+        ]
+        self._appended = [pair for pair in self._rings if pair[0].spec.carry == "append"]
+        whole = any(s.carry == "replace" and s.ring is not None for s in graph.spec.states)
+        self._parted = graph.narrows and not whole
+        self._bindings: dict[tuple[int, int], Binding] = {}
+        self._part_bindings: dict[tuple[int, int, int], Binding] = {}
+        self._turn = 0
+        self._ran = np.zeros(batch, np.bool_)
+        """Rows whose rings may have been written to, by a run or by `load`."""
+
+    @property
+    def states(self) -> tuple[StateSpec, ...]:
+        """Those of its graph."""
+        return self.graph.spec.states
+
+    @exclusive
+    def use(self, rows: int) -> None:
+        """Steps the first `rows` rows alone from now on: inputs, `active` and outputs have so many.
+
+        Rows that come into use are at the beginning of a stream; what is out of use costs nothing
+        where the graph takes any number of rows from memory that is shared with numpy, and is held
+        elsewhere. Raises UsageError for fewer than one or more than there are.
+        """
+        if not 1 <= rows <= self.batch:
+            raise UsageError(f"{rows} rows of {self.graph.name} in use: 1 to {self.batch}")
+        if rows > self.used:
+            self.reset(range(self.used, rows))
+        if rows != self.used:
+            self._part_bindings.clear()
+        self.used = rows
+
+    @exclusive
+    def step(
+        self,
+        inputs: Mapping[str, Array | Buffer],
+        active: Array | Sequence[bool] | None = None,
+        keep: Collection[str] = (),
+    ) -> dict[str, Any]:
+        """Steps the active rows (all in use by default) and returns the outputs by name.
+
+        The outputs are views of buffers that the next step with as many frames and rows writes
+        again; rows that were held are meaningless. Those named in `keep` stay where they were
+        computed: buffers for another graph to read, with rows that are not in use perhaps. Raises
+        UsageError for an input that is missing or of a wrong shape.
+
+        A run that fails leaves all rows as a step does that holds them, and may be repeated: states
+        of two buffers were written to the other one, and rings where the next step writes first.
+        """
+        missing = [port.name for port in self.graph.spec.inputs if port.name not in inputs]
+        if missing:
+            raise UsageError(f"{self.graph.name} takes {', '.join(missing)}, which was not given")
+        frames, stepped = self._frames(inputs), self._active(active)
+        whole, (start, stop) = self._binding(frames), self.part(stepped)
+        alone = stop - start < self.used
+        binding = self._part_binding(whole, frames, start, stop) if alone else whole
+        binding.fill(inputs, stepped, start)
+        self._ran[start : stop if self.graph.narrows else self.batch] = True
+        binding.run(self._turn)
+        rows = np.flatnonzero(stepped).tolist()
+        for state, position in self._appended:
+            state.append(rows, position.buffers[self._turn].read())
+        if alone:
+            for state in self._states:
+                state.settle(start, stop, self._turn)
+        else:
+            self._turn ^= 1
+        return whole.outputs(keep, self.used)
+
+    def part(self, active: Array) -> tuple[int, int]:
+        """The first of the rows that a step of the active ones runs over, and the one behind the
+        last."""
+        rows = np.flatnonzero(active)
+        if not self._parted or not len(rows):
+            return 0, self.used
+        size = -(-self.used // PARTS)
+        start, stop = int(rows[0]) // size * size, (int(rows[-1]) // size + 1) * size
+        return start, min(stop, self.used)
+
+    @exclusive
+    def reset(self, rows: Sequence[int] | None = None) -> None:
+        """Takes rows (all by default) back to the beginning of a stream, which depends on nothing
+        that was in them."""
+        chosen = list(range(self.batch)) if rows is None else list(rows)
+        for row in chosen:
+            self._clear(row)
+        for state in self._states:
+            state.reset(chosen, self._turn)
+
+    @exclusive
+    def move(self, source: int, target: int) -> None:
+        """Puts the stream of one row in the place of another's, which ends."""
+        self._clear(target)
+        self._ran[target] = self._ran[source]
+        whole = {
+            state.spec.ring.position: 0 for state in self._states if state.spec.ring is not None
+        }
+        for state in self._states:
+            if state.spec.input in whole:
+                whole[state.spec.input] = int(state.read(source, self._turn))
+        for state in self._states:
+            ring = state.spec.ring
+            state.move(source, target, self._turn, None if ring is None else whole[ring.position])
+
+    @exclusive
+    def give(self, row: int, constants: State) -> None:
+        """Sets the constant states of a row, all of them; raises UsageError where they do not
+        fit."""
+        states = [state for state in self._states if state.spec.carry == "constant"]
+        for state in states:
+            if state.spec.input not in constants:
+                raise UsageError(f"{self.graph.name} needs {state.spec.input}, which is not given")
+            check_fit(state.spec, constants[state.spec.input].shape, state.row_shape)
+        for state in states:
+            state.write(row, self._turn, constants[state.spec.input])
+
+    @exclusive
+    def save(self, row: int) -> State:
+        """The whole memory of one row, to be loaded elsewhere, on another provider too."""
+        whole = {state.spec.input: state.read(row, self._turn) for state in self._states}
+        return {
+            state.spec.input: unroll(whole[state.spec.input], state.spec, whole)
+            for state in self._states
+        }
+
+    @exclusive
+    def load(self, row: int, saved: State) -> None:
+        """Continues in `row` what `save` returned; raises UsageError where it does not fit, and
+        leaves the row as it was."""
+        check_states(self.states, saved)
+        rolled = [roll(saved[state.spec.input], state.spec, saved) for state in self._states]
+        for state, value in zip(self._states, rolled, strict=True):
+            state.write(row, self._turn, value)
+        self._ran[row] = True
+
+    def _clear(self, row: int) -> None:
+        """Empties a row's rings of what was written to them, by steps that held it too: those
+        write behind its entries."""
+        if not self._ran[row]:
+            return
+        self._ran[row] = False
+        ahead = ENTRIES_PER_FRAME * self.graph.spec.max_frames
+        for state, position in self._rings:
+            state.clear(row, self._turn, int(position.read(row, self._turn)) + ahead)
+
+    def _frames(self, inputs: Mapping[str, Array | Buffer]) -> int:
+        for spec in self.graph.spec.inputs:
+            for axis, extent in zip(spec.shape, inputs[spec.name].shape, strict=False):
+                if isinstance(axis, str) and axis.endswith("frames"):
+                    return self._allowed(int(extent) // axis_extent(axis, 1, 1))
+        return 1
+
+    def _allowed(self, frames: int) -> int:
+        most = self.graph.spec.max_frames
+        if not 1 <= frames <= most:
+            raise UsageError(f"{frames} frames in one call of {self.graph.name}: 1 to {most}")
+        return frames
+
+    def _active(self, active: Array | Sequence[bool] | None) -> Array:
+        rows = np.ones(self.used, np.bool_) if active is None else np.asarray(active, np.bool_)
+        if rows.shape != (self.used,):
+            raise UsageError(f"active has shape {rows.shape}, ({self.used},) expected")
+        return rows
+
+    def _binding(self, frames: int) -> Binding:
+        """What is bound to step so many frames of the rows in use."""
+        rows = self.used if self.graph.narrows else self.batch
+        if (frames, rows) not in self._bindings:
+            states = [state.part(0, rows) for state in self._states]
+            self._bindings[frames, rows] = Binding(self.graph, rows, frames, states)
+        return self._bindings[frames, rows]
+
+    def _part_binding(self, whole: Binding, frames: int, start: int, stop: int) -> Binding:
+        """What is bound to step some of the rows in use alone."""
+        if (frames, start, stop) not in self._part_bindings:
+            part = whole.part(start, stop, frames, self._states)
+            self._part_bindings[frames, start, stop] = part
+        return self._part_bindings[frames, start, stop]

@@ -1,0 +1,110 @@
+"""Graphs that streams run through, from the manifest alone.
+
+A `Graph` is the weights: loaded once, shared by threads. `Streams` are rows of state stepped
+through it together; each row is a stream of its own, and one thread steps them.
+"""
+
+import threading
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+from ..bundle.bundle import Bundle, check_onnxruntime
+from ..bundle.io_check import check_ports
+from ..bundle.manifest import GraphSpec
+from ..errors import UsageError
+from ..providers.placement import Placement, placement
+from ..providers.provider import Provider, captures_graphs, load_onnxruntime, make_session
+from .batch_state import Streams
+from .buffers import Buffer, DeviceBuffer
+
+
+class Graph:
+    """A graph of a bundle, opened on a provider, with all of its outputs or those named alone.
+
+    `seconds` is how long ONNX Runtime has run it so far, for all streams together.
+
+    Raises ModelError where ONNX Runtime is too old, the graph unreadable or not as the manifest
+    says, ProviderError where it does not open on the provider.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        name: str,
+        provider: Provider,
+        threads: int | None = None,
+        outputs: Collection[str] | None = None,
+    ) -> None:
+        self.name, self.seconds = name, 0.0
+        self.spec: GraphSpec = bundle.graph(name)
+        if outputs is not None:
+            kept = tuple(port for port in self.spec.outputs if port.name in outputs)
+            self.spec = replace(self.spec, outputs=kept)
+            outputs = {*outputs, *(s.output for s in self.spec.states if s.output is not None)}
+        self.provider = provider
+        check_onnxruntime(bundle, load_onnxruntime().__version__)
+        file = bundle.file(self.spec.file)
+        self.session = make_session(file, provider, threads, outputs)
+        check_ports(file, self.spec, self.session)
+        self.captures = captures_graphs(self.session, provider)
+        self.captures_made = count(1)
+        self._thread: int | None = None
+        ports = zip(self.session.get_inputs(), self.session.get_input_memory_infos(), strict=True)
+        self._on_host = {port.name for port, memory in ports if memory.name == "Cpu"}
+
+    @property
+    def placement(self) -> Placement:
+        """How many nodes of which operator each execution provider runs."""
+        return placement(self.session)
+
+    @property
+    def fixed_batch(self) -> int | None:
+        """The number of rows that the graph was exported for, if it was fixed."""
+        axis = self.spec.active.shape[0]
+        return axis if isinstance(axis, int) else None
+
+    @property
+    def narrows(self) -> bool:
+        """Whether it may run over the first of its streams' rows alone: parts of memory that numpy
+        shares, in any number, at addresses that are not captured."""
+        fixed = self.fixed_batch is not None or self.captures
+        return not fixed and self.provider.memory != "device"
+
+    def streams(self, batch: int = 1) -> Streams:
+        """`batch` streams at their beginning; raises UsageError where the batch is fixed to another
+        number."""
+        if self.fixed_batch not in (None, batch):
+            raise UsageError(
+                f"{self.name} was exported for a batch of {self.fixed_batch}, not {batch}; export "
+                f"it again with '--batch {batch}' or without"
+            )
+        return Streams(self, batch)
+
+    def allocate(self, name: str, shape: Sequence[int], dtype: str, initial: float = 0) -> Buffer:
+        """A buffer for an input, a state or an output, where the graph has it on the provider."""
+        on_host = name in self._on_host and self.provider.device != "cpu"
+        if self.provider.memory == "device" and not on_host:
+            return DeviceBuffer(shape, dtype, self.provider, initial)
+        return Buffer(shape, dtype, initial)
+
+    def run(self, binding: Any, options: Any) -> None:
+        """Runs it on what is bound; raises UsageError where it captures CUDA graphs and another
+        thread ran it before."""
+        if self.captures:
+            self._hold_thread()
+        started = time.perf_counter()
+        self.session.run_with_iobinding(binding, options)
+        self.seconds += time.perf_counter() - started
+
+    def _hold_thread(self) -> None:
+        """onnxruntime captures CUDA graphs for one thread alone."""
+        current = threading.get_ident()
+        if self._thread not in (None, current):
+            raise UsageError(
+                f"{self.name} captures CUDA graphs, so one thread alone may step it; load the "
+                "model once for each thread, or take the provider cuda"
+            )
+        self._thread = current

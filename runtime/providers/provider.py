@@ -1,0 +1,304 @@
+"""Execution providers: which one to use, how to set it up, and proof that it is the one in use.
+
+ONNX Runtime falls back to the CPU by itself, with no more than a line in a log. Here a provider is
+checked before a session is made and again after, and a provider that is not there is an error.
+"""
+
+import importlib
+import importlib.util
+import os
+import platform
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from packaging.version import Version
+
+from ..bundle.manifest import Target
+from ..errors import KyutaiOnnxError, ModelError, ProviderError, UsageError
+from .prune import prune
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+WHEELS = (
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnxruntime-directml",
+    "onnxruntime-windowsml",
+    "onnxruntime-openvino",
+    "onnxruntime-webgpu",
+)
+"""Distributions that all unpack into the one folder `onnxruntime`."""
+
+
+@dataclass(frozen=True)
+class Provider:
+    """One execution provider: ONNX Runtime's name for it, its options, and who installs it.
+
+    `memory` tells where its inputs and outputs lie: in memory that it `shared` with numpy; in such
+    that is `copied` to its own, which ONNX Runtime does when inputs are bound and not when the
+    graph runs; or in that of its `device`, where they stay from step to step. `captures` tells that
+    steps are captured as CUDA graphs where ONNX Runtime can.
+    """
+
+    name: Target
+    onnxruntime_name: str
+    extra: str
+    options: dict[str, str] = field(default_factory=dict)
+    memory: Literal["shared", "copied", "device"] = "shared"
+    device: str = "cpu"
+    captures: bool = False
+    plugin: str | None = None
+    system: str | None = None
+    """The only one that has it; None where all do."""
+
+
+PROVIDERS: dict[Target, Provider] = {
+    "cpu": Provider("cpu", "CPUExecutionProvider", "cpu"),
+    "cuda": Provider(
+        "cuda",
+        "CUDAExecutionProvider",
+        "cuda",
+        {
+            "cudnn_conv_algo_search": "HEURISTIC",
+            "arena_extend_strategy": "kSameAsRequested",
+            "use_tf32": "0",
+        },
+        memory="device",
+        device="cuda",
+    ),
+    "directml": Provider(
+        "directml", "DmlExecutionProvider", "directml", memory="copied", system="Windows"
+    ),
+    "webgpu": Provider(
+        "webgpu",
+        "WebGpuExecutionProvider",
+        "webgpu",
+        memory="copied",
+        plugin="onnxruntime_ep_webgpu",
+    ),
+    "coreml": Provider(
+        "coreml",
+        "CoreMLExecutionProvider",
+        "cpu",
+        {
+            "ModelFormat": "MLProgram",
+            "MLComputeUnits": "CPUAndGPU",
+            "RequireStaticInputShapes": "1",
+        },
+        system="macOS",
+    ),
+}
+
+
+CAPTURING = "cuda-graphs"
+"""CUDA, and each step captured once and replayed: onnxruntime's option `enable_cuda_graph`."""
+
+
+@cache
+def load_onnxruntime() -> Any:
+    """Imports onnxruntime; raises ProviderError where none, or more than one, is installed.
+
+    From 1.29 on its wheels write a device identifier and send events to Microsoft, unless
+    ORT_DISABLE_TELEMETRY says not to before the import: here it does, if it is not set.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    installed = [wheel for wheel in WHEELS if _installed(wheel)]
+    if len(installed) > 1:
+        raise ProviderError(
+            f"{' and '.join(installed)} overwrite one another; run 'pip uninstall -y "
+            f"{' '.join(installed)}', then 'pip install \"kyutai-onnx[cpu]\"' or the extra you need"
+        )
+    try:
+        return importlib.import_module("onnxruntime")
+    except ImportError as error:
+        if installed:
+            raise ProviderError(
+                f"{installed[0]} does not load ({error}); install it anew"
+            ) from None
+        raise ProviderError(
+            "onnxruntime is not installed; run 'pip install \"kyutai-onnx[cpu]\"'"
+        ) from None
+
+
+def _installed(distribution: str) -> bool:
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def available(provider: Provider) -> bool:
+    """Whether the installed ONNX Runtime was built with the provider, or its plug-in is there."""
+    if provider.plugin is not None:
+        return importlib.util.find_spec(provider.plugin) is not None
+    return provider.onnxruntime_name in load_onnxruntime().get_available_providers()
+
+
+def choose(requested: str, target: Target, *, allow_fallback: bool = False) -> Provider:
+    """The provider for a bundle made for `target`.
+
+    `auto` is the bundle's own, `cuda-graphs` CUDA that captures its steps. Raises UsageError where
+    there is no such provider, ProviderError where it is not installed or another than the bundle's,
+    unless `allow_fallback` accepts to run there all the same.
+    """
+    if requested == CAPTURING:
+        return capturing(choose("cuda", target, allow_fallback=allow_fallback))
+    name = target if requested == "auto" else requested
+    if name not in PROVIDERS:
+        raise UsageError(
+            f"no provider {name!r}; choose among {', '.join(PROVIDERS)}, {CAPTURING}, auto"
+        )
+    provider = PROVIDERS[name]
+    if not available(provider):
+        if requested == "auto" and allow_fallback:
+            return PROVIDERS["cpu"]
+        raise ProviderError(
+            f"{name}: {provider.onnxruntime_name} is not in the installed onnxruntime (it has "
+            f"{', '.join(load_onnxruntime().get_available_providers())}); {_remedy(provider)}"
+        )
+    if name != target and not allow_fallback:
+        raise ProviderError(
+            f"this bundle was made for {target}, not {name}; export it with '--target {name}', "
+            "or accept slow or missing operators with '--allow-fallback'"
+        )
+    return provider
+
+
+def _remedy(provider: Provider) -> str:
+    here = {"Darwin": "macOS"}.get(platform.system(), platform.system())
+    if provider.system not in (None, here):
+        return f"it is for {provider.system} alone"
+    return f"run 'pip install \"kyutai-onnx[{provider.extra}]\"'"
+
+
+def capturing(provider: Provider) -> Provider:
+    """The same provider, which captures each step as a CUDA graph and replays it."""
+    return replace(provider, captures=True, options=provider.options | {"enable_cuda_graph": "1"})
+
+
+def captures_graphs(session: Any, provider: Provider) -> bool:
+    """Whether a session that was to capture CUDA graphs can: ONNX Runtime refuses where a node runs
+    on the CPU and is not of shapes alone."""
+    options = session.get_provider_options().get(provider.onnxruntime_name, {})
+    return provider.captures and options.get("enable_cuda_graph") == "1"
+
+
+def default_threads() -> int:
+    """Threads for one graph: the processors this process may use, four at most, since the steps are
+    too small for more to help."""
+    if hasattr(os, "sched_getaffinity"):
+        return min(4, len(os.sched_getaffinity(0)))
+    return min(4, os.cpu_count() or 1)
+
+
+UNREADABLE = ("InvalidGraph", "InvalidProtobuf", "NoModel", "NoSuchFile")
+"""What onnxruntime raises for a file that no provider can open. The CPU opens all others."""
+
+
+DATA_FOLDER = "session.model_external_initializers_file_folder_path"
+"""Where the weights of a model lie that is not read from a file itself."""
+
+
+NO_CAPTURE = "graph capture feature"
+"""What onnxruntime says where it does not capture a graph."""
+
+
+def make_session(
+    model: Path | bytes,
+    provider: Provider,
+    threads: int | None = None,
+    outputs: Collection[str] | None = None,
+) -> "onnxruntime.InferenceSession":
+    """Opens a graph on the provider, with some of its outputs alone if these are named; raises
+    ModelError where ONNX Runtime cannot read it, ProviderError where it does not open there."""
+    runtime = load_onnxruntime()
+    options = session_options(provider, threads)
+    providers = _providers(runtime, provider, options)
+    name = os.fspath(model) if isinstance(model, Path) else "a model in memory"
+    source: str | bytes = name if isinstance(model, Path) else model
+    if isinstance(model, Path) and outputs is not None:
+        source = prune(model.read_bytes(), outputs)
+        options.add_session_config_entry(DATA_FOLDER, os.fspath(model.parent))
+    try:
+        session = runtime.InferenceSession(source, options, enable_fallback=False, **providers)
+    except Exception as error:  # onnxruntime raises classes of its own, one for each code
+        if provider.captures and NO_CAPTURE in str(error):
+            return make_session(model, PROVIDERS[provider.name], threads, outputs)
+        raise _refusal(error, provider, name) from None
+    if provider.onnxruntime_name not in session.get_providers():
+        raise ProviderError(
+            f"{provider.onnxruntime_name} is installed but did not start (a driver or library is "
+            "missing; run with '--debug' to see its log)"
+        )
+    session.disable_fallback()
+    return session
+
+
+def _refusal(error: Exception, provider: Provider, name: str) -> KyutaiOnnxError:
+    """In one line why a graph did not open: for itself, or on this provider."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    if provider.name == "cpu" or type(error).__name__ in UNREADABLE:
+        return ModelError(
+            f"{name}: onnxruntime cannot read it ({line}); export or download the bundle again"
+        )
+    return ProviderError(f"{provider.name} could not open {name}: {line}")
+
+
+def _providers(runtime: Any, provider: Provider, options: Any) -> dict[str, Any]:
+    if provider.name == "cuda" and hasattr(runtime, "preload_dlls"):
+        runtime.preload_dlls()
+    if provider.plugin is not None:
+        _register_plugin(runtime, provider, options)
+        return {}
+    chosen = [(provider.onnxruntime_name, provider.options)]
+    if provider.name != "cpu":
+        chosen.append((PROVIDERS["cpu"].onnxruntime_name, {}))
+    return {"providers": chosen}
+
+
+def _register_plugin(runtime: Any, provider: Provider, options: Any) -> None:
+    assert provider.plugin is not None
+    plugin = importlib.import_module(provider.plugin)
+    if not any(d.ep_name == provider.onnxruntime_name for d in runtime.get_ep_devices()):
+        runtime.register_execution_provider_library(
+            provider.onnxruntime_name, plugin.get_library_path()
+        )
+    devices = [d for d in runtime.get_ep_devices() if d.ep_name == provider.onnxruntime_name]
+    if not devices:
+        raise ProviderError(f"{provider.onnxruntime_name} finds no device on this machine")
+    options.add_provider_for_devices(devices[:1], provider.options)
+
+
+SPIN_MICROSECONDS = "10"
+"""How long a thread without work waits awake, inside a run: long enough for the next kernel of the
+graph, too short to starve whoever else wants the processor. Where nothing else runs, a frame of
+stt-1b-en_fr takes a sixth less than with none; beside one busy process as long, where twice the
+wait takes a fifth more (docs/performance.md)."""
+
+SHORT_SPIN = Version("1.28")
+"""The oldest onnxruntime that is known to take so short a wait."""
+
+
+def session_options(provider: Provider, threads: int | None) -> Any:
+    """Options for small steps in real time."""
+    runtime = load_onnxruntime()
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads or default_threads()
+    options.inter_op_num_threads = 1
+    options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3
+    options.enable_mem_pattern = provider.name != "directml" and not provider.captures
+    spins = Version(runtime.__version__) >= SHORT_SPIN
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spins)))
+    options.add_session_config_entry("session.intra_op.spin_duration_us", SPIN_MICROSECONDS)
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    options.add_session_config_entry("session.prepack.enable_parallel", "1")
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    return options
