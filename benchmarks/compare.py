@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kyutai_onnx.export.bundle import Request, export_bundle
-from kyutai_onnx.models.frame_time import FrameLoop
+from kyutai_onnx.models.frame_benchmark import FrameBenchmark
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 
 from .engines.kyutai_onnx import MOST_FRAMES
@@ -179,8 +179,8 @@ def floors_of(path: Path, work: Work, machine: Machine) -> Least:
     """The least that a frame of a bundle costs on this machine."""
     bundle = Bundle.open(path)
 
-    def open_loop() -> FrameLoop:
-        return FrameLoop(
+    def open_loop() -> FrameBenchmark:
+        return FrameBenchmark(
             bundle,
             threads=machine.threads,
             batch=work.batch,

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from kyutai_onnx.export.bundle import Request, export_bundle
-from kyutai_onnx.models.frame_time import FrameLoop
+from kyutai_onnx.models.frame_benchmark import FrameBenchmark
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.bundle.manifest import Target
 from kyutai_onnx.runtime.errors import KyutaiOnnxError
@@ -82,7 +82,7 @@ def bundle_of(work: Work, precision: str, target: Target, folder: Path) -> Path:
 def placed(bundle: Path, provider: str) -> list[Row]:
     """Where the nodes of each graph lie, which of them compute elsewhere than asked, and whether
     its steps are captured."""
-    loop = FrameLoop(Bundle.open(bundle), provider=provider)
+    loop = FrameBenchmark(Bundle.open(bundle), provider=provider)
     found = [
         {
             "graph": graph.name,

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from kyutai_onnx.models.locate import DEMO
+from kyutai_onnx.models.hub.resolve import DEMO
 from kyutai_onnx.runtime.errors import KyutaiOnnxError
 
 from .memory import resident_mb
@@ -431,10 +431,10 @@ class _Spelling:
 
 
 def script() -> tuple[list[bytes], Parse]:
-    from kyutai_onnx.models.script import Script
+    from kyutai_onnx.models.tts.script_parser import ScriptParser
 
     def parse(data: bytes) -> object:
-        reader = Script(_Spelling(), 12.5, speakers=True, padding_between=1)
+        reader = ScriptParser(_Spelling(), 12.5, speakers=True, padding_between=1)
         text = data.decode("utf-8", "surrogateescape")
         half = len(text) // 2
         return [*reader.feed(text[:half]), *reader.feed(text[half:]), *reader.next_turn()]

@@ -19,7 +19,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from kyutai_onnx.models.frame_time import FrameLoop
+from kyutai_onnx.models.frame_benchmark import FrameBenchmark
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.graph.graph import Graph
 from kyutai_onnx.runtime.providers import provider as providers
@@ -55,7 +55,7 @@ class Floor:
         return moved + self.multiplications / machine.multiplications
 
 
-def profile(open_loop: Callable[[], FrameLoop], frames: int) -> list[tuple[Graph, list[Node]]]:
+def profile(open_loop: Callable[[], FrameBenchmark], frames: int) -> list[tuple[Graph, list[Node]]]:
     """The graphs and their kernels, the times of these the mean of so many frames."""
     plain = providers.session_options
     with tempfile.TemporaryDirectory() as folder:
@@ -194,8 +194,8 @@ def main() -> None:
     )
     bundle = Bundle.open(arguments.bundle)
 
-    def open_loop() -> FrameLoop:
-        return FrameLoop(
+    def open_loop() -> FrameBenchmark:
+        return FrameBenchmark(
             bundle,
             threads=arguments.threads,
             batch=arguments.batch,

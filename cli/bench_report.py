@@ -4,12 +4,12 @@ import platform
 import sys
 from typing import Any
 
-from ..models.frame_time import FrameLoop, FrameTimes
+from ..models.frame_benchmark import FrameBenchmark, FrameTimes
 from ..runtime.providers.placement import elsewhere
 from ..runtime.providers.provider import default_threads, load_onnxruntime
 
 
-def figures(loop: FrameLoop, times: FrameTimes) -> dict[str, Any]:
+def figures(loop: FrameBenchmark, times: FrameTimes) -> dict[str, Any]:
     """Times in milliseconds a frame of all streams together, memory and size in megabytes."""
     manifest = loop.bundle.manifest
     return {
@@ -42,7 +42,7 @@ def figures(loop: FrameLoop, times: FrameTimes) -> dict[str, Any]:
     }
 
 
-def misplaced(loop: FrameLoop) -> dict[str, dict[str, int]]:
+def misplaced(loop: FrameBenchmark) -> dict[str, dict[str, int]]:
     """Of each graph that computes on another provider than asked, which operators, how often."""
     found: dict[str, dict[str, int]] = {}
     for graph in loop.graphs():

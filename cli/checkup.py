@@ -11,8 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ..models.frame_time import FrameLoop
-from ..models.locate import exported_names
+from ..models.frame_benchmark import FrameBenchmark
+from ..models.hub.resolve import exported_names
 from ..runtime.audio.live import SoundCard
 from ..runtime.cache import bundles_folder
 from ..runtime.errors import KyutaiOnnxError, UsageError
@@ -56,7 +56,7 @@ def checkup(
         "cache": cache(),
         "bench": attempt(
             lambda: bench(
-                FrameLoop(
+                FrameBenchmark(
                     open_model(model, "stt", quiet),
                     provider=provider,
                     threads=threads,
@@ -118,7 +118,7 @@ def size_of(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
-def bench(loop: FrameLoop) -> Found:
+def bench(loop: FrameBenchmark) -> Found:
     """Steps a bundle for two seconds, every ring full."""
     frames: list[float] = []
     until = time.perf_counter() + BENCH_SECONDS

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..models.locate import SAMPLES
+from ..models.hub.resolve import SAMPLES
 from ..runtime.audio import Pcm
 from ..runtime.bundle.bundle import Bundle
 from ..runtime.errors import ProviderError, QualityError, UsageError

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..models.locate import locate
+from ..models.hub.resolve import locate
 from ..runtime.bundle.bundle import Bundle
 from .files import protect_folder
 from .messages import say

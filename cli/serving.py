@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..models.locate import VARIABLE
+from ..models.hub.resolve import VARIABLE
 from .messages import say
 from .packages import require
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..models import TextToSpeech
 from ..models.events import Audio, Event, Word
-from ..models.manner import Options
+from ..models.tts.speech_options import SpeechKwargs
 from ..models.tts.synthesis import SpeechRequest
 from ..models.tts.task import Trace
 from ..runtime.audio import AudioWriter, Encoding, Pcm
@@ -120,7 +120,7 @@ def count_of(codebooks: str) -> int | None:
     return int(codebooks)
 
 
-def manner(model: Speaking, *, quiet: bool, **given: Unpack[Options]) -> Options:
+def manner(model: Speaking, *, quiet: bool, **given: Unpack[SpeechKwargs]) -> SpeechKwargs:
     """How to speak; a seed that was drawn is told, so that the same can be said again."""
     temperature = given.get("temperature")
     drawn = not model.is_greedy if temperature is None else temperature > 0
@@ -139,7 +139,7 @@ def chosen_voices(model: Speaking, voices: tuple[str, ...], *, quiet: bool) -> t
     return (default,)
 
 
-def speak(model: TextToSpeech, request: Request, manner: Options) -> None:
+def speak(model: TextToSpeech, request: Request, manner: SpeechKwargs) -> None:
     """Says one text, as it comes."""
     trace = None if request.dump_tokens is None else Trace()
     voices = chosen_voices(model, request.voices, quiet=request.quiet)

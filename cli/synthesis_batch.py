@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..models import TextToSpeech
 from ..models.events import Audio, Event
-from ..models.manner import Options
+from ..models.tts.speech_options import SpeechKwargs
 from ..models.tts.synthesis import Speech, SpeechRequest
 from ..runtime.audio import AudioWriter
 from ..runtime.output_file import refused
@@ -18,7 +18,7 @@ from .synthesis import Request, chosen_voices, cut
 
 
 def speak(
-    model: TextToSpeech, texts: Sequence[SpeechRequest], request: Request, manner: Options
+    model: TextToSpeech, texts: Sequence[SpeechRequest], request: Request, manner: SpeechKwargs
 ) -> None:
     """Says every text of the list, so many of them side by side."""
     if not all(text.voices for text in texts):
@@ -32,7 +32,7 @@ def speak(
 
 
 def _speak_together(
-    model: TextToSpeech, texts: Sequence[SpeechRequest], request: Request, manner: Options
+    model: TextToSpeech, texts: Sequence[SpeechRequest], request: Request, manner: SpeechKwargs
 ) -> None:
     """Writes what is said as it is made, and the words even where it breaks off."""
     speeches = model.together(texts, rows=request.rows, **manner)

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import onnx
 
-from ..models.drawing import Drawing
+from ..models.hub.resolve import SAMPLES
 from ..models.lm.generation import Generator
 from ..models.lm.language_model import LanguageModel
-from ..models.locate import SAMPLES
 from ..models.mimi.model import Mimi
+from ..models.options import SamplingParams
 from ..runtime.bundle.bundle import Bundle, read_manifest, sha256
 from ..runtime.bundle.dataclass_json import write_json
 from ..runtime.bundle.manifest import FILE_NAME, FileEntry, GraphSpec
@@ -58,7 +58,7 @@ def _entries(bundle: Bundle) -> dict[str, Array]:
     assert sampling is not None
     model = LanguageModel(bundle, allow_fallback=True)
     generator = Generator(model)
-    drawing = Drawing(
+    drawing = SamplingParams(
         sampling.temp, sampling.temp_text, sampling.top_k, sampling.top_k_text, seed=0
     )
     generator.begin(0, drawing, conditions=model.condition())

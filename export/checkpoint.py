@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ..models.tokenizer import open_tokenizer
+from ..models.text.tokenizer import open_tokenizer
 from ..runtime.errors import ModelError, UsageError
 from .adapter import open_adapter, wants_adapter
 from .config import FAMILIES, LMConfig, MimiConfig, RepositoryConfig, SttConfig

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..models.drawing import Drawing
 from ..models.events import Event, Word
 from ..models.lm.generation import Made
+from ..models.options import SamplingParams
 from ..models.stt.batch import SpeechToTextBatch, SpeechToTextRow
 from ..models.stt.model import SpeechToText
 from ..models.stt.task import Hearing
@@ -93,7 +93,7 @@ class SaidRow(SpeechToTextRow):
     """A row that keeps what it reads and how it scores the text, of its first `most` steps."""
 
     def __init__(self, batch: SpeechToTextBatch, most: int) -> None:
-        super().__init__(batch, Drawing(), Hearing(batch.model))
+        super().__init__(batch, SamplingParams(), Hearing(batch.model))
         self.said, self._most = Said(), most
 
     def made(self, made: Made) -> None:

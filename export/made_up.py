@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..models.drawing import Drawing, Guidance
 from ..models.lm.generation import Generator
 from ..models.lm.language_model import LanguageModel
+from ..models.options import Guidance, SamplingParams
 from ..runtime.bundle.manifest import Conditioner, Manifest
 from .conditions import VOICE_FRAMES
 from .following import Agreement, Following
@@ -146,5 +146,5 @@ def make_generator(
         null = lm.condition(case.null.texts, case.null.tensors)
         guidance = Guidance(case.coefficient, null, case.masked_until, case.no_text)
     conditions = lm.condition(case.given.texts, case.given.tensors)
-    generator.begin(0, Drawing(), rules, conditions=conditions, guidance=guidance)
+    generator.begin(0, SamplingParams(), rules, conditions=conditions, guidance=guidance)
     return generator, rules

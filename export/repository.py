@@ -12,7 +12,7 @@ from typing import Protocol
 import huggingface_hub
 from huggingface_hub import errors
 
-from ..models.hub_errors import MissingFileError, explained
+from ..models.hub.download import MissingFileError, hub_errors
 from ..runtime.bundle.manifest import is_inside
 from ..runtime.errors import ModelError, UsageError
 
@@ -67,7 +67,7 @@ class HubRepository:
         return self._repo
 
     def file(self, name: str) -> Path:
-        with explained(self._repo, name, self.revision):
+        with hub_errors(self._repo, name, self.revision):
             try:
                 found = huggingface_hub.hf_hub_download(self._repo, name, revision=self.revision)
             except errors.LocalEntryNotFoundError:

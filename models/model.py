@@ -5,11 +5,11 @@ from typing import ClassVar, Self
 
 from ..runtime.bundle.bundle import Bundle
 from ..runtime.bundle.manifest import Family
+from .hub.resolve import open_bundle
 from .lm.language_model import LanguageModel
-from .locate import open_bundle
 from .mimi.codec_cache import Codecs
 from .mimi.model import Mimi
-from .tokenizer import open_tokenizer
+from .text.tokenizer import open_tokenizer
 
 
 class Model:

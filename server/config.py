@@ -27,7 +27,7 @@ class ModelConfig:
     streams it runs at once. `guided` lets clients choose their guidance by `cfg_coef` where that
     makes every step cost twice as much: for Hibiki, and for text to speech without a
     table of it; an own `cfg_coef` says so too. `voice`, `codebooks`, `cfg_coef` and paddings are
-    of text to speech (see `Manner`); `temperature` is of any.
+    of text to speech (see `SpeechOptions`); `temperature` is of any.
     """
 
     model: str | None = None

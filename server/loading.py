@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ..models import Hibiki, Moshi, SpeechToText, TextToSpeech
-from ..models.locate import exported_bundles, locate
+from ..models.hub.resolve import exported_bundles, locate
 from ..models.mimi.codec_cache import Codecs
 from ..models.model import Model
-from ..models.speaker import CFG
+from ..models.tts.voice_prompt import CFG
 from ..runtime.bundle.bundle import Bundle, read_manifest
 from ..runtime.bundle.manifest import FILE_NAME
 from ..runtime.errors import ModelError, UsageError

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..models.manner import Manner, Options
 from ..models.model import Model
+from ..models.tts.speech_options import SpeechKwargs, SpeechOptions
 from .config import ModelConfig, Task
 from .engine.engine import Engine
 from .voices import VoiceCatalog
@@ -69,16 +69,16 @@ class ServedModel:
             "delay": stt.audio_delay_seconds if stt else 0.0,
         }
 
-    def manner(self, **given: object) -> Manner:
+    def manner(self, **given: object) -> SpeechOptions:
         """How a text is spoken: what a client gave, or else what the server was told."""
         config = self.config
-        told: Options = {}
-        for name in Options.__annotations__:
+        told: SpeechKwargs = {}
+        for name in SpeechKwargs.__annotations__:
             own = self.cfg_coef if name == "cfg_coef" else getattr(config, name, None)
             value = given.get(name, own)
             if value is not None:
                 told[name] = value  # type: ignore[literal-required]
-        return Manner(**told)
+        return SpeechOptions(**told)
 
 
 class ModelRegistry:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..models.speaker import Speaker, embedded_speaker
 from ..models.tts.model import TextToSpeech
-from ..models.voices import VoiceName
+from ..models.tts.voice_prompt import Voice, voice_from_embedding
+from ..models.tts.voices import ListedVoice
 from ..runtime.errors import UsageError
 
 Array = np.ndarray[Any, Any]
@@ -36,11 +36,11 @@ class VoiceCatalog:
     def __init__(self, model: TextToSpeech, default: str | None, *, hub: bool) -> None:
         self._model, self._hub = model, hub
         self._lock = threading.Lock()
-        self._ready: OrderedDict[tuple[str | None, float | None], Speaker] = OrderedDict()
-        self._listed: tuple[float, list[VoiceName]] | None = None
+        self._ready: OrderedDict[tuple[str | None, float | None], Voice] = OrderedDict()
+        self._listed: tuple[float, list[ListedVoice]] | None = None
         self.default = default if default is not None else self._usual()
 
-    def names(self) -> Sequence[VoiceName]:
+    def names(self) -> Sequence[ListedVoice]:
         """Those that may be asked for."""
         with self._lock:
             now = time.monotonic()
@@ -48,7 +48,7 @@ class VoiceCatalog:
                 self._listed = now, self._model.voices.listed(online=self._hub)[0]
             return self._listed[1]
 
-    def speaker(self, voice: str | None, cfg_coef: float | None) -> Speaker:
+    def speaker(self, voice: str | None, cfg_coef: float | None) -> Voice:
         """A voice by its name, or the default one. Raises UnknownVoice for a name that is not
         listed, UsageError for a coefficient that the model lacks."""
         if voice in ("", DEFAULT_VOICE):
@@ -67,10 +67,10 @@ class VoiceCatalog:
                 self._ready.popitem(last=False)
         return made
 
-    def of_embedding(self, embedding: Array, cfg_coef: float | None) -> Speaker:
+    def of_embedding(self, embedding: Array, cfg_coef: float | None) -> Voice:
         """A voice that a client brings: float32 `[frames, dim]`. Raises UsageError where the model
         takes none, or none of that shape."""
-        return embedded_speaker(self._model, embedding, cfg_coef)
+        return voice_from_embedding(self._model, embedding, cfg_coef)
 
     def _has(self, voice: str) -> bool:
         return any(known.name == voice for known in self.names())

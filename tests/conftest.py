@@ -9,7 +9,7 @@ from commands import Command, run_here
 from speech import Array, whole, write_wav
 
 from kyutai_onnx.models import Mimi, SpeechToText, Word
-from kyutai_onnx.models.locate import DEMO, VARIABLE
+from kyutai_onnx.models.hub.resolve import DEMO, VARIABLE
 
 
 def pytest_configure() -> None:

@@ -12,7 +12,7 @@ from serving import HIBIKI, STT, TTS, running
 from speech import whole
 from visits import microphone
 
-from kyutai_onnx.models.locate import DEMO
+from kyutai_onnx.models.hub.resolve import DEMO
 
 WIDE, PHONE = (1100, 760, 1.5), (390, 780, 2)
 SENTENCE = "remind me to buy apples and butter today"

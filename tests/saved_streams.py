@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from kyutai_onnx.models import Audio, Hibiki, Mimi, Moshi, SpeechToText, TextToSpeech
-from kyutai_onnx.models.locate import DEMO
-from kyutai_onnx.models.saved import VERSION
+from kyutai_onnx.models.hub.resolve import DEMO
 from kyutai_onnx.models.speech.task import Trace as SpeechTrace
+from kyutai_onnx.models.state import VERSION
 from kyutai_onnx.models.stt.task import Heard
 from kyutai_onnx.models.tts.task import Trace as TextTrace
 from kyutai_onnx.runtime.audio import read_audio

@@ -14,8 +14,8 @@ from speaking import speaking_bundle
 from speech import Array, hiss, write_wav
 
 from kyutai_onnx.models import Event, Hibiki, SpeechToText, TextToSpeech
-from kyutai_onnx.models.locate import DEMO
-from kyutai_onnx.models.manner import Manner
+from kyutai_onnx.models.hub.resolve import DEMO
+from kyutai_onnx.models.tts.speech_options import SpeechOptions
 from kyutai_onnx.models.tts.stream import TextToSpeechStream
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.runtime.graph.binding import Binding
@@ -65,7 +65,7 @@ def text_to_speech(_: Array) -> Case:
         return [*stream.feed("".join(given(job))), *stream.flush()]
 
     def join(batch: Any, job: int) -> Any:
-        return batch.join(speaker, Manner(seed=job))
+        return batch.join(speaker, SpeechOptions(seed=job))
 
     return Case(model.batch, join, given, alone)
 
@@ -88,11 +88,11 @@ def guided_speech(folder: Path) -> Case:
         return list("one two three four five"[job:])
 
     def alone(job: int) -> list[Event]:
-        stream = TextToSpeechStream(model, speakers[job % 4], Manner(seed=job))
+        stream = TextToSpeechStream(model, speakers[job % 4], SpeechOptions(seed=job))
         return [*stream.feed("".join(given(job))), *stream.flush()]
 
     def join(batch: Any, job: int) -> Any:
-        return batch.join(speakers[job % 4], Manner(seed=job))
+        return batch.join(speakers[job % 4], SpeechOptions(seed=job))
 
     return Case(lambda rows: model.batch(rows, guided=True), join, given, alone)
 

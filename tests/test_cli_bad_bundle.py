@@ -8,7 +8,7 @@ import pytest
 from bundles import copy_demo
 from commands import Command
 
-from kyutai_onnx.models.locate import DEMO, VARIABLE
+from kyutai_onnx.models.hub.resolve import DEMO, VARIABLE
 
 
 def without_tokenizer(folder: Path) -> str:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from commands import Command
 
-from kyutai_onnx.models.frame_time import FrameLoop
-from kyutai_onnx.models.locate import locate
-from kyutai_onnx.models.rings import LATE
+from kyutai_onnx.models.frame_benchmark import FrameBenchmark
+from kyutai_onnx.models.full_rings import LATE
+from kyutai_onnx.models.hub.resolve import locate
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 
 HEARS, THINKS, SAYS = "mimi_encoder", "temporal_transformer", "mimi_decoder"
@@ -53,7 +53,7 @@ def test_the_table_says_how_many_times_real_time_it_runs(command: Command) -> No
 
 
 def test_rings_are_full_in_every_row_and_every_half(command: Command) -> None:
-    loop = FrameLoop(Bundle.open(demo("hibiki")), batch=2, guided=True)
+    loop = FrameBenchmark(Bundle.open(demo("hibiki")), batch=2, guided=True)
     assert loop.model is not None
     generator = loop._generator
     assert generator is not None
@@ -74,7 +74,7 @@ def test_rings_are_full_in_every_row_and_every_half(command: Command) -> None:
 
 
 def test_fewer_codebooks_are_made_and_decoded() -> None:
-    loop = FrameLoop(Bundle.open(demo("tts")), codebooks=2, threads=1)
+    loop = FrameBenchmark(Bundle.open(demo("tts")), codebooks=2, threads=1)
     assert loop.model is not None
     assert loop.model.depth is not None
     assert [port.name for port in loop.model.depth.spec.outputs] == ["codes.0", "codes.1"]

@@ -12,7 +12,7 @@ from commands import Command
 
 from kyutai_onnx.cli import checkup
 from kyutai_onnx.cli.live_estimate import MEASURED, Measured, estimates
-from kyutai_onnx.models.locate import DEMO
+from kyutai_onnx.models.hub.resolve import DEMO
 from kyutai_onnx.runtime.cache import bundles_folder
 from kyutai_onnx.runtime.errors import ProviderError
 from kyutai_onnx.runtime.providers import probe as probing

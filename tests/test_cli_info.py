@@ -6,7 +6,7 @@ from pathlib import Path
 from bundles import copy_demo, without_heads
 from commands import Command
 
-from kyutai_onnx.models.locate import DEMO
+from kyutai_onnx.models.hub.resolve import DEMO
 
 
 def facts(out: str) -> dict[str, str]:

@@ -18,7 +18,7 @@ from speech import RATE, Array, hiss, whole, write_wav
 from threaded_card import BLOCK, BOX, ThreadedCard, Use, using
 
 from kyutai_onnx.models import Word
-from kyutai_onnx.models.locate import DEMO
+from kyutai_onnx.models.hub.resolve import DEMO
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 

@@ -10,7 +10,7 @@ from commands import Command
 from speech import Array, hiss, write_wav
 
 from kyutai_onnx.models import SpeechToText, Word
-from kyutai_onnx.models.subtitles import srt, vtt
+from kyutai_onnx.models.text.subtitles import srt, vtt
 
 CLOCK = r"\d\d:\d\d:\d\d"
 

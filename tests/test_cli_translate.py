@@ -33,7 +33,7 @@ from speech import write_wav
 from kyutai_onnx.cli import load
 from kyutai_onnx.cli.main import run
 from kyutai_onnx.models import SpeechToText
-from kyutai_onnx.models.locate import DEMO, VARIABLE
+from kyutai_onnx.models.hub.resolve import DEMO, VARIABLE
 
 Use = Callable[[Script], None]
 SAYS = tokens(PADDING, BOUNDARY, ONE, PLURAL, *[PADDING] * 8, BOUNDARY, TWO, PADDING, PADDING, END)

@@ -15,7 +15,7 @@ from serving import HIBIKI, STT, TTS, Running, running, tight
 from speech import Array, hiss, say_aloud, write_wav
 
 from kyutai_onnx.cli import remote
-from kyutai_onnx.models.locate import DEMO
+from kyutai_onnx.models.hub.resolve import DEMO
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.server.client import RemoteServer, RemoteSpeechToTextStream, ServerError
 from kyutai_onnx.server.client.address import parse_address

@@ -7,7 +7,7 @@ from bundles import copy_demo
 from speech import Array
 
 from kyutai_onnx.models import Hibiki, Mimi, SpeechToText, TextToSpeech, Word
-from kyutai_onnx.models.locate import DEMO
+from kyutai_onnx.models.hub.resolve import DEMO
 from kyutai_onnx.models.mimi.codec_cache import Codecs
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.providers.provider import choose

@@ -12,10 +12,10 @@ import onnxruntime
 import pytest
 from toy import Array, Toy, remembered
 
-from kyutai_onnx.models.frame_time import FrameLoop
+from kyutai_onnx.models.frame_benchmark import FrameBenchmark
+from kyutai_onnx.models.hub.resolve import embedded_demo
 from kyutai_onnx.models.lm.generation import Generator
 from kyutai_onnx.models.lm.language_model import LanguageModel
-from kyutai_onnx.models.locate import embedded_demo
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.graph import buffers as memory
 from kyutai_onnx.runtime.graph.batch_state import Streams
@@ -118,7 +118,7 @@ def assert_same(found: dict[str, Array], expected: dict[str, Array]) -> None:
 
 def run(family: str) -> tuple[list[Array], dict[str, Any]]:
     """The frames of 40 steps of two streams, rows held, begun anew and saved; and a row at last."""
-    loop = FrameLoop(demo(family), batch=2, threads=1, guided=family == "hibiki")
+    loop = FrameBenchmark(demo(family), batch=2, threads=1, guided=family == "hibiki")
     generator, frames = loop._generator, []
     assert generator is not None
     hears = generator.model.spec.n_q - generator.model.spec.dep_q

@@ -10,8 +10,8 @@ from speech import Array
 
 from kyutai_onnx.models import Hibiki, SpeechToText, TextToSpeech
 from kyutai_onnx.models.events import Audio, Event, Step, Word, WordHeard
-from kyutai_onnx.models.locate import DEMO
-from kyutai_onnx.models.manner import Manner
+from kyutai_onnx.models.hub.resolve import DEMO
+from kyutai_onnx.models.tts.speech_options import SpeechOptions
 from kyutai_onnx.server.engine import (
     Ended,
     Engine,
@@ -155,7 +155,7 @@ def test_texts_are_spoken_as_they_are_alone() -> None:
         "Hello.",
         "What is on my shopping list, and how long will it take?",
     ]
-    manners = [Manner(seed=number, temperature=0.6) for number in range(len(texts))]
+    manners = [SpeechOptions(seed=number, temperature=0.6) for number in range(len(texts))]
     expected = []
     for text, manner in zip(texts, manners, strict=True):
         stream = model.stream(seed=manner.seed, temperature=manner.temperature)

@@ -12,7 +12,7 @@ import pytest
 
 from kyutai_onnx.cli.output.subtitles import SubtitleFile
 from kyutai_onnx.models import Word
-from kyutai_onnx.models.subtitles import srt, vtt
+from kyutai_onnx.models.text.subtitles import srt, vtt
 from kyutai_onnx.runtime.audio.dither import STEP, Dither
 from kyutai_onnx.runtime.audio.stderr_filter import filtered
 from kyutai_onnx.runtime.errors import UsageError

@@ -9,7 +9,7 @@ from bundles import copy_demo
 from huggingface_hub import constants, errors
 
 from kyutai_onnx.models import SpeechToText
-from kyutai_onnx.models.locate import DEMO, DEMOS, VARIABLE, locate, open_bundle
+from kyutai_onnx.models.hub.resolve import DEMO, DEMOS, VARIABLE, locate, open_bundle
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.cache import bundles_folder
 from kyutai_onnx.runtime.errors import ModelError

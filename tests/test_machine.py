@@ -5,19 +5,19 @@ import random
 
 import pytest
 
-from kyutai_onnx.models.machine import Machine, Pacing
-from kyutai_onnx.models.script import Entry
+from kyutai_onnx.models.tts.script_parser import Entry
+from kyutai_onnx.models.tts.state_machine import StateMachineConfig, TextToSpeechStateMachine
 
 PAD, NEW = 3, 0
 MANY = 100
 
 
-def pacing(ahead: int = 0, max_padding: int = 3, initial_padding: int = 2) -> Pacing:
-    return Pacing(PAD, NEW, MANY, ahead, max_padding, initial_padding)
+def pacing(ahead: int = 0, max_padding: int = 3, initial_padding: int = 2) -> StateMachineConfig:
+    return StateMachineConfig(PAD, NEW, MANY, ahead, max_padding, initial_padding)
 
 
-def machine(*entries: Entry, ahead: int = 0, complete: bool = True) -> Machine:
-    made = Machine(pacing(ahead))
+def machine(*entries: Entry, ahead: int = 0, complete: bool = True) -> TextToSpeechStateMachine:
+    made = TextToSpeechStateMachine(pacing(ahead))
     made.add(entries)
     made.complete = complete
     return made
@@ -27,7 +27,7 @@ def word(*tokens: int, padding: int = 0) -> Entry:
     return Entry(tokens, "w" + "-".join(map(str, tokens)), padding)
 
 
-def run(machine: Machine, *tokens: int) -> list[int]:
+def run(machine: TextToSpeechStateMachine, *tokens: int) -> list[int]:
     return [machine.process(step, token)[0] for step, token in enumerate(tokens)]
 
 
@@ -161,7 +161,7 @@ def test_a_saved_machine_goes_on() -> None:
     entries, said = made_up(draw, 12), draw.choices([NEW, PAD], k=200)
     one = machine(*entries, ahead=2)
     first = run(one, *said[:17])
-    other = Machine(pacing(2))
+    other = TextToSpeechStateMachine(pacing(2))
     other.load(json.loads(json.dumps(one.save())))
     rest = [other.process(step, said[step])[0] for step in range(17, 200)]
     assert first + rest == run(machine(*entries, ahead=2), *said)

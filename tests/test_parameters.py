@@ -10,10 +10,10 @@ from commands import Command
 from scripted import hibiki, moshi, tokens
 
 from kyutai_onnx.models import Hibiki, SpeechToText
-from kyutai_onnx.models.drawing import Drawing, Guidance
-from kyutai_onnx.models.manner import Manner
+from kyutai_onnx.models.options import Guidance, SamplingParams
 from kyutai_onnx.models.parameters import PARAMETERS, check_parameters
 from kyutai_onnx.models.speech.task import Trace
+from kyutai_onnx.models.tts.speech_options import SpeechOptions
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.server.config_file import config_of, read_config
 from kyutai_onnx.server.protocols.openai import InvalidRequestError
@@ -57,7 +57,7 @@ def test_the_ends_of_a_range_are_in_it(name: str) -> None:
 @pytest.mark.parametrize(("name", "value"), WRONG)
 def test_speech_is_not_made_of_a_parameter_out_of_range(name: str, value: Any) -> None:
     with pytest.raises(UsageError, match=f"{name} "):
-        Manner(**{name: value})
+        SpeechOptions(**{name: value})
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_speech_is_not_made_of_a_parameter_out_of_range(name: str, value: Any) -
 )
 def test_no_stream_draws_by_a_parameter_out_of_range(given: Any) -> None:
     with pytest.raises(UsageError, match=next(iter(given))):
-        Drawing(**given)
+        SamplingParams(**given)
     with pytest.raises(UsageError, match=next(iter(given))):
         moshi(tokens()).stream(**given)
     with pytest.raises(UsageError, match=next(iter(given))):

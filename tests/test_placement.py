@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from commands import Command
 
-from kyutai_onnx.models.frame_time import FrameLoop
-from kyutai_onnx.models.locate import DEMO
+from kyutai_onnx.models.frame_benchmark import FrameBenchmark
+from kyutai_onnx.models.hub.resolve import DEMO
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.graph.graph import Graph
 from kyutai_onnx.runtime.providers.placement import elsewhere, placement
@@ -20,7 +20,7 @@ CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
 def test_every_node_of_a_graph_is_found_on_the_cpu() -> None:
     bundle = Bundle.open(DEMO / "stt")
-    for graph in FrameLoop(bundle, threads=1).graphs():
+    for graph in FrameBenchmark(bundle, threads=1).graphs():
         placed = graph.placement
         assert list(placed) == [CPU]
         assert placed[CPU]["MatMul"] + placed[CPU]["MatMulNBits"] > 0

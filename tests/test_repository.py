@@ -7,7 +7,7 @@ import pytest
 from huggingface_hub import constants, errors
 
 from kyutai_onnx.export.repository import Repository
-from kyutai_onnx.models.hub_errors import HTTP_ERROR
+from kyutai_onnx.models.hub.download import HTTP_ERROR
 from kyutai_onnx.runtime.errors import ModelError, UsageError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -8,7 +8,7 @@ import pytest
 from speech import Array
 
 from kyutai_onnx.models import SpeechToText
-from kyutai_onnx.models.locate import DEMO
+from kyutai_onnx.models.hub.resolve import DEMO
 from kyutai_onnx.models.row_batch import RowBatch
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.graph.pipeline import Chain

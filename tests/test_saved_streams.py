@@ -22,9 +22,9 @@ from saved_streams import (
 )
 
 from kyutai_onnx.models import Pause, SpeechToText, TextToSpeech
-from kyutai_onnx.models.locate import DEMO
+from kyutai_onnx.models.hub.resolve import DEMO
 from kyutai_onnx.models.mimi.frame_queue import Ear
-from kyutai_onnx.models.saved import FORMAT, VERSION
+from kyutai_onnx.models.state import FORMAT, VERSION
 from kyutai_onnx.models.stt.watchdog import Watchdog
 from kyutai_onnx.runtime.errors import KyutaiOnnxError, ModelError, UsageError
 from kyutai_onnx.runtime.state_file import read_state, write_state

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from kyutai_onnx.models.script import LONGEST_BREAK, Entry, Script, script_entries
+from kyutai_onnx.models.tts.script_parser import LONGEST_BREAK, Entry, ScriptParser, script_entries
 from kyutai_onnx.runtime.errors import UsageError
 
 UNKNOWN = 0
@@ -20,8 +20,8 @@ class Letters:
         return UNKNOWN
 
 
-def script(*, speakers: bool = False, padding_between: int = 0) -> Script:
-    return Script(Letters(), 12.5, speakers=speakers, padding_between=padding_between)
+def script(*, speakers: bool = False, padding_between: int = 0) -> ScriptParser:
+    return ScriptParser(Letters(), 12.5, speakers=speakers, padding_between=padding_between)
 
 
 def entries(*turns: str, speakers: bool = False, padding_between: int = 0) -> list[Entry]:

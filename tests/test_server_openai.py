@@ -15,7 +15,7 @@ from speech import Array
 from test_audio_media import film
 
 from kyutai_onnx.models import Word
-from kyutai_onnx.models.subtitles import srt, vtt
+from kyutai_onnx.models.text.subtitles import srt, vtt
 
 openai = pytest.importorskip("openai", reason="the openai package is not installed")
 

@@ -7,7 +7,7 @@ from speaking import SUFFIX, speaking_bundle, write_voice
 from speech import hiss, write_wav
 
 from kyutai_onnx.models import TextToSpeech
-from kyutai_onnx.models.speaker import Speaker
+from kyutai_onnx.models.tts.voice_prompt import Voice
 from kyutai_onnx.server import speakers as module
 from kyutai_onnx.server.voices import UnknownVoice, VoiceCatalog
 
@@ -18,7 +18,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     found: list[object] = []
     speaker = TextToSpeech.speaker
 
-    def noted(model: TextToSpeech, voice: object, cfg_coef: float | None = None) -> Speaker:
+    def noted(model: TextToSpeech, voice: object, cfg_coef: float | None = None) -> Voice:
         found.append(voice)
         return speaker(model, voice, cfg_coef)  # type: ignore[arg-type]
 

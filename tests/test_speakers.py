@@ -10,8 +10,8 @@ from speech import Array, hiss, write_wav
 
 from kyutai_onnx.models import Audio, Event, SpeechRequest, TextToSpeech, Word
 from kyutai_onnx.models.lm.depth import DepthStreams
-from kyutai_onnx.models.manner import Manner
 from kyutai_onnx.models.tts.batch import TextToSpeechBatch, TextToSpeechRow
+from kyutai_onnx.models.tts.speech_options import SpeechOptions
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.runtime.state_file import write_state
 
@@ -108,7 +108,7 @@ def test_a_voice_that_streams_go_on_from_says_the_same(
 ) -> None:
     speaker = cloning.speaker(recording)
     primed = cloning.primed(speaker)
-    manner = Manner(seed=4, padding_between=2, initial_padding=5)
+    manner = SpeechOptions(seed=4, padding_between=2, initial_padding=5)
     assert cloning.primed(primed) is primed
     batch = cloning.batch(2, guided=speaker.is_guided)
     rows = [batch.join(one, manner) for one in (speaker, primed)]

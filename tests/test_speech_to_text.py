@@ -11,7 +11,7 @@ from bundles import copy_demo, without_heads
 from speech import Array, hiss, say_aloud, write_wav
 
 from kyutai_onnx.models import EndOfTurn, Event, Mimi, Pause, SpeechStarted, SpeechToText, Word
-from kyutai_onnx.models.locate import DEMO
+from kyutai_onnx.models.hub.resolve import DEMO
 from kyutai_onnx.models.stt.stream import SpeechToTextStream
 from kyutai_onnx.models.stt.task import Heard
 from kyutai_onnx.runtime.errors import AudioError, ModelError, UsageError

@@ -17,13 +17,13 @@ from scripted import (
 )
 
 from kyutai_onnx.models import Text, Word
-from kyutai_onnx.models.spoken_text import SpokenText
+from kyutai_onnx.models.text.detokenizer import TimedDetokenizer
 
 RATE = 12.5
 
 
-def spoken() -> SpokenText:
-    return SpokenText(Spelling(), RATE, padding=PADDING, boundary=BOUNDARY)
+def spoken() -> TimedDetokenizer:
+    return TimedDetokenizer(Spelling(), RATE, padding=PADDING, boundary=BOUNDARY)
 
 
 def told(*tokens: int) -> list[Text | Word]:

@@ -11,7 +11,7 @@ from bundles import copy_demo
 from speech import Array
 
 from kyutai_onnx.models import SpeechToText
-from kyutai_onnx.models.locate import DEMO
+from kyutai_onnx.models.hub.resolve import DEMO
 from kyutai_onnx.models.stt.task import Heard
 
 PAGE = Path(__file__).parent.parent / "docs" / "bundle.md"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kyutai_onnx.models import Word
-from kyutai_onnx.models.subtitles import LINE, LONGEST_SECONDS, LONGEST_TEXT, cues, srt, vtt
+from kyutai_onnx.models.text.subtitles import LINE, LONGEST_SECONDS, LONGEST_TEXT, cues, srt, vtt
 
 
 def said(text: str, start: float = 0.0, each: float = 0.25, rest: float = 0.05) -> list[Word]:

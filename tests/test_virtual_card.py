@@ -14,7 +14,7 @@ from commands import Command
 from speech import RATE, Array, whole
 from virtual_card import VirtualCard, in_full, likeness, padded, place, unless_starved
 
-from kyutai_onnx.models.locate import DEMO
+from kyutai_onnx.models.hub.resolve import DEMO
 
 TEXT = "the train to boston leaves at nine fifty"
 pytestmark = pytest.mark.slow

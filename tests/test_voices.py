@@ -9,7 +9,7 @@ from huggingface_hub import errors
 from safetensors.numpy import save_file
 from speaking import DIM, FRAMES, SUFFIX, speaking_bundle, write_voice
 
-from kyutai_onnx.models.voices import DEFAULT_VOICE, VoiceName, Voices, read_embedding
+from kyutai_onnx.models.tts.voices import DEFAULT_VOICE, ListedVoice, Voices, read_embedding
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.errors import ModelError, UsageError
 
@@ -165,7 +165,7 @@ def test_without_the_hub_the_rest_is_listed_and_why(
     write_voice(hub.folder / f"a.wav{SUFFIX}")
     hub.reachable = False
     found, reason = voices.listed()
-    assert found == [VoiceName("a.wav", "cache"), VoiceName("mine.wav", "bundle")]
+    assert found == [ListedVoice("a.wav", "cache"), ListedVoice("mine.wav", "bundle")]
     assert reason is not None
     message = refused(voices, "mine.waw")
     assert "mine.wav" in message

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kyutai_onnx.models.frame_time import FrameLoop
+from kyutai_onnx.models.frame_benchmark import FrameBenchmark
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 
 from .serving import Step, arguments, serve
@@ -14,7 +14,7 @@ MOST_FRAMES = 25
 def load() -> Step:
     asked = arguments("bundle", "provider")
     bundle = Bundle.open(Path(asked.bundle))
-    loop = FrameLoop(
+    loop = FrameBenchmark(
         bundle,
         provider=asked.provider,
         threads=asked.threads,

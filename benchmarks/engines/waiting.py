@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from kyutai_onnx.models.frame_time import FrameLoop
+from kyutai_onnx.models.frame_benchmark import FrameBenchmark
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.providers import provider as providers
 from kyutai_onnx.runtime.providers.provider import Provider
@@ -26,7 +26,7 @@ def load() -> Step:
         return made
 
     with mock.patch.object(providers, "session_options", options):
-        return FrameLoop(Bundle.open(Path(asked.bundle)), threads=asked.threads).timed_step
+        return FrameBenchmark(Bundle.open(Path(asked.bundle)), threads=asked.threads).timed_step
 
 
 if __name__ == "__main__":

@@ -26,11 +26,11 @@ def bench(
     debug: options.Debug = False,  # noqa: ARG001
 ) -> None:
     """Time a bundle on this machine, as after hours of use: every ring full."""
-    from ...models.frame_time import FrameLoop
+    from ...models.frame_benchmark import FrameBenchmark
     from ..bench_report import figures, table
     from ..load import open_model
 
-    loop = FrameLoop(
+    loop = FrameBenchmark(
         open_model(model, "stt", quiet),
         provider=provider,
         threads=threads,

@@ -35,7 +35,7 @@ def evaluate(
     debug: options.Debug = False,  # noqa: ARG001
 ) -> None:
     """Measure word error rate and speed, and word times and pauses where they are known."""
-    from ...models.locate import SAMPLES
+    from ...models.hub.resolve import SAMPLES
     from ..evaluation.report import Wrong, score_samples
     from ..evaluation.scores import Score
     from ..evaluation.scores import normalizer as make_normalizer

@@ -84,7 +84,7 @@ def say(
     debug: options.Debug = False,  # noqa: ARG001
 ) -> None:
     """Say a text: speech to a file or to standard output, as it is made."""
-    from ...models.manner import Options
+    from ...models.tts.speech_options import SpeechKwargs
     from .. import remote, synthesis, synthesis_batch
     from ..load import load_text_to_speech
     from ..text_input import read_requests
@@ -106,7 +106,7 @@ def say(
     texts = [] if jsonl is None or server is not None else read_requests(jsonl, request.voices)
     request.declare(texts, reads=[remote.key_file(api_key)], force=force)
     count = synthesis.count_of(codebooks)
-    chosen: Options = {
+    chosen: SpeechKwargs = {
         "cfg_coef": cfg_coef,
         "temperature": temp,
         "seed": seed,

@@ -41,7 +41,7 @@ def turns(
 ) -> None:
     """Replay recordings and tell how well a policy finds the ends of turns."""
     from ...models import TurnPolicy
-    from ...models.locate import SAMPLES
+    from ...models.hub.resolve import SAMPLES
     from ..evaluation.datasets import read_samples
     from ..load import load_speech_to_text
     from ..signals import shown_when_interrupted

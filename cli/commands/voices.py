@@ -26,8 +26,8 @@ def list_voices(
     debug: options.Debug = False,  # noqa: ARG001
 ) -> None:
     """List voices by name, with where they are: in the bundle, in the cache or on the Hub."""
-    from ...models.locate import open_bundle
-    from ...models.voices import Voices
+    from ...models.hub.resolve import open_bundle
+    from ...models.tts.voices import Voices
     from ..load import open_model
     from ..messages import say
 

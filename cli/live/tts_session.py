@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Unpack
 
-from ...models.manner import Options
+from ...models.tts.speech_options import SpeechKwargs
 from ...models.tts.stream import TextToSpeechStream
 from ...runtime.errors import KyutaiOnnxError, UsageError
 from .. import synthesis
@@ -21,7 +21,7 @@ TICK_SECONDS = 0.08
 
 
 def speak(
-    model: Speaking, live: LiveRequest, voices: tuple[str, ...], **given: Unpack[Options]
+    model: Speaking, live: LiveRequest, voices: tuple[str, ...], **given: Unpack[SpeechKwargs]
 ) -> None:
     """Says standard input, or a text file, until it ends."""
     by_line = live.input_file is None and sys.stdin is not None and sys.stdin.isatty()

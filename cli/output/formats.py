@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 
 from ...models.events import Event, Pause, Word
-from ...models.subtitles import srt, vtt
+from ...models.text.subtitles import srt, vtt
 from ..choices import Format, Style
 
 SUFFIXES = {Format.TEXT: ".txt"}

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ...models.events import Event, Word
-from ...models.subtitles import BLOCKS, HEADS, breaks, cue_of
+from ...models.text.subtitles import BLOCKS, HEADS, breaks, cue_of
 from ...runtime.errors import KyutaiOnnxError, UsageError
 from ...runtime.output_file import output_file
 

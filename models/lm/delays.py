@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...runtime.bundle.manifest import LanguageModel
-from ..saved import Integer, Part, Tensor
+from ..state import Integer, Part, Tensor
 
 Array = np.ndarray[Any, Any]
 

@@ -7,7 +7,7 @@ import numpy as np
 from ...runtime.errors import UsageError
 from ...runtime.graph.batch_state import Streams
 from ...runtime.graph.buffers import Buffer
-from ..drawing import Drawing, Guidance
+from ..options import Guidance, SamplingParams
 from .language_model import LanguageModel
 
 Array = np.ndarray[Any, Any]
@@ -36,7 +36,7 @@ class DepthStreams:
         """Steps the first `rows` rows alone from now on."""
         self._streams.use(rows)
 
-    def check(self, drawing: Drawing) -> None:
+    def check(self, drawing: SamplingParams) -> None:
         """Raises UsageError for more candidates than the graph draws from."""
         everything = drawing.top_k == 0 and self.most < self._model.spec.card
         if drawing.temp > 0 and (drawing.top_k > self.most or everything):
@@ -52,7 +52,7 @@ class DepthStreams:
         self,
         row: int,
         null: int,
-        drawing: Drawing,
+        drawing: SamplingParams,
         guidance: Guidance | None,
         noise: np.random.Generator,
     ) -> None:

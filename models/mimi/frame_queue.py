@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...runtime.audio import Framer, check_samples
-from ..saved import Flag, Part, Tensor
+from ..state import Flag, Part, Tensor
 
 Array = np.ndarray[Any, Any]
 

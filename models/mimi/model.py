@@ -10,7 +10,7 @@ from ...runtime.bundle.bundle import Bundle
 from ...runtime.errors import UsageError
 from ...runtime.graph.pipeline import Chain
 from ...runtime.providers.provider import choose
-from ..locate import open_bundle
+from ..hub.resolve import open_bundle
 from .codec_cache import Codecs
 from .stream import DecoderStream, EncoderStream
 

@@ -10,7 +10,7 @@ from ...runtime.bundle.bundle import Bundle
 from ...runtime.errors import UsageError
 from ...runtime.exclusive import Exclusive, exclusive
 from ...runtime.graph.pipeline import Chain
-from ..saved import GraphState, Part, Tensor, check_saved, stamp
+from ..state import GraphState, Part, Tensor, check_state, state_header
 
 Array = np.ndarray[Any, Any]
 ENCODER, DECODER = "mimi-encoder", "mimi-decoder"
@@ -62,7 +62,7 @@ class EncoderStream:
         """All that the stream remembers, to be loaded by another stream of the same weights."""
         pending = self._framer.waiting.copy()
         return {
-            **stamp(self._bundle, ENCODER),
+            **state_header(self._bundle, ENCODER),
             "partial_frame": pending,
             "encoder": self._rows.save(0),
         }
@@ -76,7 +76,7 @@ class EncoderStream:
         """
         partial = Tensor("float32", ("samples",))
         part = Part({"partial_frame": partial, "encoder": GraphState(self._chain.states)})
-        check_saved(saved, self._bundle, ENCODER, part)
+        check_state(saved, self._bundle, ENCODER, part)
         self._framer.reset()
         self._framer.push(saved["partial_frame"])
         self._rows.load(0, saved["encoder"])
@@ -119,13 +119,13 @@ class DecoderStream:
     @exclusive
     def save(self) -> dict[str, Any]:
         """All that the stream remembers, to be loaded by another stream of the same weights."""
-        return {**stamp(self._bundle, DECODER), "decoder": self._rows.save(0)}
+        return {**state_header(self._bundle, DECODER), "decoder": self._rows.save(0)}
 
     @exclusive
     def load(self, saved: dict[str, Any]) -> None:
         """Goes on where a saved stream stood; raises as `EncoderStream.load`."""
         part = Part({"decoder": GraphState(self._chain.states)})
-        check_saved(saved, self._bundle, DECODER, part)
+        check_state(saved, self._bundle, DECODER, part)
         self._rows.load(0, saved["decoder"])
 
     def check(self, codes: Array) -> None:

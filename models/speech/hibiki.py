@@ -8,8 +8,8 @@ import numpy as np
 from ...runtime.audio import AudioSource
 from ...runtime.bundle.manifest import Family
 from ...runtime.errors import UsageError
-from ..drawing import Draws, Guidance
 from ..events import Word
+from ..options import Guidance, SamplingKwargs
 from ..parameters import check_parameters
 from ..row_batch import RowBatch
 from .hibiki_task import HibikiRow
@@ -91,7 +91,7 @@ class Hibiki(SpeechModel):
         channel: int | None = None,
         cfg_coef: float = 1.0,
         max_tail: float | None = None,
-        **draws: Unpack[Draws],
+        **draws: Unpack[SamplingKwargs],
     ) -> Translation:
         """Translates a file, or samples float32 `[n]` at `sample_rate`; for the rest see `stream`.
 
@@ -109,14 +109,14 @@ class Hibiki(SpeechModel):
         cfg_coef: float = 1.0,
         max_tail: float | None = None,
         trace: Trace | None = None,
-        **draws: Unpack[Draws],
+        **draws: Unpack[SamplingKwargs],
     ) -> HibikiStream:
         """One independent stream.
 
         `cfg_coef` leads it away from speech that is unlike the speaker's, at twice the cost; 1
         does without. After the end of the audio it speaks for at most `max_tail` seconds: as long
         as it has heard and 30 more, unless given. `trace` is filled with codes and tokens. The rest
-        are `Draws`, in place of the model's own sampling.
+        are `SamplingKwargs`, in place of the model's own sampling.
 
         Raises UsageError for guidance that the model lacks, or a value out of range.
         """
@@ -128,7 +128,9 @@ class Hibiki(SpeechModel):
         then all of them cost twice as much."""
         return HibikiBatch(self, rows, guided=guided)
 
-    def settings(self, cfg_coef: float, max_tail: float | None, **draws: Unpack[Draws]) -> Settings:
+    def settings(
+        self, cfg_coef: float, max_tail: float | None, **draws: Unpack[SamplingKwargs]
+    ) -> Settings:
         """How a stream is generated; raises as `stream` does."""
         check_parameters(max_tail=max_tail, cfg_coef=cfg_coef)
         drawing = self.drawing(**draws)
@@ -160,7 +162,7 @@ class HibikiBatch(RowBatch[SpeechRow]):
         cfg_coef: float = 1.0,
         max_tail: float | None = None,
         trace: Trace | None = None,
-        **draws: Unpack[Draws],
+        **draws: Unpack[SamplingKwargs],
     ) -> HibikiRow:
         """A new translation, told as `Hibiki.stream` is; raises UsageError as that does, where all
         rows are taken, and for guidance in a batch that is not guided."""

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..drawing import Drawing
 from ..lm.generation import Made
+from ..options import SamplingParams
 from ..row_batch import RowBatch
-from ..saved import Field, Flag, Integer, Part
+from ..state import Field, Flag, Integer, Part
 from .model import SpeechModel
 from .task import Settings, SpeechRow, Trace
 
@@ -105,7 +105,7 @@ class HibikiRow(SpeechRow):
         }
         return {**super().save(), **tail}
 
-    def load(self, saved: dict[str, Any], drawing: Drawing | None = None) -> None:
+    def load(self, saved: dict[str, Any], drawing: SamplingParams | None = None) -> None:
         super().load(saved, drawing)
         self.complete, self._left = saved["complete"], saved["tail_frames"]
         self._unmarked = saved["end_waits"]

@@ -10,9 +10,9 @@ import numpy as np
 from ...runtime.audio import AudioSource, audio_blocks
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.errors import AudioError, ModelError
-from ..drawing import Drawing, Draws
 from ..events import Audio, Event, Text, Word
 from ..model import Model
+from ..options import SamplingKwargs, SamplingParams
 from .stream import SpeechStream
 
 Array = np.ndarray[Any, Any]
@@ -34,11 +34,11 @@ class SpeechModel(Model):
                 "release of kyutai-onnx"
             )
 
-    def drawing(self, **draws: Unpack[Draws]) -> Drawing:
+    def drawing(self, **draws: Unpack[SamplingKwargs]) -> SamplingParams:
         """The repository's sampling but for what is given. Raises UsageError for a value out
         of range."""
         sampling = self.sampling
-        own = Drawing(
+        own = SamplingParams(
             sampling.temp,
             sampling.temp_text,
             sampling.top_k,

@@ -9,8 +9,8 @@ from ...runtime.audio import AudioSource
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.bundle.manifest import Family
 from ...runtime.errors import ModelError
-from ..drawing import Draws
 from ..events import Word
+from ..options import SamplingKwargs
 from ..row_batch import RowBatch
 from .model import SpeechModel
 from .stream import SpeechStream
@@ -53,7 +53,7 @@ class Moshi(SpeechModel):
         audio: Array | AudioSource,
         *,
         channel: int | None = None,
-        **draws: Unpack[Draws],
+        **draws: Unpack[SamplingKwargs],
     ) -> Reply:
         """Moshi's side of a talk of which `audio`, a file or samples float32 `[n]` at
         `sample_rate`, is the other; it ends with it. For the rest see `stream`.
@@ -64,9 +64,11 @@ class Moshi(SpeechModel):
         said = self.hear(stream, audio, channel)
         return Reply(said.pcm, self.sample_rate, said.text, tuple(said.words), stream.seed)
 
-    def stream(self, *, trace: Trace | None = None, **draws: Unpack[Draws]) -> SpeechStream:
-        """One independent stream. `trace` is filled with codes and tokens; the rest are `Draws`, in
-        place of the model's own sampling (temperatures of 0 keep Moshi silent).
+    def stream(
+        self, *, trace: Trace | None = None, **draws: Unpack[SamplingKwargs]
+    ) -> SpeechStream:
+        """One independent stream. `trace` is filled with codes and tokens; the rest are
+        `SamplingKwargs`, overriding the model's own sampling (Moshi stays silent at temperature 0).
 
         Raises UsageError for a value out of range.
         """
@@ -84,7 +86,7 @@ class MoshiBatch(RowBatch[SpeechRow]):
         super().__init__(model, rows)
         self.model = model
 
-    def join(self, *, trace: Trace | None = None, **draws: Unpack[Draws]) -> SpeechRow:
+    def join(self, *, trace: Trace | None = None, **draws: Unpack[SamplingKwargs]) -> SpeechRow:
         """A new talk, told as `Moshi.stream` is; raises UsageError as that does, and where all rows
         are taken."""
         settings = Settings(self.model.drawing(**draws))

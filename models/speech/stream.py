@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ...runtime.exclusive import Exclusive, exclusive
-from ..drawing import Drawing
 from ..events import Event
+from ..options import SamplingParams
 from ..row_batch import RowBatch
-from ..saved import check_saved, stamp
+from ..state import check_state, state_header
 from .task import Settings, SpeechRow, Trace
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class SpeechStream:
     @exclusive
     def save(self) -> dict[str, Any]:
         """All that the stream remembers, to be loaded by another stream of the same weights."""
-        return {**stamp(self.model.bundle, self.model.family), **self._row.save()}
+        return {**state_header(self.model.bundle, self.model.family), **self._row.save()}
 
     @exclusive
     def load(self, saved: dict[str, Any], *, seed: int | None = None) -> None:
@@ -83,10 +83,10 @@ class SpeechStream:
         that this program does not read; then this stream is as it was.
         """
         model = self.model
-        check_saved(saved, model.bundle, model.family, self._row.fields(model))
+        check_state(saved, model.bundle, model.family, self._row.fields(model))
         of_model, drawing, batch, row = saved["language_model"], None, self._batch, self._row
         if seed is not None:
-            drawing = replace(Drawing.load(of_model["sampling"]), seed=seed)
+            drawing = replace(SamplingParams.load(of_model["sampling"]), seed=seed)
         if of_model["guidance"] is not None and not batch.guided:
             batch, row = self._open(guided=True)
         row.load(saved, drawing)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...runtime.exclusive import exclusive
-from ..drawing import Drawing, Guidance
 from ..events import Audio, Event
 from ..lm.generation import Generator, Made
 from ..lm.language_model import Conditions
 from ..mimi.frame_queue import Ear
+from ..options import Guidance, SamplingParams
 from ..row_batch import RowBatch, StreamRow
-from ..saved import Flag, GraphState, Integer, Part
-from ..spoken_text import SpokenText
+from ..state import Flag, GraphState, Integer, Part
+from ..text.detokenizer import TimedDetokenizer
 
 if TYPE_CHECKING:
     from .model import SpeechModel
@@ -28,7 +28,7 @@ Array = np.ndarray[Any, Any]
 class Settings:
     """How a stream is generated."""
 
-    drawing: Drawing
+    drawing: SamplingParams
     conditions: Conditions | None = None
     guidance: Guidance | None = None
 
@@ -48,7 +48,7 @@ class SpeechRow(StreamRow):
 
     seed: int | None
     _ear: Ear
-    _text: SpokenText
+    _text: TimedDetokenizer
     _frames: int
 
     def __init__(
@@ -111,7 +111,7 @@ class SpeechRow(StreamRow):
     def forget(self) -> None:
         tokens = self._spec.tokens
         self._ear = Ear(self.model.frame_size, self._spec.n_q - self._spec.dep_q)
-        self._text = SpokenText(
+        self._text = TimedDetokenizer(
             self.model.tokenizer,
             self.model.frame_rate,
             padding=tokens.text_padding,
@@ -160,7 +160,7 @@ class SpeechRow(StreamRow):
                 "decoder": GraphState(mimi.open("decode").states),
                 "language_model": Generator.fields(model.language_model),
                 "frame_queue": Ear.fields(model.frame_size, codebooks, mimi.cardinality),
-                "text": SpokenText.FIELDS,
+                "text": TimedDetokenizer.FIELDS,
                 "frame": Integer(),
                 "ended": Flag(),
                 "closed": Flag(),
@@ -186,7 +186,7 @@ class SpeechRow(StreamRow):
         }
 
     @exclusive
-    def load(self, saved: dict[str, Any], drawing: Drawing | None = None) -> None:
+    def load(self, saved: dict[str, Any], drawing: SamplingParams | None = None) -> None:
         """Goes on where a saved one stood, drawing as it did, or from now on by `drawing`."""
         assert self.batch.encoder is not None
         assert self.batch.decoder is not None
@@ -199,7 +199,7 @@ class SpeechRow(StreamRow):
         self._text.load(saved["text"])
         self._frames, self.ended = saved["frame"], saved["ended"]
         self._closed = saved["closed"]
-        sampling = Drawing.load(saved["language_model"]["sampling"])
+        sampling = SamplingParams.load(saved["language_model"]["sampling"])
         self.seed = sampling.seed if drawing is None else drawing.seed
 
     def _note(self, codes: Array) -> Array:

@@ -6,13 +6,13 @@ import numpy as np
 
 from ...runtime.errors import UsageError
 from ...runtime.exclusive import exclusive
-from ..drawing import Drawing
 from ..events import Event, Restart, Word
 from ..lm.generation import Generator, Made
 from ..mimi.frame_queue import Ear
+from ..options import SamplingParams
 from ..parameters import check_parameters
 from ..row_batch import RowBatch, StreamRow
-from ..saved import Field, Flag, GraphState, Maybe, Part
+from ..state import Field, Flag, GraphState, Maybe, Part
 from .pauses import TurnPolicy
 from .task import Heard, Hearing
 from .watchdog import Watchdog
@@ -29,7 +29,7 @@ class SpeechToTextRow(StreamRow):
     def __init__(
         self,
         batch: "SpeechToTextBatch",
-        drawing: Drawing,
+        drawing: SamplingParams,
         hearing: Hearing,
         watchdog: Watchdog | None = None,
     ) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 from ...runtime.audio import AudioSource, audio_blocks
 from ...runtime.bundle.manifest import Family
 from ...runtime.errors import AudioError, UsageError
-from ..drawing import Drawing
 from ..events import Event, Word
 from ..model import Model
+from ..options import SamplingParams
 from ..parameters import check_parameters
 from .batch import SpeechToTextBatch, SpeechToTextRow
 from .pauses import HEAD, TurnPolicy
@@ -114,12 +114,12 @@ class SpeechToText(Model):
             while heard and heard[0][1]:
                 yield heard.popleft()[1][0]
 
-    def drawing(self, temperature: float | None = None, seed: int | None = None) -> Drawing:
+    def drawing(self, temperature: float | None = None, seed: int | None = None) -> SamplingParams:
         """The repository's sampling of text, with another temperature where given. Raises
         UsageError for a value out of range."""
         check_parameters(temperature=temperature)
         sampling = self.sampling
-        return Drawing(
+        return SamplingParams(
             temp_text=sampling.temp_text if temperature is None else temperature,
             top_k_text=sampling.top_k_text,
             seed=seed,

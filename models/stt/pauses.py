@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from ...runtime.errors import UsageError
 from ..events import EndOfTurn, Event, Pause, SpeechStarted
-from ..saved import Flag, Integer, Maybe, Number, Part
+from ..state import Flag, Integer, Maybe, Number, Part
 
 HORIZONS = (0.5, 1.0, 2.0, 3.0)
 """Seconds that the heads look ahead, in their order."""

@@ -14,7 +14,7 @@ from ...runtime.audio import check_samples
 from ..events import Event, Step, ended_by
 from ..lm.generation import Made
 from ..mimi.frame_queue import Ear
-from ..saved import LARGEST, Flag, Integer, List, Maybe, Number, Part
+from ..state import LARGEST, Flag, Integer, List, Maybe, Number, Part
 from .pauses import PauseDetector, TurnPolicy
 from .prompt import TextPrompt
 from .words import WordAssembler

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...runtime.audio import Pcm
-from ..saved import Integer, List, Number, Part
+from ..state import Integer, List, Number, Part
 
 QUIET = -50.0
 """Decibels of full scale under which nothing counts as speech."""

@@ -10,7 +10,7 @@ frame rate is no whole number, fails on a second that is cut).
 from typing import Any, Protocol
 
 from ..events import Word, WordHeard
-from ..saved import Integer, List, Maybe, Number, Part, String
+from ..state import Integer, List, Maybe, Number, Part, String
 
 EOS = 2
 

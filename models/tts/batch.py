@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...runtime.exclusive import exclusive
-from ..drawing import Drawing
 from ..events import Event
 from ..lm.generation import Generator, Made
-from ..manner import Manner
+from ..options import SamplingParams
 from ..row_batch import RowBatch, StreamRow
-from ..saved import Field, Flag, GraphState, Part
-from ..speaker import Speaker
+from ..state import Field, Flag, GraphState, Part
+from .speech_options import SpeechOptions
 from .task import SpeakingRules, Trace, Utterance
+from .voice_prompt import Voice
 
 if TYPE_CHECKING:
     from .model import TextToSpeech
@@ -32,8 +32,8 @@ class TextToSpeechRow(StreamRow):
     def __init__(
         self,
         batch: "TextToSpeechBatch",
-        speaker: Speaker,
-        manner: Manner,
+        speaker: Voice,
+        manner: SpeechOptions,
         trace: Trace | None = None,
     ) -> None:
         super().__init__(batch)
@@ -51,7 +51,7 @@ class TextToSpeechRow(StreamRow):
         self._check_open()
         self.utterance.machine.add(self.utterance.script.feed(text))
 
-    def speak_as(self, speaker: Speaker) -> None:
+    def speak_as(self, speaker: Voice) -> None:
         """Another voice, from the next `reset` on."""
         self._speaker = speaker
 
@@ -151,7 +151,7 @@ class TextToSpeechRow(StreamRow):
         }
 
     @exclusive
-    def load(self, saved: dict[str, Any], drawing: Drawing | None = None) -> None:
+    def load(self, saved: dict[str, Any], drawing: SamplingParams | None = None) -> None:
         """Goes on where a saved one stood, drawing as it did, or from now on by `drawing`.
 
         Raises UsageError where it was made with another number of codebooks.
@@ -164,7 +164,7 @@ class TextToSpeechRow(StreamRow):
         self._closed = self.done
 
     def _load_graphs(
-        self, saved: dict[str, Any], rules: SpeakingRules, drawing: Drawing | None
+        self, saved: dict[str, Any], rules: SpeakingRules, drawing: SamplingParams | None
     ) -> None:
         assert self.batch.decoder is not None
         self.batch.generator.load(self.held_place, saved["language_model"], rules, drawing)
@@ -181,11 +181,11 @@ class TextToSpeechBatch(RowBatch[TextToSpeechRow]):
         self.model = model
 
     def join(
-        self, speaker: Speaker, manner: Manner | None = None, trace: Trace | None = None
+        self, speaker: Voice, manner: SpeechOptions | None = None, trace: Trace | None = None
     ) -> TextToSpeechRow:
         """A new text in a voice that `TextToSpeech.speaker` made ready.
 
         Raises UsageError where all rows are taken, and for a voice with guidance in a batch that is
         not guided.
         """
-        return self.add(TextToSpeechRow(self, speaker, manner or Manner(), trace))
+        return self.add(TextToSpeechRow(self, speaker, manner or SpeechOptions(), trace))

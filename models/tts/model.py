@@ -9,21 +9,21 @@ from typing import ClassVar, Self, Unpack
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.bundle.manifest import Family
 from ...runtime.errors import ModelError
-from ..drawing import Drawing
-from ..locate import open_bundle
-from ..machine import Pacing
-from ..manner import Manner, Options
+from ..hub.resolve import open_bundle
 from ..mimi.codec_cache import Codecs
 from ..model import Model
-from ..saved import Part
-from ..speaker import SPEAKER_WAVS, Speaker, make_speaker
-from ..voices import Voices
+from ..options import SamplingParams
+from ..state import Part
 from .batch import TextToSpeechBatch, TextToSpeechRow
+from .speech_options import SpeechKwargs, SpeechOptions
+from .state_machine import StateMachineConfig
 from .stream import TextToSpeechStream
 from .synthesis import Speech, Speeches, SpeechRequest
 from .task import Trace
+from .voice_prompt import SPEAKER_WAVS, Voice, load_voice
+from .voices import Voices
 
-Voice = str | Path | Sequence[str | Path] | None
+VoiceChoice = str | Path | Sequence[str | Path] | None
 ROWS = 32
 """Texts that are spoken side by side, as moshi run_tts.py has it."""
 
@@ -118,16 +118,20 @@ class TextToSpeech(Model):
         return self.sampling.temp == self.sampling.temp_text == 0
 
     def speak(
-        self, text: str | Sequence[str], voice: Voice = None, **manner: Unpack[Options]
+        self, text: str | Sequence[str], voice: VoiceChoice = None, **manner: Unpack[SpeechKwargs]
     ) -> Speech:
-        """A text, or the turns of two speakers, spoken in a voice; see `stream` and `Manner`."""
+        """Speaks a text, or the turns of two speakers, in a voice; see `stream`."""
         turns = (text,) if isinstance(text, str) else tuple(text)
-        wanted = Manner(**manner)
+        wanted = SpeechOptions(**manner)
         speaker = self.speaker(voice, wanted.cfg_coef)
         return next(Speeches(self, [turns], [speaker], wanted, rows=1).speeches())
 
     def stream(
-        self, voice: Voice = None, *, trace: Trace | None = None, **manner: Unpack[Options]
+        self,
+        voice: VoiceChoice = None,
+        *,
+        trace: Trace | None = None,
+        **manner: Unpack[SpeechKwargs],
     ) -> TextToSpeechStream:
         """One independent stream.
 
@@ -135,12 +139,12 @@ class TextToSpeech(Model):
         stream goes on from there; None leaves the voice to the model. `trace` is filled with every
         frame. Raises as `speaker` does.
         """
-        wanted = Manner(**manner)
+        wanted = SpeechOptions(**manner)
         return TextToSpeechStream(self, self.speaker(voice, wanted.cfg_coef), wanted, trace)
 
     def batch(self, rows: int, *, guided: bool = False) -> TextToSpeechBatch:
         """Up to so many texts, stepped together; `guided` where a voice may be
-        (`Speaker.is_guided`): then all of them cost twice as much."""
+        (`Voice.is_guided`): then all of them cost twice as much."""
         return TextToSpeechBatch(self, rows, guided=guided)
 
     def speak_many(
@@ -148,7 +152,7 @@ class TextToSpeech(Model):
         requests: Sequence[SpeechRequest],
         *,
         rows: int = ROWS,
-        **manner: Unpack[Options],
+        **manner: Unpack[SpeechKwargs],
     ) -> Iterator[Speech]:
         """Many texts, `rows` of them side by side, in their order.
 
@@ -157,25 +161,25 @@ class TextToSpeech(Model):
         yield from self.together(requests, rows=rows, **manner).speeches()
 
     def together(
-        self, requests: Sequence[SpeechRequest], *, rows: int = ROWS, **manner: Unpack[Options]
+        self, requests: Sequence[SpeechRequest], *, rows: int = ROWS, **manner: Unpack[SpeechKwargs]
     ) -> Speeches:
         """Many texts that are heard as they are spoken; see `speak_many`."""
-        wanted = Manner(**manner)
+        wanted = SpeechOptions(**manner)
         voices = {request.voices for request in requests}
         made = {voice: self.speaker(voice, wanted.cfg_coef) for voice in voices}
         speakers = [made[request.voices] for request in requests]
         return Speeches(self, [request.turns for request in requests], speakers, wanted, rows)
 
-    def speaker(self, voice: Voice, cfg_coef: float | None = None) -> Speaker:
+    def speaker(self, voice: VoiceChoice, cfg_coef: float | None = None) -> Voice:
         """A voice made ready, to be used by several streams.
 
         Raises UsageError for an unknown voice, one that this model cannot take or a coefficient
         that its table lacks, ModelError for a file that is no voice.
         """
         voices = [voice] if isinstance(voice, str | Path) else list(voice or ())
-        return make_speaker(self, voices, cfg_coef)
+        return load_voice(self, voices, cfg_coef)
 
-    def primed(self, speaker: Speaker) -> Speaker:
+    def primed(self, speaker: Voice) -> Voice:
         """A voice that streams go on from, where it is a recording that they would be given first;
         what they say is the same."""
         if speaker.prefix is None or speaker.primed is not None:
@@ -187,10 +191,10 @@ class TextToSpeech(Model):
             row.take()
         return replace(speaker, primed=row.save())
 
-    def pacing(self, manner: Manner) -> Pacing:
+    def pacing(self, manner: SpeechOptions) -> StateMachineConfig:
         """The machine's settings."""
         tokens = self.spec.tokens
-        return Pacing(
+        return StateMachineConfig(
             pad=tokens.text_padding,
             new_word=tokens.text_end_of_padding,
             multiplier=self.spec.text_card + 1,
@@ -199,11 +203,11 @@ class TextToSpeech(Model):
             initial_padding=manner.initial_padding,
         )
 
-    def drawing(self, manner: Manner) -> Drawing:
+    def drawing(self, manner: SpeechOptions) -> SamplingParams:
         """How tokens are drawn: by the bundle's settings unless the manner has its own."""
         own, given = self.sampling, manner.temperature
         top_k = own.top_k if manner.top_k is None else manner.top_k
-        return Drawing(
+        return SamplingParams(
             temp=own.temp if given is None else given,
             temp_text=own.temp_text if given is None else given,
             top_k=min(top_k, self.spec.card),

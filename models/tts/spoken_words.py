@@ -3,10 +3,10 @@
 from typing import Any, ClassVar
 
 from ..events import Word
-from ..saved import Integer, Part, String
+from ..state import Integer, Part, String
 
 
-class SpokenWords:
+class WordTimer:
     """Takes the words as they begin and returns each when the next one, a pause or the end closes
     it.
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ...runtime.exclusive import Exclusive, exclusive
 from ..events import Event
-from ..manner import Manner
-from ..saved import check_saved, stamp
-from ..speaker import KIND, Speaker
+from ..state import check_state, state_header
 from .batch import TextToSpeechBatch, TextToSpeechRow
+from .speech_options import SpeechOptions
 from .task import Trace
+from .voice_prompt import KIND, Voice
 
 if TYPE_CHECKING:
     from .model import TextToSpeech
@@ -24,8 +24,8 @@ class TextToSpeechStream:
     def __init__(
         self,
         model: "TextToSpeech",
-        speaker: Speaker,
-        manner: Manner,
+        speaker: Voice,
+        manner: SpeechOptions,
         trace: Trace | None = None,
     ) -> None:
         self.model, self.manner = model, manner
@@ -101,7 +101,7 @@ class TextToSpeechStream:
     def save(self) -> dict[str, Any]:
         """All that the stream remembers, the voice with it, to be loaded by another stream of the
         same weights; written by `runtime.state_file.write_state` it is a voice of its own."""
-        return {**stamp(self.model.bundle, KIND), **self._row.save()}
+        return {**state_header(self.model.bundle, KIND), **self._row.save()}
 
     @exclusive
     def load(self, saved: dict[str, Any], *, seed: int | None = None) -> None:
@@ -110,9 +110,9 @@ class TextToSpeechStream:
         Raises UsageError if it is of another model or number of codebooks, ModelError if it is
         damaged or of a version that this program does not read; then this stream is as it was.
         """
-        check_saved(saved, self.model.bundle, KIND, self.model.saved_part)
+        check_state(saved, self.model.bundle, KIND, self.model.saved_part)
         batch, row = self._batch, self._row
-        if Speaker(saved=saved).is_guided and not batch.guided:
+        if Voice(saved=saved).is_guided and not batch.guided:
             batch, row = self._open(guided=True)
         drawing = None if seed is None else replace(row.utterance.drawing, seed=seed)
         row.load(saved, drawing)

@@ -9,10 +9,10 @@ import numpy as np
 
 from ...runtime.errors import UsageError
 from ..events import Audio, Event, Word
-from ..manner import Manner
-from ..speaker import Speaker
 from .batch import TextToSpeechRow
+from .speech_options import SpeechOptions
 from .task import Trace, Utterance
+from .voice_prompt import Voice
 
 if TYPE_CHECKING:
     from .model import TextToSpeech
@@ -68,8 +68,8 @@ class Speeches:
         self,
         model: "TextToSpeech",
         texts: Sequence[tuple[str, ...]],
-        speakers: Sequence[Speaker],
-        manner: Manner,
+        speakers: Sequence[Voice],
+        manner: SpeechOptions,
         rows: int,
     ) -> None:
         self._model, self._texts, self._speakers, self._manner = model, texts, speakers, manner
@@ -130,7 +130,7 @@ class Speeches:
         return row
 
 
-def _check(model: "TextToSpeech", turns: Sequence[str], manner: Manner) -> None:
-    script = Utterance(model, Speaker(), manner).script
+def _check(model: "TextToSpeech", turns: Sequence[str], manner: SpeechOptions) -> None:
+    script = Utterance(model, Voice(), manner).script
     if not any([*script.feed(turn), *script.next_turn()] for turn in turns):
         raise UsageError("the text is empty: there is nothing to say")

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...runtime.errors import UsageError
-from ..drawing import Drawing
 from ..events import Audio, Event
 from ..lm.generation import Rules
-from ..machine import Machine
-from ..manner import Manner
-from ..saved import Integer, Part, Tensor
-from ..script import Script
-from ..speaker import Speaker
-from .spoken_words import SpokenWords
+from ..options import SamplingParams
+from ..state import Integer, Part, Tensor
+from .script_parser import ScriptParser
+from .speech_options import SpeechOptions
+from .spoken_words import WordTimer
+from .state_machine import TextToSpeechStateMachine
+from .voice_prompt import Voice
 
 if TYPE_CHECKING:
     from .model import TextToSpeech
@@ -41,7 +41,12 @@ class SpeakingRules(Rules):
     their delay has passed. `prefix` int64 `[dep_q, frames]` is spoken before all else."""
 
     def __init__(
-        self, machine: Machine, delays: Array, delay_steps: int, bonus: float, prefix: Array
+        self,
+        machine: TextToSpeechStateMachine,
+        delays: Array,
+        delay_steps: int,
+        bonus: float,
+        prefix: Array,
     ) -> None:
         self.step = 0
         self._machine, self._bonus, self._prefix = machine, np.float32(bonus), prefix
@@ -98,23 +103,23 @@ class Utterance:
     def __init__(
         self,
         model: "TextToSpeech",
-        speaker: Speaker,
-        manner: Manner,
+        speaker: Voice,
+        manner: SpeechOptions,
         trace: Trace | None = None,
     ) -> None:
         self.model, self._speaker, self._manner, self._trace = model, speaker, manner, trace
-        self.script = Script(
+        self.script = ScriptParser(
             model.tokenizer,
             model.frame_rate,
             speakers=model.knows_speakers,
             padding_between=manner.padding_between,
         )
-        self.machine = Machine(model.pacing(manner))
+        self.machine = TextToSpeechStateMachine(model.pacing(manner))
         self._frames = 0
         self._set_prefix(speaker.prefix)
 
     @property
-    def drawing(self) -> Drawing:
+    def drawing(self) -> SamplingParams:
         """How the tokens of this utterance are drawn."""
         return self.model.drawing(self._manner)
 
@@ -157,9 +162,9 @@ class Utterance:
         """What is saved, of such a model."""
         return Part(
             {
-                "script": Script.FIELDS,
-                "state_machine": Machine.fields(model.spec.text_card),
-                "words": SpokenWords.FIELDS,
+                "script": ScriptParser.FIELDS,
+                "state_machine": TextToSpeechStateMachine.fields(model.spec.text_card),
+                "words": WordTimer.FIELDS,
                 "voice_codes": Tensor("int64", ("codebooks", "frames"), 0, model.spec.card - 1),
                 "step": Integer(),
                 "frame": Integer(),
@@ -205,7 +210,7 @@ class Utterance:
         spec = self.model.spec
         made = np.empty((spec.dep_q, 0), np.int64) if prefix is None else prefix[: spec.dep_q]
         self._prefix = made
-        self._words = SpokenWords(self.model.frame_rate, made.shape[1])
+        self._words = WordTimer(self.model.frame_rate, made.shape[1])
         delays = np.asarray(spec.delays[1 : 1 + spec.dep_q])
         bonus = self._manner.padding_bonus
         self.rules = SpeakingRules(self.machine, delays, self.model.delay_steps, bonus, made)

@@ -34,8 +34,8 @@ class RemoteTextToSpeech:
     def stream(
         self, voices: Sequence[str] = (), *, trace: None = None, **manner: Any
     ) -> "RemoteSpeech":
-        """One text, spoken in a voice that the server knows; `manner` is of `Manner`, as far as a
-        server lets clients choose. Raises UsageError for more, ServerError where it cannot be
+        """One text, spoken in a voice that the server knows; `manner` is of `SpeechOptions`, as far
+        as a server lets clients choose. Raises UsageError for more, ServerError where it cannot be
         reached."""
         unknown = [name for name in manner if name not in MANNERS]
         if unknown or trace is not None:

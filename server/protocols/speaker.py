@@ -5,7 +5,7 @@ from collections import deque
 import numpy as np
 
 from ...models import events
-from ...models.script import Script
+from ...models.tts.script_parser import ScriptParser
 from ...runtime.audio import Pcm
 from ...runtime.errors import UsageError
 from . import speaking
@@ -36,7 +36,7 @@ class SpeakingRules:
     def __init__(self, form: Format, frame_rate: float) -> None:
         self.format, self._frame_rate = form, frame_rate
         self._encoder = OpusEncoder() if form.is_opus else None
-        self._script = Script(_Spelling(), _MILLISECONDS, speakers=False, padding_between=0)
+        self._script = ScriptParser(_Spelling(), _MILLISECONDS, speakers=False, padding_between=0)
         self._asked: deque[tuple[str, float]] = deque()
         self._said = 0.0
 

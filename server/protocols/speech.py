@@ -29,7 +29,7 @@ EXTRA = ("padding_bonus", "temperature", "cfg_coef", "seed")
 
 @dataclass(frozen=True)
 class SpeechRequest:
-    """The fields of a request; `extra` are our own numbers, as `Manner` names them."""
+    """The fields of a request; `extra` are our own numbers, as `SpeechOptions` names them."""
 
     model: str
     text: str

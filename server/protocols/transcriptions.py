@@ -8,7 +8,7 @@ from typing import Any
 
 from ...models.events import Word
 from ...models.parameters import TEMPERATURE
-from ...models.subtitles import cues, srt, vtt
+from ...models.text.subtitles import cues, srt, vtt
 from .openai import InvalidRequestError, event
 
 FORMATS = {

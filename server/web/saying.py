@@ -7,8 +7,8 @@ from typing import Any
 
 from ...models.batch import Row
 from ...models.events import Event
-from ...models.manner import Manner
-from ...models.speaker import Speaker
+from ...models.tts.speech_options import SpeechOptions
+from ...models.tts.voice_prompt import Voice
 from ..registry import ServedModel
 from ..voices import VoiceCatalog
 from .async_session import AsyncSession
@@ -20,12 +20,12 @@ _PIECE = re.compile(r"(?:\s*\S+){1,200}\s*")
 Begin = Callable[[Any], Row]
 
 
-def beginning(speaker: Speaker, manner: Manner) -> Begin:
+def beginning(speaker: Voice, manner: SpeechOptions) -> Begin:
     """What joins a batch of text to speech."""
     return functools.partial(_join, speaker, manner)
 
 
-def _join(speaker: Speaker, manner: Manner, batch: Any) -> Row:
+def _join(speaker: Voice, manner: SpeechOptions, batch: Any) -> Row:
     row: Row = batch.join(speaker=speaker, manner=manner)
     return row
 
@@ -37,7 +37,7 @@ def speakers_of(served: ServedModel) -> VoiceCatalog:
 
 
 class Saying:
-    """One text, in a voice or the default one; `options` are of `Manner`."""
+    """One text, in a voice or the default one; `options` are of `SpeechOptions`."""
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import WSCloseCode, web
 
 from ...models.events import Audio
-from ...models.manner import Manner
+from ...models.tts.speech_options import SpeechOptions
 from ...runtime.errors import UsageError
 from ..config import Task
 from ..engine.events import Ended, Ready, SessionEvent
@@ -31,8 +31,8 @@ MOST_MESSAGE = 8 << 20
 """Bytes: a text, or a voice as numbers."""
 NUMBERS = ("temperature", "cfg_coef", "padding_bonus")
 COUNTS = ("seed", "top_k", "padding_between")
-"""What a client may choose of `Manner` by its query, where moshi-server's own script has one for
-all."""
+"""What a client may choose of `SpeechOptions` by its query, where moshi-server's own script has
+one for all."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Query:
     served: ServedModel
     format: Format
     voice: str | None
-    manner: Manner
+    manner: SpeechOptions
 
 
 def parse_query(path: str, context: Context, query: Mapping[str, str]) -> Query:

@@ -9,9 +9,9 @@ from schedule import ROWS, schedule
 
 from kyutai_onnx.export.agreement import Choices
 from kyutai_onnx.export.following import Agreement, Following, SideBySide
-from kyutai_onnx.models.drawing import Guidance
 from kyutai_onnx.models.lm.generation import Generator
 from kyutai_onnx.models.lm.language_model import LanguageModel
+from kyutai_onnx.models.options import Guidance
 
 Array = np.ndarray[Any, Any]
 

@@ -15,10 +15,10 @@ from kyutai_onnx.export.conditions import condition_lengths
 from kyutai_onnx.export.config import LutConditioner
 from kyutai_onnx.export.recording import Conditioning, Recorded, Recording, condition_tensors
 from kyutai_onnx.export.reference import reference_lm
-from kyutai_onnx.models.drawing import Drawing
+from kyutai_onnx.models.options import SamplingParams
 
 Array = np.ndarray[Any, Any]
-GREEDY = Drawing()
+GREEDY = SamplingParams()
 SEED = 100
 
 
@@ -37,7 +37,7 @@ class Case:
     no_text: bool = False
     prefixes: bool = False
     codebooks: int | None = None
-    drawing: Drawing = GREEDY
+    drawing: SamplingParams = GREEDY
     frames: int = 620
 
     def __str__(self) -> str:

@@ -14,7 +14,7 @@ from speech import whole
 from kyutai_onnx.cli.main import run
 from kyutai_onnx.export.bundle import Request, export_bundle
 from kyutai_onnx.export.config import SttConfig
-from kyutai_onnx.models.locate import DEMO
+from kyutai_onnx.models.hub.resolve import DEMO
 
 CHECKPOINT = Path(__file__).parents[2] / "demo" / "stt-demo-en"
 

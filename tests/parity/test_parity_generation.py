@@ -12,9 +12,9 @@ from schedule import ROWS, schedule
 from kyutai_onnx.export.agreement import Choices
 from kyutai_onnx.export.checkpoint import open_checkpoint
 from kyutai_onnx.export.following import Agreement, Following
-from kyutai_onnx.models.drawing import Drawing
 from kyutai_onnx.models.lm.generation import Generator
 from kyutai_onnx.models.lm.language_model import LanguageModel
+from kyutai_onnx.models.options import SamplingParams
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 
 Record = Callable[[Case], Run]
@@ -35,10 +35,14 @@ WHOLE = [MOSHI, HIBIKI, GUIDED, ZERO, TTS, PREFIX, ODD, ONE_SET]
 PORTABLE = [MOSHI, GUIDED, ZERO, TTS, PREFIX]
 
 DRAWN = [
-    Case("moshi", "moshi", drawing=Drawing(0.8, 0.7, 50, 25), frames=120),
-    Case("hibiki by 3", "hibiki", 3.0, drawing=Drawing(0.8, 0.4, 50, 0), frames=120),
+    Case("moshi", "moshi", drawing=SamplingParams(0.8, 0.7, 50, 25), frames=120),
+    Case("hibiki by 3", "hibiki", 3.0, drawing=SamplingParams(0.8, 0.4, 50, 0), frames=120),
     Case(
-        "tts, three codebooks", "tts", codebooks=3, drawing=Drawing(0.6, 0.6, 250, 25), frames=120
+        "tts, three codebooks",
+        "tts",
+        codebooks=3,
+        drawing=SamplingParams(0.6, 0.6, 250, 25),
+        frames=120,
     ),
     Case(
         "tts-prefix by 2",
@@ -47,7 +51,7 @@ DRAWN = [
         True,
         True,
         prefixes=True,
-        drawing=Drawing(0.6, 0.6, 50, 25),
+        drawing=SamplingParams(0.6, 0.6, 50, 25),
         frames=120,
     ),
 ]

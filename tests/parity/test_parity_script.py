@@ -7,8 +7,8 @@ import sentencepiece
 from kyutai_tts import kyutai_tts
 from voices import spell_tokenizer
 
-from kyutai_onnx.models.machine import Machine, Pacing
-from kyutai_onnx.models.script import Entry, Script, script_entries
+from kyutai_onnx.models.tts.script_parser import Entry, ScriptParser, script_entries
+from kyutai_onnx.models.tts.state_machine import StateMachineConfig, TextToSpeechStateMachine
 
 RATE, CARD = 12.5, 300
 PIECES = (
@@ -36,7 +36,7 @@ def test_scripts_are_equal(
         expected = tts.script_to_entries(
             tokenizer, tts.TokenIds(CARD + 1), RATE, turns, speakers, padding_between
         )
-        script = Script(tokenizer, RATE, speakers=speakers, padding_between=padding_between)
+        script = ScriptParser(tokenizer, RATE, speakers=speakers, padding_between=padding_between)
         found = script_entries(script, turns)
         assert found == [Entry(tuple(e.tokens), e.text, e.padding) for e in expected]
         words += len(found)
@@ -52,7 +52,9 @@ def test_machines_are_equal(ahead: int) -> None:
         longest, first = draw.randint(0, 8), draw.randint(0, 4)
         reference = tts.StateMachine(tts.TokenIds(CARD + 1), ahead, longest, first)
         state = reference.new_state([tts.Entry(list(e.tokens), e.text, e.padding) for e in entries])
-        machine = Machine(Pacing(3, 0, CARD + 1, ahead, longest, first))
+        machine = TextToSpeechStateMachine(
+            StateMachineConfig(3, 0, CARD + 1, ahead, longest, first)
+        )
         machine.add(entries)
         begun: list[tuple[str, int]] = []
         consumed: list[int] = []

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any, ClassVar, Protocol
 
-from ..runtime.errors import UsageError
-from .saved import Flag, Integer, Maybe, Part, String
+from ...runtime.errors import UsageError
+from ..state import Flag, Integer, Maybe, Part, String
 
 SPEAKERS = (1, 2)
 """Tokens that begin a turn: of the main speaker, of the other."""
@@ -47,7 +47,7 @@ class Entry:
     padding: int = 0
 
 
-class Script:
+class ScriptParser:
     """Text in, entries out. `speakers` tells whether the model knows two; `padding_between` is how
     many steps of rest a word gets at least, beyond those that its own tokens take."""
 
@@ -145,7 +145,7 @@ class Script:
         return Entry((), "", round(duration * self._frame_rate))
 
 
-def script_entries(script: Script, turns: Sequence[str] | Iterable[str]) -> list[Entry]:
+def script_entries(script: ScriptParser, turns: Sequence[str] | Iterable[str]) -> list[Entry]:
     """All entries of whole turns; the main speaker begins, the other one after an empty turn."""
     entries: list[Entry] = []
     for turn in turns:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import sentencepiece
 
-from ..runtime.errors import ModelError
+from ...runtime.errors import ModelError
 
 
 def open_tokenizer(path: Path) -> sentencepiece.SentencePieceProcessor:

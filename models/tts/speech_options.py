@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import TypedDict
 
-from .parameters import check_parameters
+from ..parameters import check_parameters
 
 
 @dataclass(frozen=True)
-class Manner:
+class SpeechOptions:
     """Defaults are those of moshi run_tts.py. Paddings are in steps, of which a second has 12.5.
 
     `cfg_coef` is how much the voice and the text are insisted on; None is 2, or no guidance at all
@@ -35,8 +35,8 @@ class Manner:
         check_parameters(**vars(self))
 
 
-class Options(TypedDict, total=False):
-    """`Manner` as keyword arguments."""
+class SpeechKwargs(TypedDict, total=False):
+    """`SpeechOptions` as keyword arguments."""
 
     cfg_coef: float | None
     temperature: float | None

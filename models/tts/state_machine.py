@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from .saved import Flag, Integer, List, Maybe, Part, String
-from .script import Entry
+from ..state import Flag, Integer, List, Maybe, Part, String
+from .script_parser import Entry
 
 
 @dataclass(frozen=True)
-class Pacing:
+class StateMachineConfig:
     """Token ids and limits of a machine.
 
     `ahead` is how many words the second text stream looks ahead, 0 without one; `multiplier` is
@@ -32,10 +32,10 @@ class Pacing:
     initial_padding: int = 2
 
 
-class Machine:
+class TextToSpeechStateMachine:
     """The words yet to be said, and what is being fed. One step after the other."""
 
-    def __init__(self, pacing: Pacing) -> None:
+    def __init__(self, pacing: StateMachineConfig) -> None:
         self.pacing = pacing
         self.complete = False
         """Set once no more entries will come."""

@@ -4,26 +4,26 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..runtime.bundle.bundle import Bundle
-from ..runtime.bundle.manifest import FILE_NAME
-from ..runtime.cache import bundles_folder
-from ..runtime.errors import ModelError
-from .hub import PREFIX, download_bundle
+from ...runtime.bundle.bundle import Bundle
+from ...runtime.bundle.manifest import FILE_NAME
+from ...runtime.cache import bundles_folder
+from ...runtime.errors import ModelError
 
+HUB = "hf://"
 VARIABLE = "KYUTAI_ONNX_MODEL"
-DEMO = Path(__file__).parent / "demo"
+DEMO = Path(__file__).parent.parent / "demo"
 SAMPLES = DEMO / "samples"
 
 
 @dataclass(frozen=True)
-class Located:
+class ResolvedBundle:
     """A bundle's folder, and what its user should be told about the choice, if anything."""
 
     path: Path
     note: str | None = None
 
 
-def locate(model: str | os.PathLike[str] | None, task: str = "stt") -> Located:
+def locate(model: str | os.PathLike[str] | None, task: str = "stt") -> ResolvedBundle:
     """Finds a bundle by a folder, by the repository it was exported from, or by `hf://owner/name`.
 
     Without a name the environment's KYUTAI_ONNX_MODEL, and without that the embedded demo of the
@@ -33,10 +33,12 @@ def locate(model: str | os.PathLike[str] | None, task: str = "stt") -> Located:
     if not chosen:
         return embedded_demo(task)
     name = os.fspath(chosen)
-    if name.startswith(PREFIX):
-        return Located(download_bundle(name))
+    if name.startswith(HUB):
+        from .download import download_bundle
+
+        return ResolvedBundle(download_bundle(name.removeprefix(HUB)))
     if (Path(name) / FILE_NAME).is_file():
-        return Located(Path(name))
+        return ResolvedBundle(Path(name))
     exported = exported_bundles(name)
     if not exported:
         raise ModelError(_missing(name))
@@ -46,10 +48,10 @@ def locate(model: str | os.PathLike[str] | None, task: str = "stt") -> Located:
         if len(exported) == 1
         else (f"using {newest}, the newest of {len(exported)} exports of {name}")
     )
-    return Located(newest, note)
+    return ResolvedBundle(newest, note)
 
 
-def embedded_demo(task: str) -> Located:
+def embedded_demo(task: str) -> ResolvedBundle:
     """The small model that ships with the package; raises ModelError where a task has none."""
     path, demo = DEMO / task, DEMOS[task]
     if demo.knows is None or not (path / FILE_NAME).is_file():
@@ -57,7 +59,7 @@ def embedded_demo(task: str) -> Located:
             f"there is no embedded demo for this: give '--model' a bundle, such as the one that "
             f"'kyutai-onnx export --repo {demo.repository}' makes (needs the export extra)"
         )
-    return Located(
+    return ResolvedBundle(
         path,
         f"no --model given: using the embedded demo, a toy that {demo.knows}; it is not Kyutai's "
         f"model. For that one: kyutai-onnx export --repo {demo.repository} (needs the export "

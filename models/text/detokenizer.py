@@ -7,8 +7,8 @@ control tokens are left out. Times count from the first frame of the speech itse
 import codecs
 from typing import Any, ClassVar, Protocol
 
-from .events import Text, Word
-from .saved import Integer, List, Part, String
+from ..events import Text, Word
+from ..state import Integer, List, Part, String
 
 LONGEST_SECONDS = 1.0
 """For how long after its last token a word lasts, if no boundary comes before."""
@@ -23,7 +23,7 @@ class Tokenizer(Protocol):
     def is_control(self, id: int) -> bool: ...  # noqa: A002
 
 
-class Pieces:
+class IncrementalDetokenizer:
     """Takes tokens and returns the characters that each completes."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -50,7 +50,7 @@ class Pieces:
         self._bytes.setstate((bytes(saved), 0))
 
 
-class SpokenText:
+class TimedDetokenizer:
     """Takes the text token of each frame that was spoken.
 
     A word starts at the frame of its first token and ends at the boundary token or the word that
@@ -60,7 +60,7 @@ class SpokenText:
     def __init__(
         self, tokenizer: Tokenizer, frame_rate: float, *, padding: int, boundary: int
     ) -> None:
-        self._pieces = Pieces(tokenizer)
+        self._pieces = IncrementalDetokenizer(tokenizer)
         self._frame_rate = frame_rate
         self._padding, self._boundary = padding, boundary
         self._frame = self._first = self._last = 0

@@ -12,11 +12,11 @@ from ..runtime.errors import UsageError
 from ..runtime.graph.graph import Graph
 from ..runtime.graph.pipeline import Chain, ChainStreams
 from ..runtime.providers.provider import choose
-from .drawing import Drawing, Guidance
+from .full_rings import fill_chain, fill_generator
 from .lm.generation import Generator
 from .lm.language_model import LanguageModel
 from .mimi.model import Mimi
-from .rings import fill_chain, fill_generator
+from .options import Guidance, SamplingParams
 
 Array = np.ndarray[Any, Any]
 WARM_UP = 2
@@ -57,7 +57,7 @@ class FrameTimes:
         return float(np.median(self.total - sum(self.graphs.values())))
 
 
-class FrameLoop:
+class FrameBenchmark:
     """Streams side by side, stepped in one thread: what hears hears noise, tokens are drawn as the
     bundle says.
 
@@ -167,7 +167,7 @@ class FrameLoop:
         conditions = self.model.condition()
         guidance = Guidance(2.0, null=conditions) if guided else None
         drawings = [
-            Drawing(
+            SamplingParams(
                 sampling.temp, sampling.temp_text, sampling.top_k, sampling.top_k_text, seed=row
             )
             for row in range(self.batch)

@@ -200,7 +200,7 @@ HEADER = Part(
 )
 
 
-def stamp(bundle: Bundle, kind: str) -> dict[str, Any]:
+def state_header(bundle: Bundle, kind: str) -> dict[str, Any]:
     """The fields that say what is saved: its format and version, its kind and its model."""
     return {
         "format": FORMAT,
@@ -211,7 +211,7 @@ def stamp(bundle: Bundle, kind: str) -> dict[str, Any]:
     }
 
 
-def check_saved(saved: Any, bundle: Bundle, kind: str, part: Part) -> None:
+def check_state(saved: Any, bundle: Bundle, kind: str, part: Part) -> None:
     """Checks the header and every field of a saved stream, so that loading it cannot fail halfway.
 
     Raises UsageError for a stream of another model or kind, ModelError for a version that this

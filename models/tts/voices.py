@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.bundle.bundle import Bundle
-from ..runtime.bundle.manifest import is_inside
-from ..runtime.errors import ModelError, UsageError
+from ...runtime.bundle.bundle import Bundle
+from ...runtime.bundle.manifest import is_inside
+from ...runtime.errors import ModelError, UsageError
 
 Array = np.ndarray[Any, Any]
 
@@ -32,7 +32,7 @@ _SUFFIX = re.compile(r"\.[0-9a-f]+@[0-9]+\.safetensors$")
 
 
 @dataclass(frozen=True)
-class VoiceName:
+class ListedVoice:
     """A voice that may be asked for, and where it is: `bundle`, `cache` or `hub`."""
 
     name: str
@@ -67,7 +67,7 @@ class Voices:
         within = self._folder / plain
         return within if _is_file(within) else self._download(name)
 
-    def listed(self, *, online: bool = True) -> tuple[list[VoiceName], str | None]:
+    def listed(self, *, online: bool = True) -> tuple[list[ListedVoice], str | None]:
         """All voices that fit, each where it is nearest, by name; and why the Hub could not be
         asked, if it could not."""
         places = {"bundle": self._bundled, "cache": self._cached}
@@ -79,7 +79,7 @@ class Voices:
         found: dict[str, str] = {}
         for place, names in places.items():
             found |= {name: place for name in names if name not in found}
-        return [VoiceName(name, found[name]) for name in sorted(found)], reason
+        return [ListedVoice(name, found[name]) for name in sorted(found)], reason
 
     @property
     def default(self) -> str | None:
@@ -93,14 +93,14 @@ class Voices:
     def _download(self, name: str) -> Path:
         from huggingface_hub import hf_hub_download
 
-        from .hub_errors import MissingFileError, explained
+        from ..hub.download import MissingFileError, hub_errors
 
         given = _HUB_FILE.match(name)
         repo, file = (given["repo"], given["path"]) if given else (self._repository, name)
         if self.suffix and not file.endswith(".safetensors"):
             file += self.suffix
         try:
-            with explained(repo, file, None):
+            with hub_errors(repo, file, None):
                 return Path(hf_hub_download(repo, file))
         except MissingFileError:
             raise UsageError(
@@ -133,10 +133,10 @@ class Voices:
     def _cached(self) -> list[str]:
         from huggingface_hub import snapshot_download
 
-        from .hub_errors import explained
+        from ..hub.download import hub_errors
 
         try:
-            with explained(self._repository, "voices", None):
+            with hub_errors(self._repository, "voices", None):
                 folder = Path(snapshot_download(self._repository, local_files_only=True))
         except ModelError:
             return []
@@ -146,9 +146,9 @@ class Voices:
     def _published(self) -> list[str]:
         from huggingface_hub import HfApi
 
-        from .hub_errors import explained
+        from ..hub.download import hub_errors
 
-        with explained(self._repository, "the list of voices", None):
+        with hub_errors(self._repository, "the list of voices", None):
             return self._names(HfApi().list_repo_files(self._repository))
 
     def _names(self, files: Iterable[str]) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from .events import Word
+from ..events import Word
 
 LONGEST_SECONDS = 6.0
 LONGEST_TEXT = 84

@@ -1,24 +1,44 @@
-"""What the Hub's client raises, as one line that says what to do."""
+"""Downloads from the Hugging Face Hub, once, into the Hub's own cache; its errors in one line each.
 
+With HF_HUB_OFFLINE=1 only the cache is asked. A token is taken from HF_TOKEN or the login.
+"""
+
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import cast
 
+import huggingface_hub
 from huggingface_hub import constants, errors
 
-from ..runtime.errors import ModelError
+from ...runtime.errors import ModelError
 
 HTTP_ERROR = cast("type[Exception]", errors.HfHubHTTPError.__bases__[0])
 """The root error of the Hub's HTTP client, which is another one from version to version."""
+
+_BUNDLE = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?$")
 
 
 class MissingFileError(ModelError):
     """The repository is there; the file in it is not."""
 
 
+def download_bundle(name: str) -> Path:
+    """Download the bundle `owner/name[@revision]` and return its folder.
+
+    Raises ModelError if it is not available.
+    """
+    found = _BUNDLE.match(name)
+    if found is None:
+        raise ModelError(f"'hf://{name}' is not of the form hf://owner/name[@revision]")
+    with hub_errors(found["repo"], "the bundle", found["revision"]):
+        return Path(huggingface_hub.snapshot_download(found["repo"], revision=found["revision"]))
+
+
 @contextmanager
-def explained(repo: str, name: str, revision: str | None) -> Iterator[None]:
-    """Turns what the Hub's client raises into one line that says what to do."""
+def hub_errors(repo: str, name: str, revision: str | None) -> Iterator[None]:
+    """Turn what the Hub's client raises into a ModelError of one line that says what to do."""
     try:
         yield
     except errors.GatedRepoError as error:

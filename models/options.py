@@ -5,11 +5,11 @@ from typing import Any, ClassVar, Self, TypedDict
 
 from .lm.language_model import Conditions
 from .parameters import check_parameters
-from .saved import Integer, Maybe, Number, Part
+from .state import Integer, Maybe, Number, Part
 
 
 @dataclass(frozen=True)
-class Drawing:
+class SamplingParams:
     """How a row's tokens are drawn: temperatures, 0 taking the best; candidates, 0 for all; and the
     seed that makes them repeat. Raises UsageError for a value out of range."""
 
@@ -54,7 +54,7 @@ class Drawing:
         )
 
 
-class Draws(TypedDict, total=False):
+class SamplingKwargs(TypedDict, total=False):
     """What is drawn otherwise than a repository says: temperatures of codes and of text, 0 taking
     the best; candidates of both, 0 for all; and the seed, which is at random unless given."""
 

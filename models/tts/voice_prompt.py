@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..runtime.errors import UsageError
-from ..runtime.state_file import read_state
-from .drawing import Guidance
-from .lm.language_model import Conditions
-from .saved import check_saved
+from ...runtime.errors import UsageError
+from ...runtime.state_file import read_state
+from ..lm.language_model import Conditions
+from ..options import Guidance
+from ..state import check_state
 from .voices import read_embedding
 
 if TYPE_CHECKING:
-    from .tts.model import TextToSpeech
+    from .model import TextToSpeech
 
 Array = np.ndarray[Any, Any]
 
@@ -29,7 +29,7 @@ CUT_FRAMES = 2
 
 
 @dataclass(frozen=True)
-class Speaker:
+class Voice:
     """A voice, ready: conditions and guidance, and the codes int64 `[codebooks, frames]` that are
     spoken before all else, where `primed` is the memory of a row that has spoken them; or instead
     of all that the memory of a stream, `saved`."""
@@ -61,9 +61,9 @@ def _bytes(held: Any) -> int:
     return int(held.nbytes) if isinstance(held, np.ndarray) else 0
 
 
-def make_speaker(
+def load_voice(
     model: "TextToSpeech", voices: Sequence[str | Path], cfg_coef: float | None
-) -> Speaker:
+) -> Voice:
     """A speaker from names or files of voices: of one, or of the two of a conversation.
 
     Raises UsageError for an unknown voice, one that the model cannot take, too many of them, or a
@@ -80,19 +80,19 @@ def make_speaker(
     return _by_prefix(model, prefix, cfg_coef)
 
 
-def _saved_speaker(model: "TextToSpeech", paths: Sequence[Path], cfg_coef: float | None) -> Speaker:
+def _saved_speaker(model: "TextToSpeech", paths: Sequence[Path], cfg_coef: float | None) -> Voice:
     if len(paths) > 1:
         raise UsageError("a saved voice stands alone: give no other one with it")
     if cfg_coef is not None:
         raise UsageError(f"{paths[0]} was saved with its own cfg_coef: leave it out, or save again")
     saved = read_state(paths[0])
-    check_saved(saved, model.bundle, KIND, model.saved_part)
-    return Speaker(saved=saved)
+    check_state(saved, model.bundle, KIND, model.saved_part)
+    return Voice(saved=saved)
 
 
-def embedded_speaker(
+def voice_from_embedding(
     model: "TextToSpeech", embedding: Array, cfg_coef: float | None = None
-) -> Speaker:
+) -> Voice:
     """A speaker from an embedding as it stands in a voice's file: float32 `[dim, frames]`, with or
     without a 1 before, or flat.
 
@@ -107,7 +107,7 @@ def embedded_speaker(
     return _speaker_of(model, [embedding.reshape(dim, frames).T.astype(np.float32)], cfg_coef)
 
 
-def _embedded(model: "TextToSpeech", paths: Sequence[Path], cfg_coef: float | None) -> Speaker:
+def _embedded(model: "TextToSpeech", paths: Sequence[Path], cfg_coef: float | None) -> Voice:
     most = model.max_speakers
     if len(paths) > most:
         raise UsageError(f"{len(paths)} voices: {model.name} takes {most} at most")
@@ -124,7 +124,7 @@ def _voice_shape(model: "TextToSpeech") -> tuple[int, int]:
     return spec.length // model.max_speakers, spec.dim
 
 
-def _speaker_of(model: "TextToSpeech", voices: Sequence[Array], cfg_coef: float | None) -> Speaker:
+def _speaker_of(model: "TextToSpeech", voices: Sequence[Array], cfg_coef: float | None) -> Voice:
     """Of voices float32 `[frames, dim]`, which may be none."""
     frames, dim = _voice_shape(model)
     vectors = np.zeros((frames * model.max_speakers, dim), np.float32)
@@ -135,21 +135,21 @@ def _speaker_of(model: "TextToSpeech", voices: Sequence[Array], cfg_coef: float 
     tensors = {SPEAKER_WAVS: (vectors, mask)} if voices else {}
     if CFG in model.spec.conditioners:
         texts = _texts(model, DEFAULT_CFG_COEF if cfg_coef is None else cfg_coef)
-        return Speaker(model.language_model.condition(texts, tensors))
+        return Voice(model.language_model.condition(texts, tensors))
     conditions = model.language_model.condition(_texts(model, None), tensors)
-    return Speaker(conditions, _guidance(model, cfg_coef, None, wanted=bool(voices)))
+    return Voice(conditions, _guidance(model, cfg_coef, None, wanted=bool(voices)))
 
 
-def _by_prefix(model: "TextToSpeech", prefix: Array | None, cfg_coef: float | None) -> Speaker:
+def _by_prefix(model: "TextToSpeech", prefix: Array | None, cfg_coef: float | None) -> Voice:
     by_table = CFG in model.spec.conditioners
     if by_table and cfg_coef is None:
         cfg_coef = DEFAULT_CFG_COEF
     conditions = model.language_model.condition(_texts(model, cfg_coef))
     if by_table:
-        return Speaker(conditions, None, prefix)
+        return Voice(conditions, None, prefix)
     frames = None if prefix is None else prefix.shape[1]
     guidance = _guidance(model, cfg_coef, frames, wanted=prefix is not None)
-    return Speaker(conditions, guidance, prefix)
+    return Voice(conditions, guidance, prefix)
 
 
 def _texts(model: "TextToSpeech", cfg_coef: float | None) -> dict[str, str | None]:
