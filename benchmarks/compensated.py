@@ -11,11 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kyutai_onnx.export.checkpoint import Checkpoint
-from kyutai_onnx.export.gate import Said
+from kyutai_onnx.export.checkpoint.checkpoint import Checkpoint
 from kyutai_onnx.export.modules.linear import Linear
-from kyutai_onnx.export.quantize import BlockFormat, grid, grouped, nearest, pack, store
-from kyutai_onnx.export.whole_sequences import WholeSequences
+from kyutai_onnx.export.quantization.quantize import (
+    BlockFormat,
+    grid,
+    grouped,
+    nearest,
+    pack,
+    store,
+)
+from kyutai_onnx.export.verification.gate import Said
+from kyutai_onnx.export.verification.layerwise_forward import WholeSequences
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 SHRUNK = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6)

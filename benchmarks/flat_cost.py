@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kyutai_onnx.export.verify import made_up_voice
+from kyutai_onnx.export.verification.verify import made_up_voice
 from kyutai_onnx.models import SpeechToText
 from kyutai_onnx.models.full_rings import fill_rings
 from kyutai_onnx.models.stt.stream import SpeechToTextStream

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from demo import augment
 from kyutai_onnx.cli.evaluation.datasets import Sample, read_samples
 from kyutai_onnx.cli.load import read_whole
-from kyutai_onnx.export.gate import Said, SaidRow
+from kyutai_onnx.export.verification.gate import Said, SaidRow
 from kyutai_onnx.models import SpeechToText
 from kyutai_onnx.models.events import Event
 from kyutai_onnx.models.stt.task import Hearing
+from training import augment
 
 Array = np.ndarray[Any, Any]
 ROWS = 64

@@ -8,11 +8,11 @@ from functools import partial
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from kyutai_onnx.export.config import LMConfig
-from kyutai_onnx.export.lm import TemporalTransformer
+from kyutai_onnx.export.checkpoint.config import LMConfig
+from kyutai_onnx.export.graphs.lm import TemporalTransformer
 from kyutai_onnx.export.modules.linear import Linear, QuantizedLinear
-from kyutai_onnx.export.quantize import BlockFormat
-from kyutai_onnx.export.recipe import Recipe
+from kyutai_onnx.export.quantization.quantize import BlockFormat
+from kyutai_onnx.export.quantization.recipe import QuantizationRecipe
 from kyutai_onnx.export.targets import target
 from kyutai_onnx.runtime.bundle.manifest import Precision
 
@@ -30,7 +30,7 @@ class Named:
     precision of the KV cache."""
 
     precision: Precision
-    recipe: Recipe | None = None
+    recipe: QuantizationRecipe | None = None
     cache: Precision = "fp32"
 
 
@@ -75,22 +75,25 @@ def _heads(blocks: BlockFormat) -> BlockFormat:
 
 
 def _plain(blocks: BlockFormat) -> Named:
-    return Named(_precision(blocks), Recipe(blocks, _heads(blocks)))
+    return Named(_precision(blocks), QuantizationRecipe(blocks, _heads(blocks)))
 
 
 def _mixed(blocks: BlockFormat, pattern: str) -> Named:
     def kept(path: str) -> BlockFormat | None:
         return _heads(blocks) if re.search(pattern, path) else None
 
-    return Named("int4", Recipe(blocks, _heads(blocks), kept))
+    return Named("int4", QuantizationRecipe(blocks, _heads(blocks), kept))
 
 
 def _searched(blocks: BlockFormat) -> Named:
-    return Named("int4", Recipe(blocks, _heads(blocks), pack=pack_searched))
+    return Named("int4", QuantizationRecipe(blocks, _heads(blocks), pack=pack_searched))
 
 
 def _compensated(blocks: BlockFormat, moments: Callable[[], Moments]) -> Named:
-    return Named("int4", Recipe(blocks, _heads(blocks), pack=partial(pack_compensated, moments())))
+    return Named(
+        "int4",
+        QuantizationRecipe(blocks, _heads(blocks), pack=partial(pack_compensated, moments())),
+    )
 
 
 def bits_a_weight(named: Named, config: LMConfig) -> float:

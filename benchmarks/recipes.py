@@ -1,6 +1,6 @@
 """Which way to round the weights costs how many words: each recipe as a bundle of its own.
 
-    python -m benchmarks.recipes --repo demo/stt-demo-en --dataset demo/sets/a --work DIR
+    python -m benchmarks.recipes --repo training/stt-demo-en --dataset training/sets/a --work DIR
 
 Every bundle hears the recordings on its own. Of that, word errors are counted, and the checkpoint
 is asked in fp32, at each step of what the bundle heard and said, what it would have said next: how
@@ -19,10 +19,10 @@ from typing import Any
 from kyutai_onnx.cli.choices import Normalizer
 from kyutai_onnx.cli.evaluation.scores import Score, normalizer
 from kyutai_onnx.export.bundle import Request, export_checkpoint, open_request
-from kyutai_onnx.export.checkpoint import Checkpoint
-from kyutai_onnx.export.config import LMConfig
-from kyutai_onnx.export.gate import Verdict, compare
+from kyutai_onnx.export.checkpoint.checkpoint import Checkpoint
+from kyutai_onnx.export.checkpoint.config import LMConfig
 from kyutai_onnx.export.plan import TEMPORAL
+from kyutai_onnx.export.verification.gate import Verdict, compare
 from kyutai_onnx.models import SpeechToText
 
 from .compensated import input_moments
@@ -128,7 +128,9 @@ def main() -> None:
     parser.add_argument("--dataset", nargs="+", required=True)
     parser.add_argument("--snr", nargs="*", type=float, default=[], help="white noise too, dB")
     parser.add_argument(
-        "--calibration", default="demo/sets/b", help="a set for the compensated ones, not measured"
+        "--calibration",
+        default="training/sets/b",
+        help="a set for the compensated ones, not measured",
     )
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--limit", type=int, help="only so many recordings of each set")

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kyutai_onnx.export.quantize import BlockFormat, unpack
-from kyutai_onnx.export.recipe import pack_alike
+from kyutai_onnx.export.quantization.quantize import BlockFormat, unpack
+from kyutai_onnx.export.quantization.recipe import pack_alike
 
 from .compensated import pack_compensated, pack_searched
 from .low_precision import SIZES, name_of

@@ -12,7 +12,7 @@ from kyutai_onnx.models import SpeechToText
 from kyutai_onnx.models.events import Step, WordHeard
 from kyutai_onnx.runtime.audio import Pcm, read_audio
 
-SET = Path(__file__).parent.parent / "demo" / "sets" / "a"
+SET = Path(__file__).parent.parent / "training" / "sets" / "a"
 RATE, FRAME = 24_000, 1920
 REST_SECONDS = 0.5
 FLUSH_FRAMES = 15

@@ -12,7 +12,7 @@ from .load import read_whole
 from .messages import say
 
 if TYPE_CHECKING:
-    from ..export.checkpoint import Checkpoint
+    from ..export.checkpoint.checkpoint import Checkpoint
 
 
 def hear_recordings(checkpoint: "Checkpoint", files: Sequence[Path]) -> list[Pcm]:
@@ -35,7 +35,7 @@ def pass_gate(
 
     Raises QualityError where it does not hear what its checkpoint hears; the bundle stays.
     """
-    from ..export.gate import is_exact, judge
+    from ..export.verification.gate import is_exact, judge
 
     bundle = Bundle.open(folder)
     if bundle.manifest.family != "stt" or is_exact(bundle):

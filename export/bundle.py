@@ -28,16 +28,16 @@ from ..runtime.bundle.manifest import (
 )
 from ..runtime.cache import bundles_folder
 from ..runtime.errors import UsageError
-from .cache_steps import settle_cache_steps
+from .atomic_folder import whole_or_nothing
 from .card import license_text, model_card
-from .checkpoint import Checkpoint, open_checkpoint
-from .conditions import condition_lengths
-from .config import LMConfig, LutConditioner, RepositoryConfig
-from .folder import whole_or_nothing
-from .graph import data_bytes, fill, trace, write
+from .checkpoint.checkpoint import Checkpoint, open_checkpoint
+from .checkpoint.config import LMConfig, LutConditioner, RepositoryConfig
+from .graphs.conditions import condition_lengths
+from .graphs.graph import data_bytes, fill, trace, write
 from .modules.linear import Style
 from .plan import CONDITIONS, DEPTH, TEMPORAL, Planned, is_conditioned, plan_codec, plan_lm
-from .recipe import Recipe
+from .quantization.kv_calibration import settle_cache_steps
+from .quantization.recipe import QuantizationRecipe
 from .targets import Precisions, Target, quantization, target
 
 SPEECH_TEMPERATURE = 0.6
@@ -66,7 +66,7 @@ class Request:
     lora: str | None = None
     extra_heads: str | None = None
     decoder: bool | None = None
-    recipe: Recipe | None = None
+    recipe: QuantizationRecipe | None = None
     force: bool = False
 
 

@@ -8,20 +8,20 @@ import torch
 from ..runtime.bundle.manifest import Codec, GraphSpec, Precision, Ring, StateSpec, TensorSpec
 from ..runtime.bundle.manifest import Target as TargetName
 from ..runtime.errors import UsageError
-from .checkpoint import Checkpoint
-from .conditions import Conditions, condition_lengths, source_length
-from .config import LMConfig, RepositoryConfig
-from .depth import DepthTransformer
-from .graph import Sizes
-from .lm import TemporalTransformer
-from .mimi import MimiDecoder, MimiEncoder, MimiStep, Part
-from .modules.dialect import Arithmetic
+from .checkpoint.checkpoint import Checkpoint
+from .checkpoint.config import LMConfig, RepositoryConfig
+from .checkpoint.tensors import Tensors
+from .graphs.conditions import Conditions, condition_lengths, source_length
+from .graphs.depth import DepthTransformer
+from .graphs.graph import Sizes
+from .graphs.lm import TemporalTransformer
+from .graphs.mimi import MimiDecoder, MimiEncoder, MimiStep, Part
+from .graphs.step_module import NEXT, Axis, Port, StepModule
 from .modules.linear import Style
+from .modules.opset_dialect import Arithmetic
 from .modules.step import StateSpec as ModuleState
-from .recipe import Recipe
-from .step_module import NEXT, Axis, Port, StepModule
+from .quantization.recipe import QuantizationRecipe
 from .targets import Precisions, Target
-from .tensors import Tensors
 
 MOST_FRAMES = 25
 """Frames a call of the codec may bring: no more were faster, and each costs the rings two slots."""
@@ -142,7 +142,7 @@ def plan_lm(
     target: Target,
     precisions: Precisions,
     batch: int | None,
-    recipe: Recipe | None = None,
+    recipe: QuantizationRecipe | None = None,
 ) -> list[Planned]:
     """The graphs of the language model: the temporal transformer, and the depth transformer and the
     conditions of a model that has them."""
@@ -165,7 +165,9 @@ def plan_lm(
     ]
 
 
-def _written_by(recipe: Recipe | None, build: Callable[[], StepModule]) -> Callable[[], StepModule]:
+def _written_by(
+    recipe: QuantizationRecipe | None, build: Callable[[], StepModule]
+) -> Callable[[], StepModule]:
     def write() -> StepModule:
         module = build()
         if recipe is not None:

@@ -8,15 +8,18 @@ import torch
 from ..runtime.bundle.manifest import Flavour, Precision, Quantization
 from ..runtime.bundle.manifest import Target as TargetName
 from ..runtime.errors import UsageError
-from .modules.dialect import Dialect, Native, Portable, Scattering
 from .modules.linear import Style
-from .quantize import BlockFormat
-from .recipe import Recipe
+from .modules.opset_dialect import Native, OpsetDialect, Portable, Scattering
+from .quantization.quantize import BlockFormat
+from .quantization.recipe import QuantizationRecipe
 
 INT8 = BlockFormat(bits=8, size=128, fitted=True)
 INT4 = BlockFormat(bits=4, size=64, symmetric=False, fitted=True)
 CODEC = BlockFormat(bits=8, size=32)
-RECIPES: dict[Precision, Recipe] = {"int8": Recipe(INT8, INT8), "int4": Recipe(INT4, INT8)}
+RECIPES: dict[Precision, QuantizationRecipe] = {
+    "int8": QuantizationRecipe(INT8, INT8),
+    "int4": QuantizationRecipe(INT4, INT8),
+}
 """How weights are rounded unless told otherwise."""
 
 ROUNDED_CACHE = "1.31"
@@ -40,7 +43,7 @@ class Target:
 
     name: TargetName
     flavour: Flavour
-    dialect: Callable[[], Dialect]
+    dialect: Callable[[], OpsetDialect]
     default_precision: Precision
     precisions: tuple[Precision, ...]
     minimum_onnxruntime: str
@@ -50,7 +53,10 @@ class Target:
     rounds_cache: bool = False
 
     def style(
-        self, precision: Precision, cache: Precision = "fp32", recipe: Recipe | None = None
+        self,
+        precision: Precision,
+        cache: Precision = "fp32",
+        recipe: QuantizationRecipe | None = None,
     ) -> Style:
         """How the language model is written at a precision, its weights by another recipe if one
         is given; raises UsageError if it cannot be."""

@@ -171,14 +171,19 @@ def export_readers(folder: Path) -> list[Reader]:
     from test_lora import adapter_for
     from test_sources_rust import TOML
 
-    from kyutai_onnx.export.config import MimiConfig, RepositoryConfig
-    from kyutai_onnx.export.config.rust import from_rust
-    from kyutai_onnx.export.documents import read_json, read_toml
-    from kyutai_onnx.export.gguf import GgufFile
-    from kyutai_onnx.export.layouts import lm_shapes, mimi_shapes
-    from kyutai_onnx.export.lora import Lora
-    from kyutai_onnx.export.pickle_file import PickleFile
-    from kyutai_onnx.export.tensors import InMemory, SafetensorsFile, SafetensorsShards, Tensors
+    from kyutai_onnx.export.checkpoint.config import MimiConfig, RepositoryConfig
+    from kyutai_onnx.export.checkpoint.config.rust import from_rust
+    from kyutai_onnx.export.checkpoint.documents import read_json, read_toml
+    from kyutai_onnx.export.checkpoint.gguf_file import GgufFile
+    from kyutai_onnx.export.checkpoint.layouts import lm_shapes, mimi_shapes
+    from kyutai_onnx.export.checkpoint.lora import Lora
+    from kyutai_onnx.export.checkpoint.pickle_file import PickleFile
+    from kyutai_onnx.export.checkpoint.tensors import (
+        InMemory,
+        SafetensorsFile,
+        SafetensorsShards,
+        Tensors,
+    )
 
     def read_all(tensors: Tensors) -> None:
         for name in tensors.shapes():

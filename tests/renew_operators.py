@@ -1,4 +1,4 @@
-"""Renews export/operators/cpu.json and schemas.json from the installed onnxruntime.
+"""Renews export/graphs/operators/cpu.json and schemas.json from the installed onnxruntime.
 
     python tests/renew_operators.py
 

@@ -18,8 +18,8 @@ import torch
 from checkpoints import MOSHI, SPEAKING, TEXT_ONLY, Json, State, lm_config
 from torch import Tensor
 
-from kyutai_onnx.export.layouts import canonical_lm
-from kyutai_onnx.export.tensors import InMemory, Tensors
+from kyutai_onnx.export.checkpoint.layouts import canonical_lm
+from kyutai_onnx.export.checkpoint.tensors import InMemory, Tensors
 
 WIDE: Json = {
     "dim": 64,

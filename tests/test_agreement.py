@@ -6,7 +6,7 @@ pytest.importorskip("torch", reason="the export needs torch")
 
 import numpy as np
 
-from kyutai_onnx.export.agreement import Choices, Numbers
+from kyutai_onnx.export.verification.agreement import Choices, Numbers
 
 
 def test_no_number_is_close_to_another_once_one_of_them_is_none() -> None:

@@ -5,7 +5,7 @@ import onnx.parser
 import pytest
 from toy import Toy, state, tensor
 
-from kyutai_onnx.export.aliasing import unsafe_states
+from kyutai_onnx.export.graphs.aliasing import unsafe_states
 from kyutai_onnx.models.hub.resolve import embedded_demo
 from kyutai_onnx.runtime.bundle.bundle import read_manifest
 from kyutai_onnx.runtime.bundle.dataclass_json import parse

@@ -28,9 +28,9 @@ from checkpoints import (
 )
 from safetensors.torch import save_file
 
-from kyutai_onnx.export.checkpoint import open_checkpoint
-from kyutai_onnx.export.config import MimiConfig
-from kyutai_onnx.export.tensors import SafetensorsFile
+from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
+from kyutai_onnx.export.checkpoint.config import MimiConfig
+from kyutai_onnx.export.checkpoint.tensors import SafetensorsFile
 from kyutai_onnx.runtime.errors import ModelError, UsageError
 
 HEADS: Json = {"extra_heads_num_heads": 4, "extra_heads_dim": 6}

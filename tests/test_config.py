@@ -3,7 +3,7 @@ import math
 import pytest
 from checkpoints import MIMI, MOSHI, SPEAKING, TEXT_ONLY, TRANSFORMERS_MIMI, TRANSFORMERS_STT, Json
 
-from kyutai_onnx.export.config import (
+from kyutai_onnx.export.checkpoint.config import (
     LMConfig,
     LutConditioner,
     MimiConfig,

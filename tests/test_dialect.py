@@ -12,7 +12,7 @@ import onnxscript.optimizer
 import torch
 from torch import Tensor, nn
 
-from kyutai_onnx.export.modules.dialect import Dialect, Native, Portable, Scattering
+from kyutai_onnx.export.modules.opset_dialect import Native, OpsetDialect, Portable, Scattering
 
 
 @pytest.mark.parametrize("most", [1.0, 100.0, 1e4, 1e6])
@@ -40,7 +40,7 @@ def test_remainders_are_exact_in_both_flavours(divisor: int) -> None:
 
 @pytest.mark.parametrize("dialect", [Portable(), Scattering()], ids=["portable", "scattering"])
 @pytest.mark.parametrize("length", [1, 2, 5])
-def test_rings_are_written_from_each_rows_own_position(length: int, dialect: Dialect) -> None:
+def test_rings_are_written_from_each_rows_own_position(length: int, dialect: OpsetDialect) -> None:
     noise = torch.Generator().manual_seed(0)
     ring = torch.randn(3, 2, 7, 4, generator=noise)
     new = torch.randn(3, 2, length, 4, generator=noise)
@@ -54,7 +54,7 @@ def test_rings_are_written_from_each_rows_own_position(length: int, dialect: Dia
 
 
 class Norm(nn.Module):
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: OpsetDialect) -> None:
         super().__init__()
         self.dialect, self.alpha = dialect, nn.Parameter(torch.linspace(0.5, 2, 8))
 
@@ -63,7 +63,9 @@ class Norm(nn.Module):
 
 
 @pytest.mark.parametrize("dialect", [Native(), Portable()], ids=["native", "portable"])
-def test_norms_of_nothing_and_of_next_to_nothing_outlive_the_optimiser(dialect: Dialect) -> None:
+def test_norms_of_nothing_and_of_next_to_nothing_outlive_the_optimiser(
+    dialect: OpsetDialect,
+) -> None:
     scale = torch.tensor([0, 1e-5, 1e-4, 1, 1e4])[None, :, None]
     x = scale * torch.randn(1, 5, 8, generator=torch.Generator().manual_seed(0))
     norm = Norm(dialect).eval()

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime
 
-from kyutai_onnx.export.halves import halved, widen
+from kyutai_onnx.export.quantization.fp16_storage import halved, widen
 
 EXACT = np.array([[0.5, -1.25], [3.0, 2.0**-24]], np.float32)
 

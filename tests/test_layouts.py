@@ -25,9 +25,14 @@ from checkpoints import (
 )
 from torch import Tensor
 
-from kyutai_onnx.export.config import MimiConfig, RepositoryConfig
-from kyutai_onnx.export.layouts import canonical_lm, canonical_mimi, lm_shapes, mimi_shapes
-from kyutai_onnx.export.tensors import InMemory, Tensors
+from kyutai_onnx.export.checkpoint.config import MimiConfig, RepositoryConfig
+from kyutai_onnx.export.checkpoint.layouts import (
+    canonical_lm,
+    canonical_mimi,
+    lm_shapes,
+    mimi_shapes,
+)
+from kyutai_onnx.export.checkpoint.tensors import InMemory, Tensors
 from kyutai_onnx.runtime.errors import ModelError
 
 LAYERED: Json = MOSHI | {

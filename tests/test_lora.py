@@ -9,9 +9,9 @@ from checkpoints import MOSHI, SPEAKING, Json, State, fused, random_lm, random_s
 from safetensors.torch import save_file
 from sources import is_linear
 
-from kyutai_onnx.export.checkpoint import open_checkpoint
-from kyutai_onnx.export.lora import Lora
-from kyutai_onnx.export.tensors import InMemory
+from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
+from kyutai_onnx.export.checkpoint.lora import Lora
+from kyutai_onnx.export.checkpoint.tensors import InMemory
 from kyutai_onnx.runtime.errors import ModelError
 
 RANK = 2

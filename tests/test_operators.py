@@ -10,10 +10,10 @@ import pytest
 from onnx import TensorProto, helper
 from packaging.version import Version
 
-from kyutai_onnx.export.operators import PROVIDERS, Kernel, check_graph, load_table
-from kyutai_onnx.export.operators.element_types import element_types
-from kyutai_onnx.export.operators.signature import ELEMENT_TYPES, signature
-from kyutai_onnx.export.operators.table import parse_versions
+from kyutai_onnx.export.graphs.operators import PROVIDERS, Kernel, check_graph, load_table
+from kyutai_onnx.export.graphs.operators.element_types import element_types
+from kyutai_onnx.export.graphs.operators.signature import ELEMENT_TYPES, signature
+from kyutai_onnx.export.graphs.operators.table import parse_versions
 from kyutai_onnx.runtime.errors import UsageError
 
 FLOAT, FLOAT16, BFLOAT16 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16
@@ -346,7 +346,7 @@ def test_constraints_name_operators_or_are_general(provider: str) -> None:
 def test_the_cpu_table_is_not_older_than_the_installed_onnxruntime() -> None:
     described = load_table("cpu").onnxruntime
     assert Version(onnxruntime.__version__) <= Version(described), (
-        f"export/operators/cpu.json describes onnxruntime {described}, and "
+        f"export/graphs/operators/cpu.json describes onnxruntime {described}, and "
         f"{onnxruntime.__version__} is installed: run python tests/renew_operators.py"
     )
 

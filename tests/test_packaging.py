@@ -120,8 +120,8 @@ def test_the_wheel_holds_the_five_packages_whole_and_nothing_else(
     [
         *(f"{folder}/py.typed" for folder in FOLDERS),
         "cli/main.py",
-        "export/operators/cpu.json",
-        "export/operators/schemas.json",
+        "export/graphs/operators/cpu.json",
+        "export/graphs/operators/schemas.json",
         "models/demo/stt/bundle.json",
         "models/demo/stt/tokenizer.model",
     ],
@@ -190,7 +190,7 @@ def test_an_extra_brings_no_second_onnxruntime(about: Message) -> None:
 
 SHOWN = sorted(
     path.relative_to(ROOT).as_posix()
-    for path in [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("demo/*.md")]
+    for path in [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("training/*.md")]
 )
 FENCE = re.compile(r"^```(?:sh|bash|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 

@@ -13,14 +13,14 @@ from speech import Array
 from torch import Tensor
 
 from kyutai_onnx.export.bundle import Request, export_bundle
-from kyutai_onnx.export.checkpoint import open_checkpoint
-from kyutai_onnx.export.gate import judge
-from kyutai_onnx.export.quantize import BlockFormat, pack, unpack
-from kyutai_onnx.export.recipe import Recipe, pack_alike
+from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
+from kyutai_onnx.export.quantization.quantize import BlockFormat, pack, unpack
+from kyutai_onnx.export.quantization.recipe import QuantizationRecipe, pack_alike
+from kyutai_onnx.export.verification.gate import judge
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.errors import UsageError
 
-DEMO = Path(__file__).parent.parent / "demo" / "stt-demo-en"
+DEMO = Path(__file__).parent.parent / "training" / "stt-demo-en"
 INT4 = BlockFormat(4, 64, symmetric=False)
 INT8 = BlockFormat(8, 128)
 
@@ -56,7 +56,9 @@ def nodes(bundle: Bundle) -> dict[str, tuple[int, int]]:
 
 
 def test_a_recipe_says_the_format_of_each_layer(pcm: Array, tmp_path: Path) -> None:
-    recipe = Recipe(INT4, INT8, kept=lambda path: INT8 if "linear_out" in path else None)
+    recipe = QuantizationRecipe(
+        INT4, INT8, kept=lambda path: INT8 if "linear_out" in path else None
+    )
     request = Request(str(DEMO), tmp_path / "bundle", precision="int4", recipe=recipe)
     bundle = Bundle.open(export_bundle(request))
     written = nodes(bundle)
@@ -81,7 +83,10 @@ def test_a_recipe_may_round_in_its_own_way(pcm: Array, tmp_path: Path) -> None:
         return pack_alike(path, torch.zeros_like(weight), blocks)
 
     request = Request(
-        str(DEMO), tmp_path / "bundle", precision="int4", recipe=Recipe(INT4, INT8, pack=mute)
+        str(DEMO),
+        tmp_path / "bundle",
+        precision="int4",
+        recipe=QuantizationRecipe(INT4, INT8, pack=mute),
     )
     bundle = Bundle.open(export_bundle(request))
     assert rounded == set(nodes(bundle))
@@ -91,7 +96,9 @@ def test_a_recipe_may_round_in_its_own_way(pcm: Array, tmp_path: Path) -> None:
 
 
 def test_what_is_not_rounded_takes_no_recipe(tmp_path: Path) -> None:
-    request = Request(str(DEMO), tmp_path / "bundle", precision="fp32", recipe=Recipe(INT4, INT8))
+    request = Request(
+        str(DEMO), tmp_path / "bundle", precision="fp32", recipe=QuantizationRecipe(INT4, INT8)
+    )
     with pytest.raises(UsageError, match="a recipe is for int8 and int4, not for fp32"):
         export_bundle(request)
     assert not (tmp_path / "bundle").exists()

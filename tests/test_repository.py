@@ -6,7 +6,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub import constants, errors
 
-from kyutai_onnx.export.repository import Repository
+from kyutai_onnx.export.checkpoint.repository import Repository
 from kyutai_onnx.models.hub.download import HTTP_ERROR
 from kyutai_onnx.runtime.errors import ModelError, UsageError
 

@@ -7,8 +7,8 @@ from checkpoints import MOSHI, SPEAKING, TEXT_ONLY, Json, State, fused, random_l
 from safetensors.torch import save_file
 from sources import HEARING, READING, TALKING, TRANSLATING, assert_read_back, bitsandbytes, worst
 
-from kyutai_onnx.export.checkpoint import Checkpoint, open_checkpoint
-from kyutai_onnx.export.config import RepositoryConfig
+from kyutai_onnx.export.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from kyutai_onnx.export.checkpoint.config import RepositoryConfig
 from kyutai_onnx.runtime.errors import ModelError
 
 LAYERED: Json = MOSHI | {

@@ -7,8 +7,8 @@ from checkpoints import Json, State, mlx, random_lm, write_folder
 from safetensors.torch import save_file
 from sources import HEARING, READING, TALKING, TRANSLATING, assert_read_back, mlx_quantised, worst
 
-from kyutai_onnx.export.checkpoint import Checkpoint, open_checkpoint
-from kyutai_onnx.export.config import RepositoryConfig
+from kyutai_onnx.export.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from kyutai_onnx.export.checkpoint.config import RepositoryConfig
 from kyutai_onnx.runtime.errors import ModelError
 
 TALKER = random_lm(TALKING)

@@ -8,8 +8,8 @@ pytest.importorskip("torch", reason="the export needs torch")
 import torch
 from checkpoints import MIMI, MOSHI, Json, candle, random_lm, write_folder
 
-from kyutai_onnx.export.checkpoint import Checkpoint, open_checkpoint
-from kyutai_onnx.export.config import MimiConfig
+from kyutai_onnx.export.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from kyutai_onnx.export.checkpoint.config import MimiConfig
 from kyutai_onnx.runtime.errors import ModelError
 
 TRANSLATING: Json = MOSHI | {

@@ -5,8 +5,8 @@ pytest.importorskip("torch", reason="the export needs torch")
 import torch
 from checkpoints import MOSHI, SPEAKING, candle, fused, lm_config, mlx, random_lm
 
-from kyutai_onnx.export.layouts import canonical_lm, lm_shapes, with_widths
-from kyutai_onnx.export.tensors import InMemory
+from kyutai_onnx.export.checkpoint.layouts import canonical_lm, lm_shapes, with_widths
+from kyutai_onnx.export.checkpoint.tensors import InMemory
 from kyutai_onnx.runtime.errors import ModelError
 
 

@@ -8,15 +8,15 @@ pytest.importorskip("torch", reason="the export needs torch")
 import torch
 from safetensors.torch import save_file
 
-from kyutai_onnx.export.pickle_file import PickleFile
-from kyutai_onnx.export.tensors import (
+from kyutai_onnx.export.checkpoint.pickle_file import PickleFile
+from kyutai_onnx.export.checkpoint.tensors import (
     InMemory,
     Overlay,
     Piece,
-    Recipe,
     Renamed,
     SafetensorsFile,
     SafetensorsShards,
+    TensorAssembly,
     check_tensors,
     renamed,
     whole,
@@ -175,10 +175,10 @@ def test_a_view_reads_its_pieces_when_it_is_read():
     view = Renamed(
         source,
         {
-            "part": Recipe((Piece("table", rows),), (2, 4)),
-            "joined": Recipe((Piece("table"), Piece("other", rows)), (8, 4)),
-            "flat": Recipe((Piece("other"),), (24,)),
-            "twice": Recipe((Piece("table"),), (6, 4), lambda parts: parts[0] * 2),
+            "part": TensorAssembly((Piece("table", rows),), (2, 4)),
+            "joined": TensorAssembly((Piece("table"), Piece("other", rows)), (8, 4)),
+            "flat": TensorAssembly((Piece("other"),), (24,)),
+            "twice": TensorAssembly((Piece("table"),), (6, 4), lambda parts: parts[0] * 2),
         },
     )
     assert view.shapes()["joined"] == (8, 4)

@@ -31,8 +31,8 @@ def verify(
 ) -> None:
     """Run a bundle and the moshi package side by side and report how far they agree."""
     try:
-        from ...export.checkpoint import open_checkpoint
-        from ...export.verify import made_up_voice, verify_bundle
+        from ...export.checkpoint.checkpoint import open_checkpoint
+        from ...export.verification.verify import made_up_voice, verify_bundle
     except ImportError as error:
         raise UsageError(
             f"verifying needs more packages ({error.name} is missing); run "

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..config import TransformerConfig
-from .dialect import Dialect
+from ..checkpoint.config import TransformerConfig
 from .linear import Style, as_stored
+from .opset_dialect import OpsetDialect
 from .step import Below, Stateful, StateSpec, Step, Weighted, empty
 
 
@@ -53,7 +53,7 @@ class Positions:
 class Rope(Weighted):
     """Rotations by position; `frequencies [D / 2]` as moshi modules/rope.py computes them."""
 
-    def __init__(self, head_dim: int, max_period: float, dialect: Dialect) -> None:
+    def __init__(self, head_dim: int, max_period: float, dialect: OpsetDialect) -> None:
         super().__init__()
         self._max_period, self._dialect = max_period, dialect
         self.frequencies = empty(head_dim // 2)
@@ -69,7 +69,9 @@ class Rope(Weighted):
         return value
 
 
-def visible(offset: Tensor, length: int, context: int, frames: Frames, dialect: Dialect) -> Tensor:
+def visible(
+    offset: Tensor, length: int, context: int, frames: Frames, dialect: OpsetDialect
+) -> Tensor:
     """Which slots of the ring each token of a call sees: bool `[B, T, C]`."""
     capacity = frames.capacity(context)
     last = offset[:, None] + (length - 1)

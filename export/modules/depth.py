@@ -7,7 +7,7 @@ The whole of a frame is one graph: codebooks are unrolled, and keys and values l
 import torch
 from torch import Tensor, nn
 
-from ..config import DepformerConfig, TransformerConfig
+from ..checkpoint.config import DepformerConfig, TransformerConfig
 from .attention import Rope, as_halves, attend, interleaves, scaled
 from .gating import ActivationGating
 from .linear import Style, as_stored

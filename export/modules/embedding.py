@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..config import LMConfig
+from ..checkpoint.config import LMConfig
 from .linear import Style
 from .step import Below, Weighted, empty, to_numpy
 

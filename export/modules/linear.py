@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..quantize import BlockFormat, Pack, pack
-from .dialect import Dialect
+from ..quantization.quantize import BlockFormat, Pack, pack
+from .opset_dialect import OpsetDialect
 from .step import Below, Weighted, empty, to_numpy
 
 Attribute = (
@@ -132,7 +132,7 @@ class Style:
     `rounds_cache` keeps the keys and values of attention, one token a call, in 8 bits.
     """
 
-    dialect: Dialect
+    dialect: OpsetDialect
     stored: torch.dtype = torch.float32
     compute: torch.dtype = torch.float32
     blocks: BlockFormat | None = None

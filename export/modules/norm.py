@@ -5,14 +5,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .dialect import Dialect
+from .opset_dialect import OpsetDialect
 from .step import Below, Weighted, empty, to_numpy
 
 EPS = {"layer_norm": 1e-5, "layer_norm_f32": 1e-8, "rms_norm": 1e-5, "rms_norm_f32": 1e-8}
 
 
 class RMSNorm(Weighted):
-    def __init__(self, dim: int, eps: float, dialect: Dialect) -> None:
+    def __init__(self, dim: int, eps: float, dialect: OpsetDialect) -> None:
         super().__init__()
         self.eps = eps
         self.alpha = empty(dim)
@@ -40,7 +40,7 @@ class LayerNorm(Weighted):
         return to_numpy(tensors.read(parameter), torch.float32)
 
 
-def make_norm(kind: str, dim: int, dialect: Dialect) -> Weighted:
+def make_norm(kind: str, dim: int, dialect: OpsetDialect) -> Weighted:
     """The normalisation that the configuration names; always computed in float32."""
     if kind.startswith("rms"):
         return RMSNorm(dim, EPS[kind], dialect)

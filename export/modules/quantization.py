@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..config import QuantizerConfig
+from ..checkpoint.config import QuantizerConfig
 from .step import Below, Weighted, empty, to_numpy
 
 EPSILON = 1e-5

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..tensors import Tensors
-from .dialect import Dialect
+from ..checkpoint.tensors import Tensors
+from .opset_dialect import OpsetDialect
 
 Carry = Literal["replace", "in_place", "constant", "append"]
 
@@ -37,7 +37,7 @@ class StateSpec:
 class Step:
     """The states of one call: those that came in, and those that go out."""
 
-    def __init__(self, states: Mapping[str, Tensor], active: Tensor, dialect: Dialect) -> None:
+    def __init__(self, states: Mapping[str, Tensor], active: Tensor, dialect: OpsetDialect) -> None:
         self.outputs: dict[str, Tensor] = {}
         self._inputs, self._active, self._dialect = states, active, dialect
 

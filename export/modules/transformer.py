@@ -4,14 +4,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..config import TransformerConfig
+from ..checkpoint.config import TransformerConfig
 from .attention import Frames, Positions, Rope, StreamingMultiheadAttention, visible
 from .cross_attention import CrossAttention
-from .dialect import Dialect
 from .gating import ActivationGating
 from .linear import Style
 from .norm import make_norm
-from .rounded_cache import RoundedCacheAttention, filled
+from .opset_dialect import OpsetDialect
+from .quantized_kv_cache import RoundedCacheAttention, filled
 from .step import Below, Stateful, StateSpec, Step, Weighted, empty, to_numpy
 
 HIDDEN = -1e30
@@ -40,7 +40,7 @@ def sin_periods(half: int, max_period: float) -> Tensor:
 class SinEmbedding(Weighted):
     """Sinusoidal positions, cosines first (moshi `create_sin_embedding`)."""
 
-    def __init__(self, dim: int, max_period: float, dialect: Dialect) -> None:
+    def __init__(self, dim: int, max_period: float, dialect: OpsetDialect) -> None:
         super().__init__()
         self._max_period, self._dialect = max_period, dialect
         self.periods = empty(dim // 2)

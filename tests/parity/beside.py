@@ -7,8 +7,8 @@ import numpy as np
 from generating import SEED, Run
 from schedule import ROWS, schedule
 
-from kyutai_onnx.export.agreement import Choices
-from kyutai_onnx.export.following import Agreement, Following, SideBySide
+from kyutai_onnx.export.verification.agreement import Choices
+from kyutai_onnx.export.verification.teacher_forcing import Agreement, Following, SideBySide
 from kyutai_onnx.models.lm.generation import Generator
 from kyutai_onnx.models.lm.language_model import LanguageModel
 from kyutai_onnx.models.options import Guidance

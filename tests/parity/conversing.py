@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from kyutai_onnx.export.checkpoint import Checkpoint
-from kyutai_onnx.export.reference import reference_lm, reference_mimi
+from kyutai_onnx.export.checkpoint.checkpoint import Checkpoint
+from kyutai_onnx.export.verification.reference import reference_lm, reference_mimi
 from kyutai_onnx.models.text.tokenizer import open_tokenizer
 
 Array = np.ndarray[Any, Any]

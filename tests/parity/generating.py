@@ -10,11 +10,16 @@ import torch
 from kyutai_tts import Speakers
 from schedule import ROWS, schedule
 
-from kyutai_onnx.export.checkpoint import Checkpoint
-from kyutai_onnx.export.conditions import condition_lengths
-from kyutai_onnx.export.config import LutConditioner
-from kyutai_onnx.export.recording import Conditioning, Recorded, Recording, condition_tensors
-from kyutai_onnx.export.reference import reference_lm
+from kyutai_onnx.export.checkpoint.checkpoint import Checkpoint
+from kyutai_onnx.export.checkpoint.config import LutConditioner
+from kyutai_onnx.export.graphs.conditions import condition_lengths
+from kyutai_onnx.export.verification.reference import reference_lm
+from kyutai_onnx.export.verification.reference_trace import (
+    Conditioning,
+    Recorded,
+    Recording,
+    condition_tensors,
+)
 from kyutai_onnx.models.options import SamplingParams
 
 Array = np.ndarray[Any, Any]

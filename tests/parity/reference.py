@@ -8,9 +8,9 @@ import torch
 from schedule import ROWS, schedule
 from voices import voices
 
-from kyutai_onnx.export.agreement import Choices
-from kyutai_onnx.export.checkpoint import Checkpoint
-from kyutai_onnx.export.reference import reference_lm, reference_mimi
+from kyutai_onnx.export.checkpoint.checkpoint import Checkpoint
+from kyutai_onnx.export.verification.agreement import Choices
+from kyutai_onnx.export.verification.reference import reference_lm, reference_mimi
 
 Array = np.ndarray[Any, Any]
 

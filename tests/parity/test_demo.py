@@ -13,10 +13,10 @@ from speech import whole
 
 from kyutai_onnx.cli.main import run
 from kyutai_onnx.export.bundle import Request, export_bundle
-from kyutai_onnx.export.config import SttConfig
+from kyutai_onnx.export.checkpoint.config import SttConfig
 from kyutai_onnx.models.hub.resolve import DEMO
 
-CHECKPOINT = Path(__file__).parents[2] / "demo" / "stt-demo-en"
+CHECKPOINT = Path(__file__).parents[2] / "training" / "stt-demo-en"
 
 
 SAMPLES = DEMO / "samples"

@@ -6,10 +6,10 @@ import onnx
 import pytest
 from conftest import Bundles, Checkpoints
 
-from kyutai_onnx.export.aliasing import unsafe_states
-from kyutai_onnx.export.checkpoint import open_checkpoint
-from kyutai_onnx.export.graph import fill, trace, write
-from kyutai_onnx.export.operators import check_graph
+from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
+from kyutai_onnx.export.graphs.aliasing import unsafe_states
+from kyutai_onnx.export.graphs.graph import fill, trace, write
+from kyutai_onnx.export.graphs.operators import check_graph
 from kyutai_onnx.export.plan import plan_lm
 from kyutai_onnx.export.targets import TARGETS, Precisions
 from kyutai_onnx.runtime.bundle.manifest import GraphSpec, Precision

@@ -14,8 +14,8 @@ from variants import LMS
 from voices import voices
 
 from kyutai_onnx.cli.main import run
-from kyutai_onnx.export.checkpoint import open_checkpoint
-from kyutai_onnx.export.reference import reference_lm, reference_mimi
+from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
+from kyutai_onnx.export.verification.reference import reference_lm, reference_mimi
 
 RATE = 24000
 

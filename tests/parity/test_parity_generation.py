@@ -9,9 +9,9 @@ from conftest import Bundles, Checkpoints
 from generating import Case, Run, record
 from schedule import ROWS, schedule
 
-from kyutai_onnx.export.agreement import Choices
-from kyutai_onnx.export.checkpoint import open_checkpoint
-from kyutai_onnx.export.following import Agreement, Following
+from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
+from kyutai_onnx.export.verification.agreement import Choices
+from kyutai_onnx.export.verification.teacher_forcing import Agreement, Following
 from kyutai_onnx.models.lm.generation import Generator
 from kyutai_onnx.models.lm.language_model import LanguageModel
 from kyutai_onnx.models.options import SamplingParams

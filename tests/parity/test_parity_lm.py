@@ -8,8 +8,8 @@ from conftest import Bundles, Checkpoints
 from reference import LmRun, run_lm
 from schedule import ROWS, schedule
 
-from kyutai_onnx.export.agreement import Choices, Numbers
-from kyutai_onnx.export.checkpoint import open_checkpoint
+from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
+from kyutai_onnx.export.verification.agreement import Choices, Numbers
 from kyutai_onnx.models.lm.delays import DelayCache
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.graph.graph import Graph

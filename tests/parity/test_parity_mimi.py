@@ -9,8 +9,8 @@ from reference import CodecRun, run_codec
 from rows import Rows
 from schedule import ROWS, schedule
 
-from kyutai_onnx.export.agreement import Choices, Numbers
-from kyutai_onnx.export.checkpoint import open_checkpoint
+from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
+from kyutai_onnx.export.verification.agreement import Choices, Numbers
 from kyutai_onnx.runtime.graph.pipeline import Chain
 from kyutai_onnx.runtime.providers.provider import PROVIDERS
 

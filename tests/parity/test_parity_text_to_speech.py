@@ -17,8 +17,8 @@ from variants import LMS, MIMIS
 from voices import voices
 
 from kyutai_onnx.export.bundle import Request, export_bundle
-from kyutai_onnx.export.checkpoint import open_checkpoint
-from kyutai_onnx.export.reference import reference_lm, reference_mimi
+from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
+from kyutai_onnx.export.verification.reference import reference_lm, reference_mimi
 from kyutai_onnx.models.tts.model import Speech, SpeechRequest, TextToSpeech
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 

@@ -8,8 +8,8 @@ import torch
 from conftest import Checkpoints
 from families import FAMILIES
 
-from kyutai_onnx.export.checkpoint import open_checkpoint
-from kyutai_onnx.export.reference import reference_lm
+from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
+from kyutai_onnx.export.verification.reference import reference_lm
 
 
 def load_by_kyutai(folder: Path) -> torch.nn.Module:

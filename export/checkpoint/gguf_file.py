@@ -1,0 +1,193 @@
+"""GGUF files, as candle writes Kyutai's quantised models: the header, then one tensor at a time.
+
+Knows the container alone (ggml's docs/gguf.md); `ggml.py` knows how values are packed.
+"""
+
+import math
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...runtime.errors import ModelError
+from .ggml import OTHER_NAMES, PACKINGS, Packing
+from .tensors import Shape, one_line
+
+MAGIC = b"GGUF"
+VERSIONS = (2, 3)
+ALIGNMENT = "general.alignment"
+MOST_AXES = 8
+MOST_EXTENT = 1 << 40
+
+UINT32, STRING, ARRAY = 4, 8, 9
+SIZES = {0: 1, 1: 1, 2: 2, 3: 2, UINT32: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+"""Bytes of each plain type of metadata, by its number."""
+
+AGAIN = "download it again, or export from the repository with bf16 weights"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A tensor of the file; `start` counts bytes from the file's beginning."""
+
+    shape: Shape
+    packing: Packing
+    start: int
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return math.prod(self.shape) // self.packing.values * self.packing.size
+
+
+class GgufFile:
+    """One GGUF file of version 2 or 3. Of its metadata only the alignment matters here.
+
+    Raises:
+        ModelError: the file is missing, cut short, not of that format, or packs values in a way
+            that is not read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            with path.open("rb") as file:
+                self._entries = dict(_Header(file, path).entries())
+        except OSError as error:
+            raise ModelError(f"{path} cannot be read: {one_line(error)}") from error
+        self._shapes = {name: entry.shape for name, entry in self._entries.items()}
+
+    def shapes(self) -> Mapping[str, Shape]:
+        return self._shapes
+
+    def dtype(self, name: str) -> torch.dtype:
+        return self._entries[name].packing.dtype
+
+    def read(self, name: str, rows: slice | None = None) -> Tensor:
+        entry = self._entries[name]
+        count, *rest = entry.shape or (1,)
+        first, stop, _ = (rows or slice(None)).indices(count)
+        part = Entry((max(stop - first, 0), *rest), entry.packing, entry.start)
+        row = part.size // part.shape[0] if part.shape[0] else 0
+        packed = self._bytes(entry.start + first * row, part.size)
+        values = part.packing.unpack(packed.view(-1, part.packing.size))
+        return values.reshape(entry.shape if rows is None else part.shape)
+
+    def _bytes(self, start: int, size: int) -> Tensor:
+        packed = np.fromfile(self._path, np.uint8, size, offset=start)
+        if len(packed) < size:
+            raise ModelError(f"{self._path} became shorter while it was read")
+        return torch.from_numpy(packed)
+
+
+class _Header:
+    """The beginning of a file, read from front to back."""
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self._file, self._path = file, path
+        self._left = self._total = path.stat().st_size
+
+    def entries(self) -> Iterator[tuple[str, Entry]]:
+        """Every tensor by name, all of them wholly inside the file."""
+        if self._take(4) != MAGIC:
+            raise ModelError(f"{self._path} is not a GGUF file; {AGAIN}")
+        self._check_version()
+        tensors, metadata = self._uint64(), self._uint64()
+        alignment = self._alignment(metadata)
+        found = [self._entry() for _ in range(tensors)]
+        start = -(-(self._total - self._left) // alignment) * alignment
+        if len({name for name, _ in found}) < tensors:
+            raise self._damaged("names a tensor twice")
+        for name, entry in found:
+            if start + entry.start + entry.size > self._total:
+                raise self._damaged(f"is cut short: it ends before {name} does")
+            yield name, Entry(entry.shape, entry.packing, start + entry.start)
+
+    def _check_version(self) -> None:
+        version = self._uint32()
+        if version not in VERSIONS:
+            known = " and ".join(map(str, VERSIONS))
+            raise ModelError(
+                f"{self._path} is of GGUF version {version}; {known} are read, little-endian; "
+                "export from the repository with bf16 weights"
+            )
+
+    def _alignment(self, metadata: int) -> int:
+        alignment = 32
+        for _ in range(metadata):
+            key, kind = self._text(), self._uint32()
+            if key == ALIGNMENT and kind == UINT32:
+                alignment = self._uint32()
+            else:
+                self._skip(kind)
+        if alignment < 1:
+            raise self._damaged(f"has an alignment of {alignment}")
+        return alignment
+
+    def _skip(self, kind: int) -> None:
+        if kind in SIZES:
+            self._take(SIZES[kind])
+        elif kind == STRING:
+            self._take(self._uint64())
+        elif kind == ARRAY:
+            self._skip_array(self._uint32(), self._uint64())
+        else:
+            raise self._damaged(f"has metadata of an unknown type, {kind}")
+
+    def _skip_array(self, kind: int, count: int) -> None:
+        if kind in SIZES:
+            self._take(SIZES[kind] * count)
+        elif kind == STRING:
+            for _ in range(count):
+                self._take(self._uint64())
+        else:
+            raise self._damaged(f"has an array of an unknown type, {kind}")
+
+    def _entry(self) -> tuple[str, Entry]:
+        """A tensor's entry, which counts its `start` from the first tensor's."""
+        name, axes = self._text(), self._uint32()
+        if axes > MOST_AXES:
+            raise self._damaged(f"gives {name} {axes} axes")
+        shape = tuple(reversed([self._uint64() for _ in range(axes)]))
+        if max(shape, default=0) > MOST_EXTENT:
+            raise self._damaged(f"gives {name} the shape {list(shape)}")
+        packing = self._packing(name, self._uint32())
+        width = shape[-1] if shape else 1
+        if width % packing.values:
+            raise self._damaged(f"packs {name} as {packing.name} with {width} values a row")
+        return name, Entry(shape, packing, self._uint64())
+
+    def _packing(self, name: str, kind: int) -> Packing:
+        if kind not in PACKINGS:
+            read = ", ".join(packing.name for packing in PACKINGS.values())
+            raise ModelError(
+                f"{self._path} packs {name} as {OTHER_NAMES.get(kind, f'type {kind}')}; of ggml's "
+                f"types {read} are read: export from the repository with bf16 weights"
+            )
+        return PACKINGS[kind]
+
+    def _text(self) -> str:
+        try:
+            return self._take(self._uint64()).decode("utf-8")
+        except UnicodeDecodeError:
+            raise self._damaged("has a name that is not text") from None
+
+    def _uint32(self) -> int:
+        return int(struct.unpack("<I", self._take(4))[0])
+
+    def _uint64(self) -> int:
+        return int(struct.unpack("<Q", self._take(8))[0])
+
+    def _take(self, size: int) -> bytes:
+        if size > self._left:
+            raise self._damaged("is cut short inside its header")
+        self._left -= size
+        return self._file.read(size)
+
+    def _damaged(self, how: str) -> ModelError:
+        return ModelError(f"{self._path} {how}; {AGAIN}")

@@ -1,0 +1,52 @@
+"""Checkpoints of `torch.save`, where training keeps them, read without running what they hold."""
+
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...runtime.errors import ModelError
+from .tensors import InMemory, one_line
+
+CONTAINERS = (("fsdp_best_state", "model"), ("best_state", "model"), ("model",))
+"""Where a training checkpoint keeps its tensors (moshi models/loaders.py, scripts/import_*.py)."""
+
+
+class PickleFile(InMemory):
+    """A checkpoint of `torch.save`, read without running any code that it may hold.
+
+    Raises:
+        ModelError: the file is missing, unreadable, or holds more than plain data and tensors.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            package = _loaded(path)
+        except Exception as error:  # torch raises whatever pickle, struct, zipfile and itself do
+            raise ModelError(
+                f"{path} cannot be read as a PyTorch checkpoint of plain tensors: "
+                f"{one_line(error)}; convert it to safetensors where it is trusted"
+            ) from error
+        super().__init__(_unpacked(package, path))
+
+
+def _loaded(path: Path) -> object:
+    mapped = zipfile.is_zipfile(path)
+    with warnings.catch_warnings(action="ignore"):  # of protocols that torch does not write
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+
+
+def _unpacked(package: object, path: Path) -> dict[str, Tensor]:
+    for container in CONTAINERS:
+        found: object = package
+        for key in container:
+            found = found.get(key) if isinstance(found, Mapping) else None
+        if isinstance(found, Mapping):
+            package = found
+            break
+    if not isinstance(package, Mapping) or not all(map(torch.is_tensor, package.values())):
+        raise ModelError(f"{path} holds no named tensors where a Kyutai checkpoint has them")
+    return dict(package)

@@ -1,0 +1,280 @@
+"""Named tensors of a checkpoint, read one at a time from whatever holds them.
+
+Knows file formats and views over them; knows nothing of what the names mean.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ...runtime.bundle.dataclass_json import parse_json, read_bounded
+from ...runtime.bundle.manifest import is_inside
+from ...runtime.errors import ModelError
+
+Shape = tuple[int, ...]
+
+
+class Tensors(Protocol):
+    """A set of named tensors, most of them still on disk."""
+
+    def shapes(self) -> Mapping[str, Shape]:
+        """Every tensor's shape, from headers alone."""
+
+    def dtype(self, name: str) -> torch.dtype:
+        """The type as stored; uint8 for values that are packed into bytes."""
+
+    def read(self, name: str, rows: slice | None = None) -> Tensor:
+        """One tensor on the CPU, or some rows of it (its first axis).
+
+        Floating types come as float32, which holds every value of bfloat16 and float16; others
+        as they are. The result may share memory with the file: do not write to it.
+        """
+
+
+def as_float32(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.float32) if tensor.dtype.is_floating_point else tensor
+
+
+class InMemory:
+    """Tensors that are there already."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self._tensors = dict(tensors)
+        self._shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+    def shapes(self) -> Mapping[str, Shape]:
+        return self._shapes
+
+    def dtype(self, name: str) -> torch.dtype:
+        return self._tensors[name].dtype
+
+    def read(self, name: str, rows: slice | None = None) -> Tensor:
+        tensor = self._tensors[name]
+        return as_float32(tensor if rows is None else tensor[rows])
+
+
+SAFETENSORS_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U32": torch.uint32,
+    "U16": torch.uint16,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+
+
+class SafetensorsFile:
+    """One safetensors file, mapped into memory while a tensor is read: pages that stayed mapped
+    would count as this process's memory.
+
+    Raises:
+        ModelError: the file is missing, cut short, or not of that format.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._open() as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            self._shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
+            self._dtypes = {name: str(part.get_dtype()) for name, part in slices.items()}
+
+    def shapes(self) -> Mapping[str, Shape]:
+        return self._shapes
+
+    def dtype(self, name: str) -> torch.dtype:
+        stored = self._dtypes[name]
+        if stored not in SAFETENSORS_DTYPES:
+            raise ModelError(f"{name} is stored as {stored}, which is not read")
+        return SAFETENSORS_DTYPES[stored]
+
+    def read(self, name: str, rows: slice | None = None) -> Tensor:
+        with self._open() as file:
+            tensor: Tensor = file.get_tensor(name) if rows is None else file.get_slice(name)[rows]
+            return as_float32(tensor)
+
+    def _open(self) -> Any:
+        try:
+            return safe_open(self._path, framework="pt", device="cpu")
+        except (SafetensorError, OSError) as error:
+            raise ModelError(
+                f"{self._path} is not a whole safetensors file: {one_line(error)}"
+            ) from error
+
+
+class SafetensorsShards:
+    """Several safetensors files and the index that says which holds what.
+
+    `locate` turns a file name of the index into a path; by default its neighbour.
+
+    Raises:
+        ModelError: the index or a file is missing or damaged, or they disagree.
+    """
+
+    def __init__(self, index: Path, locate: Callable[[str], Path] | None = None) -> None:
+        places = _read_index(index)
+        locate = locate or (lambda name: index.parent / name)
+        files = {name: SafetensorsFile(locate(name)) for name in sorted(set(places.values()))}
+        self._holders = {name: files[place] for name, place in places.items()}
+        lost = [name for name, holder in self._holders.items() if name not in holder.shapes()]
+        if lost:
+            raise ModelError(f"{index} names tensors that its files lack: {some(lost)}")
+        self._shapes = {name: holder.shapes()[name] for name, holder in self._holders.items()}
+
+    def shapes(self) -> Mapping[str, Shape]:
+        return self._shapes
+
+    def dtype(self, name: str) -> torch.dtype:
+        return self._holders[name].dtype(name)
+
+    def read(self, name: str, rows: slice | None = None) -> Tensor:
+        return self._holders[name].read(name, rows)
+
+
+def _read_index(index: Path) -> dict[str, str]:
+    try:
+        content = parse_json(read_bounded(index))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{index} is not an index of safetensors: {one_line(error)}") from error
+    places = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
+        raise ModelError(f"{index} is not an index of safetensors: it has no weight_map of names")
+    if outside := [name for name in places.values() if not is_inside(name)]:
+        raise ModelError(f"{index} names the file {outside[0][:100]!r}, which is not beside it")
+    return places
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A tensor of the source, or some of its rows."""
+
+    name: str
+    rows: slice | None = None
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+
+
+@dataclass(frozen=True)
+class TensorAssembly:
+    """How one tensor of a view is made: its pieces are read, built into one, and reshaped."""
+
+    pieces: tuple[Piece, ...]
+    shape: Shape
+    build: Callable[[Sequence[Tensor]], Tensor] = joined
+
+
+class Renamed:
+    """A view with names of its own, each made from tensors of another set when it is read."""
+
+    def __init__(self, source: Tensors, recipes: Mapping[str, TensorAssembly]) -> None:
+        self._source = source
+        self._recipes = dict(recipes)
+        self._shapes = {name: recipe.shape for name, recipe in recipes.items()}
+
+    def shapes(self) -> Mapping[str, Shape]:
+        return self._shapes
+
+    def dtype(self, name: str) -> torch.dtype:
+        return self._source.dtype(self._recipes[name].pieces[0].name)
+
+    def read(self, name: str, rows: slice | None = None) -> Tensor:
+        recipe = self._recipes[name]
+        parts = [self._source.read(piece.name, piece.rows) for piece in recipe.pieces]
+        tensor = recipe.build(parts).reshape(recipe.shape)
+        return tensor if rows is None else tensor[rows]
+
+
+class Overlay:
+    """One set on top of another: where both have a name, the top one's tensor counts."""
+
+    def __init__(self, base: Tensors, top: Tensors) -> None:
+        self._base, self._top = base, top
+        self._shapes = {**base.shapes(), **top.shapes()}
+
+    def shapes(self) -> Mapping[str, Shape]:
+        return self._shapes
+
+    def dtype(self, name: str) -> torch.dtype:
+        return self._holder(name).dtype(name)
+
+    def read(self, name: str, rows: slice | None = None) -> Tensor:
+        return self._holder(name).read(name, rows)
+
+    def _holder(self, name: str) -> Tensors:
+        return self._top if name in self._top.shapes() else self._base
+
+
+def whole(source: Tensors, name: str) -> TensorAssembly:
+    """The tensor as it is."""
+    return TensorAssembly((Piece(name),), source.shapes()[name])
+
+
+def renamed(source: Tensors, rule: Callable[[str], str | None]) -> Renamed:
+    """A view in which every tensor has the name that `rule` gives it; None leaves it out.
+
+    Raises:
+        ModelError: two tensors get the same name.
+    """
+    return Renamed(source, collected((rule(name), whole(source, name)) for name in source.shapes()))
+
+
+def collected(recipes: Iterable[tuple[str | None, TensorAssembly]]) -> dict[str, TensorAssembly]:
+    """Recipes by name, without those that have none."""
+    found: dict[str, TensorAssembly] = {}
+    for name, recipe in recipes:
+        if name in found:
+            rivals = f"{found[name].pieces[0].name} and {recipe.pieces[0].name}"
+            raise ModelError(f"{rivals} both hold {name}")
+        if name is not None:
+            found[name] = recipe
+    return found
+
+
+def check_tensors(expected: Mapping[str, Shape], tensors: Tensors, what: str) -> None:
+    """Compares names and shapes; the alphas of norms may be `[d]` or `[1, 1, d]`.
+
+    Raises:
+        ModelError: tensors are missing, unexpected or of another shape; the first of each kind
+            are named and all are counted.
+    """
+    found = tensors.shapes()
+    missing = [name for name in expected if name not in found]
+    unexpected = [name for name in found if name not in expected]
+    misshapen = [
+        f"{name} {list(found[name])} instead of {list(shape)}"
+        for name, shape in expected.items()
+        if name in found and _flat(name, found[name]) != _flat(name, shape)
+    ]
+    kinds = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
+    complaints = [f"{len(all_)} {kind} ({some(all_)})" for kind, all_ in kinds.items() if all_]
+    if complaints:
+        raise ModelError(f"{what} does not fit its configuration: {'; '.join(complaints)}")
+
+
+def _flat(name: str, shape: Shape) -> Shape:
+    return (math.prod(shape),) if name.endswith(".alpha") else shape
+
+
+def some(names: Sequence[str], most: int = 4) -> str:
+    """The first few of a list, for a message."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+def one_line(error: Exception) -> str:
+    """The first line of an error's message."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,59 @@
+"""The file that holds a repository's weights, by its name, in whichever form it is."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from .gguf_file import GgufFile
+from .pickle_file import PickleFile
+from .repository import Repository
+from .tensors import SafetensorsFile, SafetensorsShards, Tensors
+
+SAFETENSORS = (".safetensors", ".sft", ".sfts")
+DEFAULT = "model.safetensors"
+
+MERGED = "consolidated.safetensors"
+"""A fine-tune with its adapter merged in (moshi-finetune finetune/checkpointing.py)."""
+
+OTHERS = (MERGED, "model.q8.safetensors", "model.q8.gguf", "model.q4.safetensors")
+"""Names that Kyutai's programs ask for themselves, so that configurations leave them out
+(moshi_mlx local.py, moshi-backend config-q8.json)."""
+
+FORMS: tuple[tuple[tuple[str, ...], Callable[[Path], Tensors]], ...] = (
+    (SAFETENSORS, SafetensorsFile),
+    ((".gguf",), GgufFile),
+    (("",), PickleFile),
+)
+"""How a file is read, by what its name ends in."""
+
+
+def find_weights(repository: Repository, name: str) -> str | None:
+    """The name of the weights that the repository has, None where it has none.
+
+    `name` is what the configuration says. If that is what it says by default, a repository without
+    such a file is searched for one of `OTHERS`, the most exact first.
+    """
+    names = (DEFAULT, *OTHERS) if name == DEFAULT else (name,)
+    return next((found for found in names if _has(repository, found)), None)
+
+
+def _has(repository: Repository, name: str) -> bool:
+    return repository.optional(name) is not None or _index(repository, name) is not None
+
+
+def _index(repository: Repository, name: str) -> Path | None:
+    return repository.optional(f"{name}.index.json") if name.endswith(SAFETENSORS) else None
+
+
+def open_weights(repository: Repository, name: str) -> Tensors:
+    """The tensors of a file by its name in the configuration; it may come in shards.
+
+    Raises:
+        ModelError: the file is missing, damaged, or of a form that is not read.
+    """
+    path = repository.optional(name)
+    index = _index(repository, name) if path is None else None
+    if index is not None:
+        folder = name.removesuffix(name.rpartition("/")[2])
+        return SafetensorsShards(index, lambda shard: repository.file(folder + shard))
+    path = path or repository.file(name)
+    return next(read(path) for ends, read in FORMS if name.endswith(ends))

@@ -1,0 +1,185 @@
+"""What a stream is conditioned on, as a graph that runs once a stream (moshi conditioners/)."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..checkpoint.config import LMConfig, LutConditioner, TensorConditioner
+from ..modules.cross_attention import CrossSource, state_names
+from ..modules.linear import Linear, Style
+from ..modules.step import Below, Step, Weighted, empty, to_numpy
+from ..modules.transformer import sin_periods
+from .step_module import Port, StepModule
+
+SUM = "condition_sum"
+VOICE_FRAMES = 125
+"""Frames of one voice of a tensor condition: ten seconds (moshi scripts/tts_make_voice.py)."""
+
+
+class LutTable(Weighted):
+    """A lookup table with its projection applied, and the learnt padding as its last row."""
+
+    def __init__(self, config: LutConditioner, dim: int) -> None:
+        super().__init__()
+        self._config = config
+        self.table = empty(config.n_bins + 1, dim)
+
+    def forward(self, index: Tensor) -> Tensor:
+        """`index [B]`, -1 for none, to `[B, 1, dim]`."""
+        rows = torch.where(index < 0, self._config.n_bins, index)[:, None]
+        return nn.functional.embedding(rows, self.table)
+
+    def materialize(self, parameter: str, tensors: Below) -> np.ndarray:  # noqa: ARG002
+        rows = tensors.read("embed.weight")[:-1]
+        if "output_proj.weight" in tensors:
+            rows = rows @ tensors.read("output_proj.weight").t()
+        return to_numpy(torch.cat([rows, padding(tensors, rows.shape[1])]), torch.float32)
+
+
+class TensorProjection(Weighted):
+    """Vectors from outside, projected; the learnt padding where there are none."""
+
+    def __init__(self, config: TensorConditioner, dim: int) -> None:
+        super().__init__()
+        self.learnt_padding = empty(1, dim)
+        projects = config.force_linear or config.dim != dim
+        self.output_proj = Linear(config.dim, dim) if projects else nn.Identity()
+
+    def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """`vectors [B, T, D]` and `mask [B, T]` to `[B, T, dim]`."""
+        return torch.where(mask[..., None], self.output_proj(vectors), self.learnt_padding)
+
+    def materialize(self, parameter: str, tensors: Below) -> np.ndarray:  # noqa: ARG002
+        return to_numpy(padding(tensors, self.learnt_padding.shape[1]), torch.float32)
+
+
+def padding(tensors: Below, dim: int) -> Tensor:
+    """`[1, dim]`: what stands for no value."""
+    if "learnt_padding" not in tensors:
+        return torch.zeros(1, dim)
+    return tensors.read("learnt_padding").reshape(1, dim)
+
+
+class Positions(Weighted):
+    """Sinusoidal positions of the source of cross-attention, `[length, dim]`."""
+
+    def __init__(self, length: int, dim: int, scale: float) -> None:
+        super().__init__()
+        self._scale = scale
+        self.table = empty(length, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.table
+
+    def materialize(self, parameter: str, tensors: Below) -> np.ndarray:  # noqa: ARG002
+        length, dim = self.table.shape
+        phase = torch.arange(length)[:, None] / sin_periods(dim // 2, 10_000)
+        table = torch.cat([torch.cos(phase), torch.sin(phase)], dim=-1)
+        return to_numpy(self._scale * table, torch.float32)
+
+
+class ConditionProvider(nn.Module):
+    def __init__(self, config: LMConfig) -> None:
+        super().__init__()
+        self.conditioners = nn.ModuleDict(
+            {
+                name: LutTable(conditioner, config.dim)
+                if isinstance(conditioner, LutConditioner)
+                else TensorProjection(conditioner, config.dim)
+                for name, conditioner in config.conditioners.items()
+            }
+        )
+
+
+class CrossSourceLayer(nn.Module):
+    def __init__(self, config: LMConfig, style: Style) -> None:
+        super().__init__()
+        self.cross_attention = CrossSource(config.transformer, style)
+
+    def forward(self, source: Tensor) -> tuple[Tensor, Tensor]:
+        made: tuple[Tensor, Tensor] = self.cross_attention(source)
+        return made
+
+
+class CrossSources(nn.Module):
+    def __init__(self, config: LMConfig, style: Style) -> None:
+        super().__init__()
+        layers = config.transformer.num_layers if config.transformer.cross_attention else 0
+        self.layers = nn.ModuleList(CrossSourceLayer(config, style) for _ in range(layers))
+
+    def forward(self, source: Tensor) -> list[Tensor]:
+        """Keys and values of every layer."""
+        return [part for layer in self.layers for part in layer(source)]
+
+
+class Conditions(StepModule):
+    """The conditioners' inputs to the constants of the temporal transformer, by their names."""
+
+    def __init__(self, config: LMConfig, lengths: dict[str, int], style: Style) -> None:
+        super().__init__(style.dialect)
+        assert config.fuser is not None
+        self.config, self.fuser, self.lengths = config, config.fuser, lengths
+        self._style = style
+        self.condition_provider = ConditionProvider(config)
+        self.transformer = CrossSources(config, style)
+        self.positions = None
+        if self.fuser.cross and self.fuser.cross_attention_pos_emb:
+            scale = self.fuser.cross_attention_pos_emb_scale
+            self.positions = Positions(source_length(config, lengths), config.dim, scale)
+
+    def inputs(self) -> list[Port]:
+        ports = []
+        for name, conditioner in self.config.conditioners.items():
+            if isinstance(conditioner, LutConditioner):
+                ports.append(Port(name, torch.int64, ("batch",)))
+            else:
+                length = self.lengths[name]
+                ports.append(Port(name, torch.float32, ("batch", length, conditioner.dim)))
+                ports.append(Port(f"{name}.mask", torch.bool, ("batch", length)))
+        return ports
+
+    def outputs(self) -> list[Port]:
+        transformer, dtype = self.config.transformer, self._style.compute
+        ports = []
+        if self.fuser.sum:
+            ports.append(Port(SUM, dtype, ("batch", self.config.dim)))
+        shape = (transformer.num_heads, source_length(self.config, self.lengths))
+        layers = range(len(self.transformer.layers))
+        names = (name for layer in layers for name in state_names(layer))
+        ports += [Port(name, dtype, ("batch", *shape, transformer.head_dim)) for name in names]
+        return ports
+
+    def step(self, step: Step, *inputs: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG002
+        given = dict(zip((port.name for port in self.inputs()), inputs, strict=True))
+        made = {
+            name: conditioner(*(given[key] for key in (name, f"{name}.mask") if key in given))
+            for name, conditioner in self.condition_provider.conditioners.items()
+        }
+        outputs = []
+        if self.fuser.sum:
+            total = sum(made[name] for name in self.fuser.sum)
+            assert isinstance(total, Tensor)
+            outputs.append(total[:, 0].to(self._style.compute))
+        if len(self.transformer.layers):
+            source = torch.cat([made[name] for name in self.fuser.cross], dim=1)
+            if self.positions is not None:
+                source = self.positions(source)
+            source = source.to(self._style.compute)
+            outputs += self.transformer(source)
+        return tuple(outputs)
+
+
+def condition_lengths(config: LMConfig, speakers: int) -> dict[str, int]:
+    """How many vectors each tensor condition has: those of every speaker's voice."""
+    return {
+        name: speakers * VOICE_FRAMES
+        for name, conditioner in config.conditioners.items()
+        if isinstance(conditioner, TensorConditioner)
+    }
+
+
+def source_length(config: LMConfig, lengths: dict[str, int]) -> int:
+    """Positions of the source of cross-attention, 0 without it; a lookup table's value is one."""
+    if config.fuser is None:
+        return 0
+    return sum(lengths.get(name, 1) for name in config.fuser.cross)
