@@ -188,7 +188,7 @@ def as_json(*values: object) -> list[bytes]:
 
 
 def listening() -> tuple[list[bytes], Parse]:
-    from kyutai_onnx.server.protocols import listening as own
+    from kyutai_onnx.server.moshi_server import stt_messages as own
 
     noise = np.linspace(-1, 1, 40, dtype=np.float32)
     messages = [own.Init(), own.Marker(-7), own.Audio(noise), own.OggOpus(bytes(150))]
@@ -198,7 +198,7 @@ def listening() -> tuple[list[bytes], Parse]:
 
 
 def speaking() -> tuple[list[bytes], Parse]:
-    from kyutai_onnx.server.protocols import speaking as own
+    from kyutai_onnx.server.moshi_server import tts_messages as own
 
     noise = np.linspace(-1, 1, 12, dtype=np.float32)
     messages = [own.Say('one <break time="1s"/>'), own.Voice(noise, (1, 3, 4)), own.Eos()]
@@ -207,21 +207,21 @@ def speaking() -> tuple[list[bytes], Parse]:
 
 
 def chat() -> tuple[list[bytes], Parse]:
-    from kyutai_onnx.server.protocols import chat as own
+    from kyutai_onnx.server.moshi_server import chat_messages as own
 
     valid = [bytes([kind]) + bytes(8) for kind in range(11) if kind != own.Kind.METADATA]
     return [*valid, b'\4{"text_topk": 25, "seed": {"a": ""}}', b"\7\3 a"], own.parse
 
 
 def ogg() -> tuple[list[bytes], Parse]:
-    from kyutai_onnx.server.protocols.ogg import OggReader
+    from kyutai_onnx.server.wire.ogg import OggReader
 
     return [opus_stream()], lambda data: list(OggReader().push(data))
 
 
 def opus() -> tuple[list[bytes], Parse]:
-    from kyutai_onnx.server.protocols.ogg import OggReader, OggWriter
-    from kyutai_onnx.server.protocols.opus import OpusDecoder
+    from kyutai_onnx.server.wire.ogg import OggReader, OggWriter
+    from kyutai_onnx.server.wire.ogg_opus import OpusDecoder
 
     packets = [packet.data for packet in OggReader().push(opus_stream())]
 
@@ -235,7 +235,7 @@ def opus() -> tuple[list[bytes], Parse]:
 
 @cache
 def opus_stream() -> bytes:
-    from kyutai_onnx.server.protocols.opus import OpusEncoder
+    from kyutai_onnx.server.wire.ogg_opus import OpusEncoder
 
     noise = np.random.default_rng(0).normal(0, 0.1, 4800).astype(np.float32)
     stream: bytes = OpusEncoder().push(noise)
@@ -243,9 +243,9 @@ def opus_stream() -> bytes:
 
 
 def wyoming() -> tuple[list[bytes], Parse]:
-    from kyutai_onnx.server.protocols import wyoming_messages as own
-    from kyutai_onnx.server.protocols.wyoming import EventReader
-    from kyutai_onnx.server.protocols.wyoming_rules import SynthesisRequests
+    from kyutai_onnx.server.wyoming import messages as own
+    from kyutai_onnx.server.wyoming.adapter import SynthesisRequests
+    from kyutai_onnx.server.wyoming.frames import EventReader
 
     messages = [
         [own.Describe(), own.Ping("a"), own.Transcribe("a", "en"), own.AudioStart(16000, 2, 1)],
@@ -265,8 +265,8 @@ def wyoming() -> tuple[list[bytes], Parse]:
 
 
 def speech_request() -> tuple[list[bytes], Parse]:
-    from kyutai_onnx.server.protocols.speech import read_request
-    from kyutai_onnx.server.protocols.strict_json import parse_object
+    from kyutai_onnx.server.openai.speech import read_request
+    from kyutai_onnx.server.wire.strict_json import parse_object
 
     body = {"model": "tts", "input": "one two", "voice": "alloy", "response_format": "wav"}
     more = {**body, "speed": 1.0, "seed": 7, "temperature": 0.5, "voice": {"id": "a"}}
@@ -274,7 +274,7 @@ def speech_request() -> tuple[list[bytes], Parse]:
 
 
 def transcription_form() -> tuple[list[bytes], Parse]:
-    from kyutai_onnx.server.protocols.transcriptions import read_form
+    from kyutai_onnx.server.openai.transcriptions import read_form
 
     fields = ["model=a", "response_format=verbose_json", "temperature=0.5", "stream=false"]
     valid = "\n".join([*fields, "timestamp_granularities[]=word", "prompt=two", "language=en"])

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import numpy as np
 
-from kyutai_onnx.server.protocols import listening
+from kyutai_onnx.server.moshi_server import stt_messages as listening
 
 from .talks import FRAME, RATE, talk
 

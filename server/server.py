@@ -17,7 +17,7 @@ from .web.context import CONTEXT
 from .web.descriptors import affordable, logging_exhaustion
 from .web.logs import log
 from .web.tls import ssl_context
-from .web.wyoming import WyomingServer
+from .wyoming.server import WyomingServer
 
 KEEP_ALIVE = 30.0
 """Seconds for which a connection may ask for nothing after an answer."""

@@ -8,11 +8,11 @@ import pytest
 pytest.importorskip("av", reason="the serve extra is not installed")
 
 from kyutai_onnx.models import events
-from kyutai_onnx.server.protocols import chat
-from kyutai_onnx.server.protocols.chat import (
+from kyutai_onnx.server.moshi_server import chat_messages as chat
+from kyutai_onnx.server.moshi_server.chat_messages import (
     Action,
     Audio,
-    ChatRules,
+    ChatAdapter,
     Codes,
     Control,
     Error,
@@ -23,8 +23,8 @@ from kyutai_onnx.server.protocols.chat import (
     Ping,
     Text,
 )
-from kyutai_onnx.server.protocols.errors import ProtocolError
-from kyutai_onnx.server.protocols.opus import OpusDecoder
+from kyutai_onnx.server.wire.errors import ProtocolError
+from kyutai_onnx.server.wire.ogg_opus import OpusDecoder
 
 TONE = np.sin(np.arange(1920) / 10).astype(np.float32)
 
@@ -87,14 +87,14 @@ def test_a_payload_of_another_kind_is_refused(data: bytes, why: str) -> None:
 
 
 def test_a_client_is_told_that_it_has_a_place() -> None:
-    assert ChatRules().begin() == [b"\0" + bytes(8)]
-    metadata, handshake = ChatRules().begin({"text_topk": 25})
+    assert ChatAdapter().begin() == [b"\0" + bytes(8)]
+    metadata, handshake = ChatAdapter().begin({"text_topk": 25})
     assert json.loads(metadata[1:]) == {"text_topk": 25}
     assert (metadata[0], handshake) == (4, b"\0" + bytes(8))
 
 
 def test_audio_comes_before_the_text_of_its_frame() -> None:
-    rules = ChatRules()
+    rules = ChatAdapter()
     frame = [events.Audio(TONE), events.Text(" a"), events.Word("a", 0.0, 0.1)]
     audio, text = [message for event in frame for message in rules.tell(event)]
     assert audio[:5] == b"\1OggS"
@@ -103,7 +103,7 @@ def test_audio_comes_before_the_text_of_its_frame() -> None:
 
 
 def test_what_one_says_the_other_hears() -> None:
-    server, client = ChatRules(), OpusDecoder()
+    server, client = ChatAdapter(), OpusDecoder()
     messages = server.tell(events.Audio(TONE[:500]))
     assert len(messages[0]) == 1 + 102  # the header alone
     messages += server.tell(events.Audio(TONE)) + server.finish() + server.finish()

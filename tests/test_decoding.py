@@ -38,8 +38,8 @@ from kyutai_onnx.server.decoding.frames import ANSWER, HEADER, REQUEST
 from kyutai_onnx.server.decoding.processes import Forking, Spawning
 from kyutai_onnx.server.decoding.worker import FLAG
 from kyutai_onnx.server.engine.events import Busy
-from kyutai_onnx.server.protocols.errors import ProtocolError
-from kyutai_onnx.server.protocols.opus import OpusDecoder, OpusEncoder
+from kyutai_onnx.server.wire.errors import ProtocolError
+from kyutai_onnx.server.wire.ogg_opus import OpusDecoder, OpusEncoder
 
 RATE = 24000
 SECONDS = 60.0

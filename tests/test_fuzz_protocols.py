@@ -17,13 +17,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mutations import broken, cuts, fuzzed, pieces
 
-from kyutai_onnx.server.protocols import chat, listening, speaking, wyoming_messages
-from kyutai_onnx.server.protocols.errors import ProtocolError
-from kyutai_onnx.server.protocols.ogg import OggReader, OggWriter
-from kyutai_onnx.server.protocols.opus import MOST_SECONDS, OpusDecoder, OpusEncoder
-from kyutai_onnx.server.protocols.speaker import SpeakingRules
-from kyutai_onnx.server.protocols.wyoming import EventReader
-from kyutai_onnx.server.protocols.wyoming_rules import ChunkDecoder, SynthesisRequests
+from kyutai_onnx.server.moshi_server import chat_messages as chat
+from kyutai_onnx.server.moshi_server import stt_messages as listening
+from kyutai_onnx.server.moshi_server import tts_messages as speaking
+from kyutai_onnx.server.moshi_server.tts_adapter import TtsAdapter
+from kyutai_onnx.server.wire.errors import ProtocolError
+from kyutai_onnx.server.wire.ogg import OggReader, OggWriter
+from kyutai_onnx.server.wire.ogg_opus import MOST_SECONDS, OpusDecoder, OpusEncoder
+from kyutai_onnx.server.wyoming import messages as wyoming_messages
+from kyutai_onnx.server.wyoming.adapter import ChunkDecoder, SynthesisRequests
+from kyutai_onnx.server.wyoming.frames import EventReader
 
 NOISE = np.random.default_rng(0).normal(0, 0.1, 24000).astype(np.float32)
 OPUS = OpusEncoder().push(NOISE[:4800])
@@ -122,8 +125,8 @@ def test_texts_to_say(texts: list[str]) -> None:
     speaker.finish()
 
 
-def rules() -> SpeakingRules:
-    return SpeakingRules(speaking.Format.PCM_MESSAGE_PACK, 12.5)
+def rules() -> TtsAdapter:
+    return TtsAdapter(speaking.Format.PCM_MESSAGE_PACK, 12.5)
 
 
 @fuzzed

@@ -12,10 +12,9 @@ import msgpack
 import numpy as np
 
 from kyutai_onnx.models import events
-from kyutai_onnx.server.protocols import arrays, listening, tagged
-from kyutai_onnx.server.protocols.errors import ProtocolError
-from kyutai_onnx.server.protocols.listener import ListeningRules
-from kyutai_onnx.server.protocols.listening import (
+from kyutai_onnx.server.moshi_server import stt_messages as listening
+from kyutai_onnx.server.moshi_server.stt_adapter import SttAdapter
+from kyutai_onnx.server.moshi_server.stt_messages import (
     Audio,
     EndWord,
     Error,
@@ -28,6 +27,9 @@ from kyutai_onnx.server.protocols.listening import (
     Step,
     Word,
 )
+from kyutai_onnx.server.wire import arrays
+from kyutai_onnx.server.wire import messagepack as tagged
+from kyutai_onnx.server.wire.errors import ProtocolError
 
 HALF = bytes.fromhex("82a474797065a5417564696fa370636d91ca3f000000")
 """{"type": "Audio", "pcm": [0.5]} as Rust's rmp_serde writes it."""
@@ -209,7 +211,7 @@ def test_a_large_message_is_parsed_in_pieces(
 
 
 def told(*given: events.Event) -> list[Reply]:
-    rules = ListeningRules()
+    rules = SttAdapter()
     return [message for event in given for message in rules.tell(event)]
 
 
@@ -221,7 +223,7 @@ def test_a_frame_tells_its_step_then_the_word_then_its_end() -> None:
 
 
 def test_a_step_tells_how_much_waits() -> None:
-    assert ListeningRules().tell(events.Step(0, (0.5,)), 4800) == [Step(0, (0.5,), 4800)]
+    assert SttAdapter().tell(events.Step(0, (0.5,)), 4800) == [Step(0, (0.5,), 4800)]
 
 
 def test_a_model_without_heads_tells_no_steps() -> None:
@@ -259,7 +261,7 @@ def test_nothing_else_is_told() -> None:
 
 @pytest.mark.parametrize("again", [True, False], ids=["begun anew", "at the next boundary"])
 def test_what_was_heard_and_never_closed_is_forgotten(again: bool) -> None:
-    rules = ListeningRules()
+    rules = SttAdapter()
     rules.tell(events.WordHeard("heard otherwise", 0.0))
     if again:
         assert rules.begin() == Ready()
@@ -270,7 +272,7 @@ def test_what_was_heard_and_never_closed_is_forgotten(again: bool) -> None:
 
 
 def test_there_is_one_error() -> None:
-    assert ListeningRules().refuse() == Error("no free channels")
+    assert SttAdapter().refuse() == Error("no free channels")
 
 
 def test_a_post_is_answered_with_json() -> None:

@@ -7,9 +7,9 @@ import pytest
 
 pytest.importorskip("av", reason="the serve extra is not installed")
 
-from kyutai_onnx.server.protocols.errors import ProtocolError
-from kyutai_onnx.server.protocols.halving import Halver
-from kyutai_onnx.server.protocols.ogg import (
+from kyutai_onnx.server.wire.decimator import HalfBandDecimator
+from kyutai_onnx.server.wire.errors import ProtocolError
+from kyutai_onnx.server.wire.ogg import (
     MOST_PACKET,
     MOST_PAGES,
     OggReader,
@@ -17,7 +17,7 @@ from kyutai_onnx.server.protocols.ogg import (
     Packet,
     checksum,
 )
-from kyutai_onnx.server.protocols.opus import OpusDecoder, OpusEncoder
+from kyutai_onnx.server.wire.ogg_opus import OpusDecoder, OpusEncoder
 
 SPHN = bytes.fromhex(
     "4f676753000200000000000000002a00000000000000aefef3f101134f707573486561640101000f80bb000000"
@@ -199,7 +199,7 @@ def test_halving_passes_what_the_lower_rate_can_hold_alone() -> None:
     times = np.arange(48000) / 48000
     for hertz, kept in ((440, 1.0), (10000, 1.0), (14000, 0.0), (20000, 0.0)):
         tone = np.sin(2 * np.pi * hertz * times).astype(np.float32)
-        halver = Halver()
+        halver = HalfBandDecimator()
         pieces = [halver.push(tone[at : at + 1920]) for at in range(0, len(tone), 1920)]
         halved = np.concatenate(pieces)
         assert [len(piece) for piece in pieces] == [960] * 25

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from kyutai_onnx.models import Word
 from kyutai_onnx.runtime.audio.pcm import decode
-from kyutai_onnx.server.protocols import openai, speech, transcriptions
-from kyutai_onnx.server.protocols.openai import InvalidRequestError
-from kyutai_onnx.server.protocols.transcriptions import TranscriptionRequest
+from kyutai_onnx.server.openai import messages as openai
+from kyutai_onnx.server.openai import speech, transcriptions
+from kyutai_onnx.server.openai.messages import InvalidRequestError
+from kyutai_onnx.server.openai.transcriptions import TranscriptionRequest
 
 WORDS = [Word("Bonjour", 0.0, 0.5), Word("à", 0.5, 0.7), Word("tous.", 3.0, 3.4)]
 MINIMAL = {"model": "tts-1", "input": "seven"}

@@ -16,9 +16,9 @@ from kyutai_onnx.models.speech.task import Trace
 from kyutai_onnx.models.tts.speech_options import SpeechOptions
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.server.config_file import config_of, read_config
-from kyutai_onnx.server.protocols.openai import InvalidRequestError
-from kyutai_onnx.server.protocols.speech import read_request
-from kyutai_onnx.server.protocols.transcriptions import read_form
+from kyutai_onnx.server.openai.messages import InvalidRequestError
+from kyutai_onnx.server.openai.speech import read_request
+from kyutai_onnx.server.openai.transcriptions import read_form
 from kyutai_onnx.server.web.query_params import number, whole
 
 WRONG = [

@@ -21,10 +21,11 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from kyutai_onnx.models import events
 from kyutai_onnx.models.stt.words import WordAssembler
-from kyutai_onnx.server.protocols import listening, speaking
-from kyutai_onnx.server.protocols.listener import ListeningRules
-from kyutai_onnx.server.protocols.listening import EndWord, Reply, Word
-from kyutai_onnx.server.protocols.speaker import SpeakingRules
+from kyutai_onnx.server.moshi_server import stt_messages as listening
+from kyutai_onnx.server.moshi_server import tts_messages as speaking
+from kyutai_onnx.server.moshi_server.stt_adapter import SttAdapter
+from kyutai_onnx.server.moshi_server.stt_messages import EndWord, Reply, Word
+from kyutai_onnx.server.moshi_server.tts_adapter import TtsAdapter
 
 FRAME_RATE, DELAY = 12.5, 6
 FRAME = 1 / FRAME_RATE
@@ -83,7 +84,7 @@ def live_events(tokens: list[int]) -> Iterator[events.Event]:
 def test_words_are_told_as_moshi_server_tells_them(tokens: list[int]) -> None:
     """But for their ends, which are those of `transcribe`: the frame before the next word."""
     tokens = [PADDING] * DELAY + [BOUNDARY, *tokens]
-    rules = ListeningRules()
+    rules = SttAdapter()
     told = [message for event in live_events(tokens) for message in rules.tell(event)]
     words = [message for message in told if not isinstance(message, listening.Step)]
     expected = list(moshi_server(tokens))
@@ -147,7 +148,7 @@ SAID: TypeAdapter[Said] = TypeAdapter(Annotated[Said, Field(discriminator="type"
 
 
 def test_unmute_takes_all_that_speech_to_text_tells() -> None:
-    rules = ListeningRules()
+    rules = SttAdapter()
     told: list[Reply] = [rules.begin()]
     told += [m for event in live_events([0, 4, 3, 0]) for m in rules.tell(event, 480)]
     told += [listening.Marker(0), rules.refuse()]
@@ -168,7 +169,7 @@ def test_unmute_takes_all_that_speech_to_text_tells() -> None:
 
 
 def test_unmute_takes_all_that_text_to_speech_tells() -> None:
-    rules = SpeakingRules(speaking.format_named("PcmMessagePack"), FRAME_RATE)
+    rules = TtsAdapter(speaking.format_named("PcmMessagePack"), FRAME_RATE)
     rules.read('a <break time="1s"/> b')
     told = rules.begin() + rules.tell(events.Audio(np.ones(1920, np.float32)))
     told += rules.tell(events.Word("a", 0.0, 0.4)) + rules.tell(events.Word("b", 1.6, 2.0))
@@ -212,7 +213,7 @@ def test_a_file_is_sent_and_its_words_come_back_before_the_marker() -> None:
     ]
     messages += [sent(type="Audio", pcm=second)] * 5 + [sent(type="Marker", id=0)]
     messages += [sent(type="Audio", pcm=second)] * 35
-    rules = ListeningRules()
+    rules = SttAdapter()
     requests = [listening.parse(message) for message in messages]
     heard = [m.pcm for m in requests if isinstance(m, listening.Audio)]
     assert np.array_equal(np.concatenate(heard)[24000 : -40 * 24000], speech)
@@ -238,7 +239,7 @@ def test_unmute_sends_what_halves_of_floats_hold() -> None:
 def test_a_text_is_sent_word_by_word_and_comes_back_as_speech() -> None:
     words = ["Hello", "(there)", "it’s", "me"]
     messages = [*(sent(type="Text", text=word) for word in words), sent(type="Eos")]
-    rules = SpeakingRules(speaking.Format.PCM_MESSAGE_PACK, FRAME_RATE)
+    rules = TtsAdapter(speaking.Format.PCM_MESSAGE_PACK, FRAME_RATE)
     requests = [speaking.parse(message) for message in messages]
     assert requests[-1] == speaking.Eos()
     fed = "".join(rules.read(m.text) for m in requests if isinstance(m, speaking.Say))

@@ -12,7 +12,7 @@ from speech import Array, say_aloud
 
 from kyutai_onnx.models import Hibiki
 from kyutai_onnx.models.events import Text
-from kyutai_onnx.server.protocols.opus import OpusDecoder, OpusEncoder
+from kyutai_onnx.server.wire.ogg_opus import OpusDecoder, OpusEncoder
 
 GREEDY = "?audio_temperature=0&text_temperature=0"
 LIKELIEST = "?audio_topk=1&text_topk=1"

@@ -28,12 +28,12 @@ from speech import Array, wav_bytes
 
 from kyutai_onnx.server.decoding import Decoders, RecordingDecoder
 from kyutai_onnx.server.engine.session import Session
-from kyutai_onnx.server.protocols.opus import OpusDecoder, OpusEncoder
-from kyutai_onnx.server.protocols.tagged import NO_ROOM
-from kyutai_onnx.server.protocols.wyoming_messages import AudioChunk, AudioStart, Transcribe, pack
-from kyutai_onnx.server.protocols.wyoming_rules import ChunkDecoder
 from kyutai_onnx.server.web.context import CONTEXT
-from kyutai_onnx.server.web.transcribing import AHEAD
+from kyutai_onnx.server.web.transcription import AHEAD
+from kyutai_onnx.server.wire.messagepack import NO_ROOM
+from kyutai_onnx.server.wire.ogg_opus import OpusDecoder, OpusEncoder
+from kyutai_onnx.server.wyoming.adapter import ChunkDecoder
+from kyutai_onnx.server.wyoming.messages import AudioChunk, AudioStart, Transcribe, pack
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 

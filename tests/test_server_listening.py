@@ -29,7 +29,7 @@ from serving import (
 from speech import Array, hiss, wav_bytes
 
 from kyutai_onnx.models import Word
-from kyutai_onnx.server.protocols.opus import OpusEncoder
+from kyutai_onnx.server.wire.ogg_opus import OpusEncoder
 
 
 @pytest.fixture(scope="module")

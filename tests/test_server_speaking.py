@@ -24,7 +24,7 @@ from serving import (
 from speech import Array
 
 from kyutai_onnx.models import SpeechToText, TextToSpeech
-from kyutai_onnx.server.protocols.opus import OpusDecoder
+from kyutai_onnx.server.wire.ogg_opus import OpusDecoder
 
 TEXT = "the train leaves at seven twenty three"
 SEED = "&seed=3"

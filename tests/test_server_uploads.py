@@ -12,7 +12,7 @@ from serving import LISTEN, STT, Running, ask, connected, get, running, silence,
 from speech import Array, wav_bytes
 
 from kyutai_onnx.server.engine.events import Busy
-from kyutai_onnx.server.protocols.openai import InvalidRequestError
+from kyutai_onnx.server.openai.messages import InvalidRequestError
 from kyutai_onnx.server.web.spool import SMALL, NoSpaceError, Spool
 from kyutai_onnx.server.web.uploads import MOST_FIELD, MOST_PARTS, Form, FormParser
 

@@ -11,11 +11,9 @@ import msgpack
 import numpy as np
 
 from kyutai_onnx.models import events
-from kyutai_onnx.server.protocols import speaking
-from kyutai_onnx.server.protocols.errors import ProtocolError
-from kyutai_onnx.server.protocols.opus import OpusDecoder
-from kyutai_onnx.server.protocols.speaker import SpeakingRules
-from kyutai_onnx.server.protocols.speaking import (
+from kyutai_onnx.server.moshi_server import tts_messages as speaking
+from kyutai_onnx.server.moshi_server.tts_adapter import TtsAdapter
+from kyutai_onnx.server.moshi_server.tts_messages import (
     Audio,
     Eos,
     Error,
@@ -27,6 +25,8 @@ from kyutai_onnx.server.protocols.speaking import (
     Text,
     Voice,
 )
+from kyutai_onnx.server.wire.errors import ProtocolError
+from kyutai_onnx.server.wire.ogg_opus import OpusDecoder
 
 PCM, PACKED, OGG, OGG_PACKED = (
     Format.PCM,
@@ -38,8 +38,8 @@ TONE = np.sin(np.arange(1920) / 10).astype(np.float32)
 HEADER_BYTES = 102
 
 
-def rules(form: Format = PACKED) -> SpeakingRules:
-    return SpeakingRules(form, 12.5)
+def rules(form: Format = PACKED) -> TtsAdapter:
+    return TtsAdapter(form, 12.5)
 
 
 def replies(packed: list[bytes]) -> list[Reply]:

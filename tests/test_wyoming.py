@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 
 from kyutai_onnx.models import events
-from kyutai_onnx.server.protocols import wyoming
-from kyutai_onnx.server.protocols import wyoming_messages as ours
-from kyutai_onnx.server.protocols.errors import ProtocolError
-from kyutai_onnx.server.protocols.wyoming import MOST_DATA, MOST_PAYLOAD, Event, EventReader
-from kyutai_onnx.server.protocols.wyoming_messages import AudioChunk, Message, VoiceChoice
-from kyutai_onnx.server.protocols.wyoming_rules import (
+from kyutai_onnx.server.wire.errors import ProtocolError
+from kyutai_onnx.server.wyoming import frames as wyoming
+from kyutai_onnx.server.wyoming import messages as ours
+from kyutai_onnx.server.wyoming.adapter import (
     Begin,
     ChunkDecoder,
     End,
     Say,
-    SpeechRules,
+    SpeechAdapter,
     SynthesisRequests,
-    TranscriptRules,
+    TranscriptAdapter,
 )
+from kyutai_onnx.server.wyoming.frames import MOST_DATA, MOST_PAYLOAD, Event, EventReader
+from kyutai_onnx.server.wyoming.messages import AudioChunk, Message, VoiceChoice
 
 TONE = np.sin(np.arange(4800) / 20).astype(np.float32) / 2
 KYUTAI = ours.Attribution("Kyutai", "https://kyutai.org")
@@ -189,13 +189,13 @@ WORDS = [events.Word("Hello", 0.0, 0.4), events.Word("là.", 0.4, 0.8)]
 
 
 def test_a_transcript_comes_whole() -> None:
-    rules = TranscriptRules(streaming=False)
+    rules = TranscriptAdapter(streaming=False)
     assert [rules.tell(word) for word in WORDS] == [[], []]
     assert rules.finish() == [ours.Transcript("Hello là.")]
 
 
 def test_a_transcript_comes_in_pieces_and_then_whole() -> None:
-    rules = TranscriptRules(streaming=True)
+    rules = TranscriptAdapter(streaming=True)
     told = [message for event in [events.Step(0, ()), *WORDS] for message in rules.tell(event)]
     assert [*told, *rules.finish()] == [
         ours.TranscriptStart(),
@@ -207,8 +207,8 @@ def test_a_transcript_comes_in_pieces_and_then_whole() -> None:
 
 
 def test_where_nothing_was_said_the_transcript_is_empty() -> None:
-    assert TranscriptRules(streaming=False).finish() == [ours.Transcript("")]
-    assert TranscriptRules(streaming=True).finish() == [
+    assert TranscriptAdapter(streaming=False).finish() == [ours.Transcript("")]
+    assert TranscriptAdapter(streaming=True).finish() == [
         ours.TranscriptStart(),
         ours.Transcript(""),
         ours.TranscriptStop(),
@@ -217,7 +217,7 @@ def test_where_nothing_was_said_the_transcript_is_empty() -> None:
 
 @pytest.mark.parametrize("streaming", [False, True])
 def test_speech_comes_in_chunks(streaming: bool) -> None:
-    rules = SpeechRules(24000, streaming=streaming)
+    rules = SpeechAdapter(24000, streaming=streaming)
     told = rules.tell(events.Word("a", 0.0, 0.1))
     told += rules.tell(events.Audio(TONE)) + rules.tell(events.Audio(TONE)) + rules.finish()
     assert told[0] == ours.AudioStart(24000, 2, 1)
@@ -226,7 +226,7 @@ def test_speech_comes_in_chunks(streaming: bool) -> None:
     assert np.abs(np.concatenate([decoder.push(c) for c in chunks]) - np.tile(TONE, 2)).max() < 1e-4
     stopped = [ours.SynthesizeStopped()] if streaming else []
     assert told[3:] == [ours.AudioStop(), *stopped]
-    silent = SpeechRules(24000, streaming=streaming).finish()
+    silent = SpeechAdapter(24000, streaming=streaming).finish()
     assert silent == [ours.AudioStart(24000, 2, 1), ours.AudioStop(), *stopped]
 
 

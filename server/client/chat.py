@@ -6,9 +6,9 @@ import numpy as np
 
 from ...models.events import Audio, Event, Text
 from ...runtime.audio import Pcm
-from ..protocols import chat
-from ..protocols.errors import ProtocolError
-from ..protocols.opus import OpusDecoder, OpusEncoder
+from ..moshi_server import chat_messages as chat
+from ..wire.errors import ProtocolError
+from ..wire.ogg_opus import OpusDecoder, OpusEncoder
 from .errors import broken, busy
 from .line import Line
 from .server import Info, RemoteServer

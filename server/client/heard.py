@@ -4,8 +4,8 @@ import math
 
 from ...models.events import Event, Word, ended_by
 from ...models.stt.pauses import PauseDetector, TurnPolicy
-from ..protocols import listening
-from ..protocols.listening import Step, WholeWord
+from ..moshi_server import stt_messages as listening
+from ..moshi_server.stt_messages import Step, WholeWord
 from .server import Info
 
 

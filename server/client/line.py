@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import aiohttp
 from aiohttp import WSMsgType
 
-from ..protocols.tagged import MOST_BYTES
+from ..wire.messagepack import MOST_BYTES
 from .address import Address
 from .background import Background
 from .errors import ServerError, broken, distrusted, refused, unreachable

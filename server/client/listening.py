@@ -11,8 +11,8 @@ from ...models.events import Event
 from ...models.stt.pauses import TurnPolicy
 from ...runtime.audio import Pcm
 from ...runtime.errors import UsageError
-from ..protocols import listening
-from ..protocols.errors import ProtocolError
+from ..moshi_server import stt_messages as listening
+from ..wire.errors import ProtocolError
 from .errors import ServerError, broken, busy
 from .heard import Heard
 from .server import Info, RemoteServer

@@ -5,10 +5,10 @@ from typing import Any
 
 from ...models.events import Audio, Event, Word
 from ...runtime.errors import UsageError
-from ..protocols import speaking
-from ..protocols.errors import ProtocolError
-from ..protocols.speaking import Format
-from ..protocols.tagged import NO_ROOM
+from ..moshi_server import tts_messages as speaking
+from ..moshi_server.tts_messages import Format
+from ..wire.errors import ProtocolError
+from ..wire.messagepack import NO_ROOM
 from .errors import ServerError, broken, busy
 from .line import Line
 from .server import Info, RemoteServer

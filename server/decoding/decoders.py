@@ -7,7 +7,7 @@ from typing import Self
 
 from ...runtime.errors import AudioError, KyutaiOnnxError, UsageError
 from ..engine.events import Busy
-from ..protocols.errors import ProtocolError
+from ..wire.errors import ProtocolError
 from .frames import ERROR, HEADER, REQUEST, JobSpec
 from .processes import Process, Starter, usual_starter
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ...runtime.audio import AudioReader, read_audio
-from ..protocols.opus import OpusDecoder
+from ..wire.ogg_opus import OpusDecoder
 
 NAME = "the audio"
 """What errors call a recording: its place is the server's own business."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from ...runtime.audio import Pcm
 from ...runtime.errors import AudioError
-from ..protocols.errors import ProtocolError
+from ..wire.errors import ProtocolError
 from .decoders import Decoder, Decoders
 from .frames import JobSpec
 

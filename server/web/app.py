@@ -7,8 +7,12 @@ from typing import Any
 from aiohttp import web
 
 from ..config import ServerConfig
+from ..moshi_server import chat_handler as chat
+from ..moshi_server import stt_handler as listening
+from ..moshi_server import tts_handler as speaking
+from ..openai import handler as openai_audio
 from ..registry import PATHS, ModelRegistry
-from . import chat, health, listening, openai_audio, speaking, voices
+from . import health, voices
 from .connections import ConnectionLimiter
 from .context import CONTEXT, Context
 from .metrics import Metrics

@@ -10,7 +10,7 @@ from ...models.batch import Row
 from ...models.events import Event
 from ..engine.engine import Engine
 from ..engine.events import Busy, Ended, Marked, Ready, SessionEvent
-from ..protocols.tagged import NO_ROOM
+from ..wire.messagepack import NO_ROOM
 
 MOST_UNREAD = 256
 """Events that wait for a client; with more of them its session is held."""

@@ -9,9 +9,9 @@ from aiohttp import web
 from ...runtime.errors import AudioError, KyutaiOnnxError, UsageError
 from ..engine.active_streams import INTERNAL
 from ..engine.events import Busy
-from ..protocols import openai
-from ..protocols.errors import ProtocolError
+from ..openai import messages as openai
 from ..registry import UnknownModel
+from ..wire.errors import ProtocolError
 from .async_session import SessionEnded
 from .connections import LimitedConnection
 from .context import CONTEXT, Context

@@ -11,8 +11,8 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 
 from ..config import Bounds
 from ..engine.events import Busy
-from ..protocols.openai import InvalidRequestError
-from ..protocols.strict_json import MOST_BYTES, parse_object
+from ..openai.messages import InvalidRequestError
+from ..wire.strict_json import MOST_BYTES, parse_object
 from .context import Context
 from .spool import Body
 

@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from .context import CONTEXT
-from .saying import speakers_of
+from .synthesis import speakers_of
 
 
 async def voices(request: web.Request) -> web.Response:

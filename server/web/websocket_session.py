@@ -14,8 +14,8 @@ from ..config import Bounds
 from ..engine.engine import Engine
 from ..engine.events import Busy, Ended, SessionEvent
 from ..engine.session import Session
-from ..protocols.errors import ProtocolError
 from ..registry import UnknownModel
+from ..wire.errors import ProtocolError
 from .async_session import AsyncSession
 from .context import CONTEXT, Context
 from .keys import TooManySessions

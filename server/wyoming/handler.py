@@ -10,27 +10,27 @@ from itertools import islice
 from ...runtime.errors import UsageError
 from ..config import Task
 from ..engine.events import Busy
-from ..protocols import wyoming_messages as messages
-from ..protocols.wyoming import Event, EventReader
-from ..protocols.wyoming_messages import Message, pack, parse
-from ..protocols.wyoming_rules import (
+from ..registry import ServedModel, UnknownModel
+from ..web.async_session import AsyncSession
+from ..web.connections import LimitedConnection
+from ..web.context import Context
+from ..web.synthesis import TextFeeder, beginning, speakers_of
+from ..web.transcription import AHEAD, join
+from . import messages
+from .adapter import (
     Begin,
     ChunkDecoder,
     End,
     Say,
-    SpeechRules,
+    SpeechAdapter,
     SynthesisRequests,
-    TranscriptRules,
+    TranscriptAdapter,
     decoded_size,
     pieces,
 )
-from ..registry import ServedModel, UnknownModel
-from .async_session import AsyncSession
-from .connections import LimitedConnection
-from .context import Context
-from .saying import TextFeeder, beginning, speakers_of
-from .transcribing import AHEAD, join
-from .wyoming_info import describe
+from .frames import Event, EventReader
+from .info import describe
+from .messages import Message, pack, parse
 
 READ_BYTES = 1 << 14
 """Bytes that are read at once."""
@@ -79,7 +79,7 @@ class WyomingClient:
 
     async def _transcribe(self) -> None:
         served = self._find("stt", self._model)
-        rules, decoder = TranscriptRules(streaming=True), ChunkDecoder(served.model.sample_rate)
+        rules, decoder = TranscriptAdapter(streaming=True), ChunkDecoder(served.model.sample_rate)
         begin = functools.partial(join, served, lead=True)
         wait = self._context.limits.wait
         with self._session(), AsyncSession(served.engine, begin, wait=wait, ahead=AHEAD) as visit:
@@ -112,7 +112,7 @@ class WyomingClient:
         speakers, manner = speakers_of(served), served.manner()
         name = request.voice.name if request.voice is not None else None
         speaker = await self._context.work(speakers.speaker, name, manner.cfg_coef)
-        rules = SpeechRules(served.model.sample_rate, streaming=request.streaming)
+        rules = SpeechAdapter(served.model.sample_rate, streaming=request.streaming)
         begin = beginning(speaker, manner)
         with (
             self._session(),

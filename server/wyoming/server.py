@@ -5,13 +5,13 @@ import contextlib
 
 from ...runtime.errors import KyutaiOnnxError
 from ..engine.events import Busy
-from ..protocols.wyoming_messages import Error, Message, pack
-from .async_session import SessionEnded
-from .connections import LimitedConnection
-from .context import Context
-from .keys import TooManySessions
-from .logs import LOG, log
-from .wyoming_client import READ_BYTES, WyomingClient
+from ..web.async_session import SessionEnded
+from ..web.connections import LimitedConnection
+from ..web.context import Context
+from ..web.keys import TooManySessions
+from ..web.logs import LOG, log
+from .handler import READ_BYTES, WyomingClient
+from .messages import Error, Message, pack
 
 
 class WyomingServer:

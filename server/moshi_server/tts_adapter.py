@@ -8,11 +8,11 @@ from ...models import events
 from ...models.tts.script_parser import ScriptParser
 from ...runtime.audio import Pcm
 from ...runtime.errors import UsageError
-from . import speaking
-from .errors import ProtocolError
-from .opus import OpusEncoder
-from .speaking import Format, Reply, Text
-from .tagged import NO_ROOM
+from ..wire.errors import ProtocolError
+from ..wire.messagepack import NO_ROOM
+from ..wire.ogg_opus import OpusEncoder
+from . import tts_messages as speaking
+from .tts_messages import Format, Reply, Text
 
 _LOUDEST = 0.99
 _LONGEST_BREAK = 10.0
@@ -29,7 +29,7 @@ class _Spelling:
         return 0
 
 
-class SpeakingRules:
+class TtsAdapter:
     """One client's: its texts to what the model is to be fed, a stream's events to the bytes of
     messages, in the order in which they come."""
 

@@ -5,8 +5,8 @@ import numpy as np
 from av.audio.codeccontext import AudioCodecContext
 
 from ...runtime.audio import Pcm
+from .decimator import HalfBandDecimator
 from .errors import ProtocolError
-from .halving import Halver
 from .ogg import OggReader, OggWriter, Packet
 
 SAMPLE_RATE = 24000
@@ -85,7 +85,7 @@ class OpusDecoder:
         self._ogg = OggReader()
         self._codec: AudioCodecContext | None = None
         self._headers = 0
-        self._halver = Halver()
+        self._halver = HalfBandDecimator()
 
     @property
     def ended(self) -> bool:
@@ -113,7 +113,7 @@ class OpusDecoder:
         self._headers += 1
         if self._headers == 1:
             _check_head(packet.data)
-            self._codec, self._halver = _open_decoder(), Halver()
+            self._codec, self._halver = _open_decoder(), HalfBandDecimator()
         elif self._headers > 2:  # the second holds tags
             return self._decode(packet.data)
         return np.zeros(0, np.float32)

@@ -8,9 +8,9 @@ import numpy as np
 from ...models import events
 from ...runtime.audio import Encoding, Pcm, Resampler
 from ...runtime.audio.pcm import decode, encode
-from . import wyoming_messages as messages
-from .errors import ProtocolError
-from .wyoming_messages import AudioChunk, AudioStart, AudioStop, Message, VoiceChoice
+from ..wire.errors import ProtocolError
+from . import messages
+from .messages import AudioChunk, AudioStart, AudioStop, Message, VoiceChoice
 
 _ENCODINGS: dict[int, Encoding] = {1: "u8", 2: "s16le", 3: "s24le", 4: "s32le"}
 
@@ -54,7 +54,7 @@ def decoded_size(chunk: AudioChunk) -> int:
     return np.dtype(np.float32).itemsize * (len(chunk.audio) // chunk.width)
 
 
-class TranscriptRules:
+class TranscriptAdapter:
     """A stream's events to the messages of one transcript, piece by piece if it is `streaming`."""
 
     def __init__(self, *, streaming: bool) -> None:
@@ -81,7 +81,7 @@ class TranscriptRules:
         return [*begun, whole, messages.TranscriptStop()]
 
 
-class SpeechRules:
+class SpeechAdapter:
     """A stream's events to the messages of one speech; `streaming` where its text came in
     pieces."""
 

@@ -18,7 +18,7 @@ def _low_pass() -> Pcm:
 _TAPS = _low_pass()
 
 
-class Halver:
+class HalfBandDecimator:
     """Halves the rate of a stream. `n` samples give `n / 2` at once, so that a frame is full when
     its last packet is there; a resampler that lags behind would wait for the next packet."""
 

@@ -12,7 +12,7 @@ from ...models.parameters import PARAMETERS
 from ...runtime.audio import Pcm, RawFormat
 from ...runtime.audio.files.wav import build_header
 from ...runtime.audio.pcm import encode
-from .openai import InvalidRequestError, event
+from .messages import InvalidRequestError, event
 
 CONTENT_TYPES = {
     "mp3": "audio/mpeg",

@@ -8,14 +8,7 @@ import msgpack
 import numpy as np
 
 from ...runtime.audio import Pcm
-from .arrays import (
-    Pieces,
-    pack_floats,
-    unpack_bytes,
-    unpack_floats,
-    unpack_integers,
-    unpacker_of,
-)
+from .arrays import Pieces, pack_floats, unpack_bytes, unpack_floats, unpack_integers, unpacker_of
 from .errors import ProtocolError
 
 MOST_BYTES = 64 * 2**20

@@ -1,11 +1,11 @@
 """What a client of moshi-server's speech to text is told of what the model finds."""
 
 from ...models import events
-from .listening import EndWord, Error, Ready, Reply, Step, WholeWord, Word
-from .tagged import NO_ROOM
+from ..wire.messagepack import NO_ROOM
+from .stt_messages import EndWord, Error, Ready, Reply, Step, WholeWord, Word
 
 
-class ListeningRules:
+class SttAdapter:
     """One client's: a live stream's events to messages, in the order in which they come. `exact`
     tells words as they are once they are closed, which only our own client expects."""
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ...runtime.audio import Pcm
-from .tagged import Fields
+from ..wire.messagepack import Fields
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def speakers_of(served: ServedModel) -> VoiceCatalog:
     return served.speakers
 
 
-class Saying:
+class Synthesis:
     """One text, in a voice or the default one; `options` are of `SpeechOptions`."""
 
     def __init__(

@@ -25,7 +25,7 @@ def join(served: ServedModel, batch: Any, *, lead: bool, **given: Any) -> Row:
     return row
 
 
-class Transcribing:
+class Transcription:
     """One recording, a file in any format that is read here, at its beginning. `given` are
     arguments of the model's `stream`. `duration` is how many seconds were heard so far."""
 

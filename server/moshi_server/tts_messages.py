@@ -7,14 +7,14 @@ from enum import StrEnum
 from typing import ClassVar
 
 from ...runtime.audio import Pcm
-from . import tagged
-from .both import Audio as Audio
-from .both import Error as Error
-from .both import OggOpus as OggOpus
-from .both import Ready as Ready
-from .both import read_audio, read_error, read_ogg_opus
-from .errors import ProtocolError
-from .tagged import Fields
+from ..wire import messagepack as tagged
+from ..wire.errors import ProtocolError
+from ..wire.messagepack import Fields
+from .common_messages import Audio as Audio
+from .common_messages import Error as Error
+from .common_messages import OggOpus as OggOpus
+from .common_messages import Ready as Ready
+from .common_messages import read_audio, read_error, read_ogg_opus
 
 MOST_TEXT = 2**20
 """Characters of a text: hours of speech."""

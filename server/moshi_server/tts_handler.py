@@ -12,19 +12,19 @@ from ...runtime.errors import UsageError
 from ..config import Task
 from ..engine.events import Ended, Ready, SessionEvent
 from ..engine.session import Session
-from ..protocols import speaking
-from ..protocols.errors import ProtocolError
-from ..protocols.speaker import SpeakingRules
-from ..protocols.speaking import Format, format_named
-from ..protocols.speech import WavEncoder
+from ..openai.speech import WavEncoder
 from ..registry import ServedModel
 from ..voices import UnknownVoice
-from .context import CONTEXT, Context
-from .query_params import number, whole
-from .saying import Saying, beginning, speakers_of
-from .streaming_response import StreamingResponse
-from .uploads import read_object
-from .websocket_session import WebSocket, refuse, run_session
+from ..web.context import CONTEXT, Context
+from ..web.query_params import number, whole
+from ..web.streaming_response import StreamingResponse
+from ..web.synthesis import Synthesis, beginning, speakers_of
+from ..web.uploads import read_object
+from ..web.websocket_session import WebSocket, refuse, run_session
+from ..wire.errors import ProtocolError
+from . import tts_messages as speaking
+from .tts_adapter import TtsAdapter
+from .tts_messages import Format, format_named
 
 TASKS: tuple[Task, ...] = ("tts",)
 MOST_MESSAGE = 8 << 20
@@ -60,12 +60,12 @@ def parse_query(path: str, context: Context, query: Mapping[str, str]) -> Query:
 
 
 @dataclass
-class SpeakingTalk:
+class TtsHandler:
     """A client of the websocket."""
 
     context: Context
     query: Query
-    rules: SpeakingRules
+    rules: TtsAdapter
     _begun: bool = field(default=False, init=False)
     _said: bool = field(default=False, init=False)
 
@@ -106,7 +106,7 @@ class SpeakingTalk:
 async def serve(context: Context, socket: WebSocket, query: Query) -> None:
     """One client of the websocket."""
     served = query.served
-    rules = SpeakingRules(query.format, served.model.frame_rate)
+    rules = TtsAdapter(query.format, served.model.frame_rate)
     try:
         speaker = await context.work(
             speakers_of(served).speaker, query.voice, query.manner.cfg_coef
@@ -114,7 +114,7 @@ async def serve(context: Context, socket: WebSocket, query: Query) -> None:
     except (UnknownVoice, UsageError) as error:
         await _tell_fault(socket, query.format, str(error))
         return
-    begin, talk = beginning(speaker, query.manner), SpeakingTalk(context, query, rules)
+    begin, talk = beginning(speaker, query.manner), TtsHandler(context, query, rules)
     await run_session(socket, talk, served.engine, begin, wait=context.limits.stream_wait)
 
 
@@ -136,7 +136,7 @@ async def post(request: web.Request) -> web.StreamResponse:
     if len(text) > context.limits.characters:
         raise UsageError(f"a text of {len(text)} characters: at most {context.limits.characters}")
     encoder, answer = WavEncoder(served.model.sample_rate), StreamingResponse(request, "audio/wav")
-    async for event in Saying(context, served, text, voice or None).events():
+    async for event in Synthesis(context, served, text, voice or None).events():
         if isinstance(event, Audio):
             await answer.write(encoder.push(event.pcm))
     return await answer.finish(encoder.finish())

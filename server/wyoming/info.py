@@ -2,18 +2,12 @@
 
 import re
 
-from ..protocols.wyoming_messages import (
-    Artifact,
-    Attribution,
-    Info,
-    ListeningProgram,
-    SpeakingProgram,
-)
 from ..registry import ServedModel
 from ..voices import DEFAULT_VOICE
-from .build import PACKAGE, package_version
-from .context import Context
-from .saying import speakers_of
+from ..web.build import PACKAGE, package_version
+from ..web.context import Context
+from ..web.synthesis import speakers_of
+from .messages import Artifact, Attribution, Info, ListeningProgram, SpeakingProgram
 
 KYUTAI = Attribution("Kyutai", "https://kyutai.org")
 OURS = Attribution(PACKAGE, "https://pypi.org/project/kyutai-onnx/")

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import ProtocolError
-from .strict_json import parse_object
+from ..wire.errors import ProtocolError
+from ..wire.strict_json import parse_object
 
 VERSION = "1.10.2"
 """Of the package whose events these are."""

@@ -9,7 +9,7 @@ from typing import Any
 from ...models.events import Word
 from ...models.parameters import TEMPERATURE
 from ...models.text.subtitles import cues, srt, vtt
-from .openai import InvalidRequestError, event
+from .messages import InvalidRequestError, event
 
 FORMATS = {
     "json": "application/json",

@@ -9,14 +9,14 @@ from ..config import Task
 from ..decoding import OpusStream
 from ..engine.events import Ended, Ready, SessionEvent
 from ..engine.session import Session
-from ..protocols import chat
-from ..protocols.chat import ChatRules
-from ..protocols.tagged import NO_ROOM
 from ..registry import ServedModel
-from .build import build_info
-from .context import Context
-from .query_params import number, whole
-from .websocket_session import WebSocket, run_session
+from ..web.build import build_info
+from ..web.context import Context
+from ..web.query_params import number, whole
+from ..web.websocket_session import WebSocket, run_session
+from ..wire.messagepack import NO_ROOM
+from . import chat_messages as chat
+from .chat_messages import ChatAdapter
 
 TASKS: tuple[Task, ...] = ("moshi", "hibiki")
 MOST_MESSAGE = 4 << 20
@@ -91,12 +91,12 @@ def parse_query(path: str, context: Context, query: Mapping[str, str]) -> Query:
 
 
 @dataclass
-class ChatTalk:
+class ChatHandler:
     """A client."""
 
     context: Context
     query: Query
-    rules: ChatRules
+    rules: ChatAdapter
     opus: OpusStream
 
     async def receive(self, session: Session, message: bytes | str) -> None:
@@ -130,5 +130,5 @@ async def serve(context: Context, socket: WebSocket, query: Query) -> None:
     if query.asked:
         socket.on_quiet = chat.pack(chat.Ping())
     with OpusStream(context.decoders) as opus:
-        talk = ChatTalk(context, query, ChatRules(), opus)
+        talk = ChatHandler(context, query, ChatAdapter(), opus)
         await run_session(socket, talk, query.served.engine, query.join, wait=context.limits.wait)

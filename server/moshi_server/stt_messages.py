@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from . import tagged
-from .both import Audio as Audio
-from .both import Error as Error
-from .both import OggOpus as OggOpus
-from .both import Ready as Ready
-from .both import read_audio, read_error, read_ogg_opus
-from .tagged import Fields
+from ..wire import messagepack as tagged
+from ..wire.messagepack import Fields
+from .common_messages import Audio as Audio
+from .common_messages import Error as Error
+from .common_messages import OggOpus as OggOpus
+from .common_messages import Ready as Ready
+from .common_messages import read_audio, read_error, read_ogg_opus
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,17 @@ from aiohttp import web
 
 from ...models.events import Audio, Word
 from ...runtime.errors import KyutaiOnnxError
-from ..protocols import openai, speech, transcriptions
-from ..protocols.errors import ProtocolError
-from ..protocols.openai import InvalidRequestError
 from ..registry import ServedModel
-from .context import CONTEXT
-from .logs import log
-from .saying import Saying
-from .streaming_response import StreamingResponse
-from .transcribing import Transcribing
-from .uploads import FILE, Form, read_form, read_object, room_for_recording
+from ..web.context import CONTEXT
+from ..web.logs import log
+from ..web.streaming_response import StreamingResponse
+from ..web.synthesis import Synthesis
+from ..web.transcription import Transcription
+from ..web.uploads import FILE, Form, read_form, read_object, room_for_recording
+from ..wire.errors import ProtocolError
+from . import messages as openai
+from . import speech, transcriptions
+from .messages import InvalidRequestError
 
 EVENTS = "text/event-stream"
 
@@ -43,7 +44,7 @@ async def transcriptions_post(request: web.Request) -> web.StreamResponse:
     async with read_form(request, context) as form, room_for_recording(context):
         asked = transcriptions.read_form(form.fields)
         served = context.registry.find(("stt",), asked.model)
-        heard = Transcribing(
+        heard = Transcription(
             context,
             served,
             _file(form),
@@ -57,7 +58,7 @@ async def transcriptions_post(request: web.Request) -> web.StreamResponse:
     return web.Response(body=body, headers={"Content-Type": f"{content_type}; charset=utf-8"})
 
 
-async def _as_events(request: web.Request, heard: Transcribing) -> web.StreamResponse:
+async def _as_events(request: web.Request, heard: Transcription) -> web.StreamResponse:
     """Each word as it is found."""
     answer, words = StreamingResponse(request, EVENTS), list[str]()
     try:
@@ -89,7 +90,7 @@ async def speech_post(request: web.Request) -> web.StreamResponse:
         raise InvalidRequestError(f"the body: {error}") from None
     asked = speech.read_request(content, context.limits.characters)
     served = context.registry.find(("tts",), asked.model)
-    saying = Saying(context, served, asked.text, asked.voice, **asked.extra)
+    saying = Synthesis(context, served, asked.text, asked.voice, **asked.extra)
     sse, frames = asked.stream_format == "sse", 0
     answer = StreamingResponse(request, EVENTS if sse else speech.CONTENT_TYPES[asked.format])
     async for data in _encoded(served, saying, asked.format):
@@ -101,7 +102,7 @@ async def speech_post(request: web.Request) -> web.StreamResponse:
     return await answer.finish(openai.DONE)
 
 
-async def _encoded(served: ServedModel, saying: Saying, form: str) -> AsyncIterator[bytes]:
+async def _encoded(served: ServedModel, saying: Synthesis, form: str) -> AsyncIterator[bytes]:
     encoder = speech.speech_encoder(form, served.model.sample_rate)
     async for event in saying.events():
         if isinstance(event, Audio) and (data := encoder.push(event.pcm)):

@@ -9,9 +9,9 @@ from enum import IntEnum
 from typing import Any
 
 from ...models import events
-from .errors import ProtocolError
-from .opus import OpusEncoder
-from .strict_json import parse_object
+from ..wire.errors import ProtocolError
+from ..wire.ogg_opus import OpusEncoder
+from ..wire.strict_json import parse_object
 
 MOST_BYTES = 64 * 2**20
 _MOST_CODES = 256
@@ -122,7 +122,7 @@ def pack(message: Message) -> bytes:
     return bytes([kind]) + payload
 
 
-class ChatRules:
+class ChatAdapter:
     """One client's: a stream's events to the bytes of messages, in the order in which they
     come."""
 

@@ -5,9 +5,9 @@ from typing import ClassVar, get_args
 
 from ...runtime.bundle.dataclass_json import dump
 from ...runtime.bundle.dataclass_json import parse as parse_fields
-from . import wyoming
-from .errors import ProtocolError
-from .wyoming import Event
+from ..wire.errors import ProtocolError
+from . import frames as wyoming
+from .frames import Event
 
 _RATES = range(8000, 192001)
 _WIDTHS = (1, 2, 3, 4)

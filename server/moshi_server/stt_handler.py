@@ -11,14 +11,14 @@ from ..config import Task
 from ..decoding import OpusStream
 from ..engine.events import Ended, Marked, Ready, SessionEvent
 from ..engine.session import Session
-from ..protocols import listening
-from ..protocols.listener import ListeningRules
 from ..registry import ServedModel
-from .context import CONTEXT, Context
-from .query_params import number, whole
-from .transcribing import Transcribing, join
-from .uploads import read_body, room_for_recording
-from .websocket_session import WebSocket, run_session
+from ..web.context import CONTEXT, Context
+from ..web.query_params import number, whole
+from ..web.transcription import Transcription, join
+from ..web.uploads import read_body, room_for_recording
+from ..web.websocket_session import WebSocket, run_session
+from . import stt_messages as listening
+from .stt_adapter import SttAdapter
 
 TASKS: tuple[Task, ...] = ("stt",)
 
@@ -42,13 +42,13 @@ def parse_query(path: str, context: Context, query: Mapping[str, str]) -> Query:
     return Query(served, query.get("exact") == "true", given)
 
 
-class ListeningTalk:
+class SttHandler:
     """A client of the websocket."""
 
     def __init__(self, context: Context, query: Query, opus: OpusStream) -> None:
         self._context, self._opus = context, opus
         self._rate = query.served.model.sample_rate
-        self._rules = ListeningRules(exact=query.exact)
+        self._rules = SttAdapter(exact=query.exact)
 
     async def receive(self, session: Session, message: bytes | str) -> None:
         """A message; text is ignored."""
@@ -88,7 +88,7 @@ async def serve(context: Context, socket: WebSocket, query: Query) -> None:
     served = query.served
     begin = functools.partial(join, served, lead=query.exact, **query.given)
     with OpusStream(context.decoders) as opus:
-        talk = ListeningTalk(context, query, opus)
+        talk = SttHandler(context, query, opus)
         await run_session(socket, talk, served.engine, begin, wait=context.limits.stream_wait)
 
 
@@ -96,9 +96,9 @@ async def post(request: web.Request) -> web.Response:
     """A whole recording: its words and their ends, in order."""
     context = request.app[CONTEXT]
     served = context.registry.at(request.path, TASKS, request.query.get("model"))
-    rules, told = ListeningRules(), list[listening.Reply]()
+    rules, told = SttAdapter(), list[listening.Reply]()
     async with read_body(request, context) as body, room_for_recording(context):
-        heard = Transcribing(context, served, body)
+        heard = Transcription(context, served, body)
         async for event in heard.events():
             told += rules.tell(event)
     kinds = (listening.Word, listening.EndWord)

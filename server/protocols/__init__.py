@@ -1,1 +1,0 @@
-"""Wire protocols without sockets: bytes in, messages out, and the reverse."""

@@ -1,0 +1,1 @@
+"""What the protocols share: MessagePack, Ogg Opus, JSON of strangers. Bytes in, values out."""
