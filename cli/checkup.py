@@ -19,7 +19,6 @@ from ..runtime.errors import KyutaiOnnxError, UsageError
 from ..runtime.providers.memory_speed import read_bandwidth
 from ..runtime.providers.probe import probe
 from ..runtime.providers.provider import PROVIDERS, WHEELS, choose, default_threads
-from .live_estimate import estimates
 from .load import open_model
 
 PACKAGES = ("kyutai-onnx", *WHEELS, "onnxruntime-ep-webgpu", "numpy", "soxr", "soundfile",
@@ -64,7 +63,6 @@ def checkup(
                 )
             )
         ),
-        "estimates": estimates(speed),
     }
 
 
@@ -158,13 +156,6 @@ def report(found: Found) -> list[str]:
     )
     lines += [f"           {name}" for name in cached["bundles"]]
     lines.append(_bench(found["bench"]))
-    lines.append("runs live  estimated from the speed of memory, in times real time:")
-    for name, precisions in found["estimates"].items():
-        figures = ", ".join(
-            f"{precision} {times:.1f}{'' if times >= 1 else ' (not live)'}"
-            for precision, times in precisions.items()
-        )
-        lines.append(f"           {name}: {figures}")
     return lines
 
 

@@ -20,7 +20,6 @@ from .commands import (
     stream,
     transcribe,
     translate,
-    turns,
     verify,
     voices,
 )
@@ -76,7 +75,6 @@ app.command("info")(info.info)
 app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
 app.command("evaluate")(evaluate.evaluate)
-app.command("turns")(turns.turns)
 app.add_typer(codec.app, name="codec")
 app.add_typer(voices.app, name="voices")
 

@@ -88,24 +88,6 @@ Words = Annotated[
     ),
 ]
 Srt = Annotated[Path | None, typer.Option(metavar="FILE", help="Write subtitles of the speech.")]
-TurnHorizon = Annotated[
-    float | None,
-    typer.Option(help="Seconds that the pause head looks ahead: 0.5, 1, 2 or 3; default: 2."),
-]
-TurnThreshold = Annotated[
-    float | None, typer.Option(help="Probability above which it tells a pause; default: 0.5.")
-]
-TurnHysteresis = Annotated[
-    float | None,
-    typer.Option(help="How far below that it must fall to tell speech again; default: 0."),
-]
-TurnMinWords = Annotated[
-    int | None, typer.Option(min=0, help="Words before a pause can end a turn; default: 0.")
-]
-TurnHold = Annotated[
-    float | None,
-    typer.Option(min=0.0, help="Seconds that a pause stands before it ends a turn; default: 1."),
-]
 SaveState = Annotated[
     Path | None,
     typer.Option(

@@ -32,14 +32,3 @@ def ended_by(handler: Handler, *names: str) -> Iterator[None]:
 
 def _is_ignored(number: int) -> bool:
     return signal.getsignal(number) is signal.SIG_IGN
-
-
-@contextmanager
-def shown_when_interrupted(show: Callable[[], None], worth: Callable[[], bool]) -> Iterator[None]:
-    """Shows what was found when an interrupt ends the block, if it is worth showing."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        if worth():
-            show()
-        raise

@@ -184,7 +184,20 @@ def test_named_sets_say_which_package_they_need(
     monkeypatch.setitem(sys.modules, "datasets", None)
     done = command("evaluate", "--dataset", "ami", "-q")
     assert done.code == 2
-    assert "kyutai-onnx[datasets]" in done.error
+    assert "kyutai-onnx[evaluate]" in done.error
+
+
+@pytest.mark.parametrize("package", ["jiwer", "whisper_normalizer"])
+def test_scoring_needs_an_extra(
+    command: Command, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == package else object()
+    )
+    done = command("evaluate", "-q")
+    assert done.code == 2
+    assert package in done.error
+    assert "kyutai-onnx[evaluate]" in done.error
 
 
 def test_a_named_set_is_read_from_the_hub(

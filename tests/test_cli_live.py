@@ -91,11 +91,12 @@ def test_events_are_lines_of_json_with_statistics(use: Use, command: Command, pc
 
 
 def test_the_last_words_of_a_turn_come_with_its_end(
-    use: Use, command: Command, pcm: Array, words: list[Word]
+    use: Use, command: Command, pcm: Array, words: list[Word], tmp_path: Path
 ) -> None:
     use(np.concatenate([pcm, hiss(2)]))
-    policy = ("--turn-hold", 0, "--turn-threshold", 0.3)
-    out = command("stream", "-f", "jsonl", "--turn-flush", *policy, "-q").out
+    policy = tmp_path / "policy.toml"
+    policy.write_text("hold = 0\nthreshold = 0.3\n")
+    out = command("stream", "-f", "jsonl", "--turn-flush", "--turn-policy", policy, "-q").out
     events = [json.loads(line) for line in out.splitlines()]
     kinds = [event["type"] for event in events]
     told = [event["text"] for event in events if event["type"] == "word"]

@@ -89,7 +89,10 @@ def test_a_device_that_is_missing_leaves_the_subtitles_of_before(
 
 
 def test_turns_are_those_of_speech_to_text(use: Use, command: Command) -> None:
-    assert "--turn" in refused(command, "--model", DEMO / "hibiki", "--turn-hold", 2).error
+    assert (
+        "--turn-policy"
+        in refused(command, "--model", DEMO / "hibiki", "--turn-policy", "quick").error
+    )
 
 
 def test_a_machine_without_a_microphone_says_so(use: Use, command: Command) -> None:

@@ -25,7 +25,7 @@ from kyutai_onnx.runtime.providers.provider import PROVIDERS
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("cli", "export", "models", "runtime", "server")
-EXTRAS = {"audio", "cpu", "cuda", "datasets", "dev", "directml", "export", "serve", "webgpu"}
+EXTRAS = {"audio", "cpu", "cuda", "dev", "directml", "evaluate", "export", "serve", "webgpu"}
 LARGEST_FILE = 5_000_000
 LARGEST_BUNDLE = 11_000_000
 SAFELY = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}

@@ -35,12 +35,13 @@ def evaluate(
     debug: options.Debug = False,  # noqa: ARG001
 ) -> None:
     """Measure word error rate and speed, and word times and pauses where they are known."""
+    from ..packages import require
+
+    require("evaluate", "jiwer", "whisper_normalizer")
     from ...models.hub.resolve import SAMPLES
-    from ..evaluation.report import Wrong, score_samples
-    from ..evaluation.scores import Score
+    from ..evaluation.scores import Score, Wrong, score_samples
     from ..evaluation.scores import normalizer as make_normalizer
     from ..load import load_speech_to_text
-    from ..signals import shown_when_interrupted
 
     loaded = load_speech_to_text(model, provider, threads, allow_fallback, quiet)
     score, wrong = Score(make_normalizer(normalizer)), list[Wrong]()
@@ -53,6 +54,11 @@ def evaluate(
         else:
             print("\n".join(score.lines(loaded.has_pauses)))
 
-    with shown_when_interrupted(show, lambda: score.samples > 0), progress_bar(quiet=quiet) as bar:
-        score_samples(loaded, dataset or str(SAMPLES), score, wrong, limit, bar)
+    try:
+        with progress_bar(quiet=quiet) as bar:
+            score_samples(loaded, dataset or str(SAMPLES), score, wrong, limit, bar)
+    except KeyboardInterrupt:
+        if score.samples:
+            show()
+        raise
     show()

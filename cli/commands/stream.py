@@ -72,11 +72,14 @@ def stream(
     stats: Annotated[
         bool, typer.Option("--stats", help="Tell how long sound takes to become words or sound.")
     ] = False,
-    turn_horizon: options.TurnHorizon = None,
-    turn_threshold: options.TurnThreshold = None,
-    turn_hysteresis: options.TurnHysteresis = None,
-    turn_min_words: options.TurnMinWords = None,
-    turn_hold: options.TurnHold = None,
+    turn_policy: Annotated[
+        str | None,
+        typer.Option(
+            "--turn-policy",
+            metavar="NAME|FILE",
+            help="When a turn ends: quick, default, patient, or a file of TOML.",
+        ),
+    ] = None,
     turn_flush: Annotated[
         bool,
         typer.Option("--turn-flush", help="At the end of a turn tell its last words at once."),
@@ -121,8 +124,8 @@ def stream(
     from ..live.device_list import show_devices
     from ..live.request import LiveRequest
     from ..live.session import Live
+    from ..live.turn_policy import turn_policy as read_policy
     from ..load import open_model
-    from ..turn_policy import turn_policy
 
     if list_devices:
         show_devices(kind)
@@ -141,13 +144,7 @@ def stream(
         kind=kind,
         vad=vad,
         stats=stats,
-        policy=turn_policy(
-            horizon=turn_horizon,
-            threshold=turn_threshold,
-            hysteresis=turn_hysteresis,
-            min_words=turn_min_words,
-            hold=turn_hold,
-        ),
+        policy=read_policy(turn_policy),
         turn_flush=turn_flush,
         watchdog=watchdog,
         save_state=save_state,

@@ -15,6 +15,7 @@ from ...models.events import Word
 from ...runtime.audio import AudioSource, Resampler
 from ...runtime.bundle.dataclass_json import parse, parse_json
 from ...runtime.errors import ModelError, UsageError
+from ..load import read_whole
 
 Array = np.ndarray[Any, Any]
 AUDIO = (".wav", ".flac", ".ogg", ".opus", ".mp3")
@@ -129,7 +130,7 @@ def _hub(named: Named) -> Iterator[Sample]:
         from datasets import load_dataset
     except ImportError:
         raise UsageError(
-            "named data sets need another package; run 'pip install \"kyutai-onnx[datasets]\"'"
+            "named data sets need another package; run 'pip install \"kyutai-onnx[evaluate]\"'"
         ) from None
     try:
         rows = load_dataset(named.repository, named.config, split=named.split, streaming=True)
@@ -142,9 +143,14 @@ def _hub(named: Named) -> Iterator[Sample]:
         raise ModelError(f"{named.repository} could not be downloaded: {cause}") from None
 
 
-def resampled(audio: tuple[Array, int], sample_rate: int) -> Array:
-    """Mono float32 `[n]` at `sample_rate` of samples that are in memory."""
-    samples, rate = audio
+def samples_of(sample: Sample, sample_rate: int) -> Array:
+    """The audio of a sample at once: mono float32 `[n]` at `sample_rate`.
+
+    Raises AudioError for a file that cannot be read.
+    """
+    if not isinstance(sample.audio, tuple):
+        return read_whole(sample.audio, sample_rate)
+    samples, rate = sample.audio
     mono = np.asarray(samples, np.float32)
     mono = mono if mono.ndim == 1 else mono.mean(axis=int(np.argmin(mono.shape)))
     resampler = Resampler(rate, sample_rate)

@@ -1,14 +1,19 @@
 """How good transcripts are: word error rate, word times, pauses, and how fast they came."""
 
-from collections.abc import Callable, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import jiwer
 import numpy as np
 
+from ...models import SpeechToText
 from ...models.events import Event, Pause, Word
+from ...runtime.audio import Pcm
+from ...runtime.errors import UsageError
 from ..choices import Normalizer
-from .datasets import Sample
+from .datasets import Sample, read_samples, samples_of
 
 CLOSE_SECONDS = 0.5
 """How near the end of a sentence its pause must be told."""
@@ -148,3 +153,58 @@ class Score:
 def _plain(words: Sequence[Word]) -> str:
     """Words one by one, without case and punctuation, so that they can be aligned."""
     return " ".join(word.text.lower().strip(".,;:?!") or "-" for word in words)
+
+
+Wrong = tuple[str, str, str]
+"""A sample that was not right: its name, the text, what was found."""
+
+
+def score_samples(
+    model: SpeechToText,
+    dataset: str,
+    score: Score,
+    wrong: list[Wrong],
+    limit: int | None,
+    progress: Callable[[str, int, int], None],
+) -> None:
+    """Scores the samples of a data set one by one; adds those that are not right to `wrong`."""
+    reader = SampleReader(read_samples(dataset, limit), model.sample_rate)
+    told = time.perf_counter()
+    for index, events in enumerate(model.together(reader), 1):
+        sample, seconds = reader.heard.popleft()
+        taken = time.perf_counter() - told - reader.forget_seconds()
+        if not score.add(sample, events, seconds, taken):
+            found = " ".join(event.text for event in events if isinstance(event, Word))
+            name = str(index) if isinstance(sample.audio, tuple) else str(sample.audio)
+            wrong.append((name, sample.text, found))
+        progress(f"{100 * score.word_error_rate:.2f} % word error", index, limit or 0)
+        told = time.perf_counter()
+    if not score.samples:
+        raise UsageError(f"--dataset {dataset}: no samples in it")
+
+
+class SampleReader:
+    """The audio of samples as it is asked for; `heard` are those that were given away, with their
+    seconds. The time that reading takes is not the model's."""
+
+    def __init__(self, samples: Iterable[Sample], sample_rate: int) -> None:
+        self._samples, self._sample_rate = samples, sample_rate
+        self._seconds = 0.0
+        self.heard: deque[tuple[Sample, float]] = deque()
+
+    def __iter__(self) -> Iterator[Pcm]:
+        samples = iter(self._samples)
+        while True:
+            started = time.perf_counter()
+            sample = next(samples, None)
+            if sample is None:
+                return
+            pcm = samples_of(sample, self._sample_rate)
+            self._seconds += time.perf_counter() - started
+            self.heard.append((sample, len(pcm) / self._sample_rate))
+            yield pcm
+
+    def forget_seconds(self) -> float:
+        """How long reading took since the last time."""
+        seconds, self._seconds = self._seconds, 0.0
+        return seconds

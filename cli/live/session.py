@@ -169,7 +169,7 @@ class Live:
         """Pauses and turns are speech to text's."""
         self._refuse(vad=self.request.vad, turn_flush=self.request.turn_flush)
         if self.request.policy is not None:
-            raise UsageError("the --turn options: not with this model; leave them out")
+            raise UsageError("--turn-policy: not with this model; leave it out")
 
     def _refuse(self, **options: object) -> None:
         for name, given in options.items():

@@ -1,14 +1,24 @@
-"""How well a policy finds the ends of turns in recordings whose words are known."""
+"""How well a policy finds the ends of turns in recordings whose words are known.
 
+    python -m benchmarks.turns [BUNDLE] [--dataset demo/sets/a] [--policy FILE|PRESET] [--show]
+
+Plays recordings, and rest after each, to speech to text frame by frame. An end is missed that is
+not reported before the next turn begins, and early if it is reported in the midst of a turn.
+Without a bundle the embedded demo transcribes, without a data set its samples.
+"""
+
+import argparse
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 
-from ..models import EndOfTurn, SpeechToText, TurnPolicy, Word
-from ..runtime.audio import Pcm, read_audio
-from .evaluation.datasets import Sample, resampled
+from kyutai_onnx.cli.evaluation.datasets import Sample, read_samples, samples_of
+from kyutai_onnx.cli.live.turn_policy import turn_policy
+from kyutai_onnx.models import EndOfTurn, SpeechToText, TurnPolicy, Word
+from kyutai_onnx.models.hub.resolve import SAMPLES
 
 AFTER_SECONDS = 3.0
 """Rest that follows each recording, so that its last turn can end."""
@@ -98,7 +108,7 @@ def replay(model: SpeechToText, sample: Sample, policy: TurnPolicy, gap: float) 
 
     Raises AudioError where it cannot be read.
     """
-    pcm, size = whole(model, sample), model.frame_size
+    pcm, size = samples_of(sample, model.sample_rate), model.frame_size
     rest = np.zeros(round(AFTER_SECONDS * model.sample_rate), np.float32)
     stream = model.stream(policy=policy)
     sound, told, words = np.concatenate([pcm, rest]), [], list[Word]()
@@ -122,8 +132,29 @@ def turns_of(words: Sequence[Word], gap: float) -> tuple[tuple[float, ...], tupl
     return starts, (*(before.end for before, _ in pairs), words[-1].end)
 
 
-def whole(model: SpeechToText, sample: Sample) -> Pcm:
-    """A recording at once, float32 `[n]` at the model's rate."""
-    if isinstance(sample.audio, tuple):
-        return resampled(sample.audio, model.sample_rate)
-    return np.concatenate(list(read_audio(sample.audio, model.sample_rate)))
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bundle", nargs="?")
+    parser.add_argument("--dataset", default=str(SAMPLES), help="as for 'kyutai-onnx evaluate'")
+    parser.add_argument("--policy", help="as for 'kyutai-onnx stream --turn-policy'")
+    parser.add_argument("--gap", type=float, default=2.0, help="seconds of rest that end a turn")
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--show", action="store_true", help="a line for each missed or early end")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args(arguments)
+    policy = turn_policy(given.policy) or TurnPolicy()
+    model = SpeechToText.load(given.bundle, threads=given.threads)
+    if not model.has_pauses:
+        parser.error(f"{model.name} has no pause heads; export it again with '--extra-heads REPO'")
+    tally = Tally()
+    for sample in read_samples(given.dataset, given.limit):
+        found = replay(model, sample, policy, given.gap)
+        tally.add(found)
+        for line in found.lines(str(sample.audio)) if given.show else []:
+            print(line)
+    print(json.dumps(tally.as_json(), indent=2) if given.json else "\n".join(tally.lines()))
+
+
+if __name__ == "__main__":
+    main()
