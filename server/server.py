@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -119,6 +120,9 @@ class Server:
                 await self.start()
                 told(self)
                 await self._load_decoders()
+                # A full collection of what is loaded would hold up every client.
+                gc.collect()
+                gc.freeze()
                 await stop.wait()
                 log("stopping", drain=self.config.drain)
             finally:

@@ -18,8 +18,10 @@ from speech import Array
 from benchmarks.served import served_process
 from kyutai_onnx.server.config import Bounds
 from kyutai_onnx.server.web.connections import (
+    FIRST_SLICE,
     LEAST_SLICE,
     SLICE,
+    TURN_SECONDS,
     ConnectionLimiter,
     LimitedConnection,
 )
@@ -255,8 +257,21 @@ def test_a_connection_that_is_dear_to_parse_is_read_in_smaller_slices() -> None:
         return sizes
 
     sizes = asyncio.run(test())
-    assert sizes[0] == sizes[-1] == SLICE
+    assert sizes[0] == FIRST_SLICE
+    assert max(sizes) == sizes[-1] == SLICE
     assert min(sizes) == LEAST_SLICE
+
+
+def test_a_crowd_that_is_dear_to_parse_shares_a_turn_of_the_event_loop() -> None:
+    async def test() -> list[int]:
+        limiter = ConnectionLimiter(Bounds(), 2)
+        one, other = (LimitedConnection(asyncio.Protocol(), limiter, Bounds()) for _ in range(2))
+        limiter.spend(2 * TURN_SECONDS)
+        sizes = [len(one.get_buffer(-1)), len(other.get_buffer(-1))]
+        await asyncio.sleep(0)
+        return [*sizes, len(one.get_buffer(-1))]
+
+    assert asyncio.run(test()) == [LEAST_SLICE, LEAST_SLICE, FIRST_SLICE]
 
 
 def test_a_message_of_a_websocket_that_dribbles_ends_its_session() -> None:

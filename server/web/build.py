@@ -1,5 +1,6 @@
 """What was built, in moshi-server's words."""
 
+import functools
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
@@ -7,6 +8,7 @@ PACKAGE = "kyutai-onnx"
 UNKNOWN = "unknown"
 
 
+@functools.cache
 def package_version() -> str:
     """That of the installed package."""
     try:

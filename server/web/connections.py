@@ -24,11 +24,13 @@ FULL = (
 FULL_SECONDS = 1
 SPARE = 16
 """Connections beyond the limit, for those that ask how the server is."""
-SLICE, LEAST_SLICE = 16 << 10, 512
-"""Bytes of a connection that are parsed in one turn of the event loop."""
+SLICE, FIRST_SLICE, LEAST_SLICE = 16 << 10, 2 << 10, 512
+"""Bytes of a connection that one turn of the event loop parses: at most, if it is new, at least."""
 SLICE_SECONDS = 0.0005
 """For which a slice is parsed: more of it, as chunks or frames of one byte each, and the next one
 is smaller."""
+TURN_SECONDS = 0.01
+"""For which slices of all connections are parsed in one turn; those that follow are the least."""
 LEAST_TAKEN = 1024
 """Bytes a second that a client takes while any wait for it."""
 SSL_SECONDS = 10
@@ -53,6 +55,21 @@ class ConnectionLimiter:
         self._idle: WeakKeyDictionary[LimitedConnection, None] = WeakKeyDictionary()
         """Those without a session, the one that is so for longest first."""
         self._full = Seldom("too many connections")
+        self._parsing_seconds = 0.0
+
+    @property
+    def is_turn_spent(self) -> bool:
+        """Whether this turn of the event loop has parsed for long enough."""
+        return self._parsing_seconds > TURN_SECONDS
+
+    def spend(self, seconds: float) -> None:
+        """Counts the time of a slice in this turn of the event loop."""
+        if not self._parsing_seconds:
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        self._parsing_seconds += seconds
+
+    def _end_turn(self) -> None:
+        self._parsing_seconds = 0.0
 
     def opener(
         self,
@@ -135,7 +152,7 @@ class LimitedConnection(asyncio.BufferedProtocol):
         self._sessions = 0
         self._unsent = 0
         self._watch: asyncio.TimerHandle | None = None
-        self._slice, self._slice_size = memoryview(bytearray(SLICE)), SLICE
+        self._slice, self._slice_size = memoryview(bytearray(SLICE)), FIRST_SLICE
         self.eof_received = protocol.eof_received  # type: ignore[method-assign]
         limiter.add(self)
         patience = FULL_SECONDS if spare else limits.request
@@ -184,12 +201,14 @@ class LimitedConnection(asyncio.BufferedProtocol):
             self.abort()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
-        return self._slice[: self._slice_size]
+        return self._slice[: LEAST_SLICE if self._limiter.is_turn_spent else self._slice_size]
 
     def buffer_updated(self, nbytes: int) -> None:
         started = time.thread_time()
         self._protocol.data_received(bytes(self._slice[:nbytes]))
-        self.fit_slice(nbytes, time.thread_time() - started)
+        seconds = time.thread_time() - started
+        self._limiter.spend(seconds)
+        self.fit_slice(nbytes, seconds)
 
     def fit_slice(self, size: int, seconds: float) -> None:
         """Reads less at once if the parsing of `size` bytes took long, more if it did not."""
