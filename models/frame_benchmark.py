@@ -10,7 +10,7 @@ import numpy as np
 from ..runtime.bundle.bundle import Bundle
 from ..runtime.errors import UsageError
 from ..runtime.graph.graph import Graph
-from ..runtime.graph.pipeline import Chain, ChainStreams
+from ..runtime.graph.pipeline import GraphPipeline, PipelineState
 from ..runtime.providers.provider import choose
 from .full_rings import fill_chain, fill_generator
 from .lm.generation import Generator
@@ -149,10 +149,10 @@ class FrameBenchmark:
             return True, bool(codec.decoder)
         return self.model.exported_codebooks < self.model.spec.n_q, self.model.spec.dep_q > 0
 
-    def _begin(self, chain: Chain | None) -> ChainStreams | None:
+    def _begin(self, chain: GraphPipeline | None) -> PipelineState | None:
         if chain is None:
             return None
-        rows = chain.streams(self.batch)
+        rows = chain.batch_state(self.batch)
         fill_chain(rows, chain.graphs)
         full = rows.save(0)
         for row in range(1, self.batch):

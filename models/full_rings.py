@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 
 from ..runtime.graph.graph import Graph
-from ..runtime.graph.pipeline import ChainStreams
+from ..runtime.graph.pipeline import PipelineState
 from .lm.generation import Generator
 
 LATE = 100_000
 """Steps that the stream counts as behind it."""
 
 
-def fill_chain(rows: ChainStreams, graphs: Iterable[Graph]) -> None:
+def fill_chain(rows: PipelineState, graphs: Iterable[Graph]) -> None:
     """The first row of a direction of the codec, after hours."""
     saved = rows.save(0)
     fill_rings(saved, graphs, np.random.default_rng(0))

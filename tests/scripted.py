@@ -54,7 +54,7 @@ class Spelling:
         return END
 
 
-class Streams:
+class RowState:
     """Rows that count their steps, which are all that they remember."""
 
     def __init__(self, batch: int) -> None:
@@ -72,17 +72,17 @@ class Streams:
 
     repeats = True
 
-    def use(self, rows: int) -> None:
+    def use_rows(self, rows: int) -> None:
         self.used = rows
 
-    def part(self, active: Array) -> tuple[int, int]:
+    def active_range(self, active: Array) -> tuple[int, int]:
         return 0, len(active)
 
     def move(self, source: int, target: int) -> None:
         self.steps[target] = self.steps[source]
 
 
-class Temporal(Streams):
+class Temporal(RowState):
     def __init__(self, batch: int, script: Script) -> None:
         super().__init__(batch)
         self._script = script
@@ -98,13 +98,13 @@ class Temporal(Streams):
         return {"text_logits": logits, "hidden": hidden}
 
 
-class Depth(Streams):
+class Depth(RowState):
     def step(self, inputs: Mapping[str, Array], active: Array) -> dict[str, Array]:
         steps = inputs["hidden"][:, 0].astype(np.int64)
         return {f"codes.{index}": (steps + index) % CARD for index in range(SPEC.dep_q)}
 
 
-class Encoder(Streams):
+class Encoder(RowState):
     """Codes of a frame: its first sample in hundredths, and one more for each codebook."""
 
     def step(self, inputs: Mapping[str, Array], active: Array) -> dict[str, Array]:
@@ -113,7 +113,7 @@ class Encoder(Streams):
         return {"codes": level[:, None] + np.arange(SPEC.n_q - SPEC.dep_q)[:, None]}
 
 
-class Decoder(Streams):
+class Decoder(RowState):
     def step(self, inputs: Mapping[str, Array], active: Array) -> dict[str, Array]:
         self.steps[: self.used] += active
         loudness = inputs["codes"][:, :1, :] / np.float32(CARD)
@@ -136,7 +136,7 @@ def scripted(family: type[Any], script: Script) -> Any:
         open=lambda direction: SimpleNamespace(
             max_frames=3,
             states=[STEPS],
-            streams=Encoder if direction == "encode" else Decoder,
+            batch_state=Encoder if direction == "encode" else Decoder,
         ),
     )
     made.language_model = SimpleNamespace(
@@ -145,11 +145,10 @@ def scripted(family: type[Any], script: Script) -> Any:
         candidates=5,
         is_conditioned=False,
         condition=dict,
-        temporal=SimpleNamespace(
-            streams=lambda batch: Temporal(batch, script),
-            spec=SimpleNamespace(states=[STEPS]),
-        ),
-        depth=SimpleNamespace(streams=Depth),
+        temporal=SimpleNamespace(spec=SimpleNamespace(states=[STEPS])),
+        depth=SimpleNamespace(),
+        temporal_state=lambda batch: Temporal(batch, script),
+        depth_state=Depth,
     )
     return made
 

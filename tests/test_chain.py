@@ -16,7 +16,7 @@ from toy import (
 )
 
 from kyutai_onnx.runtime.bundle.bundle import Bundle
-from kyutai_onnx.runtime.graph.pipeline import Chain
+from kyutai_onnx.runtime.graph.pipeline import GraphPipeline
 from kyutai_onnx.runtime.providers.provider import PROVIDERS
 
 DOUBLE = """
@@ -32,7 +32,7 @@ double (float[batch, 1, width] pcm, bool[batch] active, int64[batch] steps)
 """
 
 
-def chain(folder: Path, target: str = "cpu", runs_on: str | None = None) -> Chain:
+def chain(folder: Path, target: str = "cpu", runs_on: str | None = None) -> GraphPipeline:
     """A graph that doubles the samples, and a toy that takes them."""
     toy = Toy(takes="latent")
     double = {
@@ -51,14 +51,16 @@ def chain(folder: Path, target: str = "cpu", runs_on: str | None = None) -> Chai
     content["codec"]["encoder"], content["target"] = list(graphs), target
     write_manifest(folder, content)
     bundle = Bundle.open(folder)
-    return Chain(bundle, bundle.manifest.codec.encoder, PROVIDERS[bundle.manifest.target], 1)
+    return GraphPipeline(
+        bundle, bundle.manifest.codec.encoder, PROVIDERS[bundle.manifest.target], 1
+    )
 
 
 def test_a_chain_steps_saves_and_resets_as_one_graph(tmp_path: Path) -> None:
     graphs = chain(tmp_path)
     heard = np.random.default_rng(0).integers(-9, 10, (20, 2)).astype(np.float32)
     assert graphs.max_frames == 3
-    first, second = graphs.streams(2), graphs.streams(1)
+    first, second = graphs.batch_state(2), graphs.batch_state(1)
     for frame in heard[:9]:
         first.step({"pcm": np.tile(frame, (2, 1, 1))}, [False, True])
     saved = first.save(1)

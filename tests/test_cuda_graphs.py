@@ -11,6 +11,7 @@ from test_providers import Opened, offer, opened
 from toy import Array, Toy, expected
 
 from kyutai_onnx.runtime.errors import ProviderError, UsageError
+from kyutai_onnx.runtime.graph.batch_state import BatchState
 from kyutai_onnx.runtime.graph.buffers import Buffer
 from kyutai_onnx.runtime.graph.graph import Graph
 from kyutai_onnx.runtime.providers.provider import (
@@ -68,7 +69,7 @@ def frames(count: int) -> Array:
 
 
 def test_each_turn_of_each_stream_is_captured_once(graph: Graph) -> None:
-    heard, streams = frames(25), [graph.streams(), graph.streams()]
+    heard, streams = frames(25), [BatchState(graph), BatchState(graph)]
     for step, frame in enumerate(heard):
         for each in streams:
             codes = each.step({"pcm": frame[None, None]})["codes"][0]
@@ -82,7 +83,7 @@ def test_each_turn_of_each_stream_is_captured_once(graph: Graph) -> None:
 
 
 def test_several_frames_at_once_are_not_captured(graph: Graph) -> None:
-    streams, heard = graph.streams(), frames(9)
+    streams, heard = BatchState(graph), frames(9)
     for start, count in ((0, 1), (1, 3), (4, 3), (7, 1), (8, 1)):
         pcm = heard[start : start + count].reshape(1, 1, -1)
         codes = streams.step({"pcm": pcm})["codes"][0]
@@ -91,7 +92,7 @@ def test_several_frames_at_once_are_not_captured(graph: Graph) -> None:
 
 
 def test_an_input_that_lies_elsewhere_is_captured_anew(graph: Graph) -> None:
-    streams, heard, given = graph.streams(), frames(12), Buffer((1, 1, 2), "float32")
+    streams, heard, given = BatchState(graph), frames(12), Buffer((1, 1, 2), "float32")
     for step, frame in enumerate(heard):
         given.write(frame)
         pcm = given if step % 6 > 2 else frame[None, None]
@@ -101,7 +102,7 @@ def test_an_input_that_lies_elsewhere_is_captured_anew(graph: Graph) -> None:
 
 
 def test_captured_graphs_are_given_back(graph: Graph) -> None:
-    streams = graph.streams()
+    streams = BatchState(graph)
     for frame in frames(3):
         streams.step({"pcm": frame[None, None]})
     captured = sorted(graph.session.captured)
@@ -111,7 +112,7 @@ def test_captured_graphs_are_given_back(graph: Graph) -> None:
 
 
 def test_one_thread_alone_steps_what_is_captured(graph: Graph) -> None:
-    streams, refused = graph.streams(), []
+    streams, refused = BatchState(graph), []
     pcm = np.zeros((1, 1, 2), np.float32)
     streams.step({"pcm": pcm})
 

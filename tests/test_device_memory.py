@@ -18,7 +18,7 @@ from kyutai_onnx.models.lm.generation import Generator
 from kyutai_onnx.models.lm.language_model import LanguageModel
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.graph import buffers as memory
-from kyutai_onnx.runtime.graph.batch_state import Streams
+from kyutai_onnx.runtime.graph.batch_state import BatchState
 from kyutai_onnx.runtime.graph.buffers import COPY, DeviceBuffer
 from kyutai_onnx.runtime.graph.graph import Graph
 from kyutai_onnx.runtime.providers.provider import PROVIDERS
@@ -84,8 +84,8 @@ def graph_on_device(toy: Toy, folder: Path) -> Graph:
 
 @pytest.mark.parametrize("carry", ["in_place", "replace"])
 def test_streams_on_a_device_do_what_they_do_elsewhere(carry: str, tmp_path: Path) -> None:
-    here = Toy(carry=carry).graph(tmp_path / "here").streams(3)
-    there = graph_on_device(Toy(native=False, carry=carry), tmp_path / "there").streams(3)
+    here = BatchState(Toy(carry=carry).graph(tmp_path / "here"), 3)
+    there = BatchState(graph_on_device(Toy(native=False, carry=carry), tmp_path / "there"), 3)
     chance = np.random.default_rng(0)
     for turn in range(120):
         pcm = chance.integers(-9, 10, (3, 1, 2 * int(chance.integers(1, 4)))).astype(np.float32)
@@ -103,7 +103,7 @@ def test_streams_on_a_device_do_what_they_do_elsewhere(carry: str, tmp_path: Pat
         assert_same(remembered(there.save(row)), remembered(here.save(row)))
 
 
-def exchange(here: Streams, there: Streams, row: int) -> None:
+def exchange(here: BatchState, there: BatchState, row: int) -> None:
     """Saves a row of both, loads each where the other was."""
     ours, theirs = there.save(row), here.save(row)
     assert_same(remembered(ours), remembered(theirs))
@@ -200,7 +200,7 @@ def test_a_row_begins_without_touching_the_others(
 ) -> None:
     on_device()
     graph = LanguageModel(demo("stt"), threads=1).temporal
-    streams = graph.streams(4)
+    streams = BatchState(graph, 4)
     crossed = Counted(monkeypatch)
     streams.reset([2])
     kept = [s for s in graph.spec.states if s.ring is None and s.carry != "constant"]

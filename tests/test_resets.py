@@ -11,7 +11,8 @@ from kyutai_onnx.models import SpeechToText
 from kyutai_onnx.models.hub.resolve import DEMO
 from kyutai_onnx.models.row_batch import RowBatch
 from kyutai_onnx.runtime.bundle.bundle import Bundle
-from kyutai_onnx.runtime.graph.pipeline import Chain
+from kyutai_onnx.runtime.graph.batch_state import BatchState
+from kyutai_onnx.runtime.graph.pipeline import GraphPipeline
 from kyutai_onnx.runtime.providers.provider import PROVIDERS
 
 LATE = 100_000
@@ -110,8 +111,8 @@ def test_the_codec_forgets_all_in_both_directions(pcm: Array) -> None:
         (bundle.manifest.codec.encoder, {"pcm": pcm[None, None, :1920]}),
         (bundle.manifest.codec.decoder, {"codes": np.ones((1, 8, 1), np.int64)}),
     ):
-        chain = Chain(bundle, names, PROVIDERS["cpu"], 1)
-        first, fresh = chain.streams(), chain.streams()
+        chain = GraphPipeline(bundle, names, PROVIDERS["cpu"], 1)
+        first, fresh = chain.batch_state(), chain.batch_state()
         if "codes" in given:
             books = chain.graphs[0].spec.inputs[0].shape[1]
             given = {"codes": np.ones((1, int(books), 1), np.int64)}
@@ -125,8 +126,8 @@ def test_the_codec_forgets_all_in_both_directions(pcm: Array) -> None:
 
 
 def test_memory_of_a_row_that_never_ran_is_not_touched(tmp_path: Path) -> None:
-    chain = Chain(Bundle.open(DEMO / "stt"), ["temporal_transformer"], PROVIDERS["cpu"], 1)
-    streams = chain.graphs[0].streams(2)
+    chain = GraphPipeline(Bundle.open(DEMO / "stt"), ["temporal_transformer"], PROVIDERS["cpu"], 1)
+    streams = BatchState(chain.graphs[0], 2)
     written: list[int] = []
     for state in streams._states:
         state.clear = lambda row, *_: written.append(row)  # type: ignore[method-assign]

@@ -15,6 +15,7 @@ from kyutai_onnx.models.hub.resolve import DEMO
 from kyutai_onnx.models.stt.stream import SpeechToTextStream
 from kyutai_onnx.models.stt.task import Heard
 from kyutai_onnx.runtime.errors import AudioError, ModelError, UsageError
+from kyutai_onnx.runtime.graph.batch_state import BatchState
 from kyutai_onnx.runtime.state_file import read_state, write_state
 
 CHUNKS = [1, 80, 777, 1920, 24000]
@@ -221,7 +222,7 @@ def test_the_first_frame_is_given_twice(model: SpeechToText, pcm: Array, mimi: M
     lm = model.bundle.manifest.lm
     assert not any(lm.delays)
     lead = int(model.bundle.manifest.stt.audio_silence_prefix_seconds * mimi.sample_rate)
-    heard, rows = Heard(), model.language_model.temporal.streams()
+    heard, rows = Heard(), BatchState(model.language_model.temporal)
     stream = model.stream(temperature=0, heard=heard)
     stream.feed(pcm)
     initial = [lm.tokens.text_initial, *[lm.tokens.audio_initial] * lm.n_q]

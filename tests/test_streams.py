@@ -11,7 +11,7 @@ import pytest
 from toy import Array, Toy, expected, remembered
 
 from kyutai_onnx.runtime.errors import UsageError
-from kyutai_onnx.runtime.graph.batch_state import Streams
+from kyutai_onnx.runtime.graph.batch_state import BatchState
 from kyutai_onnx.runtime.graph.graph import Graph
 from kyutai_onnx.runtime.providers.provider import PROVIDERS, load_onnxruntime
 
@@ -23,14 +23,14 @@ def frames(count: int, rows: int = 1, seed: int = 0) -> Array:
     return np.random.default_rng(seed).integers(-9, 10, (rows, count, 2)).astype(np.float32)
 
 
-def say(streams: Streams, heard: Array, active: Array | Sequence[bool] | None = None) -> Array:
+def say(streams: BatchState, heard: Array, active: Array | Sequence[bool] | None = None) -> Array:
     """Steps through `heard [rows, frames, 2]`; returns a copy of the codes `[rows, 2]`."""
     pcm = heard.reshape(len(heard), 1, -1)
     codes: Array = streams.step({"pcm": pcm}, active)["codes"].copy()
     return codes
 
 
-def follow(streams: Streams, row: int, heard: Array) -> Array:
+def follow(streams: BatchState, row: int, heard: Array) -> Array:
     """The codes of one row `[frames, 2]`, stepped frame by frame while the others are held."""
     active = [index == row for index in range(streams.batch)]
     steps = [np.repeat(frame[None, None], streams.batch, axis=0) for frame in heard]
@@ -46,7 +46,7 @@ def codes_of(heard: Array) -> Array:
 def test_rows_step_hold_and_reset_without_touching_one_another(
     native: bool, tmp_path: Path
 ) -> None:
-    streams = Toy(native).graph(tmp_path).streams(3)
+    streams = BatchState(Toy(native).graph(tmp_path), 3)
     heard: list[list[Array]] = [[], [], []]
     chance = np.random.default_rng(1)
     for turn in range(80):
@@ -64,7 +64,7 @@ def test_rows_step_hold_and_reset_without_touching_one_another(
 
 @FLAVOURS
 def test_a_held_row_keeps_its_states(native: bool, tmp_path: Path) -> None:
-    streams = Toy(native).graph(tmp_path).streams(3)
+    streams = BatchState(Toy(native).graph(tmp_path), 3)
     say(streams, frames(3, rows=3))
     before = streams.save(1)
     for seed in range(4):
@@ -77,7 +77,7 @@ def test_a_held_row_keeps_its_states(native: bool, tmp_path: Path) -> None:
 
 @FLAVOURS
 def test_what_a_reset_leaves_in_a_ring_is_never_read(native: bool, tmp_path: Path) -> None:
-    streams = Toy(native).graph(tmp_path).streams(2)
+    streams = BatchState(Toy(native).graph(tmp_path), 2)
     for _ in range(4):
         say(streams, np.full((2, 3, 2), 1e6, np.float32))
     streams.reset([1])
@@ -87,7 +87,7 @@ def test_what_a_reset_leaves_in_a_ring_is_never_read(native: bool, tmp_path: Pat
 
 def test_a_saved_row_goes_on_in_another_row_and_in_another_batch(tmp_path: Path) -> None:
     graph, heard = Toy().graph(tmp_path), frames(30)[0]
-    first, second = graph.streams(3), graph.streams(1)
+    first, second = BatchState(graph, 3), BatchState(graph, 1)
     follow(first, 2, heard[:11])
     saved = first.save(2)
     follow(first, 0, frames(4, seed=5)[0])
@@ -105,8 +105,8 @@ def test_a_saved_ring_goes_on_in_a_ring_of_another_capacity(
     most: int, heard_before: int, tmp_path: Path
 ) -> None:
     heard = frames(heard_before + 20)[0]
-    source = Toy(most=3).graph(tmp_path / "source").streams(1)
-    target = Toy(native=False, most=most).graph(tmp_path / "target").streams(2)
+    source = BatchState(Toy(most=3).graph(tmp_path / "source"), 1)
+    target = BatchState(Toy(native=False, most=most).graph(tmp_path / "target"), 2)
     for frame in heard[:heard_before]:
         say(source, frame[None, None])
     follow(target, 1, frames(13, seed=7)[0])
@@ -120,7 +120,7 @@ def test_a_saved_ring_goes_on_in_a_ring_of_another_capacity(
 @FLAVOURS
 def test_one_buffer_gives_the_same_bits_as_two(native: bool, tmp_path: Path) -> None:
     one, two = (
-        Toy(native, carry=carry).graph(tmp_path / carry).streams(3)
+        BatchState(Toy(native, carry=carry).graph(tmp_path / carry), 3)
         for carry in ("in_place", "replace")
     )
     chance = np.random.default_rng(2)
@@ -137,7 +137,7 @@ def test_one_buffer_gives_the_same_bits_as_two(native: bool, tmp_path: Path) -> 
 def test_a_ring_is_appended_to_in_rows_that_step_alone(device: str, tmp_path: Path) -> None:
     graph = Toy(carry="append", most=1).graph(tmp_path)
     graph.provider = replace(PROVIDERS["cpu"], memory=device)
-    streams = graph.streams(3)
+    streams = BatchState(graph, 3)
     heard: list[list[Array]] = [[], [], []]
     chance = np.random.default_rng(4)
     for turn in range(120):
@@ -160,7 +160,7 @@ def test_a_ring_that_is_appended_to_goes_on_where_another_was(
     toys = [Toy(most=3), Toy(carry="append", most=1)]
     graphs = [toy.graph(tmp_path / toy.carry) for toy in toys]
     for source, target in (graphs, graphs[::-1]):
-        first, second = source.streams(), target.streams(2)
+        first, second = BatchState(source), BatchState(target, 2)
         for frame in heard[:heard_before]:
             say(first, frame[None, None])
         second.load(1, first.save(0))
@@ -172,7 +172,7 @@ def test_streams_of_one_graph_may_be_stepped_by_threads_of_their_own(tmp_path: P
     graph = Toy().graph(tmp_path)
     heard = [frames(200, seed=seed)[0] for seed in range(2)]
     with ThreadPoolExecutor(2) as pool:
-        codes = list(pool.map(lambda one: follow(graph.streams(), 0, one), heard))
+        codes = list(pool.map(lambda one: follow(BatchState(graph), 0, one), heard))
     for index in range(2):
         assert codes[index].tolist() == codes_of(heard[index]).tolist()
 
@@ -205,7 +205,7 @@ def test_a_provider_with_a_memory_of_its_own_sees_every_input(carry: str, tmp_pa
     graph.provider = replace(PROVIDERS["cpu"], memory="copied")
     graph.session = Copying(graph.session)
     heard = frames(12)[0]
-    assert follow(graph.streams(2), 1, heard).tolist() == codes_of(heard).tolist()
+    assert follow(BatchState(graph, 2), 1, heard).tolist() == codes_of(heard).tolist()
 
 
 @pytest.fixture
@@ -227,27 +227,27 @@ def test_an_input_of_a_wrong_shape_is_refused(
     shape: tuple[int, ...], told: str, graph: Graph
 ) -> None:
     with pytest.raises(UsageError, match=told):
-        graph.streams().step({"pcm": np.zeros(shape, np.float32)})
+        BatchState(graph).step({"pcm": np.zeros(shape, np.float32)})
 
 
 def test_a_missing_input_is_refused(graph: Graph) -> None:
     with pytest.raises(UsageError, match="toy takes pcm, which was not given"):
-        graph.streams().step({})
+        BatchState(graph).step({})
 
 
 @pytest.mark.parametrize("active", [[True], [True, True], [[True] * 3]])
 def test_active_names_every_row(active: Sequence[bool], graph: Graph) -> None:
     with pytest.raises(UsageError, match=r"active has shape .*, \(3,\) expected"):
-        say(graph.streams(3), frames(1, rows=3), active)
+        say(BatchState(graph, 3), frames(1, rows=3), active)
 
 
 def test_a_fixed_batch_takes_no_other(tmp_path: Path) -> None:
     graph = Toy(batch=2).graph(tmp_path)
     heard = frames(2, rows=2)
-    codes = say(graph.streams(2), heard)
+    codes = say(BatchState(graph, 2), heard)
     assert codes.tolist() == [expected(list(row)).tolist() for row in heard]
     with pytest.raises(UsageError, match=r"exported for a batch of 2, not 3; .* '--batch 3'"):
-        graph.streams(3)
+        BatchState(graph, 3)
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_a_fixed_batch_takes_no_other(tmp_path: Path) -> None:
 def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(
     changed: dict[str, Array | None], told: str, graph: Graph
 ) -> None:
-    source, target = graph.streams(), graph.streams()
+    source, target = BatchState(graph), BatchState(graph)
     heard = frames(10)[0]
     follow(source, 0, frames(4, seed=3)[0])
     follow(target, 0, heard[:6])

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 
 from ...runtime.errors import UsageError
-from ...runtime.graph.batch_state import Streams
 from ...runtime.graph.buffers import Buffer
 from ..options import Guidance, SamplingParams
 from .language_model import LanguageModel
@@ -19,9 +18,9 @@ class DepthStreams:
     """The depth transformer over rows, and the inputs by which their codes are drawn."""
 
     def __init__(self, model: LanguageModel, rows: int) -> None:
-        assert model.depth is not None
-        self._model, self._rows = model, rows
-        self._streams: Streams = model.depth.streams(rows)
+        state = model.depth_state(rows)
+        assert state is not None
+        self._model, self._rows, self._streams = model, rows, state
         self.most = model.candidates
         ungenerated = model.spec.tokens.ungenerated
         shape = (rows, model.exported_codebooks)
@@ -34,7 +33,7 @@ class DepthStreams:
 
     def use(self, rows: int) -> None:
         """Steps the first `rows` rows alone from now on."""
-        self._streams.use(rows)
+        self._streams.use_rows(rows)
 
     def check(self, drawing: SamplingParams) -> None:
         """Raises UsageError for more candidates than the graph draws from."""
@@ -71,7 +70,7 @@ class DepthStreams:
         """Codes int64 `[rows, dep_q]` for the temporal transformer's output `[rows, dim]` and the
         text `[rows]`; those of rows that are not active are meaningless."""
         rows = len(text)
-        start, _ = self._streams.part(active)
+        start, _ = self._streams.active_range(active)
         inputs: dict[str, Array | Buffer] = {
             "hidden": hidden,
             "forced": self._forced[:rows],

@@ -138,14 +138,14 @@ class Generator:
         spec = model.spec
         self._rows = [_Row(SamplingParams(), Rules(), None, np.random.default_rng(0))] * batch
         self._cache = DelayCache(spec, batch)
-        self._temporal = model.temporal.streams(batch * self.width)
+        self._temporal = model.temporal_state(batch * self.width)
         self._depth = None if model.depth is None else DepthStreams(model, self._temporal.batch)
         self._heard = spec.n_q - spec.dep_q
         self._conditioned: set[int] = set()
 
     def use(self, rows: int) -> None:
         """Steps the first `rows` rows alone from now on; begin those that come into use."""
-        self._temporal.use(rows * self.width)
+        self._temporal.use_rows(rows * self.width)
         if self._depth is not None:
             self._depth.use(rows * self.width)
         self.used = rows
@@ -334,7 +334,9 @@ class Generator:
             return
         if conditions is None and place in self._conditioned:
             return
-        self._temporal.give(place, self.model.condition() if conditions is None else conditions)
+        self._temporal.set_constants(
+            place, self.model.condition() if conditions is None else conditions
+        )
         self._conditioned.add(place)
 
     def _own(self, output: Array | None) -> Array | None:

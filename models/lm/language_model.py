@@ -10,8 +10,8 @@ import numpy as np
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.bundle.manifest import Conditioner
 from ...runtime.errors import UsageError
-from ...runtime.graph.graph import Graph
-from ...runtime.graph.pipeline import open_graph
+from ...runtime.graph.batch_state import BatchState
+from ...runtime.graph.graph import Graph, open_graph
 from ...runtime.providers.provider import choose
 
 Array = np.ndarray[Any, Any]
@@ -61,6 +61,14 @@ class LanguageModel:
             outputs = [f"codes.{index}" for index in range(made)]
         return open_graph(self.bundle, name, self._provider, self._threads, outputs)
 
+    def temporal_state(self, batch: int) -> BatchState:
+        """Rows of the temporal transformer at their beginning."""
+        return BatchState(self.temporal, batch)
+
+    def depth_state(self, batch: int) -> BatchState | None:
+        """Rows of the depth transformer; None if the model generates no audio."""
+        return None if self.depth is None else BatchState(self.depth, batch)
+
     @property
     def is_conditioned(self) -> bool:
         """Whether every stream needs conditions."""
@@ -105,7 +113,7 @@ class LanguageModel:
             else:
                 vectors, mask = _tensor(name, conditioner, tensors.get(name))
                 inputs |= {name: vectors[None], f"{name}.mask": mask[None]}
-        outputs = self._conditions.streams().step(inputs)
+        outputs = BatchState(self._conditions).step(inputs)
         return {name: value[0].copy() for name, value in outputs.items()}
 
 

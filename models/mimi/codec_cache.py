@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.bundle.manifest import GraphSpec
-from ...runtime.graph.pipeline import Chain
+from ...runtime.graph.pipeline import GraphPipeline
 from ...runtime.providers.provider import Provider
 
 Key = tuple[str, int | None, tuple[tuple[GraphSpec, tuple[str, ...]], ...]]
@@ -16,18 +16,18 @@ class Codecs:
     """May be shared by threads."""
 
     def __init__(self) -> None:
-        self._chains: dict[Key, Chain] = {}
+        self._chains: dict[Key, GraphPipeline] = {}
         self._opening = threading.Lock()
 
     def open(
         self, bundle: Bundle, names: Sequence[str], provider: Provider, threads: int | None
-    ) -> Chain:
+    ) -> GraphPipeline:
         """A chain of a bundle's graphs, or that of another one whose files have the same hashes."""
         graphs = tuple((bundle.graph(name), _hashes(bundle, name)) for name in names)
         key = provider.name, threads, graphs
         with self._opening:
             if key not in self._chains:
-                self._chains[key] = Chain(bundle, names, provider, threads)
+                self._chains[key] = GraphPipeline(bundle, names, provider, threads)
             return self._chains[key]
 
 

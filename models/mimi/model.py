@@ -8,7 +8,7 @@ import numpy as np
 from ...runtime.audio import AudioSource, audio_blocks
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.errors import UsageError
-from ...runtime.graph.pipeline import Chain
+from ...runtime.graph.pipeline import GraphPipeline
 from ...runtime.providers.provider import choose
 from ..hub.resolve import open_bundle
 from .codec_cache import Codecs
@@ -98,7 +98,7 @@ class Mimi:
             )
         return EncoderStream(self.bundle, self.open("encode"), chosen)
 
-    def open(self, direction: Direction) -> Chain:
+    def open(self, direction: Direction) -> GraphPipeline:
         """The graphs of one direction, opened at the first use."""
         codec = self.bundle.manifest.codec
         names = codec.encoder if direction == "encode" else codec.decoder

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ...runtime.graph.pipeline import ChainStreams
-from ...runtime.graph.rings import State
+from ...runtime.graph.graph_state import State
+from ...runtime.graph.pipeline import PipelineState
 from ..lm.generation import Fail
 from .frame_queue import Ear
 from .model import Direction, Mimi
@@ -25,10 +25,10 @@ class CodecRows:
         chain = mimi.open(direction)
         self.used = rows
         self._most = chain.max_frames
-        self._streams: ChainStreams = chain.streams(rows)
+        self._streams: PipelineState = chain.batch_state(rows)
 
     def use(self, rows: int) -> None:
-        self._streams.use(rows)
+        self._streams.use_rows(rows)
         self.used = rows
 
     def move(self, source: int, target: int) -> None:

@@ -9,7 +9,7 @@ from ...runtime.audio import Framer, check_samples
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.errors import UsageError
 from ...runtime.exclusive import Exclusive, exclusive
-from ...runtime.graph.pipeline import Chain
+from ...runtime.graph.pipeline import GraphPipeline
 from ..state import GraphState, Part, Tensor, check_state, state_header
 
 Array = np.ndarray[Any, Any]
@@ -20,12 +20,12 @@ ENCODER, DECODER = "mimi-encoder", "mimi-decoder"
 class EncoderStream:
     """Samples in, codes out, as soon as a frame is complete."""
 
-    def __init__(self, bundle: Bundle, chain: Chain, codebooks: int) -> None:
+    def __init__(self, bundle: Bundle, chain: GraphPipeline, codebooks: int) -> None:
         self._exclusive = Exclusive()
         self._bundle, self._chain, self._codebooks = bundle, chain, codebooks
         self._frame_size = bundle.manifest.audio.frame_size
         self._framer = Framer(self._frame_size)
-        self._rows = chain.streams()
+        self._rows = chain.batch_state()
 
     @exclusive
     def feed(self, pcm: Array) -> Array:
@@ -90,11 +90,11 @@ class EncoderStream:
 class DecoderStream:
     """Codes in, samples out."""
 
-    def __init__(self, bundle: Bundle, chain: Chain) -> None:
+    def __init__(self, bundle: Bundle, chain: GraphPipeline) -> None:
         self._exclusive = Exclusive()
         self._bundle, self._chain = bundle, chain
         self._codec = bundle.manifest.codec
-        self._rows = chain.streams()
+        self._rows = chain.batch_state()
 
     @exclusive
     def feed(self, codes: Array) -> Array:

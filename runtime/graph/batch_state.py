@@ -1,23 +1,18 @@
 """Rows of state stepped through a graph together, as many of them as are in use."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..bundle.manifest import StateSpec, axis_extent
 from ..errors import UsageError
 from ..exclusive import Exclusive, exclusive
+from ..typing import Array
 from .binding import Binding
 from .buffers import Buffer
-from .graph_state import StateBuffers
-from .rings import State, check_fit, check_states, roll, unroll
-
-if TYPE_CHECKING:
-    from .graph import Graph
-
-Array = np.ndarray[Any, Any]
-
+from .graph import Graph
+from .graph_state import State, StateBuffers, check_fit, check_states, roll, unroll
 
 ENTRIES_PER_FRAME = 8
 """A ring takes at most so many of a frame; Mimi's take two."""
@@ -27,15 +22,23 @@ PARTS = 8
 occur, for each of which buffers are kept."""
 
 
-class Streams:
-    """Rows of state, stepped together through a graph. Not for two threads at once.
+class BatchState:
+    """Rows of state, stepped together through a graph; each row is a stream of its own. Not for two
+    threads at once.
 
     Of the `batch` rows that there is memory for, the first `used` are stepped: all of them, unless
-    `use` says otherwise. Of these the graph runs over no more than from the first active one to the
-    last, to the next border of `PARTS`, where it may.
+    `use_rows` says otherwise. If the graph allows it, it runs over no more of these than from the
+    first active one to the last, both rounded to the next border of `PARTS`.
+
+    Raises UsageError where the graph's batch is fixed to another number.
     """
 
-    def __init__(self, graph: "Graph", batch: int) -> None:
+    def __init__(self, graph: Graph, batch: int = 1) -> None:
+        if graph.fixed_batch not in (None, batch):
+            raise UsageError(
+                f"{graph.name} was exported for a batch of {graph.fixed_batch}, not {batch}; "
+                f"export it again with '--batch {batch}' or without"
+            )
         self.graph, self.batch = graph, batch
         self._exclusive = Exclusive()
         self.used = batch
@@ -61,7 +64,7 @@ class Streams:
         return self.graph.spec.states
 
     @exclusive
-    def use(self, rows: int) -> None:
+    def use_rows(self, rows: int) -> None:
         """Steps the first `rows` rows alone from now on: inputs, `active` and outputs have so many.
 
         Rows that come into use are at the beginning of a stream; what is out of use costs nothing
@@ -97,7 +100,7 @@ class Streams:
         if missing:
             raise UsageError(f"{self.graph.name} takes {', '.join(missing)}, which was not given")
         frames, stepped = self._frames(inputs), self._active(active)
-        whole, (start, stop) = self._binding(frames), self.part(stepped)
+        whole, (start, stop) = self._binding(frames), self.active_range(stepped)
         alone = stop - start < self.used
         binding = self._part_binding(whole, frames, start, stop) if alone else whole
         binding.fill(inputs, stepped, start)
@@ -113,7 +116,7 @@ class Streams:
             self._turn ^= 1
         return whole.outputs(keep, self.used)
 
-    def part(self, active: Array) -> tuple[int, int]:
+    def active_range(self, active: Array) -> tuple[int, int]:
         """The first of the rows that a step of the active ones runs over, and the one behind the
         last."""
         rows = np.flatnonzero(active)
@@ -149,7 +152,7 @@ class Streams:
             state.move(source, target, self._turn, None if ring is None else whole[ring.position])
 
     @exclusive
-    def give(self, row: int, constants: State) -> None:
+    def set_constants(self, row: int, constants: State) -> None:
         """Sets the constant states of a row, all of them; raises UsageError where they do not
         fit."""
         states = [state for state in self._states if state.spec.carry == "constant"]
@@ -212,13 +215,13 @@ class Streams:
         """What is bound to step so many frames of the rows in use."""
         rows = self.used if self.graph.narrows else self.batch
         if (frames, rows) not in self._bindings:
-            states = [state.part(0, rows) for state in self._states]
+            states = [state.view(0, rows) for state in self._states]
             self._bindings[frames, rows] = Binding(self.graph, rows, frames, states)
         return self._bindings[frames, rows]
 
     def _part_binding(self, whole: Binding, frames: int, start: int, stop: int) -> Binding:
         """What is bound to step some of the rows in use alone."""
         if (frames, start, stop) not in self._part_bindings:
-            part = whole.part(start, stop, frames, self._states)
+            part = whole.for_rows(start, stop, frames, self._states)
             self._part_bindings[frames, start, stop] = part
         return self._part_bindings[frames, start, stop]

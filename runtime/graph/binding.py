@@ -2,20 +2,17 @@
 
 import weakref
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..bundle.manifest import TensorSpec, axis_extent
 from ..errors import UsageError
 from ..providers.provider import load_onnxruntime
+from ..typing import Array
 from .buffers import Buffer
+from .graph import Graph
 from .graph_state import StateBuffers
-
-if TYPE_CHECKING:
-    from .graph import Graph
-
-Array = np.ndarray[Any, Any]
 
 NOT_CAPTURED = -1
 """The `gpu_graph_id` of a run that is neither captured nor replayed."""
@@ -32,7 +29,7 @@ class Binding:
 
     def __init__(
         self,
-        graph: "Graph",
+        graph: Graph,
         batch: int,
         frames: int,
         states: Sequence[StateBuffers],
@@ -54,10 +51,12 @@ class Binding:
         self._turns = [self._bind(turn) for turn in (0, 1)]
         self._options = self._number_captures()
 
-    def part(self, start: int, stop: int, frames: int, states: Sequence[StateBuffers]) -> "Binding":
+    def for_rows(
+        self, start: int, stop: int, frames: int, states: Sequence[StateBuffers]
+    ) -> "Binding":
         """Some of the rows alone, whose outputs lie among those of all."""
-        outputs = {name: buffer.part(start, stop) for name, buffer in self._outputs.items()}
-        rows = [state.part(start, stop) for state in states]
+        outputs = {name: buffer.view(start, stop) for name, buffer in self._outputs.items()}
+        rows = [state.view(start, stop) for state in states]
         return Binding(self._graph, stop - start, frames, rows, outputs)
 
     def fill(self, inputs: Mapping[str, Array | Buffer], active: Array, start: int = 0) -> None:

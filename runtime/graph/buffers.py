@@ -11,8 +11,7 @@ import numpy as np
 
 from ..bundle.manifest import Target
 from ..providers.provider import PROVIDERS, Provider, load_onnxruntime, make_session
-
-Array = np.ndarray[Any, Any]
+from ..typing import Array
 
 COPY = (
     b'\x08\x08:R\n\x1c\n\x06source\x12\x06target"\x08Identity:\x00\x12\x04copyZ\x15\n\x06source'
@@ -51,9 +50,9 @@ class Buffer:
         """Whether a graph that takes the other may be given this one."""
         return (self.device, self.shape, self.dtype) == (other.device, other.shape, other.dtype)
 
-    def part(self, start: int, stop: int) -> "Buffer":
+    def view(self, start: int, stop: int) -> "Buffer":
         """Some of the rows, in the same memory."""
-        return self if stop - start == self.shape[0] else Part(self._array[start:stop])
+        return self if stop - start == self.shape[0] else BufferView(self._array[start:stop])
 
     def read(self) -> Array:
         """All of it; a view where memory is shared."""
@@ -86,7 +85,7 @@ class Buffer:
         self._array[target : target + 1][index] = self._array[source : source + 1][index]
 
 
-class Part(Buffer):
+class BufferView(Buffer):
     """Rows of another buffer, in its memory."""
 
     def __init__(self, array: Array) -> None:

@@ -1,7 +1,7 @@
 """Graphs that streams run through, from the manifest alone.
 
-A `Graph` is the weights: loaded once, shared by threads. `Streams` are rows of state stepped
-through it together; each row is a stream of its own, and one thread steps them.
+A `Graph` is the weights: loaded once, shared by threads. `BatchState` is rows of state that
+are stepped through it together.
 """
 
 import threading
@@ -16,15 +16,20 @@ from ..bundle.io_check import check_ports
 from ..bundle.manifest import GraphSpec
 from ..errors import UsageError
 from ..providers.placement import Placement, placement
-from ..providers.provider import Provider, captures_graphs, load_onnxruntime, make_session
-from .batch_state import Streams
+from ..providers.provider import (
+    PROVIDERS,
+    Provider,
+    captures_graphs,
+    load_onnxruntime,
+    make_session,
+)
 from .buffers import Buffer, DeviceBuffer
 
 
 class Graph:
     """A graph of a bundle, opened on a provider, with all of its outputs or those named alone.
 
-    `seconds` is how long ONNX Runtime has run it so far, for all streams together.
+    `seconds` is how long ONNX Runtime has run it so far, in all threads together.
 
     Raises ModelError where ONNX Runtime is too old, the graph unreadable or not as the manifest
     says, ProviderError where it does not open on the provider.
@@ -52,6 +57,7 @@ class Graph:
         self.captures = captures_graphs(self.session, provider)
         self.captures_made = count(1)
         self._thread: int | None = None
+        self._timing = threading.Lock()
         ports = zip(self.session.get_inputs(), self.session.get_input_memory_infos(), strict=True)
         self._on_host = {port.name for port, memory in ports if memory.name == "Cpu"}
 
@@ -73,16 +79,6 @@ class Graph:
         fixed = self.fixed_batch is not None or self.captures
         return not fixed and self.provider.memory != "device"
 
-    def streams(self, batch: int = 1) -> Streams:
-        """`batch` streams at their beginning; raises UsageError where the batch is fixed to another
-        number."""
-        if self.fixed_batch not in (None, batch):
-            raise UsageError(
-                f"{self.name} was exported for a batch of {self.fixed_batch}, not {batch}; export "
-                f"it again with '--batch {batch}' or without"
-            )
-        return Streams(self, batch)
-
     def allocate(self, name: str, shape: Sequence[int], dtype: str, initial: float = 0) -> Buffer:
         """A buffer for an input, a state or an output, where the graph has it on the provider."""
         on_host = name in self._on_host and self.provider.device != "cpu"
@@ -97,7 +93,9 @@ class Graph:
             self._hold_thread()
         started = time.perf_counter()
         self.session.run_with_iobinding(binding, options)
-        self.seconds += time.perf_counter() - started
+        elapsed = time.perf_counter() - started
+        with self._timing:
+            self.seconds += elapsed
 
     def _hold_thread(self) -> None:
         """onnxruntime captures CUDA graphs for one thread alone."""
@@ -108,3 +106,17 @@ class Graph:
                 "model once for each thread, or take the provider cuda"
             )
         self._thread = current
+
+
+def open_graph(
+    bundle: Bundle,
+    name: str,
+    provider: Provider,
+    threads: int | None = None,
+    outputs: Collection[str] | None = None,
+) -> Graph:
+    """A graph on the provider, or on the one that the manifest says it runs on instead."""
+    spec = bundle.graph(name)
+    elsewhere = spec.runs_on is not None and provider.name == bundle.manifest.target
+    chosen = PROVIDERS[spec.runs_on] if elsewhere and spec.runs_on else provider
+    return Graph(bundle, name, chosen, threads, outputs)

@@ -1,31 +1,18 @@
 """Graphs that run one after the other, as one: outputs of each are inputs of the next."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from ..bundle.bundle import Bundle
 from ..bundle.manifest import StateSpec
-from ..providers.provider import PROVIDERS, Provider
-from .batch_state import Array, Streams
-from .graph import Graph
-from .rings import State, check_states
+from ..providers.provider import Provider
+from ..typing import Array
+from .batch_state import BatchState
+from .graph import open_graph
+from .graph_state import State, check_states
 
 
-def open_graph(
-    bundle: Bundle,
-    name: str,
-    provider: Provider,
-    threads: int | None = None,
-    outputs: Collection[str] | None = None,
-) -> Graph:
-    """A graph on the provider, or on the one that the manifest says it runs on instead."""
-    spec = bundle.graph(name)
-    elsewhere = spec.runs_on is not None and provider.name == bundle.manifest.target
-    chosen = PROVIDERS[spec.runs_on] if elsewhere and spec.runs_on else provider
-    return Graph(bundle, name, chosen, threads, outputs)
-
-
-class Chain:
-    """The graphs of a chain, opened; shared by threads as a `Graph` is."""
+class GraphPipeline:
+    """Graphs, opened; shared by threads as a `Graph` is."""
 
     def __init__(
         self,
@@ -46,46 +33,47 @@ class Chain:
         """Those of all its graphs."""
         return [spec for graph in self.graphs for spec in graph.spec.states]
 
-    def streams(self, batch: int = 1) -> "ChainStreams":
-        return ChainStreams([graph.streams(batch) for graph in self.graphs])
+    def batch_state(self, batch: int = 1) -> "PipelineState":
+        """Rows of state at the beginning of a stream."""
+        return PipelineState([BatchState(graph, batch) for graph in self.graphs])
 
 
-class ChainStreams:
-    """Rows of state of a whole chain; the same calls as `Streams`."""
+class PipelineState:
+    """Rows of state of all graphs of a pipeline; the same calls as `BatchState`."""
 
-    def __init__(self, links: Sequence[Streams]) -> None:
-        self._links = links
+    def __init__(self, states: Sequence[BatchState]) -> None:
+        self._states = states
 
     @property
     def repeats(self) -> bool:
         """Whether a step that failed may be made again: of several graphs some have moved on."""
-        return len(self._links) == 1
+        return len(self._states) == 1
 
     def step(
         self, inputs: Mapping[str, Array], active: Array | Sequence[bool] | None = None
     ) -> dict[str, Array]:
         outputs = dict(inputs)
-        for link in self._links:
-            outputs = link.step(outputs, active)
+        for state in self._states:
+            outputs = state.step(outputs, active)
         return outputs
 
-    def use(self, rows: int) -> None:
-        for link in self._links:
-            link.use(rows)
+    def use_rows(self, rows: int) -> None:
+        for state in self._states:
+            state.use_rows(rows)
 
     def move(self, source: int, target: int) -> None:
-        for link in self._links:
-            link.move(source, target)
+        for state in self._states:
+            state.move(source, target)
 
     def reset(self, rows: Sequence[int] | None = None) -> None:
-        for link in self._links:
-            link.reset(rows)
+        for state in self._states:
+            state.reset(rows)
 
     def save(self, row: int) -> State:
-        return {name: value for link in self._links for name, value in link.save(row).items()}
+        return {name: value for state in self._states for name, value in state.save(row).items()}
 
     def load(self, row: int, saved: State) -> None:
-        """As `Streams.load`."""
-        check_states([spec for link in self._links for spec in link.states], saved)
-        for link in self._links:
-            link.load(row, {spec.input: saved[spec.input] for spec in link.states})
+        """As `BatchState.load`."""
+        check_states([spec for state in self._states for spec in state.states], saved)
+        for state in self._states:
+            state.load(row, {spec.input: saved[spec.input] for spec in state.states})

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from schedule import ROWS
 
-from kyutai_onnx.runtime.graph.pipeline import Chain
+from kyutai_onnx.runtime.graph.pipeline import GraphPipeline
 
 Array = np.ndarray[Any, Any]
 
@@ -13,9 +13,11 @@ Array = np.ndarray[Any, Any]
 class Rows:
     """One batch of all rows or, of a fixed batch of one, as many batches as rows."""
 
-    def __init__(self, chain: Chain) -> None:
+    def __init__(self, chain: GraphPipeline) -> None:
         fixed = any(graph.fixed_batch == 1 for graph in chain.graphs)
-        self._batches = [chain.streams(1) for _ in range(ROWS)] if fixed else [chain.streams(ROWS)]
+        self._batches = (
+            [chain.batch_state(1) for _ in range(ROWS)] if fixed else [chain.batch_state(ROWS)]
+        )
 
     def step(self, inputs: dict[str, Array], active: Array) -> dict[str, Array]:
         if len(self._batches) == 1:

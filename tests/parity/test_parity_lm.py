@@ -12,6 +12,7 @@ from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
 from kyutai_onnx.export.verification.agreement import Choices, Numbers
 from kyutai_onnx.models.lm.delays import DelayCache
 from kyutai_onnx.runtime.bundle.bundle import Bundle
+from kyutai_onnx.runtime.graph.batch_state import BatchState
 from kyutai_onnx.runtime.graph.graph import Graph
 from kyutai_onnx.runtime.providers.provider import PROVIDERS
 
@@ -36,7 +37,7 @@ def compare(made: Bundle, run: LmRun) -> tuple[Choices, Numbers]:
     """Steps all rows as the schedule says, going on with the reference's choice at each step."""
     lm = made.manifest.lm
     assert lm is not None
-    rows = Graph(made, lm.temporal, PROVIDERS["cpu"]).streams(ROWS)
+    rows = BatchState(Graph(made, lm.temporal, PROVIDERS["cpu"]), ROWS)
     cache, choices, heads = DelayCache(lm, ROWS), Choices(), Numbers()
     for index, frame in enumerate(schedule()):
         rows.reset(frame.reset)

@@ -11,7 +11,7 @@ from schedule import ROWS, schedule
 
 from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
 from kyutai_onnx.export.verification.agreement import Choices, Numbers
-from kyutai_onnx.runtime.graph.pipeline import Chain
+from kyutai_onnx.runtime.graph.pipeline import GraphPipeline
 from kyutai_onnx.runtime.providers.provider import PROVIDERS
 
 Run = Callable[[str], CodecRun]
@@ -45,7 +45,7 @@ def test_codes_equal_the_references_in_every_row(
 ) -> None:
     run, made = reference(mimi), bundle(mimi, MODELS[mimi], target=target)
     codec = made.manifest.codec
-    rows = Rows(Chain(made, codec.encoder, PROVIDERS["cpu"]))
+    rows = Rows(GraphPipeline(made, codec.encoder, PROVIDERS["cpu"]))
     choices = [Choices() for _ in range(codec.codebooks)]
     for index, frame in enumerate(schedule()):
         rows.reset(frame.reset)
@@ -65,7 +65,7 @@ def test_waveforms_equal_the_references_in_every_row(
     mimi: str, target: str, bundle: Bundles, reference: Run
 ) -> None:
     run, made = reference(mimi), bundle(mimi, MODELS[mimi], target=target)
-    rows = Rows(Chain(made, made.manifest.codec.decoder, PROVIDERS["cpu"]))
+    rows = Rows(GraphPipeline(made, made.manifest.codec.decoder, PROVIDERS["cpu"]))
     numbers = Numbers()
     for index, frame in enumerate(schedule()):
         rows.reset(frame.reset)
@@ -85,8 +85,8 @@ def test_frames_a_call_change_nothing(
     codec = made.manifest.codec
     whole = run.pcm[0].reshape(1, 1, -1)[..., : 175 * made.manifest.audio.frame_size]
     size = frames * made.manifest.audio.frame_size
-    encoder = Chain(made, codec.encoder, PROVIDERS["cpu"]).streams()
-    decoder = Chain(made, codec.decoder, PROVIDERS["cpu"]).streams()
+    encoder = GraphPipeline(made, codec.encoder, PROVIDERS["cpu"]).batch_state()
+    decoder = GraphPipeline(made, codec.decoder, PROVIDERS["cpu"]).batch_state()
     numbers = Numbers()
     for start in range(0, whole.shape[-1] // size * size, size):
         first = start // made.manifest.audio.frame_size
@@ -101,8 +101,10 @@ def test_frames_a_call_change_nothing(
 def test_a_state_continues_in_another_flavour(bundle: Bundles, reference: Run) -> None:
     run, half = reference("mimi"), 100
     native, portable = bundle("mimi", "stt"), bundle("mimi", "stt", target="cuda")
-    first = Chain(native, native.manifest.codec.encoder, PROVIDERS["cpu"]).streams(ROWS)
-    second = Chain(portable, portable.manifest.codec.encoder, PROVIDERS["cpu"]).streams(2)
+    first = GraphPipeline(native, native.manifest.codec.encoder, PROVIDERS["cpu"]).batch_state(ROWS)
+    second = GraphPipeline(portable, portable.manifest.codec.encoder, PROVIDERS["cpu"]).batch_state(
+        2
+    )
     for index in range(half):
         first.step({"pcm": run.pcm[:, index, None]}, [True, False, False, False])
     second.load(1, first.save(0))
@@ -115,8 +117,8 @@ def test_a_state_continues_in_another_flavour(bundle: Bundles, reference: Run) -
 def test_a_codec_of_eight_bits_stays_close(bundle: Bundles, reference: Run) -> None:
     run, made = reference("mimi"), bundle("mimi", "stt", codec="int8")
     codec = made.manifest.codec
-    encoder = Chain(made, codec.encoder, PROVIDERS["cpu"]).streams()
-    decoder = Chain(made, codec.decoder, PROVIDERS["cpu"]).streams()
+    encoder = GraphPipeline(made, codec.encoder, PROVIDERS["cpu"]).batch_state()
+    decoder = GraphPipeline(made, codec.decoder, PROVIDERS["cpu"]).batch_state()
     active = [index for index, frame in enumerate(schedule()) if frame.active[0]][:60]
     equal, numbers = [], Numbers()
     for index in active:

@@ -7,7 +7,7 @@ import pytest
 from conftest import Bundles
 
 from kyutai_onnx.runtime.bundle.manifest import TensorSpec, axis_extent
-from kyutai_onnx.runtime.graph.batch_state import Streams
+from kyutai_onnx.runtime.graph.batch_state import BatchState
 from kyutai_onnx.runtime.graph.graph import Graph
 from kyutai_onnx.runtime.graph.pipeline import open_graph
 from kyutai_onnx.runtime.providers.provider import PROVIDERS
@@ -34,7 +34,7 @@ def noise(port: TensorSpec, chance: np.random.Generator) -> Array:
     return chance.integers(0, 5, shape).astype(port.dtype)
 
 
-def poison(streams: Streams, row: int) -> None:
+def poison(streams: BatchState, row: int) -> None:
     """Fills what a row remembers with NaN, rings long since full."""
     states = streams.save(row)
     for spec in streams.graph.spec.states:
@@ -48,7 +48,7 @@ def poison(streams: Streams, row: int) -> None:
     streams.load(row, states)
 
 
-def step(streams: Streams, seed: int, active: list[bool]) -> dict[str, Array]:
+def step(streams: BatchState, seed: int, active: list[bool]) -> dict[str, Array]:
     made = streams.step(inputs(streams.graph, streams.batch, seed), active)
     return {name: np.array(value) for name, value in made.items()}
 
@@ -62,7 +62,7 @@ def test_a_reset_row_equals_a_fresh_one(target: str, bundle: Bundles) -> None:
             continue
         graph = open_graph(made, name, PROVIDERS["cpu"], 1)
         rows = graph.fixed_batch or 3
-        ours, theirs, bad = graph.streams(rows), graph.streams(rows), rows // 2
+        ours, theirs, bad = BatchState(graph, rows), BatchState(graph, rows), rows // 2
         everybody = [True] * rows
         for seed in range(5):
             step(ours, seed, everybody)
