@@ -21,8 +21,8 @@ from safetensors.torch import load_file, save_file
 
 from kyutai_onnx.export.checkpoint.config import LMConfig, MimiConfig
 from kyutai_onnx.export.checkpoint.layouts import lm_shapes, mimi_shapes
-from tests.checkpoints import transformers_mimi
-from tests.voices import spell_tokenizer
+from tests.support.checkpoints import transformers_mimi
+from tests.support.voices import spell_tokenizer
 
 from .configs import MIMI, PUBLISHED, TRANSFORMERS_MIMI, Config
 

@@ -5,11 +5,13 @@ import signal
 from pathlib import Path
 
 import pytest
-from commands import Command, run_here
-from speech import Array, whole, write_wav
+from support.commands import Command, run_here
+from support.speech import Array, whole, write_wav
 
 from kyutai_onnx.models import Mimi, SpeechToText, Word
 from kyutai_onnx.models.hub.resolve import DEMO, VARIABLE
+
+FOLDERS = ["unit", "integration", "fuzz", "conformance", "hardware", "parity"]
 
 
 def pytest_configure() -> None:
@@ -20,10 +22,14 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Fast tests first: those that export, and those that take long, come last."""
-    items.sort(
-        key=lambda item: (item.get_closest_marker("slow") is not None, "parity" in item.path.parts)
-    )
+    """Marks each test by its folder, and puts the folders whose tests are fast first."""
+    for item in items:
+        item.add_marker(folder(item))
+    items.sort(key=lambda item: FOLDERS.index(folder(item)))
+
+
+def folder(item: pytest.Item) -> str:
+    return item.path.relative_to(Path(__file__).parent).parts[0]
 
 
 @pytest.fixture(autouse=True)

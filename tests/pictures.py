@@ -7,10 +7,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from browser import Page, browser
-from serving import HIBIKI, STT, TTS, running
-from speech import whole
-from visits import microphone
+from support.browser import Page, browser
+from support.serving import HIBIKI, STT, TTS, running
+from support.speech import whole
+from support.visits import microphone
 
 from kyutai_onnx.models.hub.resolve import DEMO
 

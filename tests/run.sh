@@ -61,5 +61,5 @@ export PYTHONMALLOC=malloc GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 ruff check .
 ruff format --check .
 mypy
-pytest "$@"
+pytest -o testpaths=tests "$@"
 [ -z "$newest" ] || [ $# -gt 0 ] || python tests/renew_constraints.py

@@ -3,7 +3,7 @@
 import json
 import urllib.parse
 
-from tests.raw_websocket import LISTEN
+from tests.support.raw_websocket import LISTEN
 
 from .catalogue import attack
 from .payloads import FORM, form, ogg_opus, packed, silence, wav

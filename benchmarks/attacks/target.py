@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.raw_websocket import CLOSE, LISTEN, Hung, RawWebsocket
+from tests.support.raw_websocket import CLOSE, LISTEN, Hung, RawWebsocket
 
 HOST = "127.0.0.1"
 PIECE = 1 << 16

@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 
-from tests.raw_websocket import LISTEN, PING, Hung, RawWebsocket, frame, head
+from tests.support.raw_websocket import LISTEN, PING, Hung, RawWebsocket, frame, head
 
 from .catalogue import attack
 from .parameters import CHAT, SPEAK

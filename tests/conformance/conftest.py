@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from speech import RATE, Array
+from support.speech import RATE, Array
 
 from benchmarks.served import ServedProcess, served_process
 

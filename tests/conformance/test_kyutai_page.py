@@ -12,10 +12,10 @@ import pytest
 
 pytest.importorskip("aiohttp", reason="the serve extra is not installed")
 
-from browser import browser
-from speech import say_aloud, whole
+from support.browser import browser
+from support.speech import say_aloud, whole
+from support.virtual_card import padded
 from test_moshi_client import ENGLISH, NUMBER
-from virtual_card import padded
 
 from benchmarks.served import served_process
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from commands import Command
-from speech import RATE, Array, write_wav
+from support.commands import Command
+from support.speech import RATE, Array, write_wav
 
 from benchmarks.served import ServedProcess
 from kyutai_onnx.models import SpeechToText, Word

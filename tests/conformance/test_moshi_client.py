@@ -8,9 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import virtual_card
-from speech import RATE, say_aloud, whole
-from virtual_card import PATIENCE_SECONDS, VirtualCard, in_full, padded, unless_starved, until
+from support import virtual_card
+from support.speech import RATE, say_aloud, whole
+from support.virtual_card import (
+    PATIENCE_SECONDS,
+    VirtualCard,
+    in_full,
+    padded,
+    unless_starved,
+    until,
+)
 
 from benchmarks.served import ServedProcess
 from kyutai_onnx.models import SpeechToText

@@ -1,5 +1,5 @@
 """The `openai` package, unmodified. What it finds in every corner of its endpoints is tried in
-tests/test_server_openai.py."""
+tests/integration/server/test_server_openai.py."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import soundfile
-from commands import Command
+from support.commands import Command
 
 from benchmarks.served import ServedProcess
 from kyutai_onnx.models import SpeechToText, Word

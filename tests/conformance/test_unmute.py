@@ -1,9 +1,9 @@
 """What Unmute relies on, rule by rule (unmute/stt, unmute/tts, unmute_handler), where it shows on
 the wire. By number, those that are tried elsewhere:
 
-- 3, 11: strict unions of messages: tests/test_protocol_clients.py
-- 4, 7: arrays of any size, words without text: tests/test_listening.py
-- 12, 13: text word by word, audio of any length: tests/test_server_speaking.py
+- 3, 11: strict unions of messages: tests/fuzz/test_protocol_clients.py
+- 4, 7: arrays of any size, words without text: tests/unit/server/test_listening.py
+- 12, 13: text word by word, audio of any length: tests/integration/server/test_server_speaking.py
 - 17: ports and slots are the user's
 """
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from speech import RATE, Array
+from support.speech import RATE, Array
 
 from benchmarks.served import ServedProcess
 from kyutai_onnx.models import Word

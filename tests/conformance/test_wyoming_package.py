@@ -1,12 +1,12 @@
 """The client of the `wyoming` package, unmodified, by which Home Assistant speaks and listens. The
-protocol's corners are tried in tests/test_wyoming.py."""
+protocol's corners are tried in tests/unit/server/test_wyoming.py."""
 
 import asyncio
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from speech import RATE, Array
+from support.speech import RATE, Array
 
 from benchmarks.served import ServedProcess
 from kyutai_onnx.models import SpeechToText

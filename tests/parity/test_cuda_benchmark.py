@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Checkpoints
+from support.parity.fixtures import Checkpoints
+from support.paths import ROOT
 
 from benchmarks.cuda import sweep
 from kyutai_onnx.runtime.providers.provider import PROVIDERS, available
-
-ROOT = Path(__file__).parents[2]
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -21,7 +20,6 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.slow
 def test_it_measures_and_places_on_the_cpu(checkpoint: Checkpoints, tmp_path: Path) -> None:
     shutil.copytree(checkpoint("light", "stt"), tmp_path / "stt-1b-en_fr")
     told = run(

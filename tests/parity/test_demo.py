@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from inference import run_inference
-from npz import arrays
-from speech import whole
+from support.npz import arrays
+from support.parity.inference import run_inference
+from support.paths import ROOT
+from support.speech import whole
 
 from kyutai_onnx.cli.main import run
 from kyutai_onnx.export.bundle import Request, export_bundle
 from kyutai_onnx.export.checkpoint.config import SttConfig
 from kyutai_onnx.models.hub.resolve import DEMO
 
-CHECKPOINT = Path(__file__).parents[2] / "training" / "stt-demo-en"
+CHECKPOINT = ROOT / "training" / "stt-demo-en"
 
 
 SAMPLES = DEMO / "samples"

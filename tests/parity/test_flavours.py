@@ -4,7 +4,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-from conftest import Bundles, Checkpoints
+from support.parity.fixtures import Bundles, Checkpoints
 
 from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
 from kyutai_onnx.export.graphs.aliasing import unsafe_states

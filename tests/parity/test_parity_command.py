@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from conftest import Bundles, Checkpoints
-from inference import run_inference
-from npz import arrays
 from safetensors.torch import load_file, save_file
-from variants import LMS
-from voices import voices
+from support.npz import arrays
+from support.parity.fixtures import Bundles, Checkpoints
+from support.parity.inference import run_inference
+from support.parity.variants import LMS
+from support.voices import voices
 
 from kyutai_onnx.cli.main import run
 from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from beside import begin, compare, told
-from conftest import Bundles, Checkpoints
-from generating import Case, Run, record
-from schedule import ROWS, schedule
+from support.parity.beside import begin, compare, told
+from support.parity.fixtures import Bundles, Checkpoints
+from support.parity.generating import Case, Run, record
+from support.parity.schedule import ROWS, schedule
 
 from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
 from kyutai_onnx.export.verification.agreement import Choices

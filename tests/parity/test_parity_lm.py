@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from conftest import Bundles, Checkpoints
-from reference import LmRun, run_lm
-from schedule import ROWS, schedule
+from support.parity.fixtures import Bundles, Checkpoints
+from support.parity.reference import LmRun, run_lm
+from support.parity.schedule import ROWS, schedule
 
 from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
 from kyutai_onnx.export.verification.agreement import Choices, Numbers

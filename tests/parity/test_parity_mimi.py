@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from conftest import Bundles, Checkpoints
-from reference import CodecRun, run_codec
-from rows import Rows
-from schedule import ROWS, schedule
+from support.parity.fixtures import Bundles, Checkpoints
+from support.parity.reference import CodecRun, run_codec
+from support.parity.rows import Rows
+from support.parity.schedule import ROWS, schedule
 
 from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
 from kyutai_onnx.export.verification.agreement import Choices, Numbers

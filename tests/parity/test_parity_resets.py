@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Bundles
+from support.parity.fixtures import Bundles
 
 from kyutai_onnx.runtime.bundle.manifest import TensorSpec, axis_extent
 from kyutai_onnx.runtime.graph.batch_state import BatchState

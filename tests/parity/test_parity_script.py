@@ -4,8 +4,8 @@ import random
 
 import pytest
 import sentencepiece
-from kyutai_tts import kyutai_tts
-from voices import spell_tokenizer
+from support.parity.kyutai_tts import kyutai_tts
+from support.voices import spell_tokenizer
 
 from kyutai_onnx.models.tts.script_parser import Entry, ScriptParser, script_entries
 from kyutai_onnx.models.tts.state_machine import StateMachineConfig, TextToSpeechStateMachine

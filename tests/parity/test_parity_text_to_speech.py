@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import sentencepiece
 import torch
-from kyutai_tts import kyutai_tts, made_up_script
-from makers import distinct, write_checkpoint
 from safetensors.numpy import save_file
-from speech import write_wav
-from variants import LMS, MIMIS
-from voices import voices
+from support.parity.kyutai_tts import kyutai_tts, made_up_script
+from support.parity.makers import distinct, write_checkpoint
+from support.parity.variants import LMS, MIMIS
+from support.speech import write_wav
+from support.voices import voices
 
 from kyutai_onnx.export.bundle import Request, export_bundle
 from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
@@ -175,7 +175,6 @@ def assert_lively(expected: Expected) -> None:
     assert np.abs(expected.pcm).max() >= 0.1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("codebooks", "words"), [(8, 30), (5, 8)])
 def test_voices_by_cross_attention(by_table: Pair, codebooks: int, words: int) -> None:
     theirs, ours = by_table.theirs(codebooks), by_table.ours(codebooks)
@@ -194,7 +193,6 @@ def test_voices_by_cross_attention(by_table: Pair, codebooks: int, words: int) -
     assert_equal(expected, found)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("coefficient", "words"), [(2.0, 30), (1.0, 8)])
 def test_voices_by_prefix(by_prefix: Pair, coefficient: float, words: int) -> None:
     theirs, ours = by_prefix.theirs(8, cfg_coef=coefficient), by_prefix.ours(8)
@@ -212,7 +210,6 @@ def test_voices_by_prefix(by_prefix: Pair, coefficient: float, words: int) -> No
     assert_equal(expected, found)
 
 
-@pytest.mark.slow
 def test_tokens_drawn_by_the_same_noise(by_table: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs, ours = by_table.theirs(8, temp=0.6), by_table.ours(8)
     texts = scripts(theirs, 10, 6)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Checkpoints
-from families import FAMILIES
+from support.parity.families import FAMILIES
+from support.parity.fixtures import Checkpoints
 
 from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
 from kyutai_onnx.export.verification.reference import reference_lm

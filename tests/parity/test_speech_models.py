@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from bundles import MANIFEST
-from commands import Command, command_line, run_apart
-from conftest import Bundles
-from speech import wav_bytes, write_wav
-from voices import voices
+from support.bundles import MANIFEST
+from support.commands import Command, command_line, run_apart
+from support.parity.fixtures import Bundles
+from support.speech import wav_bytes, write_wav
+from support.voices import voices
 
 from kyutai_onnx.models import Audio, Event, Hibiki, Moshi
 from kyutai_onnx.models.speech.model import Said

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from conftest import Bundles, Checkpoints
-from conversing import Conversation, converse, noise_of
-from npz import arrays
-from voices import voices
+from support.npz import arrays
+from support.parity.conversing import Conversation, converse, noise_of
+from support.parity.fixtures import Bundles, Checkpoints
+from support.voices import voices
 
 from kyutai_onnx.cli.main import run
 from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Bundles
-from voices import voices
+from support.parity.fixtures import Bundles
+from support.voices import voices
 
 from kyutai_onnx.models import Mimi, SpeechToText
 from kyutai_onnx.models.stt.task import Heard
@@ -65,7 +65,6 @@ def on_webgpu(
         return dict(file)
 
 
-@pytest.mark.slow
 def test_webgpu_makes_what_the_cpu_makes(bundle: Bundles, tmp_path: Path) -> None:
     pcm = voices(1, 30 * 1920, 24000, seed=2)[0]
     native, heard = bundle("mimi", "stt"), Heard()

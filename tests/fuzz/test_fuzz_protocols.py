@@ -1,0 +1,232 @@
+"""Whatever strangers send, a parser returns what it means or raises ProtocolError, and keeps to its
+bounds. How many inputs are tried: see mutations.py."""
+
+import tracemalloc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("hypothesis", reason="fuzzes by hypothesis")
+pytest.importorskip("msgpack", reason="the serve extra is not installed")
+pytest.importorskip("av", reason="the serve extra is not installed")
+
+import msgpack
+from hypothesis import given
+from hypothesis import strategies as st
+from support.mutations import broken, cuts, fuzzed, pieces
+
+from kyutai_onnx.server.moshi_server import chat_messages as chat
+from kyutai_onnx.server.moshi_server import stt_messages as listening
+from kyutai_onnx.server.moshi_server import tts_messages as speaking
+from kyutai_onnx.server.moshi_server.tts_adapter import TtsAdapter
+from kyutai_onnx.server.wire.errors import ProtocolError
+from kyutai_onnx.server.wire.ogg import OggReader, OggWriter
+from kyutai_onnx.server.wire.ogg_opus import MOST_SECONDS, OpusDecoder, OpusEncoder
+from kyutai_onnx.server.wyoming import messages as wyoming_messages
+from kyutai_onnx.server.wyoming.adapter import ChunkDecoder, SynthesisRequests
+from kyutai_onnx.server.wyoming.frames import EventReader
+
+NOISE = np.random.default_rng(0).normal(0, 0.1, 24000).astype(np.float32)
+OPUS = OpusEncoder().push(NOISE[:4800])
+PACKETS = [packet.data for packet in OggReader().push(OPUS)]
+LISTENING = [
+    *(listening.pack(message) for message in (listening.Init(), listening.Marker(-7))),
+    listening.pack(listening.Audio(NOISE[:40])),
+    listening.pack(listening.OggOpus(OPUS[:150])),
+    msgpack.packb({"type": "Audio", "pcm": [0, 0.5, -1, 7], "more": [{"a": [b"b", None]}]}),
+    msgpack.packb({"type": "OggOpus", "data": b"OggS", "at": msgpack.Timestamp(1)}),
+    listening.pack(listening.Step(5, (0.1, 0.2, 0.3, 0.4), 1920)),
+    listening.pack(listening.Word("où", 0.4)),
+    listening.pack(listening.EndWord(0.9)),
+    listening.pack(listening.Error("no free channels")),
+]
+SPEAKING = [
+    b"\0",
+    speaking.pack(speaking.Say('one <break time="1s"/> two')),
+    speaking.pack(speaking.Voice(NOISE[:12], (1, 3, 4))),
+    speaking.pack(speaking.Eos()),
+    speaking.pack(speaking.Audio(NOISE[:40])),
+    speaking.pack(speaking.OggOpus(OPUS[:150])),
+    speaking.pack(speaking.Text("a", 0.1, 0.2)),
+]
+CHAT = [
+    *(bytes([kind]) + bytes(8) for kind in range(11)),
+    b"\1" + OPUS,
+    b'\4{"text_topk": 25, "build_info": {"git_hash": ""}}',
+    b"\7\3 a",
+]
+WYOMING = [
+    b"".join(map(wyoming_messages.pack, messages))
+    for messages in (
+        [wyoming_messages.Describe(), wyoming_messages.Ping("a")],
+        [
+            wyoming_messages.Transcribe("a", "en"),
+            wyoming_messages.AudioStart(16000, 2, 1),
+            wyoming_messages.AudioChunk(16000, 2, 1, bytes(64)),
+            wyoming_messages.AudioStop(),
+        ],
+        [
+            wyoming_messages.SynthesizeStart(wyoming_messages.VoiceChoice("a")),
+            wyoming_messages.SynthesizeChunk("a"),
+            wyoming_messages.Synthesize("a"),
+            wyoming_messages.SynthesizeStop(),
+        ],
+    )
+]
+
+
+def result(parse: Callable[[], Any]) -> Any:
+    """What it returns, or that it refused."""
+    try:
+        return parse()
+    except ProtocolError as error:
+        why = str(error)
+    assert "\n" not in why
+    assert len(why) < 400
+    return ProtocolError
+
+
+@fuzzed
+@given(broken(LISTENING))
+def test_messages_of_speech_to_text(data: bytes) -> None:
+    for parse in (listening.parse, listening.parse_reply):
+        message = result(lambda parse=parse: parse(data))  # type: ignore[misc]
+        if isinstance(message, listening.Audio):
+            assert np.isfinite(message.pcm).all()
+            assert message.pcm.nbytes <= 4 * len(data)
+        elif message is not ProtocolError:
+            assert parse(listening.pack(message)) == message
+        if isinstance(message, listening.OggOpus):
+            result(lambda message=message: OpusDecoder().push(message.data))  # type: ignore[misc]
+
+
+@fuzzed
+@given(broken(SPEAKING))
+def test_messages_of_text_to_speech(data: bytes) -> None:
+    for parse in (speaking.parse, speaking.parse_reply):
+        message = result(lambda parse=parse: parse(data))  # type: ignore[misc]
+        if isinstance(message, speaking.Say):
+            result(lambda message=message: rules().read(message.text))  # type: ignore[misc]
+
+
+TAGS = st.sampled_from(["<break", ' time="', "1.5", "9" * 30, 's"', "/>", " ", "–", "(", ":", "\n"])
+
+
+@fuzzed
+@given(st.lists(st.lists(st.one_of(TAGS, st.text(max_size=9))).map("".join), max_size=4))
+def test_texts_to_say(texts: list[str]) -> None:
+    speaker = rules()
+    for text in texts:
+        read = result(lambda text=text: speaker.read(text))  # type: ignore[misc]
+        if read is not ProtocolError:
+            assert rules().read(read).split() == read.split()
+    speaker.finish()
+
+
+def rules() -> TtsAdapter:
+    return TtsAdapter(speaking.Format.PCM_MESSAGE_PACK, 12.5)
+
+
+@fuzzed
+@given(broken(CHAT))
+def test_messages_of_chat(data: bytes) -> None:
+    message = result(lambda: chat.parse(data))
+    if message not in (None, ProtocolError):
+        assert chat.parse(chat.pack(message)) == message
+    if isinstance(message, chat.Audio):
+        result(lambda: OpusDecoder().push(message.data))
+
+
+@fuzzed
+@given(broken([OPUS]), cuts())
+def test_pages_however_they_are_cut(data: bytes, places: list[float]) -> None:
+    def read(given: list[bytes]) -> list[Any]:
+        reader = OggReader()
+        return list(until_refused(packet for piece in given for packet in reader.push(piece)))
+
+    assert read(pieces(data, places)) == read([data])
+
+
+def until_refused(items: Iterator[Any]) -> Iterator[Any]:
+    try:
+        yield from items
+    except ProtocolError:
+        yield ProtocolError
+
+
+@fuzzed
+@given(st.lists(broken(PACKETS), max_size=4))
+def test_packets_of_whole_pages(packets: list[bytes]) -> None:
+    """The checksum holds, so that libopus gets them."""
+    writer = OggWriter(1)
+    data = b"".join(writer.page(packet, 0) for packet in [*PACKETS[:2], *packets])
+    heard = result(lambda: OpusDecoder().push(data))
+    if heard is not ProtocolError:
+        assert np.isfinite(heard).all()
+        assert len(heard) <= len(packets) * 2880
+    writer = OggWriter(1)
+    result(lambda: OpusDecoder().push(b"".join(writer.page(packet, 0) for packet in packets)))
+
+
+@fuzzed
+@given(broken(WYOMING), cuts())
+def test_events_of_wyoming_however_they_are_cut(data: bytes, places: list[float]) -> None:
+    def read(given: list[bytes]) -> list[Any]:
+        reader = EventReader()
+        return list(until_refused(event for piece in given for event in reader.push(piece)))
+
+    events = read([data])
+    assert read(pieces(data, places)) == events
+    requests, decoder = SynthesisRequests(), ChunkDecoder(24000)
+    for event in events[: -1 if ProtocolError in events else None]:
+        message = result(lambda event=event: wyoming_messages.parse(event))  # type: ignore[misc]
+        if isinstance(message, wyoming_messages.AudioChunk):
+            result(lambda message=message: decoder.push(message))  # type: ignore[misc]
+        elif message not in (None, ProtocolError):
+            result(lambda message=message: requests.take(message))  # type: ignore[misc]
+
+
+def peak_of(parse: Callable[[], Any]) -> tuple[Any, int]:
+    """What became of it, and how many bytes of Python's and numpy's it took at most."""
+    tracemalloc.start()
+    try:
+        return result(parse), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+SIZE = 2**23
+COUNT = SIZE.to_bytes(4)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        b"\xa3pcm\xdd" + COUNT + b"\x90" * SIZE,
+        b"\xa3pcm\xdd" + COUNT + b"\x80" * SIZE,
+        b"\xa3pcm\xdd" + COUNT + b"\x00" * SIZE,
+        b"\xa3pcm\xdd" + COUNT + b"\xca\0\0\0" + b"\xca\0\0\0\0" * (SIZE - 1),
+        b"\xa1x\xdd" + COUNT + b"\x90" * SIZE,
+        b"\xa1x\xdf" + COUNT + b"\x90" * (2 * SIZE),
+        b"\xa1x\xdd\xff\xff\xff\xff" + b"\x90" * SIZE,
+        b"\xdb" + COUNT + b"k" * SIZE + b"\0",
+        b"\xdd" + COUNT + b"\x90" * SIZE + b"\0",
+    ],
+    ids=["arrays", "maps", "integers", "shifted", "other", "pairs", "short", "name", "key"],
+)
+def test_a_message_takes_little_more_memory_than_it_has_bytes(field: bytes) -> None:
+    data = b"\x82\xa4type\xa5Audio" + field
+    _, peak = peak_of(lambda: listening.parse(data))
+    assert peak < 8 * len(data)  # a copy, and float32 of integers of a byte
+
+
+def test_opus_takes_no_more_memory_than_its_bounds() -> None:
+    writer = OggWriter(1)
+    header = writer.page(PACKETS[0], 0) + writer.page(PACKETS[1], 0)
+    shortest = writer.page(b"\x19", 0)
+    data = header + shortest * (2**22 // len(shortest))
+    refused, peak = peak_of(lambda: OpusDecoder().push(data))
+    assert refused is ProtocolError
+    assert peak < 3 * len(data) + 3 * 4 * 24000 * MOST_SECONDS

@@ -1,0 +1,282 @@
+"""`--server`: the commands with a model of a server instead of one that is here."""
+
+import importlib.util
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from support.commands import Command, run_here
+from support.serving import HIBIKI, STT, TTS, Running, running, tight
+from support.speech import Array, hiss, say_aloud, write_wav
+
+from kyutai_onnx.cli import remote
+from kyutai_onnx.models.hub.resolve import DEMO
+from kyutai_onnx.runtime.errors import UsageError
+from kyutai_onnx.server.client import RemoteServer, RemoteSpeechToTextStream, ServerError
+from kyutai_onnx.server.client.address import parse_address
+
+SAMPLES = [DEMO / "samples" / name for name in ("alarm.wav", "shopping.flac", "train.flac")]
+SENTENCE = "set an alarm at six twenty"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Running]:
+    with running(STT, TTS, HIBIKI, slots=2) as found:
+        yield found
+
+
+def both(command: Command, server: Running, *arguments: object) -> tuple[str, str]:
+    """What a command writes with a model that is here, and with the server's."""
+    here = command(*arguments, "-q")
+    there = command(*arguments, "-q", "--server", server.url)
+    assert (here.code, there.code, there.err) == (0, 0, "")
+    return here.out, there.out
+
+
+@pytest.mark.parametrize("kind", ["text", "json", "srt", "tsv"])
+def test_a_server_hears_what_is_heard_here(command: Command, server: Running, kind: str) -> None:
+    for sample in SAMPLES:
+        here, there = both(command, server, "transcribe", sample, "--vad", "-f", kind)
+        assert there == here
+
+
+def test_more_files_than_slots_are_heard(command: Command, server: Running) -> None:
+    files = [*SAMPLES, SAMPLES[0].parent / "alarm.wav", SAMPLES[1]]
+    here, there = both(command, server, "transcribe", *files, "-f", "jsonl")
+    assert there == here
+    assert len(there.splitlines()) == len(files)
+
+
+def test_a_file_is_paced(command: Command, server: Running, speech: Path) -> None:
+    begun = time.monotonic()
+    done = command("transcribe", speech, "--rtf", "4", "--server", server.url, "-q")
+    assert done.code == 0
+    assert time.monotonic() - begun >= soundfile.info(speech).duration / 4
+    assert done.out == command("transcribe", speech, "-q").out
+
+
+def test_live_words_are_those_that_are_heard_here(command: Command, server: Running) -> None:
+    stream = ("stream", "--input-file", SAMPLES[0], "--rate", "20", "-f", "jsonl")
+    here, there = both(command, server, *stream)
+    kinds = {"word", "pause"}
+    assert of_kinds(there, kinds) == of_kinds(here, kinds)
+    assert len(of_kinds(there, kinds)) > 5
+
+
+def of_kinds(lines: str, kinds: set[str]) -> list[dict[str, object]]:
+    found = [json.loads(line) for line in lines.splitlines()]
+    return sorted((one for one in found if one["type"] in kinds), key=str)
+
+
+def test_a_server_says_what_is_said_here(command: Command, server: Running, tmp_path: Path) -> None:
+    made = []
+    for name, extra in (("here", ()), ("there", ("--server", server.url))):
+        out, words = tmp_path / f"{name}.wav", tmp_path / f"{name}.json"
+        given = ("--seed", "5", "--padding-bonus", "0.5", "--words", words)
+        done = command("say", f'{SENTENCE} <break time="0.4s"/> today', "-o", out, *given, *extra)
+        assert done.code == 0
+        content = json.loads(words.read_text())
+        made.append((soundfile.read(out)[0], content["words"], content["text"]))
+    (here, *told_here), (there, *told_there) = made
+    assert told_there == told_here
+    assert np.abs(here.clip(-0.99, 0.99) - there).max() < 1e-3
+
+
+@pytest.mark.parametrize("cut", [1, 7, 1000])
+def test_text_comes_in_pieces_of_any_size(server: Running, cut: int) -> None:
+    text = f'{SENTENCE} <break time="0.4s"/> today'
+    with RemoteServer(server.url) as there:
+        stream = there.text_to_speech().stream(temperature=0.0)
+        for start in range(0, len(text), cut):
+            stream.add(text[start : start + cut])
+        words = [event.text for event in stream.finish() if hasattr(event, "text")]
+        stream.break_off()
+    assert words == [*SENTENCE.split(), "today"]
+
+
+def test_a_server_translates(command: Command, server: Running, tmp_path: Path) -> None:
+    french = say_aloud(tmp_path / "fr.wav", "trois mille deux cent quarante-cinq", "fr")
+    out = tmp_path / "en.wav"
+    arguments = ("--rate", "20", "--save-output", out, "--model", "hibiki-demo-fr-en", "-q")
+    done = command("stream", "--input-file", french, *arguments, "--server", server.url)
+    assert (done.code, done.err) == (0, "")
+    here = command("translate", french, tmp_path / "here.wav", "-q")
+    assert done.out == here.out
+    assert abs(soundfile.info(out).duration - soundfile.info(tmp_path / "here.wav").duration) < 0.5
+    assert np.abs(soundfile.read(out)[0]).max() > 0.05
+
+
+def test_standard_input_is_said_while_it_comes(server: Running) -> None:
+    with RemoteServer(server.url) as there:
+        stream = there.text_to_speech().stream(temperature=0.0)
+        stream.add("one two three four five six seven ")
+        deadline, events = time.monotonic() + 20, list[object]()
+        while not events and time.monotonic() < deadline:
+            events += stream.run()
+            time.sleep(0.01)
+        stream.break_off()
+    assert events
+    server.until_free()
+
+
+def test_who_has_no_key_is_told(command: Command, speech: Path, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("sesame\n")
+    with running(STT, api_keys=("sesame",)) as locked:
+        transcribe = ("transcribe", speech, "-q", "--server", locked.url)
+        assert command(*transcribe, "--api-key", f"@{keys}").code == 0
+        for given, way in (((), "give '--api-key KEY'"), (("--api-key", "no"), "check")):
+            done = command(*transcribe, *given)
+            assert (done.code, done.out) == (1, "")
+            assert "right key" in done.error
+            assert way in done.error
+
+
+def test_who_finds_no_room_is_told(command: Command, speech: Path) -> None:
+    with running(STT, slots=1, limits=tight(queue=0)) as small, RemoteServer(small.url) as there:
+        stream = there.speech_to_text().stream()
+        stream.feed(hiss(0.5))
+        while not any(small.used):
+            time.sleep(0.01)
+        done = command("transcribe", speech, "--server", small.url)
+        assert done.code == 1
+        assert "busy (no free channels)" in done.error
+        stream.flush()
+
+
+def test_where_nobody_answers_is_told(command: Command, speech: Path) -> None:
+    with running(STT) as server:
+        url = server.url
+    for name in ("transcribe", "say", "stream"):
+        given = {"transcribe": [speech], "say": ["hello"], "stream": ["--input-file", speech]}[name]
+        done = command(name, *given, "--server", url)
+        assert done.code == 1
+        assert "cannot be reached (Connection refused)" in done.error
+        assert "kyutai-onnx serve" in done.error
+
+
+def test_an_unknown_model_is_told_with_those_that_there_are(
+    command: Command, server: Running, speech: Path
+) -> None:
+    done = command("transcribe", speech, "--server", server.url, "--model", "nobody")
+    assert done.code == 3
+    assert "no model nobody; it has stt-demo-en (stt), tts-demo-en (tts)" in done.error
+
+
+def test_what_was_heard_before_a_server_breaks_off_is_kept(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, pcm: Array
+) -> None:
+    long = write_wav(tmp_path / "long.wav", np.concatenate([pcm, hiss(60)]))
+    out = tmp_path / "out.json"
+    with running(STT) as server:
+        stopping = threading.Thread(target=stop_after, args=(server, len(pcm) // 1920 + 25))
+        stopping.start()
+        given = ("-f", "json", "-o", out, "-q", "--rtf", "2")
+        done = run_here(capsys, "transcribe", long, *given, "--server", server.url)
+        stopping.join()
+    assert done.code == 1
+    assert "broke off (the server is shutting down)" in done.error
+    written = json.loads(out.read_text())
+    assert written["text"].startswith("set an alarm")
+    assert "shutting down" in written["error"]
+
+
+def stop_after(server: Running, steps: int) -> None:
+    """Stops a server that has stepped so often."""
+    engine = server.server.registry.all[0].engine
+    while engine.statistics.steps < steps:
+        time.sleep(0.01)
+    server.stop()
+
+
+def test_a_voice_that_is_not_there_is_told(
+    command: Command, server: Running, tmp_path: Path
+) -> None:
+    out = tmp_path / "x.wav"
+    done = command("say", "hello", "-q", "--voice", "nobody", "--server", server.url, "-o", out)
+    assert done.code == 2
+    assert "no voice 'nobody'" in done.error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (("transcribe", "a.wav", "--server", "SERVER", "--threads", "2"), "--threads"),
+        (("transcribe", "a.wav", "--server", "SERVER", "--provider", "cpu"), "--provider"),
+        (("transcribe", "a.wav", "--server", "SERVER", "--prompt-text", "x"), "--prompt-text"),
+        (("transcribe", "a.wav", "--rtf", "2"), "--rtf"),
+        (("transcribe", "a.wav", "--api-key", "k"), "--api-key"),
+        (("transcribe", "a.wav", "--server", "ftp://here"), "--server"),
+        (("transcribe", "a.wav", "--server", "http://"), "--server"),
+        (("say", "a", "-o", "a.wav", "--turns", "--server", "SERVER"), "--turns"),
+        (("say", "a", "-o", "a.wav", "--codebooks", "4", "--server", "SERVER"), "--codebooks"),
+        (("say", "a", "-o", "a.wav", "--server", "SERVER", "--api-key", "@none"), "none"),
+        (
+            ("stream", "--input-file", "a.wav", "--server", "SERVER", "--watchdog", "3"),
+            "--watchdog",
+        ),
+        (
+            ("stream", "--input-file", "a.wav", "--server", "SERVER", "--save-state", "s"),
+            "--save-s",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_misuse(
+    command: Command, server: Running, arguments: tuple[str, ...], option: str
+) -> None:
+    done = command(*(server.url if one == "SERVER" else one for one in arguments))
+    assert done.code == 2
+    assert option in done.error
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "av" else name)
+    with pytest.raises(UsageError, match=r"not installed: av; run 'pip install .*\[serve\]"):
+        remote.connect("http://localhost", None)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("127.0.0.1:8998", "http://127.0.0.1:8998"),
+        ("ws://host:1", "http://host:1"),
+        ("wss://host", "https://host"),
+        ("https://host/speech/", "https://host/speech"),
+        ("http://[::1]:8998", "http://[::1]:8998"),
+    ],
+)
+def test_a_server_may_be_named_in_many_ways(given: str, meant: str) -> None:
+    assert parse_address(given).url == meant
+
+
+def test_keys_are_not_shown() -> None:
+    assert "sesame" not in repr(parse_address("http://host", "sesame"))
+
+
+def test_what_is_no_server_of_ours_is_told(command: Command, speech: Path) -> None:
+    with running(STT, static="none") as server:
+        done = command("transcribe", speech, "--server", f"{server.url}/elsewhere")
+    assert done.code == 1
+    assert "refused (404" in done.error
+
+
+def test_errors_of_a_stream_are_raised_once(server: Running) -> None:
+    with RemoteServer(server.url) as there:
+        stream = there.speech_to_text().stream()
+        with pytest.raises(ServerError, match="broke off"):
+            feed_on(stream, np.full(10, 1e9, np.float32))
+        assert stream.flush() == []
+
+
+def feed_on(stream: RemoteSpeechToTextStream, pcm: Array) -> None:
+    """Feeds it, and silence after it, until the server's answer is raised by any of these."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        stream.feed(pcm)
+        pcm = hiss(0.08)
+        time.sleep(0.01)

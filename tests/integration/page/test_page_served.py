@@ -1,0 +1,102 @@
+"""The web page as the server shows it, with the embedded demos: speech is read, text is spoken, and
+French numbers are said in English."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from support.speech import say_aloud, whole
+
+from kyutai_onnx.models.hub.resolve import DEMO
+
+pytest.importorskip("aiohttp")
+pytest.importorskip("av")
+pytest.importorskip("msgpack")
+
+from support.browser import Page, browser
+from support.serving import HIBIKI, STT, TTS, running
+from support.visits import IDLE, figure, lines, microphone
+
+MANIFEST = DEMO / "samples" / "manifest.jsonl"
+SAMPLES = [json.loads(line) for line in MANIFEST.read_text("utf-8").splitlines()]
+
+
+def look(
+    folder: Path,
+    scenario: Callable[[Page], Awaitable[None]],
+    *,
+    heard: Path | None = None,
+    keys: tuple[str, ...] = (),
+    complaints: int = 0,
+) -> None:
+    """Plays a scenario on the page of a server that has all the demos."""
+    with running(STT, TTS, HIBIKI, api_keys=keys) as server:
+
+        async def play() -> None:
+            async with browser(folder, microphone=heard) as page:
+                await page.open(server.url + "/")
+                await scenario(page)
+                assert len(page.complaints) == complaints, page.complaints
+
+        asyncio.run(play())
+
+
+def test_the_samples_are_read_as_they_are_heard(tmp_path: Path) -> None:
+    async def listen(page: Page) -> None:
+        await page.click(".main")
+        last = SAMPLES[-1]["text"].rsplit(maxsplit=1)[-1]
+        await page.until(f"document.querySelector('.transcript').innerText.includes('{last}')")
+        assert await page.run(figure("Latency")) > 0.4
+        await page.click(".main")
+        await page.until(IDLE)
+        assert lines(await page.text(".transcript")) == [sample["text"] for sample in SAMPLES]
+
+    sentences = [whole(DEMO / "samples" / sample["audio"]) for sample in SAMPLES]
+    look(tmp_path, listen, heard=microphone(tmp_path, *sentences))
+
+
+def test_a_text_is_spoken(tmp_path: Path) -> None:
+    async def speak(page: Page) -> None:
+        await page.click("#tts-tab")
+        await page.click("textarea")
+        await page.type("the train to boston leaves at nine fifty")
+        await page.click(".main")
+        await page.until("document.querySelector('.reading .now')?.textContent === 'boston'")
+        await page.until(IDLE)
+        assert await page.run(figure("Played")) > 2
+        assert await page.run(figure("Played")) == await page.run(figure("Made"))
+
+    look(tmp_path, speak)
+
+
+def test_a_french_number_is_said_in_english(tmp_path: Path) -> None:
+    async def translate(page: Page) -> None:
+        await page.click("#hibiki-tab")
+        await page.click(".main")
+        await page.until(
+            "document.querySelector('#hibiki .transcript').innerText.includes('forty two')"
+        )
+        await page.until(
+            "Number(document.querySelector('#hibiki .meter.output').ariaValueNow) > 30"
+        )
+        await page.click(".main")
+        await page.until(IDLE)
+
+    number = whole(say_aloud(tmp_path / "number.wav", "quarante-deux", "fr"))
+    look(tmp_path, translate, heard=microphone(tmp_path, number))
+
+
+def test_a_key_opens_the_page_and_its_sockets(tmp_path: Path) -> None:
+    async def unlock(page: Page) -> None:
+        await page.see("#key-field")
+        await page.type("open sesame")
+        await page.press("Enter")
+        await page.click("#tts-tab")
+        await page.click("textarea")
+        await page.type("boston")
+        await page.click(".main")
+        await page.until(f"{figure('Played')} > 0")
+
+    look(tmp_path, unlock, keys=("open sesame",), complaints=1)

@@ -1,0 +1,188 @@
+"""`/api/chat` over real sockets: Hibiki, spoken with as Kyutai's clients do."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+
+import aiohttp
+import numpy as np
+import pytest
+from support.serving import CHAT, FRAME, HIBIKI, Client, Running, connected, running, silence, tight
+from support.speech import Array, say_aloud
+
+from kyutai_onnx.models import Hibiki
+from kyutai_onnx.models.events import Text
+from kyutai_onnx.server.wire.ogg_opus import OpusDecoder, OpusEncoder
+
+GREEDY = "?audio_temperature=0&text_temperature=0"
+LIKELIEST = "?audio_topk=1&text_topk=1"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Running]:
+    with running(HIBIKI, slots=2) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def french(tmp_path_factory: pytest.TempPathFactory) -> Array:
+    """A number in French, and silence in which it is translated."""
+    path = tmp_path_factory.mktemp("french") / "number.wav"
+    say_aloud(path, "sept cent vingt-trois", "fr-fr")
+    from support.speech import whole
+
+    return np.concatenate([whole(path), silence(4)])
+
+
+def text_of_stream(audio: Array) -> str:
+    """What the model says of it by itself, of the frames that are whole."""
+    stream = Hibiki.load().stream(temp=0, temp_text=0)
+    events = stream.feed(audio[: len(audio) // FRAME * FRAME])
+    return "".join(event.text for event in events if isinstance(event, Text))
+
+
+async def talked(client: Client, audio: Array) -> tuple[str, Array]:
+    """The text and the speech that come back for some audio, as long as it is."""
+    encoder, decoder = OpusEncoder(), OpusDecoder()
+    text, heard = "", [np.zeros(0, np.float32)]
+
+    async def speak() -> None:
+        for start in range(0, len(audio), 960):
+            await client.socket.send_bytes(b"\1" + encoder.push(audio[start : start + 960]))
+
+    speaking = asyncio.create_task(speak())
+    wanted = len(audio) // FRAME - 20
+    while sum(map(len, heard)) < wanted * FRAME:
+        data = await client.next_bytes()
+        assert data is not None
+        if data[0] == 2:
+            text += data[1:].decode()
+        elif data[0] == 1:
+            heard.append(decoder.push(data[1:]))
+        else:
+            assert data == b"\6"
+    await speaking
+    return text, np.concatenate(heard)
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        (GREEDY, {"audio_temperature": 0, "text_temperature": 0}),
+        (LIKELIEST, {"audio_topk": 1, "text_topk": 1}),
+    ],
+)
+def test_speech_goes_and_its_translation_comes(
+    server: Running, french: Array, query: str, told: dict[str, float]
+) -> None:
+    async def talk() -> tuple[str, Array]:
+        async with connected(server, CHAT + query) as client:
+            metadata = await client.next_bytes()
+            assert metadata is not None
+            assert metadata[0] == 4
+            settings = json.loads(metadata[1:])
+            assert {name: settings[name] for name in told} == told
+            assert await client.next_bytes() == bytes(9)
+            return await talked(client, french)
+
+    through = OpusDecoder().push(OpusEncoder().push(french))
+    text, heard = asyncio.run(talk())
+    expected = text_of_stream(through)
+    assert "seven" in expected
+    assert expected.startswith(text)
+    assert len(text) > len(expected) // 2
+    assert np.abs(heard).max() > 0.05
+    server.until_free()
+
+
+def test_no_more_codes_are_drawn_from_than_can_be(server: Running) -> None:
+    async def talk(asked: int) -> int:
+        async with connected(server, f"{CHAT}?audio_topk={asked}") as client:
+            metadata = await client.next_bytes()
+            assert metadata is not None
+            assert await client.next_bytes() == bytes(9)
+            candidates: int = json.loads(metadata[1:])["audio_topk"]
+            return candidates
+
+    most = Hibiki.load().language_model.candidates
+    assert [asyncio.run(talk(asked)) for asked in (0, 7, most, 10**6)] == [most, 7, most, most]
+
+
+def test_who_asks_for_nothing_is_sent_what_the_servers_in_python_send(server: Running) -> None:
+    async def talk() -> bytes | None:
+        async with connected(server, CHAT) as client:
+            return await client.next_bytes()
+
+    assert asyncio.run(talk()) == bytes(9)
+
+
+def test_metadata_is_whole(server: Running) -> None:
+    async def talk() -> bytes | None:
+        async with connected(server, CHAT + "?text_topk=25") as client:
+            return await client.next_bytes()
+
+    data = asyncio.run(talk())
+    assert data is not None
+    told = json.loads(data[1:])
+    assert set(told) == {
+        *("text_temperature", "text_topk", "audio_temperature", "audio_topk", "pad_mult"),
+        *("repetition_penalty_context", "repetition_penalty", "lm_model_file"),
+        *("mimi_model_file", "build_info", "instance_name"),
+    }
+    assert len(told["build_info"]) == 10
+
+
+@pytest.mark.parametrize(
+    "query", ["text_temperature=hot", "audio_seed=1.5", "text_topk=-1", "audio_temperature=-1"]
+)
+def test_numbers_that_are_none(server: Running, query: str) -> None:
+    async def talk() -> None:
+        async with connected(server, f"{CHAT}?{query}"):
+            pass
+
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        asyncio.run(talk())
+    assert refused.value.status == 400
+
+
+def test_what_else_is_sent_is_ignored(server: Running) -> None:
+    async def talk() -> None:
+        async with connected(server, CHAT) as client:
+            assert await client.next_bytes() == bytes(9)
+            for data in (b"", b"\3\0", b"\6", b"\x63what", b"\0\0\0"):
+                await client.socket.send_bytes(data)
+            await client.socket.send_str("hello")
+            await client.socket.ping(b"any payload")
+            await client.socket.send_bytes(b"\1" + OpusEncoder().push(silence(2)))
+            assert ((await client.next_bytes()) or b"")[0] == 1
+
+    asyncio.run(talk())
+
+
+def test_what_is_no_ogg_ends_the_talk(server: Running) -> None:
+    async def talk() -> object:
+        async with connected(server, CHAT) as client:
+            await client.next_bytes()
+            await client.socket.send_bytes(b"\1" + b"garbage" * 10)
+            assert await client.next_bytes() is None
+            return client.ended
+
+    code, reason = asyncio.run(talk())  # type: ignore[misc]
+    assert (code, "Ogg" in reason) == (1007, True)
+    server.until_free()
+
+
+def test_the_second_waits_and_the_third_is_refused() -> None:
+    async def talk(server: Running) -> None:
+        async with connected(server, CHAT) as first:
+            assert await first.next_bytes() == bytes(9)
+            async with connected(server, CHAT) as second:
+                await server.until_queued()
+                async with connected(server, CHAT) as third:
+                    assert await third.next_bytes() == b"\5no free channels"
+                    assert await third.next_bytes() is None
+                await first.socket.close()
+                assert await second.next_bytes() == bytes(9)
+
+    with running(HIBIKI, slots=1, limits=tight(queue=1)) as server:
+        asyncio.run(talk(server))

@@ -1,0 +1,286 @@
+"""Who is let in: keys, pages of other sites, rates, sessions, TLS; and that no path is
+forgotten."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from support.serving import (
+    CHAT,
+    LISTEN,
+    SPEAK,
+    STT,
+    TTS,
+    Running,
+    ask,
+    connected,
+    get,
+    running,
+    tight,
+)
+from support.speech import hiss, wav_bytes
+
+from kyutai_onnx.runtime.errors import UsageError
+from kyutai_onnx.server.config import Tls
+from kyutai_onnx.server.web.app import PUBLIC
+from kyutai_onnx.server.web.keys import Keys, RateLimit, SessionCounts, TooManySessions, caller_of
+from kyutai_onnx.server.web.origins import Origins
+from kyutai_onnx.server.web.tls import TlsProtocol, self_signed, ssl_context
+
+KEY, OTHER = "first-key", "second-key"
+WAV = wav_bytes(hiss(0.2))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Running]:
+    with running(STT, TTS, api_keys=(KEY, OTHER), cors=("https://friend.example",)) as found:
+        yield found
+
+
+async def socket_status(server: Running, path: str, **options: Any) -> int:
+    """101, or the status by which a websocket was refused."""
+    try:
+        async with connected(server, path, **options):
+            return 101
+    except aiohttp.WSServerHandshakeError as refused:
+        return refused.status
+
+
+HEADER, RIGHT, WRONG = "kyutai-api-key", {"kyutai-api-key": KEY}, {"kyutai-api-key": "no"}
+BEARER = {"Authorization": f"Bearer {OTHER}"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "status"),
+    [
+        ({}, "", 401),
+        (RIGHT, "", 101),
+        ({HEADER: OTHER}, "", 101),
+        (WRONG, "", 401),
+        ({}, f"auth_id={KEY}", 101),
+        ({}, f"worker_auth_id={KEY}", 101),
+        ({}, "auth_id=no", 401),
+        (WRONG, f"auth_id={KEY}", 401),
+        (RIGHT, "auth_id=no", 101),
+        (BEARER, "", 101),
+        ({"Authorization": "bearer  " + KEY}, "", 101),
+        ({"Authorization": "Basic x"}, f"auth_id={KEY}", 401),
+        ({HEADER: ""}, f"auth_id={KEY}", 401),
+        ({HEADER: KEY[:-1]}, "", 401),
+        ({HEADER: KEY + " "}, "", 101),
+    ],
+)
+def test_keys_of_websockets(
+    server: Running, headers: dict[str, str], query: str, status: int
+) -> None:
+    for path in (LISTEN, SPEAK):
+        assert asyncio.run(socket_status(server, f"{path}?{query}", headers=headers)) == status
+
+
+def test_a_key_of_a_post_is_in_its_header(server: Running) -> None:
+    async def post(path: str, headers: dict[str, str]) -> tuple[int, bytes]:
+        return (await ask(server, "POST", path, data=WAV, headers=headers))[:2]
+
+    assert asyncio.run(post(LISTEN, RIGHT))[0] == 200
+    assert asyncio.run(post(LISTEN, BEARER))[0] == 200
+    assert asyncio.run(post(LISTEN, {})) == (401, b"")
+    assert asyncio.run(post(f"{LISTEN}?auth_id={KEY}", {})) == (401, b"")
+    assert asyncio.run(post(LISTEN, WRONG)) == (401, b"")
+
+
+def test_every_path_but_the_public_ones_wants_a_key(server: Running) -> None:
+    app = server.server._app
+    assert app is not None
+    asked = 0
+    for route in app.router.routes():
+        path = route.resource.canonical if route.resource else ""
+        if path in PUBLIC or route.method == "HEAD":
+            continue
+        options: dict[str, Any] = {}
+        if route.method == "GET" and path in (LISTEN, SPEAK, CHAT):
+            status = asyncio.run(socket_status(server, path))
+            status = 401 if path == CHAT and status == 404 else status  # no model for it here
+        else:
+            status, _, _ = asyncio.run(ask(server, route.method, path, **options))
+        assert status == 401, (route.method, path)
+        asked += 1
+    assert asked >= 9
+    for path in PUBLIC:
+        assert asyncio.run(get(server, path.replace("{name}", "")))[0] in (200, 404)
+
+
+def test_what_wants_no_websocket_is_told_so_before_its_key(server: Running) -> None:
+    status, _, headers = asyncio.run(get(server, LISTEN))
+    assert (status, headers["Upgrade"]) == (426, "websocket")
+    broken = {"Upgrade": "websocket", "Connection": "Upgrade", **RIGHT}
+    assert asyncio.run(get(server, LISTEN, headers=broken))[0] == 400
+
+
+def test_pages_of_other_sites_are_refused(server: Running) -> None:
+    foreign = {"Origin": "https://evil.example", **RIGHT}
+    own = {"Origin": server.url, **RIGHT}
+    friend = {"Origin": "https://friend.example", **RIGHT}
+    for headers, status in ((foreign, 403), (own, 200), (friend, 200)):
+        found, _, answered = asyncio.run(get(server, "/v1/models", headers=headers))
+        assert found == status
+        allowed = answered.get("Access-Control-Allow-Origin")
+        assert allowed == (headers["Origin"] if headers is friend else None)
+    assert asyncio.run(socket_status(server, LISTEN, headers=foreign)) == 403
+    assert asyncio.run(socket_status(server, LISTEN, headers=own)) == 101
+    assert asyncio.run(socket_status(server, LISTEN, headers=friend)) == 101
+
+
+def test_browsers_are_told_what_named_sites_may(server: Running) -> None:
+    headers = {"Origin": "https://friend.example", "Access-Control-Request-Method": "POST"}
+    status, _, answered = asyncio.run(ask(server, "OPTIONS", LISTEN, headers=headers))
+    assert status == 204
+    assert "kyutai-api-key" in answered["Access-Control-Allow-Headers"]
+    headers["Origin"] = "https://evil.example"
+    assert asyncio.run(ask(server, "OPTIONS", LISTEN, headers=headers))[0] == 403
+
+
+def test_a_server_without_keys_answers_to_its_own_names_alone() -> None:
+    with running(STT) as server:
+        port = server.server.port
+        for host, status in (
+            (f"localhost:{port}", 200),
+            (f"127.0.0.1:{port}", 200),
+            (f"[::1]:{port}", 200),
+            ("evil.example", 403),
+            (f"localhost.evil.example:{port}", 403),
+            ("[", 403),
+        ):
+            found, _, _ = asyncio.run(get(server, "/v1/models", headers={"Host": host}))
+            assert found == status, host
+
+
+def test_origins_compare_the_port_too() -> None:
+    origins = Origins((), local=True)
+    host = {"Host": "localhost:8998"}
+    assert origins.refuses(host | {"Origin": "http://localhost:8998"}) is None
+    for origin in ("http://localhost:3000", "null", "http://[", "http://localhost"):
+        assert origins.refuses(host | {"Origin": origin}) is not None
+    assert Origins(("*",), local=True).refuses(host | {"Origin": "null"}) is None
+
+
+def test_so_many_requests_a_minute() -> None:
+    with running(STT, limits=tight(rate=3)) as server:
+        statuses = [asyncio.run(get(server, "/v1/models"))[0] for _ in range(5)]
+        assert statuses == [200, 200, 200, 429, 429]
+        assert asyncio.run(socket_status(server, LISTEN)) == 429
+        assert asyncio.run(get(server, "/health"))[0] == 200
+
+
+def test_so_many_sessions_of_a_key() -> None:
+    async def talk(server: Running) -> None:
+        async with connected(server, LISTEN, headers=RIGHT) as one:
+            await one.until("Ready")
+            assert await socket_status(server, LISTEN, headers=RIGHT) == 429
+            assert await socket_status(server, LISTEN, headers=BEARER) == 101
+            status, _, headers = await ask(server, "POST", LISTEN, data=WAV, headers=RIGHT)
+            assert (status, headers["Retry-After"]) == (429, "1")
+        while server.used != [0]:
+            await asyncio.sleep(0.01)
+        async with connected(server, LISTEN, headers=RIGHT) as again:
+            await again.until("Ready")
+
+    with running(STT, api_keys=(KEY, OTHER), limits=tight(sessions=1)) as server:
+        asyncio.run(talk(server))
+
+
+def test_a_rate_comes_back_with_time() -> None:
+    now = 0.0
+    rate = RateLimit(60, clock=lambda: now)
+    assert [rate.admits("a") for _ in range(61)] == [True] * 60 + [False]
+    assert rate.admits("b")
+    now = 2.0
+    assert [rate.admits("a") for _ in range(3)] == [True, True, False]
+    assert RateLimit(None).admits("a")
+
+
+def test_callers_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kyutai_onnx.server.web.keys.MOST_CALLERS", 2)
+    rate = RateLimit(1, clock=lambda: 0.0)
+    assert [rate.admits(name) for name in "abca"] == [True] * 4
+    assert not rate.admits("a")
+
+
+def test_sessions_are_counted_off_whatever_happens() -> None:
+    counts = SessionCounts(1)
+    with pytest.raises(ZeroDivisionError), counts.session("a"):
+        raise ZeroDivisionError
+    with counts.session("a"), counts.session("b"), pytest.raises(TooManySessions):
+        counts.session("a").__enter__()
+    with counts.session("a"):
+        pass
+
+
+def test_no_key_is_kept_or_told() -> None:
+    keys = Keys((KEY,))
+    kept = repr(vars(keys)) + caller_of(KEY, "1.2.3.4")
+    assert KEY not in kept
+    assert caller_of(None, "1.2.3.4") == "1.2.3.4"
+    assert not keys.admits({})
+    assert Keys(()).admits({})
+
+
+def test_tls_by_a_certificate_of_its_own() -> None:
+    async def talk(server: Running) -> None:
+        context = ssl.create_default_context(cadata=certificate)
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{server.url}/health", ssl=context) as answer,
+        ):
+            assert answer.status == 200
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(server.url + LISTEN, ssl=context) as socket,
+        ):
+            assert (await socket.receive(timeout=10)).data == b"\x81\xa4type\xa5Ready"
+        await asyncio.sleep(0.25)  # in which aiohttp's client closes what is encrypted
+
+    with running(STT, tls=Tls(self_signed=True)) as server:
+        assert server.url.startswith("https://127.0.0.1:")
+        certificate = ssl.get_server_certificate(("127.0.0.1", server.server.port))
+        asyncio.run(talk(server))
+
+
+def test_handshakes_that_do_not_end_hold_no_place() -> None:
+    """A newcomer takes the place of one; each keeps 16 KiB, not asyncio's 256."""
+
+    async def health(server: Running) -> int:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{server.url}/health", ssl=False) as answer,
+        ):
+            return answer.status
+
+    assert TlsProtocol.max_size == 1 << 14
+    with (
+        running(STT, tls=Tls(self_signed=True), limits=tight(connections=4)) as server,
+        contextlib.ExitStack() as stack,
+    ):
+        for _ in range(40):
+            place = ("127.0.0.1", server.server.port)
+            stack.enter_context(socket.create_connection(place)).sendall(b"\x16\x03")
+        assert asyncio.run(health(server)) == 200
+
+
+def test_tls_by_files(tmp_path: Path) -> None:
+    pem = self_signed("example.org").decode()
+    middle = pem.index("-----BEGIN CERTIFICATE")
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    key.write_text(pem[:middle])
+    certificate.write_text(pem[middle:])
+    context = ssl_context(Tls(str(certificate), str(key)), "example.org")
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+    with pytest.raises(UsageError, match="cannot be used"):
+        ssl_context(Tls(str(certificate), str(tmp_path / "none.pem")), "example.org")
+    with pytest.raises(UsageError, match="cannot be used"):
+        ssl_context(Tls(str(key), str(key)), "example.org")

@@ -1,0 +1,189 @@
+"""How a server is watched: health, metrics, what was built, and its log."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from support.serving import (
+    HIBIKI,
+    LISTEN,
+    STT,
+    TTS,
+    Running,
+    ask,
+    connected,
+    get,
+    running,
+    transcribed,
+)
+from support.speech import Array, hiss, wav_bytes
+
+from kyutai_onnx.server.web.logs import LOG, JsonLines, Lines, log
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Running]:
+    with running(STT, TTS, HIBIKI, slots=3) as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def _log_as_it_was_imported(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """`serve` may have run in this process before, and have opened its log."""
+    monkeypatch.setattr(LOG, "propagate", True)
+    level = LOG.level
+    LOG.setLevel(logging.NOTSET)
+    yield
+    LOG.setLevel(level)
+
+
+def metrics(server: Running) -> dict[tuple[str, str], float]:
+    """Each value by its name and what its labels say."""
+    _, body, headers = asyncio.run(get(server, "/metrics"))
+    assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    return {
+        (sample.name, ",".join(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(body.decode())
+        for sample in family.samples
+    }
+
+
+def metrics_with(server: Running, name: str, labels: str = "") -> dict[tuple[str, str], float]:
+    """All of them once that one counts: a slot is free before its engine has noted why."""
+    end = time.monotonic() + 10
+    while not (found := metrics(server)).get((name, labels)):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return found
+
+
+def test_metrics_by_the_names_of_moshi_server(server: Running, pcm: Array) -> None:
+    before = metrics(server)
+    told = asyncio.run(transcribed(server, pcm))
+    server.until_free()
+    after = metrics_with(server, "asr_connection_num_steps_count")
+    assert after["asr_connect", "all"] - before["asr_connect", "all"] == 1
+    steps = sum(message["type"] == "Step" for message in told)
+    name = ("asr_model_step_duration_count", "")
+    assert steps <= after[name] - before[name] <= steps + 30
+    assert after["asr_model_step_duration_bucket", "+Inf"] == after[name]
+    assert after["asr_open_channels", "all"] == 0
+    for name_ in ("py_connect", "py_total_steps", "py_active_steps", "py_missing_words_steps"):
+        assert (name_, "all") in after
+    assert ("py_model_step_duration_bucket", "0.015") in after
+
+
+def test_metrics_by_our_own(server: Running, pcm: Array) -> None:
+    asyncio.run(transcribed(server, pcm))
+    server.until_free()
+    found = metrics_with(server, "kyutai_sessions_ended_total", "stt-demo-en,abandoned")
+    assert found["kyutai_slots", "stt-demo-en"] == 3
+    assert found["kyutai_real_time_factor", "stt-demo-en"] > 0
+    assert found["kyutai_audio_seconds_total", "stt-demo-en"] > len(pcm) / 24000
+    assert found["kyutai_step_seconds_count", "stt-demo-en"] > 0
+    assert found["process_resident_memory_bytes", ""] > 1e6
+    assert ("kyutai_queue_seconds_count", "tts-demo-en") in found
+
+
+def test_slots_are_seen_while_they_are_in_use(server: Running) -> None:
+    async def talk() -> tuple[str, float]:
+        async with connected(server, LISTEN) as client:
+            await client.until("Ready")
+            _, body, _ = await get(server, "/api/modules_info")
+            module = next(m for m in json.loads(body) if m["type"] == "batched_asr")
+            _, body, _ = await get(server, "/ready")
+            return module["used_slots"], json.loads(body)["models"][0]["used"]
+
+    assert asyncio.run(talk()) == ("1", 1)
+
+
+def test_health(server: Running) -> None:
+    status, body, _ = asyncio.run(get(server, "/health"))
+    assert (status, json.loads(body)["status"]) == (200, "healthy")
+    status, body, _ = asyncio.run(get(server, "/ready"))
+    assert (status, json.loads(body)["status"]) == (200, "ready")
+
+
+def test_what_was_built_in_ten_strings(server: Running) -> None:
+    _, body, _ = asyncio.run(get(server, "/api/build_info"))
+    told = json.loads(body)
+    assert len(told) == 10
+    assert all(isinstance(value, str) for value in told.values())
+    assert "kyutai-onnx" in told["git_describe"]
+
+
+def test_modules_in_strings(server: Running) -> None:
+    _, body, _ = asyncio.run(get(server, "/api/modules_info"))
+    asr, tts, lm = json.loads(body)
+    assert asr == {
+        "type": "batched_asr",
+        "path": LISTEN,
+        "lm": "stt-demo-en",
+        "audio_tokenizer": "stt-demo-en",
+        "used_slots": "0",
+        "total_slots": "3",
+    }
+    assert set(tts) == {"type", "path", "script", "used_slots", "total_slots"}
+    assert (tts["type"], lm["type"]) == ("py", "lm")
+
+
+def test_a_server_that_stops_is_not_ready() -> None:
+    with running(STT) as server:
+        context_ready = asyncio.run(get(server, "/ready"))[0]
+        server.stop()
+        assert context_ready == 200
+        with pytest.raises(OSError, match="Connect call failed"):
+            asyncio.run(get(server, "/ready"))
+
+
+def test_the_log_has_neither_keys_nor_what_is_said(
+    caplog: pytest.LogCaptureFixture, pcm: Array
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    key = "key-of-mine"
+    with running(STT, TTS, api_keys=(key,)) as server:
+
+        async def talk() -> None:
+            headers = {"kyutai-api-key": key}
+            async with connected(server, f"{LISTEN}?auth_id={key}", headers=headers) as client:
+                await client.until("Ready")
+                await client.speak(pcm)
+                await client.until("Word")
+            body = {"text": "butter", "voice": "a butter"}
+            await ask(server, "POST", "/api/tts_streaming", json=body, headers=headers)
+            await get(server, "/v1/models", headers={"Authorization": "Bearer wrong-key"})
+
+        asyncio.run(talk())
+        server.until_free()
+    lines = "\n".join(Lines().format(record) for record in caplog.records)
+    lines += "\n".join(JsonLines().format(record) for record in caplog.records)
+    assert "client came" in lines
+    assert "key refused" in lines
+    for secret in (key, "wrong-key", "butter", "alarm"):
+        assert secret not in lines
+
+
+def test_lines_for_people_and_programs(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "kyutai_onnx.server")
+    log("client left", path="/a b", seconds=1.23456, why="x\ny")
+    (record,) = caplog.records
+    assert Lines().format(record).partition(" ")[2] == (
+        'info client left path="/a b" seconds=1.235 why="x\\ny"'
+    )
+    told = json.loads(JsonLines().format(record))
+    assert {name: told[name] for name in ("level", "event", "path", "why")} == {
+        "level": "info",
+        "event": "client left",
+        "path": "/a b",
+        "why": "x\ny",
+    }
+
+
+def test_what_is_posted_counts_too(server: Running) -> None:
+    before = metrics(server)["kyutai_sessions_total", "stt-demo-en"]
+    asyncio.run(ask(server, "POST", LISTEN, data=wav_bytes(hiss(0.5))))
+    assert metrics(server)["kyutai_sessions_total", "stt-demo-en"] == before + 1

@@ -1,0 +1,135 @@
+"""A frame costs after twenty thousand what it cost after one thousand: the same runs of the same
+graphs, the same calls and as much memory. Nothing is timed."""
+
+import gc
+import multiprocessing
+import sys
+import tracemalloc
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from support.voices import voices
+
+from kyutai_onnx.models import SpeechToText
+from kyutai_onnx.models.stt.stream import SpeechToTextStream
+from kyutai_onnx.runtime.graph.graph import Graph
+
+YOUNG, OLD, TRACED, COUNTED = 1000, 20_000, 4000, 250
+KEPT_BYTES = 10_000
+"""In 4000 frames; even an integer of 32 bits for each would be more."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of `COUNTED` frames: the runs of each graph, the medians of a frame's calls and of the bytes
+    that it allocates, and the bytes of the saved stream."""
+
+    runs: dict[str, int]
+    calls: float
+    peak: float
+    saved: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    kept: int
+    early: Cost
+    late: Cost
+
+
+def test_work_and_memory_stay_flat() -> None:
+    """In a process of its own: the allocations of every thread are counted, and other tests leave
+    threads and full caches behind."""
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=fresh) as processes:
+        found = processes.submit(measure).result()
+    assert found.kept < KEPT_BYTES
+    assert found.late.runs == found.early.runs
+    assert found.late.saved == found.early.saved
+    assert found.late.calls == found.early.calls
+    assert found.late.peak == pytest.approx(found.early.peak, abs=100)
+
+
+def measure() -> Measured:
+    model = SpeechToText.load(threads=1)
+    frames = voices(1, 250 * model.frame_size, model.sample_rate)[0].reshape(250, -1)
+    runs = counted_runs()
+    young, old = model.stream(), model.stream()
+    advance(young, frames, YOUNG)
+    advance(old, frames, OLD - TRACED)
+    kept = kept_bytes(old, frames)
+    return Measured(kept, cost(young, frames, runs), cost(old, frames, runs))
+
+
+def advance(stream: SpeechToTextStream, frames: np.ndarray, count: int) -> None:
+    for index in range(0, count, 25):
+        stream.feed(frames.reshape(-1, 25, frames.shape[1])[index // 25 % 10].reshape(-1))
+
+
+def kept_bytes(stream: SpeechToTextStream, frames: np.ndarray) -> int:
+    """What Python and numpy allocate in `TRACED` frames and do not give back."""
+    tracemalloc.start()
+    try:
+        advance(stream, frames, 25)  # whose buffers stay
+        before, _ = tracemalloc.get_traced_memory()
+        advance(stream, frames, TRACED - 25)
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+
+
+def counted_runs() -> dict[str, int]:
+    """How often this process runs each graph, by its name and the shapes of its outputs."""
+    runs, run = dict[str, int](), Graph.run
+
+    def counting(graph: Graph, binding: Any, options: Any) -> None:
+        run(graph, binding, options)
+        key = f"{graph.name} {[one.shape() for one in binding.get_outputs()]}"
+        runs[key] = runs.get(key, 0) + 1
+
+    Graph.run = counting  # type: ignore[method-assign]
+    return runs
+
+
+def cost(stream: SpeechToTextStream, frames: np.ndarray, runs: dict[str, int]) -> Cost:
+    runs.clear()
+    calls, peaks = [], []
+    tracemalloc.start()
+    try:
+        for frame in frames[:COUNTED]:
+            tracemalloc.reset_peak()
+            here, _ = tracemalloc.get_traced_memory()
+            calls.append(count_calls(stream, frame))
+            peaks.append(tracemalloc.get_traced_memory()[1] - here)
+    finally:
+        tracemalloc.stop()
+    saved = sum(np.asarray(value).nbytes for value in leaves(stream.save()))
+    return Cost(dict(runs), float(np.median(calls)), float(np.median(peaks)), saved)
+
+
+def count_calls(stream: SpeechToTextStream, frame: np.ndarray) -> int:
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        stream.feed(frame)
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+def leaves(saved: Any) -> list[Any]:
+    """What a saved stream holds that is no mapping or sequence."""
+    if isinstance(saved, dict):
+        return [leaf for value in saved.values() for leaf in leaves(value)]
+    if isinstance(saved, list | tuple):
+        return [leaf for value in saved for leaf in leaves(value)]
+    return [saved]

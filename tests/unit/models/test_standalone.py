@@ -1,0 +1,74 @@
+"""A bundle runs from its manifest alone: the program in docs/bundle.md, as it stands there."""
+
+import ast
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.bundles import copy_demo
+from support.paths import ROOT
+from support.speech import Array
+
+from kyutai_onnx.models import SpeechToText
+from kyutai_onnx.models.hub.resolve import DEMO
+from kyutai_onnx.models.stt.task import Heard
+
+PAGE = ROOT / "docs" / "bundle.md"
+Listen = Callable[[Path, Array], list[int]]
+
+
+@pytest.fixture(scope="module")
+def program() -> str:
+    blocks: list[str] = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    (code,) = blocks
+    return code
+
+
+@pytest.fixture(scope="module")
+def listen(program: str) -> Listen:
+    names: dict[str, Any] = {}
+    exec(compile(program, str(PAGE), "exec"), names)
+    found: Listen = names["listen"]
+    return found
+
+
+def heard_by_the_package(model: SpeechToText, pcm: Array) -> list[int]:
+    heard = Heard()
+    stream = model.stream(temperature=0, heard=heard)
+    stream.feed(pcm)
+    stream.flush()
+    return heard.text
+
+
+def test_the_program_needs_json_numpy_and_onnxruntime_alone(program: str) -> None:
+    needed: set[str | None] = set()
+    for node in ast.walk(ast.parse(program)):
+        if isinstance(node, ast.Import):
+            needed |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            needed.add(node.module)
+    assert needed == {"json", "numpy", "onnxruntime", "pathlib"}
+
+
+def test_the_program_hears_what_the_package_hears(
+    listen: Listen, model: SpeechToText, pcm: Array
+) -> None:
+    text = listen(DEMO / "stt", pcm)
+    assert len(set(text)) > 5
+    assert text == heard_by_the_package(model, pcm)
+
+
+def test_the_program_goes_by_the_settings_in_the_manifest(
+    listen: Listen, pcm: Array, tmp_path: Path
+) -> None:
+    def change(manifest: dict[str, Any]) -> None:
+        manifest["stt"] = {"audio_delay_seconds": 0.8, "audio_silence_prefix_seconds": 0.25}
+        manifest["lm"]["delays"] = [0, 1, *[2] * (manifest["lm"]["n_q"] - 2), 0]
+
+    folder = copy_demo(tmp_path / "bundle", change)
+    theirs = heard_by_the_package(SpeechToText.load(folder), pcm)
+    ours = listen(folder, pcm)
+    assert len(set(ours)) > 5
+    assert theirs[1:] == ours[:-2]  # told two steps late, the greatest delay; the first counts

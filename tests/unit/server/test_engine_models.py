@@ -1,0 +1,174 @@
+"""The demos' sessions side by side in an engine: each hears and says what it does alone."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import Event as Signal
+from typing import Any
+
+import numpy as np
+from support.speech import Array
+
+from kyutai_onnx.models import Hibiki, SpeechToText, TextToSpeech
+from kyutai_onnx.models.events import Audio, Event, Step, Word, WordHeard
+from kyutai_onnx.models.hub.resolve import DEMO
+from kyutai_onnx.models.tts.speech_options import SpeechOptions
+from kyutai_onnx.server.engine import (
+    Ended,
+    Engine,
+    Limits,
+    Marked,
+    Ready,
+    Session,
+    SessionEvent,
+    Statistics,
+)
+
+PATIENCE = 120.0
+Begin = Callable[[Any], Any]
+
+
+class Listener:
+    def __init__(self, engine: Engine, begin: Begin) -> None:
+        self.told: list[SessionEvent] = []
+        self._over = Signal()
+        self.session: Session = engine.open(begin, self._deliver, wait=PATIENCE)
+
+    def _deliver(self, told: Sequence[SessionEvent]) -> None:
+        self.told += told
+        if any(isinstance(one, Ended) for one in told):
+            self._over.set()
+
+    def heard(self) -> list[Event]:
+        """What the model told, once all is said."""
+        assert self._over.wait(PATIENCE)
+        first, *events, last = self.told
+        assert (first, last) == (Ready(), Ended("done"))
+        return events  # type: ignore[return-value]
+
+
+@contextmanager
+def running(model: Any, slots: int) -> Iterator[Engine]:
+    engine = Engine("demo", model, slots, Limits(), Statistics())
+    engine.start()
+    yield engine
+    engine.stop(0.0)
+    assert (engine.used, engine.statistics.faults) == (0, 0)
+
+
+def said(events: Sequence[Event]) -> tuple[Array, list[Event]]:
+    """The samples, and everything else."""
+    pcm = [event.pcm for event in events if isinstance(event, Audio)]
+    rest = [event for event in events if not isinstance(event, Audio)]
+    return np.concatenate([np.empty(0, np.float32), *pcm]), rest
+
+
+def assert_same(found: Sequence[Event], expected: Sequence[Event]) -> None:
+    (pcm, events), (expected_pcm, expected_events) = said(found), said(expected)
+    assert events == expected_events
+    assert pcm.shape == expected_pcm.shape
+    assert np.allclose(pcm, expected_pcm, rtol=0, atol=1e-4)
+
+
+def test_speech_is_heard_as_it_is_alone(model: SpeechToText, pcm: Array) -> None:
+    cuts = [pcm, pcm[24_000:], pcm[: len(pcm) // 2], pcm[5_000:60_000], pcm[:0], pcm[::-1].copy()]
+    pieces = [100_000, 1920, 480, 5000, 1, 1919]
+    expected = []
+    for cut in cuts:
+        stream = model.stream()
+        expected.append([*stream.feed(cut), *stream.flush()])
+    assert sum(map(len, expected)) > 20
+    with running(model, slots=4) as engine:
+        listeners = [Listener(engine, lambda batch: batch.join()) for _ in cuts]
+        for listener, cut, size in zip(listeners, cuts, pieces, strict=True):
+            for start in range(0, len(cut), size):
+                listener.session.feed(cut[start : start + size])
+            listener.session.end()
+        assert [listener.heard() for listener in listeners] == expected
+
+
+def test_live_speech_is_marked_when_its_words_are_told(model: SpeechToText, pcm: Array) -> None:
+    """A mark comes back after the words before it, as many sessions as there are."""
+    with running(model, slots=5) as engine:
+        listeners = [
+            Listener(engine, lambda batch: batch.join(live=True, lead=False)) for _ in range(5)
+        ]
+        for number, listener in enumerate(listeners):
+            listener.session.feed(pcm)
+            listener.session.mark(number, flush=True)
+            listener.session.feed(pcm[: 1000 * number])
+            listener.session.end()
+        alone = Listener(engine, lambda batch: batch.join(live=True, lead=False))
+        alone.session.feed(np.concatenate([pcm, np.zeros(24_000, np.float32)]))
+        alone.session.end()
+        expected = [event.text for event in alone.heard() if isinstance(event, WordHeard)]
+        for number, listener in enumerate(listeners):
+            told = listener.heard()
+            assert [one for one in told if isinstance(one, Marked)] == [Marked(number)]
+            before = told[: told.index(Marked(number))]  # type: ignore[arg-type]
+            assert [event.text for event in before if isinstance(event, WordHeard)] == expected
+            steps = [event.index for event in told if isinstance(event, Step)]
+            assert steps == list(range(len(steps)))
+            whole = [event.text for event in told if isinstance(event, Word)]
+            assert whole[: len(expected) - 1] == expected[:-1]
+
+
+def test_a_reset_session_hears_what_a_new_one_does(model: SpeechToText, pcm: Array) -> None:
+    with running(model, slots=2) as engine:
+        twice, once = (Listener(engine, lambda batch: batch.join()) for _ in range(2))
+        twice.session.feed(pcm[30_000:])
+        twice.session.reset()
+        for listener in (twice, once):
+            listener.session.feed(pcm)
+            listener.session.end()
+        told = twice.heard()
+        assert told[told.index(Ready()) + 1 :] == once.heard()  # type: ignore[arg-type]
+        assert len(once.heard()) > 5
+
+
+def test_translations_are_what_they_are_alone(pcm: Array) -> None:
+    model = Hibiki.load(DEMO / "hibiki")
+    cuts = [pcm, pcm[: len(pcm) // 2], pcm[10_000:]]
+    expected = []
+    for number, cut in enumerate(cuts):
+        stream = model.stream(seed=number, max_tail=2.0)
+        expected.append([*stream.feed(cut), *stream.flush()])
+    with running(model, slots=2) as engine:
+        listeners = []
+        for number, cut in enumerate(cuts):
+            listener = Listener(
+                engine, lambda batch, seed=number: batch.join(seed=seed, max_tail=2.0)
+            )
+            for start in range(0, len(cut), 3000 + 777 * number):
+                listener.session.feed(cut[start : start + 3000 + 777 * number])
+            listener.session.end()
+            listeners.append(listener)
+        for listener, events in zip(listeners, expected, strict=True):
+            assert_same(listener.heard(), events)
+            assert len(said(events)[0]) > 24_000
+
+
+def test_texts_are_spoken_as_they_are_alone() -> None:
+    model = TextToSpeech.load(DEMO / "tts")
+    texts = [
+        "Please set an alarm for half past six tomorrow morning.",
+        "The train leaves at noon.",
+        "Hello.",
+        "What is on my shopping list, and how long will it take?",
+    ]
+    manners = [SpeechOptions(seed=number, temperature=0.6) for number in range(len(texts))]
+    expected = []
+    for text, manner in zip(texts, manners, strict=True):
+        stream = model.stream(seed=manner.seed, temperature=manner.temperature)
+        expected.append([*stream.feed(text), *stream.flush()])
+    with running(model, slots=3) as engine:
+        speaker = model.speaker(None)
+        listeners = []
+        for text, manner in zip(texts, manners, strict=True):
+            listener = Listener(engine, lambda batch, manner=manner: batch.join(speaker, manner))
+            for word in text.split():
+                listener.session.feed(word + " ")
+            listener.session.end()
+            listeners.append(listener)
+        for listener, events in zip(listeners, expected, strict=True):
+            assert_same(listener.heard(), events)
+            assert len(said(events)[0]) > 5_000

@@ -1,0 +1,188 @@
+"""The engine's own thread: it sleeps while there is nothing to do, and no other thread harms it."""
+
+import gc
+import random
+import threading
+import time
+import tracemalloc
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from support.counting import Client, Counting, frames
+
+from kyutai_onnx.models.events import Word
+from kyutai_onnx.server.engine import Busy, Ended, Engine, Limits, SessionEvent, Statistics
+
+PATIENCE = 30.0
+
+
+def begin(slots: int, **limits: float) -> Engine:
+    model = Counting(step_seconds=0.0)
+    model.log = deque(maxlen=10)
+    engine = Engine("counting", model, slots, Limits(**limits), Statistics())  # type: ignore[arg-type]
+    engine.start()
+    return engine
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    running = begin(4)
+    yield running
+    running.stop(0.0)
+    assert not running.alive
+
+
+def eventually(true: Callable[[], object]) -> None:
+    until = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < until, "it never became true"
+        time.sleep(0.002)
+
+
+def test_it_hears_and_tells_in_a_thread_of_its_own(engine: Engine) -> None:
+    heard = threading.Event()
+    threads = set[int]()
+
+    def deliver(told: object) -> None:
+        threads.add(threading.get_ident())
+        if Ended("done") in told:  # type: ignore[operator]
+            heard.set()
+
+    session = engine.open(lambda batch: batch.join(), deliver)
+    session.feed(frames(0.1, 0.2))
+    session.end()
+    assert heard.wait(PATIENCE)
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
+
+
+def test_it_sleeps_while_there_is_nothing_to_do(engine: Engine) -> None:
+    idle, turn = [0.0], engine.loop.turn
+
+    def counted() -> float | None:
+        idle.append(turn())  # type: ignore[arg-type]
+        return idle[-1]
+
+    engine.loop.turn = counted  # type: ignore[method-assign]
+    client, held = Client(engine), Client(engine)
+    held.session.feed(frames(0.1, 0.2))
+    held.session.hold(True)
+    client.session.feed(frames(0.1, 0.2, 0.3))
+    eventually(lambda: "0.1" in client.brief and idle[-1] != 0)
+    turns = len(idle)
+    time.sleep(0.3)
+    assert len(idle) == turns
+    client.session.feed(frames(0.4))
+    eventually(lambda: "0.2" in client.brief)
+    assert 1 <= len(idle) - turns <= 4
+
+
+def test_a_limit_wakes_it() -> None:
+    engine = begin(1, idle=0.05, wait=0.1)
+    client = Client(engine)
+    eventually(lambda: client.brief == ["ready", "idle"])
+    engine.stop(0.0)
+
+
+def test_what_goes_wrong_in_a_turn_does_not_end_the_thread(engine: Engine) -> None:
+    client = Client(engine)
+    eventually(lambda: client.brief == ["ready"])
+    turn = engine.loop.turn
+
+    def fail() -> float:
+        engine.loop.turn = turn  # type: ignore[method-assign]
+        raise ZeroDivisionError("a fault of the engine's own")
+
+    engine.loop.turn = fail  # type: ignore[method-assign]
+    client.session.feed(frames(0.1))
+    client.session.feed(frames(0.1))
+    eventually(lambda: "failed" in client.brief)
+    other = Client(engine)
+    eventually(lambda: other.brief == ["ready"])
+
+
+def test_threads_that_come_and_go_all_at_once() -> None:
+    engine = begin(4, queue=4, wait=PATIENCE)
+    right: list[bool] = []
+    threads = [
+        threading.Thread(target=come_and_go, args=(engine, seed, right)) for seed in range(8)
+    ]
+    gc.collect()
+    gc.freeze()
+    before = gc.get_threshold()
+    gc.set_threshold(20)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
+    eventually(lambda: (engine.used, engine.queued) == (0, 0))
+    engine.stop(0.0)
+    counted = engine.statistics
+    assert len(right) > 50
+    assert all(right)
+    assert counted.ended["abandoned"] > 50
+    assert (counted.faults, sum(counted.ended.values())) == (0, counted.opened)
+
+
+def come_and_go(engine: Engine, seed: int, right: list[bool]) -> None:
+    """Opens sessions that are closed, lost as garbage, or heard to their end."""
+    chance = random.Random(seed)
+    for _ in range(60):
+        told: list[SessionEvent] = []
+        try:
+            wait = chance.choice([0.0, PATIENCE])
+            session = engine.open(lambda batch: batch.join(), told.extend, wait=wait)
+        except Busy:
+            time.sleep(0.001)
+            continue
+        values = [chance.randrange(1, 100) / 100 for _ in range(chance.randrange(12))]
+        for piece in np.array_split(frames(*values), 5):
+            session.feed(piece)
+        match chance.randrange(4):
+            case 0:
+                session.close()
+            case 1:
+                cycle: list[object] = [session]
+                cycle.append(cycle)
+                del cycle, session
+                gc.collect()
+            case _:
+                session.end()
+                eventually(lambda told=told: Ended("done") in told)  # type: ignore[misc]
+                words = [event.text for event in told if isinstance(event, Word)]
+                right.append(words == [f"{np.float32(value):g}" for value in values])
+
+
+def test_memory_stays_as_it_is_over_ten_thousand_sessions(engine: Engine) -> None:
+    def visit(number: int) -> None:
+        client = Client(engine)
+        client.session.feed(frames(0.1, 0.2))
+        client.session.mark(number)
+        if number % 3 == 0:
+            client.session.end()
+            eventually(lambda: client.session.over)
+        else:
+            client.session.close()
+
+    for number in range(500):
+        visit(number)
+    tracemalloc.start()
+    try:
+        for number in range(300):
+            visit(number)
+        gc.collect()
+        first, _ = tracemalloc.get_traced_memory()
+        for number in range(10_000):
+            visit(number)
+        eventually(lambda: engine.used == 0)
+        gc.collect()
+        last, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert last - first < 100_000

@@ -1,0 +1,212 @@
+"""Who may import whom: each folder knows those below it, and torch stays in `export`."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from support.paths import ROOT
+
+OURS = "kyutai_onnx"
+FOLDERS = ("runtime", "models", "export", "server", "cli")
+BELOW = {
+    "runtime": set(),
+    "models": {"runtime"},
+    "export": {"runtime", "models"},
+    "server": {"runtime", "models"},
+    "cli": {"runtime", "models", "export", "server"},
+}
+TORCH = {"torch", "onnx", "onnxscript", "onnx_ir", "safetensors", "ml_dtypes", "moshi"}
+
+
+@dataclass(frozen=True)
+class Import:
+    """`lazy` where it happens when a function runs; what is for type checkers alone is none."""
+
+    file: str
+    module: str
+    lazy: bool
+
+    @property
+    def package(self) -> str:
+        return self.module.partition(".")[0]
+
+    @property
+    def folder(self) -> str:
+        """Of ours, which folder."""
+        return self.module.split(".")[1]
+
+
+def imports_of(path: Path) -> Iterator[Import]:
+    """Every import of a file, relative ones by their full names."""
+    place = [OURS, *path.relative_to(ROOT).parts]
+    for node, lazy in statements(ast.parse(path.read_text("utf-8")), lazy=False):
+        above = place[: -node.level] if isinstance(node, ast.ImportFrom) and node.level else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            modules = [node.module]
+        else:
+            modules = [name.name for name in node.names]
+        for module in modules:
+            yield Import("/".join(place[1:]), ".".join([*above, module]), lazy)
+
+
+def statements(tree: ast.AST, *, lazy: bool) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node, lazy
+        elif not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)):
+            inside = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            yield from statements(node, lazy=inside)
+
+
+def imports(folder: str) -> list[Import]:
+    files = sorted((ROOT / folder).rglob("*.py"))
+    assert len(files) > 5
+    return [found for path in files for found in imports_of(path)]
+
+
+def foreign(folder: str) -> list[Import]:
+    """Imports of what is neither ours nor Python's."""
+    known = {OURS, *sys.stdlib_module_names}
+    return [found for found in imports(folder) if found.package not in known]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_folder_imports_those_below_it_alone(folder: str) -> None:
+    ours = [found for found in imports(folder) if found.package == OURS]
+    assert len(ours) > 5
+    assert [found for found in ours if found.folder not in {folder, *BELOW[folder]}] == []
+
+
+def test_the_runtime_needs_few_packages() -> None:
+    allowed = {"numpy", "onnxruntime", "packaging", "soundfile", "soxr"}
+    lazily = {"sounddevice"}
+    others = [found for found in foreign("runtime") if found.package not in allowed]
+    eager = [found for found in others if not (found.lazy and found.package in lazily)]
+    assert {(found.file, found.package) for found in eager} == {
+        ("runtime/audio/files/media.py", "av")
+    }
+    media = [found for found in imports("runtime") if found.module.endswith("audio.files.media")]
+    assert len(media) > 0
+    assert [found for found in media if not found.lazy] == []
+
+
+def test_the_models_need_a_tokenizer_voices_and_the_hub_besides() -> None:
+    others = [
+        found for found in foreign("models") if found.package not in ("numpy", "sentencepiece")
+    ]
+    assert {found.package for found in others} == {"huggingface_hub", "safetensors"}
+    assert {found.file for found in others if found.package == "safetensors"} == {
+        "models/tts/voices.py"
+    }
+    assert [f for f in others if not (f.lazy or f.file == "models/hub/download.py")] == []
+
+
+def test_the_hub_is_not_imported_before_it_is_needed() -> None:
+    needing = [found for found in imports("models") if found.module.endswith("hub.download")]
+    assert len(needing) > 0
+    assert [found for found in needing if not found.lazy] == []
+
+
+def test_commands_import_the_export_when_they_run() -> None:
+    ours = [found for found in imports("cli") if found.package == OURS]
+    exporting = [found for found in ours if found.folder == "export"]
+    assert len(exporting) > 0
+    assert [found for found in exporting if not found.lazy] == []
+
+
+@pytest.mark.parametrize("folder", ["runtime", "models", "cli"])
+def test_torch_stays_in_the_export(folder: str) -> None:
+    voices = {"safetensors"} if folder == "models" else set()
+    assert [found for found in foreign(folder) if found.package in TORCH - voices] == []
+
+
+WITHOUT_TORCH = """
+import sys
+
+BLOCKED = set(sys.argv[1].split(","))
+
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in BLOCKED:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+sys.meta_path.insert(0, Missing())
+try:
+    import torch
+except ModuleNotFoundError:
+    pass
+else:
+    raise SystemExit("torch could be imported")
+
+import numpy as np
+import kyutai_onnx.models
+
+assert "huggingface_hub" not in sys.modules
+import kyutai_onnx.cli.main
+from kyutai_onnx.models import Mimi, SpeechToText
+
+noise = np.random.default_rng(0).normal(0, 0.05, 24000).astype(np.float32)
+stt = SpeechToText.load()
+words = list(stt.transcribe(noise))
+codes = Mimi.load(stt.bundle).encode(noise)
+print(len(codes[0]), codes.min() >= 0, all(word.end >= word.start for word in words))
+assert not BLOCKED & {name.partition(".")[0] for name in sys.modules}
+assert "sounddevice" not in sys.modules
+"""
+
+
+def test_everything_but_the_export_works_without_torch() -> None:
+    arguments = [sys.executable, "-W", "error", "-c", WITHOUT_TORCH, ",".join(sorted(TORCH))]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "13 True True\n"
+    assert done.stderr == ""
+
+
+HELP_ALONE = """
+import sys
+from kyutai_onnx.cli.main import run
+
+assert run(["--help"]) == 0
+assert run(["say", "--help"]) == 0
+print({"numpy", "onnxruntime", "soundfile", "sentencepiece"} & set(sys.modules), file=sys.stderr)
+"""
+
+
+WHAT_IS_IMPORTED = """
+import sys
+from kyutai_onnx.cli.main import run
+code = run(sys.argv[1:])
+print(*sys.modules, file=sys.stderr)
+sys.exit(code)
+"""
+SAMPLE = ROOT / "models" / "demo" / "samples" / "train.flac"
+
+
+def test_help_comes_without_what_the_commands_need() -> None:
+    arguments = [sys.executable, "-W", "error", "-c", HELP_ALONE]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "set()\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "imported"),
+    [
+        (["info", "-q"], set()),
+        (["bench", "-q", "--frames", "1"], {"onnxruntime", "soundfile"}),
+        (["codec", "encode", "-q", str(SAMPLE), "-"], {"onnxruntime", "soundfile"}),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_command_imports_what_it_uses_alone(arguments: list[str], imported: set[str]) -> None:
+    command = [sys.executable, "-W", "error", "-c", WHAT_IS_IMPORTED, *arguments]
+    done = subprocess.run(command, capture_output=True, timeout=120, check=False)
+    assert done.returncode == 0
+    known = {"onnxruntime", "soundfile", "sentencepiece", "sounddevice", "huggingface_hub"}
+    assert set(done.stderr.decode().split()) & known == imported
