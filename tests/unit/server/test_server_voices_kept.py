@@ -8,7 +8,7 @@ from support.speech import hiss, write_wav
 
 from kyutai_onnx.models import TextToSpeech
 from kyutai_onnx.models.tts.voice_prompt import Voice
-from kyutai_onnx.server import speakers as module
+from kyutai_onnx.server import voices as module
 from kyutai_onnx.server.voices import UnknownVoice, VoiceCatalog
 
 
