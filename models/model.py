@@ -7,7 +7,7 @@ from ..runtime.bundle.bundle import Bundle
 from ..runtime.bundle.manifest import Family
 from .hub.resolve import open_bundle
 from .lm.language_model import LanguageModel
-from .mimi.codec_cache import Codecs
+from .mimi.codec_cache import CodecCache
 from .mimi.model import Mimi
 from .text.tokenizer import open_tokenizer
 
@@ -28,7 +28,7 @@ class Model:
         threads: int | None = None,
         allow_fallback: bool = False,
         codebooks: int | None = None,
-        codecs: Codecs | None = None,
+        codecs: CodecCache | None = None,
     ) -> None:
         self.check(bundle)
         manifest = bundle.manifest
@@ -72,7 +72,7 @@ class Model:
         provider: str = "auto",
         threads: int | None = None,
         allow_fallback: bool = False,
-        codecs: Codecs | None = None,
+        codecs: CodecCache | None = None,
     ) -> Self:
         """Loads a bundle: a folder, a repository exported before, or `hf://owner/name`; the
         embedded demo by default, where the family has one. Models that are given the same `codecs`

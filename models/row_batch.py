@@ -9,9 +9,9 @@ import numpy as np
 from ..runtime.errors import UsageError
 from ..runtime.exclusive import Exclusive, exclusive
 from .events import Event
-from .lm.generation import Generator, Made
-from .mimi.frame_queue import Ear
-from .mimi.rows import DecoderRows, EncoderRows
+from .lm.generation import Generator, StepOutput
+from .mimi.batched import BatchedDecoder, BatchedEncoder
+from .mimi.frame_queue import FrameQueue
 from .model import Model
 
 Array = np.ndarray[Any, Any]
@@ -36,7 +36,7 @@ class StreamRow(ABC):
         return self.batch.exclusive
 
     @property
-    def ear(self) -> Ear:
+    def ear(self) -> FrameQueue:
         """What it hears, of a family that hears."""
         raise NotImplementedError
 
@@ -64,7 +64,7 @@ class StreamRow(ABC):
         """The codes `[n_q - dep_q]` of the next step."""
 
     @abstractmethod
-    def made(self, made: Made) -> Array | None:
+    def made(self, made: StepOutput) -> Array | None:
         """Takes what the step made; returns codes `[dep_q]` that are to be heard, if any."""
 
     @abstractmethod
@@ -159,8 +159,8 @@ class RowBatch(Generic[R]):
         self.generator = Generator(model.language_model, rows, guided=guided)
         spec = model.language_model.spec
         self._codebooks = spec.n_q - spec.dep_q
-        self.encoder = EncoderRows(model.mimi, rows, self._codebooks) if self.hears else None
-        self.decoder = DecoderRows(model.mimi, rows) if self.speaks else None
+        self.encoder = BatchedEncoder(model.mimi, rows, self._codebooks) if self.hears else None
+        self.decoder = BatchedDecoder(model.mimi, rows) if self.speaks else None
         codec = [part for part in (self.encoder, self.decoder) if part is not None]
         self._codec, self._graphs = codec, [self.generator, *codec]
         self._rows: list[R | None] = []

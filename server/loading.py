@@ -7,7 +7,7 @@ from typing import Any
 
 from ..models import Hibiki, Moshi, SpeechToText, TextToSpeech
 from ..models.hub.resolve import exported_bundles, locate
-from ..models.mimi.codec_cache import Codecs
+from ..models.mimi.codec_cache import CodecCache
 from ..models.model import Model
 from ..models.tts.voice_prompt import CFG
 from ..runtime.bundle.bundle import Bundle, read_manifest
@@ -34,7 +34,7 @@ def load_models(config: ServerConfig, note: Callable[[str], object]) -> ModelReg
     Raises ModelError for a bundle that is missing, damaged or for another task, ProviderError where
     it cannot run, UsageError for two of one name.
     """
-    codecs = Codecs()
+    codecs = CodecCache()
     served: list[ServedModel] = []
     for wanted in config.served:
         one = _load(config, wanted, codecs, note)
@@ -57,7 +57,7 @@ def limits_of(bounds: Bounds) -> Limits:
 
 
 def _load(
-    config: ServerConfig, wanted: ModelConfig, codecs: Codecs, note: Callable[[str], object]
+    config: ServerConfig, wanted: ModelConfig, codecs: CodecCache, note: Callable[[str], object]
 ) -> ServedModel:
     bundle = _bundle(wanted, note)
     task = _task(bundle, wanted)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...models.events import Event, Word
-from ...models.lm.generation import Made
+from ...models.lm.generation import StepOutput
 from ...models.options import SamplingParams
 from ...models.stt.batch import SpeechToTextBatch, SpeechToTextRow
 from ...models.stt.model import SpeechToText
@@ -96,7 +96,7 @@ class SaidRow(SpeechToTextRow):
         super().__init__(batch, SamplingParams(), Hearing(batch.model))
         self.said, self._most = Said(), most
 
-    def made(self, made: Made) -> None:
+    def made(self, made: StepOutput) -> None:
         if len(self.said.tokens) < self._most:
             self.said.tokens.append(made.tokens[self.held_place].copy())
             self.said.scores.append(made.scores[self.held_place].copy())

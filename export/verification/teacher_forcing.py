@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...models.lm.generation import Generator, Rules
+from ...models.lm.generation import Generator, StepHooks
 from .agreement import Choices, Numbers
 from .reference_trace import Recorded
 
@@ -28,7 +28,7 @@ class Agreement:
     frames: int = 0
 
 
-class Following(Rules):
+class Following(StepHooks):
     """One row's rules: the reference's choice of the step that `recorded` holds by then."""
 
     recorded: Recorded

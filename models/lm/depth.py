@@ -14,7 +14,7 @@ COLDEST = 1e-30
 """A temperature below it takes the best: scores over it could be infinite in the graph."""
 
 
-class DepthStreams:
+class DepthTransformer:
     """The depth transformer over rows, and the inputs by which their codes are drawn."""
 
     def __init__(self, model: LanguageModel, rows: int) -> None:

@@ -12,7 +12,7 @@ from ...runtime.providers.provider import Provider
 Key = tuple[str, int | None, tuple[tuple[GraphSpec, tuple[str, ...]], ...]]
 
 
-class Codecs:
+class CodecCache:
     """May be shared by threads."""
 
     def __init__(self) -> None:

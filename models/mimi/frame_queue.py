@@ -12,7 +12,7 @@ from ..state import Flag, Part, Tensor
 Array = np.ndarray[Any, Any]
 
 
-class Ear:
+class FrameQueue:
     """Frames that wait for their codes, and codes that wait for their step.
 
     The first codes are given twice, since the language model reads its initial tokens instead of

@@ -11,7 +11,7 @@ from ...runtime.errors import UsageError
 from ...runtime.graph.pipeline import GraphPipeline
 from ...runtime.providers.provider import choose
 from ..hub.resolve import open_bundle
-from .codec_cache import Codecs
+from .codec_cache import CodecCache
 from .stream import DecoderStream, EncoderStream
 
 Array = np.ndarray[Any, Any]
@@ -31,7 +31,7 @@ class Mimi:
         provider: str = "auto",
         threads: int | None = None,
         allow_fallback: bool = False,
-        codecs: Codecs | None = None,
+        codecs: CodecCache | None = None,
     ) -> None:
         audio, codec = bundle.manifest.audio, bundle.manifest.codec
         self.bundle = bundle
@@ -42,7 +42,7 @@ class Mimi:
         self.cardinality = codec.cardinality
         self._provider = choose(provider, bundle.manifest.target, allow_fallback=allow_fallback)
         self._threads = threads
-        self._codecs = Codecs() if codecs is None else codecs
+        self._codecs = CodecCache() if codecs is None else codecs
 
     @classmethod
     def load(

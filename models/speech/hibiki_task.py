@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..lm.generation import Made
+from ..lm.generation import StepOutput
 from ..options import SamplingParams
 from ..row_batch import RowBatch
 from ..state import Field, Flag, Integer, Part
@@ -75,7 +75,7 @@ class HibikiRow(SpeechRow):
         codes = self._spec.n_q - self._spec.dep_q
         return self._note(np.full(codes, self.model.mimi.cardinality))
 
-    def made(self, made: Made) -> Array | None:
+    def made(self, made: StepOutput) -> Array | None:
         """An end of text before the end of the audio is none."""
         codes = super().made(made)
         heard_all = self.ended and not (self.ear.waiting or self._unmarked)

@@ -48,12 +48,14 @@ class SpeechModel(Model):
         given: dict[str, Any] = {name: one for name, one in draws.items() if one is not None}
         return replace(own, **given)
 
-    def hear(self, stream: SpeechStream, audio: Array | AudioSource, channel: int | None) -> "Said":
+    def hear(
+        self, stream: SpeechStream, audio: Array | AudioSource, channel: int | None
+    ) -> "SpeechResult":
         """Feeds a whole recording, a file or samples float32 `[n]`, and gathers what is said.
 
         Raises AudioError where it cannot be read or does not fill a frame.
         """
-        said = Said()
+        said = SpeechResult()
         for block in audio_blocks(audio, self.sample_rate, channel=channel):
             said.take(stream.feed(block))
         if not stream.heard_seconds:
@@ -67,7 +69,7 @@ def too_short(frame_rate: float) -> str:
     return f"the recording is shorter than a frame of {1000 / frame_rate:.0f} ms"
 
 
-class Said:
+class SpeechResult:
     """Gathers the events of a stream."""
 
     def __init__(self) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 
 from ...runtime.exclusive import exclusive
 from ..events import Audio, Event
-from ..lm.generation import Generator, Made
+from ..lm.generation import Generator, StepOutput
 from ..lm.language_model import Conditions
-from ..mimi.frame_queue import Ear
+from ..mimi.frame_queue import FrameQueue
 from ..options import Guidance, SamplingParams
 from ..row_batch import RowBatch, StreamRow
 from ..state import Flag, GraphState, Integer, Part
@@ -47,7 +47,7 @@ class SpeechRow(StreamRow):
     """Samples in; `Audio`, `Text` and `Word` out. `seed` makes its draws repeat."""
 
     seed: int | None
-    _ear: Ear
+    _ear: FrameQueue
     _text: TimedDetokenizer
     _frames: int
 
@@ -82,7 +82,7 @@ class SpeechRow(StreamRow):
         self.end()
 
     @property
-    def ear(self) -> Ear:
+    def ear(self) -> FrameQueue:
         return self._ear
 
     @property
@@ -110,7 +110,7 @@ class SpeechRow(StreamRow):
 
     def forget(self) -> None:
         tokens = self._spec.tokens
-        self._ear = Ear(self.model.frame_size, self._spec.n_q - self._spec.dep_q)
+        self._ear = FrameQueue(self.model.frame_size, self._spec.n_q - self._spec.dep_q)
         self._text = TimedDetokenizer(
             self.model.tokenizer,
             self.model.frame_rate,
@@ -132,7 +132,7 @@ class SpeechRow(StreamRow):
     def next(self) -> Array:
         return self._note(self._ear.next())
 
-    def made(self, made: Made) -> Array | None:
+    def made(self, made: StepOutput) -> Array | None:
         frame = made.frame[self.held_place]
         if self._ear.doubled or frame[0] == self._spec.tokens.ungenerated:
             return None
@@ -159,7 +159,7 @@ class SpeechRow(StreamRow):
                 "encoder": GraphState(mimi.open("encode").states),
                 "decoder": GraphState(mimi.open("decode").states),
                 "language_model": Generator.fields(model.language_model),
-                "frame_queue": Ear.fields(model.frame_size, codebooks, mimi.cardinality),
+                "frame_queue": FrameQueue.fields(model.frame_size, codebooks, mimi.cardinality),
                 "text": TimedDetokenizer.FIELDS,
                 "frame": Integer(),
                 "ended": Flag(),

@@ -7,8 +7,8 @@ import numpy as np
 from ...runtime.errors import UsageError
 from ...runtime.exclusive import exclusive
 from ..events import Event, Restart, Word
-from ..lm.generation import Generator, Made
-from ..mimi.frame_queue import Ear
+from ..lm.generation import Generator, StepOutput
+from ..mimi.frame_queue import FrameQueue
 from ..options import SamplingParams
 from ..parameters import check_parameters
 from ..row_batch import RowBatch, StreamRow
@@ -62,7 +62,7 @@ class SpeechToTextRow(StreamRow):
         self.close()
 
     @property
-    def ear(self) -> Ear:
+    def ear(self) -> FrameQueue:
         return self.hearing.ear
 
     @property
@@ -84,7 +84,7 @@ class SpeechToTextRow(StreamRow):
     def next(self) -> Array:
         return self.hearing.next()
 
-    def made(self, made: Made) -> None:
+    def made(self, made: StepOutput) -> None:
         watchdog = self._watchdog
         if watchdog is None or self.ended or self.ear.doubled or not self.hearing.is_speech:
             self._events += self.hearing.take(made, self.held_place)

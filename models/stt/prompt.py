@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ..lm.generation import Rules
+from ..lm.generation import StepHooks
 
 Array = np.ndarray[Any, Any]
 
 
-class TextPrompt(Rules):
+class TextPrompt(StepHooks):
     """Constrains text logits to the paddings and the next token of the prompt; to the paddings
     alone at a step that is not `heard`."""
 

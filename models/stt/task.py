@@ -12,8 +12,8 @@ import numpy as np
 
 from ...runtime.audio import check_samples
 from ..events import Event, Step, ended_by
-from ..lm.generation import Made
-from ..mimi.frame_queue import Ear
+from ..lm.generation import StepOutput
+from ..mimi.frame_queue import FrameQueue
 from ..state import LARGEST, Flag, Integer, List, Maybe, Number, Part
 from .pauses import PauseDetector, TurnPolicy
 from .prompt import TextPrompt
@@ -48,7 +48,7 @@ class Hearing:
     prompt: TextPrompt
     """The rules of its row."""
 
-    ear: Ear
+    ear: FrameQueue
     """Its frames."""
 
     _led: bool
@@ -105,7 +105,7 @@ class Hearing:
         self.prompt.heard = not self.ear.doubled
         return self._codes
 
-    def take(self, made: Made, row: int) -> list[Event]:
+    def take(self, made: StepOutput, row: int) -> list[Event]:
         """The events of a step, in that row."""
         if self.ear.doubled:
             return []
@@ -114,7 +114,7 @@ class Hearing:
         self._aside = max(0, self._aside - 1)
         return [ended_by(event, self._end) for event in events]
 
-    def _told(self, made: Made, row: int) -> list[Event]:
+    def _told(self, made: StepOutput, row: int) -> list[Event]:
         token, heads = int(made.frame[row, 0]), made.extra_heads
         events: list[Event] = []
         if self._live:
@@ -223,7 +223,9 @@ class Hearing:
         cardinality = model.mimi.cardinality
         return Part(
             {
-                "frame_queue": Ear.fields(model.frame_size, spec.n_q - spec.dep_q, cardinality),
+                "frame_queue": FrameQueue.fields(
+                    model.frame_size, spec.n_q - spec.dep_q, cardinality
+                ),
                 "words": WordAssembler.fields(text_card),
                 "pauses": PauseDetector.FIELDS,
                 "prompt": List(Integer(0, text_card - 1)),
@@ -271,7 +273,7 @@ class Hearing:
     def _begin(self) -> None:
         lead = self._lead_seconds
         boundary, padding = self._paddings
-        self.ear = Ear(self._model.frame_size, self._spec.n_q - self._spec.dep_q)
+        self.ear = FrameQueue(self._model.frame_size, self._spec.n_q - self._spec.dep_q)
         self.prompt = TextPrompt(self._said_first, self._paddings)
         self._words = WordAssembler(
             self._model.tokenizer,

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...runtime.exclusive import exclusive
 from ..events import Event
-from ..lm.generation import Generator, Made
+from ..lm.generation import Generator, StepOutput
 from ..options import SamplingParams
 from ..row_batch import RowBatch, StreamRow
 from ..state import Field, Flag, GraphState, Part
@@ -113,7 +113,7 @@ class TextToSpeechRow(StreamRow):
         spec = self.model.spec
         return np.full(spec.n_q - spec.dep_q, spec.tokens.zero, np.int64)
 
-    def made(self, made: Made) -> Array | None:
+    def made(self, made: StepOutput) -> Array | None:
         events, codes = self.utterance.take(made.frame[self.held_place])
         self._events += events
         return codes

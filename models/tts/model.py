@@ -10,7 +10,7 @@ from ...runtime.bundle.bundle import Bundle
 from ...runtime.bundle.manifest import Family
 from ...runtime.errors import ModelError
 from ..hub.resolve import open_bundle
-from ..mimi.codec_cache import Codecs
+from ..mimi.codec_cache import CodecCache
 from ..model import Model
 from ..options import SamplingParams
 from ..state import Part
@@ -42,7 +42,7 @@ class TextToSpeech(Model):
         threads: int | None = None,
         allow_fallback: bool = False,
         codebooks: int | None = None,
-        codecs: Codecs | None = None,
+        codecs: CodecCache | None = None,
     ) -> None:
         super().__init__(
             bundle,
@@ -77,7 +77,7 @@ class TextToSpeech(Model):
         provider: str = "auto",
         threads: int | None = None,
         allow_fallback: bool = False,
-        codecs: Codecs | None = None,
+        codecs: CodecCache | None = None,
         codebooks: int | None = None,
     ) -> Self:
         """Loads a bundle: a folder, a repository exported before, or `hf://owner/name`; the

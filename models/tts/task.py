@@ -12,7 +12,7 @@ import numpy as np
 
 from ...runtime.errors import UsageError
 from ..events import Audio, Event
-from ..lm.generation import Rules
+from ..lm.generation import StepHooks
 from ..options import SamplingParams
 from ..state import Integer, Part, Tensor
 from .script_parser import ScriptParser
@@ -36,7 +36,7 @@ class Trace:
     audio: list[Array] = field(default_factory=list)
 
 
-class SpeakingRules(Rules):
+class SpeakingRules(StepHooks):
     """Between the model and its row: the machine chooses the text, and codes are held back until
     their delay has passed. `prefix` int64 `[dep_q, frames]` is spoken before all else."""
 

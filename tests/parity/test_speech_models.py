@@ -20,7 +20,7 @@ from support.speech import wav_bytes, write_wav
 from support.voices import voices
 
 from kyutai_onnx.models import Audio, Event, Hibiki, Moshi
-from kyutai_onnx.models.speech.model import Said
+from kyutai_onnx.models.speech.model import SpeechResult
 from kyutai_onnx.models.speech.stream import SpeechStream
 from kyutai_onnx.runtime.errors import ModelError, UsageError
 from kyutai_onnx.runtime.state_file import read_state, write_state
@@ -52,7 +52,7 @@ def source(pcm: Array, tmp_path: Path) -> Path:
 
 
 def told(events: list[Event]) -> tuple[str, list[object], Array]:
-    said = Said()
+    said = SpeechResult()
     said.take(events)
     return said.text, [*said.words], said.pcm
 

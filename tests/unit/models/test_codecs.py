@@ -8,13 +8,13 @@ from support.speech import Array
 
 from kyutai_onnx.models import Hibiki, Mimi, SpeechToText, TextToSpeech, Word
 from kyutai_onnx.models.hub.resolve import DEMO
-from kyutai_onnx.models.mimi.codec_cache import Codecs
+from kyutai_onnx.models.mimi.codec_cache import CodecCache
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.providers.provider import choose
 
 
 def test_the_demos_share_one_codec(pcm: Array, words: list[Word]) -> None:
-    codecs = Codecs()
+    codecs = CodecCache()
     models = [family.load(codecs=codecs) for family in (SpeechToText, TextToSpeech, Hibiki)]
     for direction in ("encode", "decode"):
         first, *others = [model.mimi.open(direction) for model in models]
@@ -35,7 +35,7 @@ def test_what_differs_is_not_shared(tmp_path: Path) -> None:
         manifest["graphs"]["mimi_encoder"]["max_frames"] = 1
 
     one, other = Bundle.open(DEMO / "stt"), Bundle.open(copy_demo(tmp_path / "other", changed))
-    codecs, provider = Codecs(), choose("auto", one.manifest.target, allow_fallback=False)
+    codecs, provider = CodecCache(), choose("auto", one.manifest.target, allow_fallback=False)
     names = one.manifest.codec.encoder
     first = codecs.open(one, names, provider, 1)
     assert codecs.open(one, names, provider, 1) is first

@@ -14,7 +14,7 @@ from support.speech import Array
 
 from kyutai_onnx.models import Event, Hibiki, Moshi, SpeechToText
 from kyutai_onnx.models.hub.resolve import DEMO
-from kyutai_onnx.models.lm.generation import Rules
+from kyutai_onnx.models.lm.generation import StepHooks
 from kyutai_onnx.models.stt.task import Hearing
 from kyutai_onnx.runtime.errors import KyutaiOnnxError, ModelError, UsageError
 from kyutai_onnx.runtime.graph.graph import Graph
@@ -51,7 +51,7 @@ def spoil(row: Any, stage: str) -> None:
     if stage in TASK:
         setattr(row, stage, breaks(getattr(row, stage), after))
         return
-    rules = Rules()
+    rules = StepHooks()
     if stage == "nan":
         made = np.full(10, np.nan, np.float32)
         setattr(rules, "constrain", breaks(rules.constrain, after, made))  # noqa: B010

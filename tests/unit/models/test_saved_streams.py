@@ -23,7 +23,7 @@ from support.saved_streams import (
 
 from kyutai_onnx.models import Pause, SpeechToText, TextToSpeech
 from kyutai_onnx.models.hub.resolve import DEMO
-from kyutai_onnx.models.mimi.frame_queue import Ear
+from kyutai_onnx.models.mimi.frame_queue import FrameQueue
 from kyutai_onnx.models.state import FORMAT, VERSION
 from kyutai_onnx.models.stt.watchdog import Watchdog
 from kyutai_onnx.runtime.errors import KyutaiOnnxError, ModelError, UsageError
@@ -216,11 +216,11 @@ def test_a_saved_watchdog_goes_on(cut: int) -> None:
 
 
 def test_frames_whose_codes_wait_keep_their_samples() -> None:
-    first, second = Ear(4, 2), Ear(4, 2)
+    first, second = FrameQueue(4, 2), FrameQueue(4, 2)
     first.push(np.arange(14, dtype=np.float32))
     first.heard(np.array([[1, 2], [3, 4]]))
     saved = first.save()
-    Ear.fields(4, 2, 5).check(saved)
+    FrameQueue.fields(4, 2, 5).check(saved)
     second.load(saved)
     for _ in range(3):
         assert first.next().tolist() == second.next().tolist()

@@ -9,7 +9,7 @@ from support.speaking import CFG, CODEBOOKS, SUFFIX, speaking_bundle, write_voic
 from support.speech import Array, hiss, write_wav
 
 from kyutai_onnx.models import Audio, Event, SpeechRequest, TextToSpeech, Word
-from kyutai_onnx.models.lm.depth import DepthStreams
+from kyutai_onnx.models.lm.depth import DepthTransformer
 from kyutai_onnx.models.tts.batch import TextToSpeechBatch, TextToSpeechRow
 from kyutai_onnx.models.tts.speech_options import SpeechOptions
 from kyutai_onnx.runtime.errors import UsageError
@@ -134,13 +134,13 @@ def test_no_code_is_drawn_while_the_voice_is_given(
     cloning: TextToSpeech, recording: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[int] = []
-    step = DepthStreams.step
+    step = DepthTransformer.step
 
-    def noted(depth: DepthStreams, *given: Any, **named: Any) -> Array:
+    def noted(depth: DepthTransformer, *given: Any, **named: Any) -> Array:
         drawn.append(stream._row.utterance.rules.step)
         return step(depth, *given, **named)
 
-    monkeypatch.setattr(DepthStreams, "step", noted)
+    monkeypatch.setattr(DepthTransformer, "step", noted)
     stream = cloning.stream(recording, seed=1)
     stream.feed(TEXT)
     stream.flush()

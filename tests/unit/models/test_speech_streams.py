@@ -21,7 +21,7 @@ from support.scripted import (
 )
 
 from kyutai_onnx.models import Audio, Event, Text, Word
-from kyutai_onnx.models.speech.model import Said
+from kyutai_onnx.models.speech.model import SpeechResult
 from kyutai_onnx.models.speech.stream import SpeechStream
 from kyutai_onnx.models.speech.task import Trace
 from kyutai_onnx.runtime.errors import AudioError, UsageError
@@ -29,7 +29,7 @@ from kyutai_onnx.runtime.state_file import read_state, write_state
 
 
 def said(events: list[Event]) -> tuple[str, list[Word], Array]:
-    gathered = Said()
+    gathered = SpeechResult()
     gathered.take(events)
     return gathered.text, gathered.words, gathered.pcm
 

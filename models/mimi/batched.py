@@ -8,7 +8,7 @@ import numpy as np
 from ...runtime.graph.graph_state import State
 from ...runtime.graph.pipeline import PipelineState
 from ..lm.generation import Fail
-from .frame_queue import Ear
+from .frame_queue import FrameQueue
 from .model import Direction, Mimi
 
 Array = np.ndarray[Any, Any]
@@ -66,14 +66,14 @@ class CodecRows:
         return active
 
 
-class EncoderRows(CodecRows):
+class BatchedEncoder(CodecRows):
     """Samples in, codes out."""
 
     def __init__(self, mimi: Mimi, rows: int, codebooks: int) -> None:
         super().__init__(mimi, "encode", rows)
         self._codebooks, self._size = codebooks, mimi.frame_size
 
-    def step(self, ears: Mapping[int, Ear], fail: Fail | None = None) -> None:
+    def step(self, ears: Mapping[int, FrameQueue], fail: Fail | None = None) -> None:
         """Makes codes where an ear, by its row, has frames and no codes: in one call, of as many
         frames as they have; who has as many goes along, and is ahead. `fail` takes rows for which
         the graph fails."""
@@ -104,7 +104,7 @@ class EncoderRows(CodecRows):
         return 1 << (most.bit_length() - 1)
 
 
-class DecoderRows(CodecRows):
+class BatchedDecoder(CodecRows):
     """Codes in, samples out."""
 
     def __init__(self, mimi: Mimi, rows: int) -> None:
