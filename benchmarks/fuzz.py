@@ -287,7 +287,7 @@ def transcription_form() -> tuple[list[bytes], Parse]:
 
 
 def configuration() -> tuple[list[bytes], Parse]:
-    from kyutai_onnx.server.config_file import read_config
+    from kyutai_onnx.server.config import read_config
 
     ours = b'host = "127.0.0.1"\nport = 8998\n[[models]]\nmodel = "a"\n[limits]\nqueue = 4\n'
     theirs = (

@@ -23,7 +23,8 @@ import numpy as np
 from benchmarks.long_session import talk
 from kyutai_onnx.models import SpeechToText
 from kyutai_onnx.models.events import Step, WordHeard
-from kyutai_onnx.server.engine import Ended, Engine, Limits, Session, SessionEvent, Statistics
+from kyutai_onnx.server.engine import Ended, Engine, Session, SessionEvent, Statistics
+from kyutai_onnx.server.limits import Limits
 
 Array = np.ndarray[Any, Any]
 WARM_UP = 25
@@ -80,7 +81,7 @@ def serve(
     engine.start()
     listeners = [Listener() for _ in range(slots)]
     sessions = [
-        engine.open(lambda batch: batch.join(live=True, lead=False), listener.deliver)
+        Session(engine, lambda batch: batch.join(live=True, lead=False), listener.deliver)
         for listener in listeners
     ]
     started = time.perf_counter()

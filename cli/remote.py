@@ -16,7 +16,7 @@ def connect(url: str, api_key: str | None) -> "RemoteServer":
     """
     require("serve", "aiohttp", "av", "msgpack")
     from ..server.client import RemoteServer
-    from ..server.config_file import read_keys
+    from ..server.config import read_keys
 
     return RemoteServer(url, read_keys([api_key])[0] if api_key is not None else None)
 

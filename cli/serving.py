@@ -31,8 +31,7 @@ class Flags:
 
 def configured(flags: Flags) -> "tuple[ServerConfig, list[str]]":
     """What the server is told, flags before the file, and notes; raises UsageError."""
-    from ..server.config import ModelConfig, ServerConfig, Tls
-    from ..server.config_file import read_config, read_keys
+    from ..server.config import ModelConfig, ServerConfig, Tls, read_config, read_keys
 
     config, notes = read_config(flags.file) if flags.file else (ServerConfig(), [])
     changes = dict(flags.given)
@@ -55,7 +54,7 @@ def run_server(flags: Flags, *, quiet: bool, debug: bool) -> None:
     """Serves until the process is told to end. Raises UsageError for what cannot be, ModelError
     and ProviderError for models that cannot be loaded, ListenError for a port that is taken."""
     require("serve", "aiohttp", "av", "msgpack", "multipart", "prometheus_client")
-    from ..server.loading import load_models
+    from ..server.registry import load_models
     from ..server.server import Server
     from ..server.web.logs import open_log
 

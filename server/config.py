@@ -1,19 +1,28 @@
-"""What a server is told: its models, where it listens, who may use it and how much."""
+"""The configuration of a server, and the TOML file that holds it: our own keys, or those of
+moshi-server's configurations."""
 
+import dataclasses
 import ipaddress
 import os
 import re
+import tomllib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ..models.parameters import PARAMETERS, check_parameters
+from ..runtime.bundle.dataclass_json import parse, read_bounded
 from ..runtime.bundle.manifest import Precision
 from ..runtime.errors import UsageError
+from .limits import Limits
+from .moshi_config import MODULES, translate
 
 Task = Literal["stt", "tts", "hibiki", "moshi"]
 DEMO_TASKS: tuple[Task, ...] = ("stt", "tts", "hibiki")
 PAGE, NOTHING = "page", "none"
+
+_VARIABLE = re.compile(r"\$(\w+)|\$\{(\w+)\}")
 
 
 @dataclass(frozen=True)
@@ -57,52 +66,6 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class Bounds:
-    """How much a client may take, and for how long. Times are in seconds; None is no limit.
-
-    `queue` clients of one model wait for a slot, at most `wait` (a websocket of moshi-server's,
-    which is told at once that there is none, `stream_wait`). A session ends after `idle` without
-    anything to do, after `session` in all, and where a client takes nothing for `stall`; while it
-    is `backlog` ahead of the model it is not read. A websocket that sends nothing at all, not even
-    an answer to a ping, is given up after `silence`. A connection asks for something within
-    `request`. A posted body has at most `body` bytes and keeps a least rate over any `request`
-    seconds, a websocket's message has at most `message` bytes, posted audio at most `audio`, a text
-    to speak `characters`. `uploads` recordings are worked on at once, the bodies of all take
-    `spooled` bytes of disk, `connections` are kept open. Of one key, or without keys of one
-    address, `sessions` run at once and `rate` requests a minute are answered; of one address
-    `wrong_keys` a minute are.
-    """
-
-    queue: int = 8
-    wait: float = 60.0
-    stream_wait: float = 0.0
-    idle: float = 300.0
-    session: float | None = 6 * 3600.0
-    stall: float = 30.0
-    backlog: float = 600.0
-    silence: float = 20.0
-    request: float = 20.0
-    audio: float = 2 * 3600.0
-    body: int = 64 << 20
-    message: int = 8 << 20
-    characters: int = 100_000
-    uploads: int = 16
-    spooled: int = 4 << 30
-    connections: int = 512
-    sessions: int | None = None
-    rate: int | None = None
-    wrong_keys: int | None = 60
-
-    def check(self) -> None:
-        """Raises UsageError for a limit that nothing could keep."""
-        for name, value in vars(self).items():
-            may_be_none = name in ("queue", "wait", "stream_wait")
-            if value is not None and not (value > 0 or (may_be_none and value == 0)):
-                least = "0 or more" if may_be_none else "more than 0"
-                raise UsageError(f"the limit {name} is {value}: give {least}")
-
-
-@dataclass(frozen=True)
 class Tls:
     """A certificate and its key in PEM, or one that is made for the host at each start."""
 
@@ -141,7 +104,7 @@ class ServerConfig:
     json_logs: bool = False
     instance_name: str = "kyutai-onnx"
     drain: float = 10.0
-    limits: Bounds = field(default_factory=Bounds)
+    limits: Limits = field(default_factory=Limits)
 
     def check(self) -> None:
         """Raises UsageError for what cannot be, or would let in others unasked."""
@@ -199,3 +162,81 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def read_config(path: Path) -> tuple[ServerConfig, list[str]]:
+    """What a file says, not checked yet, and notes on what it says in vain.
+
+    `$NAME` in a string stands for the environment's variable. Raises UsageError for a file that
+    cannot be read, a variable that is not set, a key that nobody knows or a value of another kind.
+    """
+    try:
+        content = tomllib.loads(read_bounded(path).decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{path}: cannot be read as TOML ({reason})") from None
+    notes: list[str] = []
+    try:
+        content = expanded(content)
+        if MODULES in content:
+            content, notes = translate(content)
+        return config_of(content), [f"{path}: {note}" for note in notes]
+    except UsageError:
+        raise
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def config_of(content: Mapping[str, Any]) -> ServerConfig:
+    """A table with the names of `ServerConfig`, in which `models`, `limits` and `tls` are tables
+    themselves; `none` is a limit that there is not. Raises ValueError."""
+    check_keys(ServerConfig, content, "")
+    models = parse(tuple[dict[str, Any], ...], content.get("models", []), "models")
+    for index, model in enumerate(models):
+        check_keys(ModelConfig, model, f"models[{index}].")
+    for name, kind in (("limits", Limits), ("tls", Tls)):
+        check_keys(kind, parse(dict[str, Any], content.get(name, {}), name), f"{name}.")
+    limits = {name: None if v == "none" else v for name, v in content.get("limits", {}).items()}
+    config = parse(ServerConfig, {**content, "limits": limits})
+    return dataclasses.replace(config, api_keys=read_keys(config.api_keys))
+
+
+def read_keys(keys: Iterable[str]) -> tuple[str, ...]:
+    """Keys as they are, or those of `@FILE`, one a line; raises UsageError for such a file that
+    is missing or has none."""
+    found: list[str] = []
+    for key in keys:
+        if not key.startswith("@"):
+            found.append(key)
+            continue
+        try:
+            lines = Path(key[1:]).read_text("utf-8").split()
+        except (OSError, ValueError):
+            raise UsageError(f"api keys: {key[1:]} cannot be read") from None
+        if not lines:
+            raise UsageError(f"api keys: {key[1:]} has none")
+        found += lines
+    return tuple(dict.fromkeys(found))
+
+
+def expanded(value: Any) -> Any:
+    """A value with the environment's variables in its strings; raises ValueError."""
+    if isinstance(value, dict):
+        return {name: expanded(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [expanded(item) for item in value]
+    return _VARIABLE.sub(_variable, value) if isinstance(value, str) else value
+
+
+def _variable(found: re.Match[str]) -> str:
+    name = found[1] or found[2]
+    if name not in os.environ:
+        raise ValueError(f"${name}: there is no such variable in the environment")
+    return os.environ[name]
+
+
+def check_keys(kind: type[Any], table: Mapping[str, Any], place: str) -> None:
+    """Raises ValueError naming the keys that `kind` does not have."""
+    unknown = [key for key in table if key not in {f.name for f in dataclasses.fields(kind)}]
+    if unknown:
+        raise ValueError(f"unknown: {', '.join(place + key for key in unknown)}")

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from ..runtime.bundle.dataclass_json import parse
-from .config import PAGE
 
 MODULES = "modules"
 PY = "py"
@@ -93,7 +92,7 @@ def _top(content: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
     static = content.get("static_dir")
     if isinstance(static, str) and not Path(static).is_dir():
         notes.append(f"there is no folder {static} (static_dir): our own page is shown")
-        static = PAGE
+        static = None
     return found if static is None else found | {"static": static}
 
 

@@ -1,8 +1,7 @@
-"""One loop for each model, which steps all of its streams together."""
+"""The batching engine: one loop for each model, which steps all of its streams together."""
 
 from .engine import Engine
 from .events import Busy, Deliver, Ended, Marked, Ready, SessionEvent
-from .limits import Limits
 from .session import Session
 from .statistics import Distribution, Statistics
 
@@ -12,7 +11,6 @@ __all__ = [
     "Distribution",
     "Ended",
     "Engine",
-    "Limits",
     "Marked",
     "Ready",
     "Session",

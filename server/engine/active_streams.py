@@ -1,4 +1,4 @@
-"""The streams that have a slot, each in its row of the batch: how they join, are told and leave."""
+"""The streams that have a slot, each in its row of the batch: how they join, report and leave."""
 
 import logging
 from collections.abc import Callable
@@ -6,16 +6,15 @@ from collections.abc import Callable
 from ...models.batch import Batch
 from ...runtime.errors import KyutaiOnnxError, UsageError
 from .admission import Admission
-from .events import Ended, Ready, Reason, SessionEvent
+from .events import INTERNAL_ERROR, Ended, Ready, Reason, SessionEvent
 from .statistics import Statistics
 from .stream import Stream
 
 LOG = logging.getLogger(__name__)
-INTERNAL = "internal error; the server's log has the cause"
 
 
 class ActiveStreams:
-    """Belongs to the engine's thread. What goes wrong with one stream ends that one alone."""
+    """Belongs to the engine's thread. An error of one stream ends that stream alone."""
 
     def __init__(
         self,
@@ -28,16 +27,16 @@ class ActiveStreams:
         self._admission, self._statistics = admission, statistics
         self._streams: dict[Stream, None] = {}
         self.batch: Batch | None = make_batch()
-        self._doubted = False
-        """Whether a stream of the batch failed by something other than its own doing."""
+        self._is_suspect = False
+        """Whether a stream of the batch failed by an error that was not its client's."""
 
     @property
     def streams(self) -> list[Stream]:
-        """Those of now."""
+        """The streams of now."""
         return list(self._streams)
 
     def join(self, stream: Stream, now: float) -> None:
-        """Begins a stream that was given a slot."""
+        """Start a stream that was given a slot."""
         if stream.closed or stream.over:
             return
         self._streams[stream] = None
@@ -45,20 +44,20 @@ class ActiveStreams:
         try:
             if self.batch is None:
                 self.batch = self._make_batch()
-            stream.join(stream.begin(self.batch), now)
+            stream.join(stream.make_row(self.batch), now)
         except Exception as error:
             self.refuse(stream, error)
         else:
-            self.tell(stream, [Ready()])
+            self.emit(stream, [Ready()])
 
-    def tell(self, stream: Stream, told: list[SessionEvent]) -> None:
-        """Delivers, to whoever still listens."""
-        if stream.closed or not told:
+    def emit(self, stream: Stream, events: list[SessionEvent]) -> None:
+        """Deliver events, unless the client has left."""
+        if stream.closed or not events:
             return
         try:
-            stream.deliver(told)
+            stream.deliver(events)
         except Exception as error:
-            self._blame(error, "a session could not be told, and ends")
+            self._log_fault(error, "events could not be delivered, the session ends")
             self.drop(stream, "failed")
 
     def end(
@@ -66,35 +65,35 @@ class ActiveStreams:
         stream: Stream,
         reason: Reason,
         message: str = "",
-        told: list[SessionEvent] | None = None,
+        events: list[SessionEvent] | None = None,
     ) -> None:
-        """Frees the slot, then tells so after `told`."""
-        deliver, deaf = stream.deliver, stream.closed or stream.over
+        """Free the slot, then deliver `events` and the end."""
+        deliver, is_heard = stream.deliver, not (stream.closed or stream.over)
         self.drop(stream, reason)
-        if deaf:
+        if not is_heard:
             return
         try:
-            deliver([*(told or ()), Ended(reason, message)])
+            deliver([*(events or ()), Ended(reason, message)])
         except Exception as error:
-            self._blame(error, "a session could not be told of its end")
+            self._log_fault(error, "the end of a session could not be delivered")
 
     def refuse(self, stream: Stream, error: Exception) -> None:
-        """Ends a stream for what went wrong with it; a client gets the text of errors that are
-        meant for users."""
+        """End a stream for an error of its own; a client gets the text of errors that are meant for
+        users."""
         if stream.over:
             return
         if not isinstance(error, UsageError):
-            self._doubted = True
-            self._blame(error, "a session failed, and ends")
-        told = str(error) if isinstance(error, KyutaiOnnxError) else INTERNAL
-        self.end(stream, "failed", told)
+            self._is_suspect = True
+            self._log_fault(error, "a session failed, and ends")
+        message = str(error) if isinstance(error, KyutaiOnnxError) else INTERNAL_ERROR
+        self.end(stream, "failed", message)
 
     def drop(self, stream: Stream, reason: str) -> None:
-        """Frees the slot, or the place in the queue; nothing where that was done."""
+        """Free the slot, or the place in the queue, unless that was done."""
         if stream.over:
             return
         row = stream.row
-        stream.forget()
+        stream.release()
         self._streams.pop(stream, None)
         if row is not None:
             self._statistics.session_steps.observe(stream.steps)
@@ -103,12 +102,11 @@ class ActiveStreams:
         self._admission.leave(stream)
 
     def fail(self, error: Exception) -> None:
-        """Ends all, and begins with a fresh batch: what the old one remembers is not to be
-        trusted."""
-        self._blame(error, f"the batch failed, {len(self._streams)} sessions end")
+        """End all streams and continue with a new batch: the state of the old one is in doubt."""
+        self._log_fault(error, f"the batch failed, {len(self._streams)} sessions end")
         self.batch = None
         for stream in self.streams:
-            self.end(stream, "failed", INTERNAL)
+            self.end(stream, "failed", INTERNAL_ERROR)
 
     def _leave(self, row: object) -> None:
         try:
@@ -116,9 +114,9 @@ class ActiveStreams:
                 self.batch.leave(row)
         except Exception as error:
             self.fail(error)
-        if self._doubted and not self._streams:
-            self.batch, self._doubted = None, False
+        if self._is_suspect and not self._streams:
+            self.batch, self._is_suspect = None, False
 
-    def _blame(self, error: Exception, what: str) -> None:
+    def _log_fault(self, error: Exception, what: str) -> None:
         self._statistics.faults += 1
         LOG.error("%s: %s", self._name, what, exc_info=error)

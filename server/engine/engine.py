@@ -1,38 +1,52 @@
-"""One model and the thread that steps all of its sessions together."""
+"""An engine: one model and the thread that steps all of its sessions together."""
 
 import math
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
-from ...models.batch import Row
+from ...runtime.bundle.bundle import Bundle
+from ..limits import Limits
 from .admission import Admission
-from .backlog import Backlog
 from .commands import CommandQueue
 from .events import Busy, Deliver
 from .inputs import AudioIntake, Intake, TextIntake
-from .limits import Limits
 from .loop import Loop
-from .model import Model
-from .session import Session
 from .statistics import Statistics
-from .stream import Pace, Stream
+from .stream import Backlog, MakeRow, Pace, Stream
+
+
+class BatchedModel(Protocol):
+    """What an engine needs of a model of any family; `batch` returns a `models.batch.Batch`."""
+
+    @property
+    def family(self) -> str: ...
+    @property
+    def bundle(self) -> Bundle: ...
+    @property
+    def sample_rate(self) -> int: ...
+    @property
+    def frame_rate(self) -> float: ...
+    @property
+    def frame_size(self) -> int: ...
+    @property
+    def batch(self) -> Callable[..., Any]: ...
 
 
 class Engine:
-    """Up to `slots` sessions of a model; each may join or leave at any frame, and whatever has a
-    frame waiting is stepped with all others that have. Thread-safe but for `start` and `stop`.
+    """Run up to `slots` sessions of a model; open one by `Session(engine, …)`.
 
-    `guided` where a session may be guided, for models that do that at twice the cost of every row.
-    `clock` tells seconds.
+    Sessions join and leave at any frame, and all that have a frame waiting are stepped together.
+    Thread-safe but for `start` and `stop`. `guided` lets sessions choose their guidance, for models
+    whose steps then cost twice as much. `clock` returns seconds.
     """
 
     def __init__(
         self,
         name: str,
-        model: Model,
+        model: BatchedModel,
         slots: int,
         limits: Limits,
         statistics: Statistics,
@@ -40,16 +54,17 @@ class Engine:
         guided: bool = False,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        limits.check()
         self.name, self.model, self.slots = name, model, slots
         self.family: str = model.family
         self.limits, self.statistics, self._clock = limits, statistics, clock
-        self._commands = CommandQueue()
-        self._admission = Admission(slots, limits.queue, self._commands)
+        self.commands = CommandQueue()
+        self.admission = Admission(slots, limits.queue, self.commands)
         self.loop = Loop(
             name,
             partial(model.batch, slots, **({"guided": True} if guided else {})),
-            self._admission,
-            self._commands,
+            self.admission,
+            self.commands,
             limits,
             statistics,
             1 / model.frame_rate,
@@ -59,35 +74,35 @@ class Engine:
         stt = model.bundle.manifest.stt
         lag = stt.audio_delay_seconds if stt is not None else 0.0
         self._pace = Pace(model.frame_size, math.ceil(lag * model.frame_rate))
-        self._writes = stt is not None
-        self._intake: Intake
+        self.transcribes = stt is not None
+        self.intake: Intake
         if self.family == "tts":
-            self._intake, largest = TextIntake(limits.message_words), float(limits.message_words)
+            self.intake, largest = TextIntake(limits.message_words), float(limits.message_words)
         else:
-            self._intake = AudioIntake(model.sample_rate, limits.message_seconds)
+            self.intake = AudioIntake(model.sample_rate, limits.message_seconds)
             largest = limits.message_seconds
-        self._soft = limits.backlog * self._intake.unit
-        self._hard = self._soft + largest * self._intake.unit
+        self._soft = limits.backlog * self.intake.unit
+        self._hard = self._soft + largest * self.intake.unit
 
     @property
     def used(self) -> int:
         """Slots that are taken."""
-        return self._admission.used
+        return self.admission.used
 
     @property
     def queued(self) -> int:
         """Sessions that wait for a slot."""
-        return self._admission.queued
+        return self.admission.queued
 
     @property
     def lag(self) -> float:
-        """The largest backlog of those in slots, in seconds of audio or words."""
+        """The largest backlog of the active sessions, in seconds of audio or in words."""
         waiting = (stream.backlog.amount for stream in self.loop.active.streams)
-        return max(waiting, default=0) / self._intake.unit
+        return max(waiting, default=0) / self.intake.unit
 
     @property
     def stepping_for(self) -> float:
-        """Seconds since the step began that is being computed; 0 between steps."""
+        """Seconds for which the current step has run; 0 between steps."""
         began = self.loop.step_began
         return 0.0 if began is None else self._clock() - began
 
@@ -96,48 +111,36 @@ class Engine:
         """Whether the thread runs."""
         return self._thread.is_alive()
 
-    def open(
+    def admit(
         self,
-        begin: Callable[[Any], Row],
+        make_row: MakeRow,
         deliver: Deliver,
+        room: Callable[[], None] | None,
         *,
-        wait: float = 0.0,
-        room: Callable[[], None] | None = None,
-        backlog: float = math.inf,
-    ) -> Session:
-        """Returns at once. `begin` is called with the batch once there is a slot, and joins it;
-        then `Ready()` is delivered, or, where none became free in `wait` seconds (`Limits.wait` at
-        most), `Ended("busy")`. `room` is called on the engine's thread, and must not block, when
-        the backlog is no longer above `backlog` or the limit of that name.
-
-        Raises Busy where all slots are taken and it may not wait, or as many wait as may.
-        """
-        opened, wait = self._clock(), min(wait, self.limits.wait)
-        soft = min(backlog * self._intake.unit, self._soft)
-        waiting = Backlog(soft, self._hard)
-        stream = Stream(begin, deliver, room, self._pace, waiting, opened, wait)
+        wait: float,
+        backlog: float,
+    ) -> Stream:
+        """Give a new stream a slot or a place in the queue: see `Session`. Raises Busy."""
+        wait = min(wait, self.limits.wait)
+        soft = min(backlog * self.intake.unit, self._soft)
+        stream = Stream(
+            make_row, deliver, room, self._pace, Backlog(soft, self._hard), self._clock(), wait
+        )
         try:
-            self._admission.enter(stream, wait=wait > 0)
+            self.admission.enter(stream, wait=wait > 0)
         except Busy:
             self.statistics.refused += 1
             raise
         self.statistics.opened += 1
-        return Session(
-            stream,
-            self._intake,
-            self._commands,
-            self._admission,
-            self.statistics,
-            writes=self._writes,
-        )
+        return stream
 
     def start(self) -> None:
-        """Begins to work; sessions may be opened before."""
+        """Start the thread; sessions may be opened before."""
         self._thread.start()
 
     def stop(self, drain: float) -> None:
-        """Takes no more sessions, works off what was brought for up to `drain` seconds, tells those
-        that are left, and returns when the thread has ended."""
+        """Refuse new sessions, work off what was fed for up to `drain` seconds, end the sessions
+        that are left, and return when the thread has ended."""
         self.loop.stop(drain)
         if self._thread.ident is None:
             self._run()
@@ -152,4 +155,4 @@ class Engine:
                 self.loop.active.fail(error)
             else:
                 if idle != 0:
-                    self._commands.wait(idle)
+                    self.commands.wait(idle)

@@ -1,4 +1,4 @@
-"""What a client brings to its session, checked, with what each thing costs of the backlog."""
+"""The inputs of a session: checked, each with its cost in the backlog."""
 
 import math
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from ...runtime.errors import UsageError
 Array = np.ndarray[Any, Any]
 
 SHORTEST = 0.01
-"""Seconds that a message of audio counts for at least, so that their number is bounded too."""
+"""Seconds that a message of audio counts for at least, so that their number is limited too."""
 
 LONGEST_WORD = 20
 """Characters that count for a word."""
@@ -29,7 +29,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Mark:
-    """To be told when all that came before is transcribed, after silence where it is to `flush`."""
+    """Have `Marked` emitted when all before it is transcribed; `flush` feeds silence after it."""
 
     id: int
     flush: bool
@@ -38,7 +38,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Reset:
-    """A new stream begins after what came before, its row changed before that."""
+    """Start a new stream after what came before; `change` is called with the row first."""
 
     cost: int
     change: Callable[[Any], object] | None = None
@@ -46,7 +46,7 @@ class Reset:
 
 @dataclass(frozen=True)
 class End:
-    """Nothing more will come; `cut` where it is the engine that says so."""
+    """Nothing more will come; `cut` if the engine ends the session."""
 
     cut: bool = False
     cost: int = 0
@@ -57,7 +57,7 @@ Input = Chunk | Mark | Reset | End
 
 @dataclass(frozen=True)
 class AudioIntake:
-    """Takes float32 `[n]`, counted in samples, `unit` of which are a second."""
+    """Check samples float32 `[n]`, counted in samples, `unit` of which are a second."""
 
     unit: int
     most_seconds: float
@@ -67,7 +67,7 @@ class AudioIntake:
         return math.ceil(SHORTEST * self.unit)
 
     def check(self, item: object) -> Chunk | None:
-        """A copy of samples; None where there are none. Raises UsageError for what is no audio."""
+        """Copy samples; None if there are none. Raises UsageError for anything else."""
         samples = check_samples(item)
         seconds = len(samples) / self.unit
         if seconds > self.most_seconds:
@@ -81,13 +81,13 @@ class AudioIntake:
 
 @dataclass(frozen=True)
 class TextIntake:
-    """Takes text, counted in words."""
+    """Check text, counted in words."""
 
     most_words: int
     unit = least = 1
 
     def check(self, item: object) -> Chunk | None:
-        """A text; None where it is empty. Raises UsageError for what is none, or too long."""
+        """Return the text; None if it is empty. Raises UsageError if it is no text, or too long."""
         if not isinstance(item, str):
             raise UsageError(f"text is a string, not {type(item).__name__}")
         words = max(len(item.split()), math.ceil(len(item) / LONGEST_WORD))

@@ -4,19 +4,19 @@ import math
 from collections.abc import Callable, Collection
 
 from ...models.batch import Batch, Row
+from ..limits import Limits
 from .active_streams import ActiveStreams
 from .admission import Admission
 from .commands import Cancel, Command, CommandQueue, Feed, Hold, Join, Stop
 from .events import SessionEvent
 from .inputs import End
-from .limits import Limits
 from .statistics import Statistics
 from .stream import Stream
 
 
 class Loop:
-    """All streams of one model. `turn` does what there is to do, as often as it is called, and so
-    needs neither a thread nor the time of day."""
+    """The work on all streams of one model. `turn` does what there is to do now, and so needs
+    neither a thread nor the time of day."""
 
     def __init__(
         self,
@@ -38,10 +38,10 @@ class Loop:
         self._deadline = math.inf
 
     def turn(self) -> float | None:
-        """One step at most; returns how many seconds there is nothing to do for, None for until a
-        command comes."""
+        """Run at most one step; return for how many seconds there is nothing to do, or None for
+        until a command comes."""
         for command in self.commands.take():
-            self._read(command)
+            self._execute(command)
         for stream in self.active.streams:
             self._supply(stream)
         until = self._keep_limits()
@@ -53,16 +53,16 @@ class Loop:
         return None if until == math.inf else max(0.0, until - self._clock())
 
     def stop(self, drain: float) -> None:
-        """Takes no more streams, and is `finished` in so many seconds; from any thread."""
+        """Refuse new streams, and be `finished` within `drain` seconds. Thread-safe."""
         self.admission.shut()
         self.commands.put(Stop(drain))
 
-    def _read(self, command: Command) -> None:
+    def _execute(self, command: Command) -> None:
         now = self._clock()
         if isinstance(command, Join):
             self.active.join(command.stream, now)
         elif isinstance(command, Feed):
-            command.stream.bring(command.input, now)
+            command.stream.queue(command.input, now)
         elif isinstance(command, Hold):
             command.stream.hold(command.held, now)
         elif isinstance(command, Cancel):
@@ -71,36 +71,36 @@ class Loop:
             self._drain(now + command.drain)
 
     def _drain(self, deadline: float) -> None:
-        """All that was brought by now is still worked off, until then."""
+        """Work off what was fed by now, until then."""
         self._deadline = min(self._deadline, deadline)
         for stream in self.admission.waiting:
             self.active.end(stream, "shutdown")
         for stream in self.active.streams:
-            stream.bring(End(cut=True), self._clock())
+            stream.queue(End(cut=True), self._clock())
 
     def _supply(self, stream: Stream) -> None:
         try:
-            told, given = stream.supply()
-            if given:
-                self._settle(stream, told)
+            events, supplied = stream.supply()
+            if supplied:
+                self._settle(stream, events)
         except Exception as error:
             self.active.refuse(stream, error)
 
-    def _settle(self, stream: Stream, told: list[SessionEvent]) -> None:
-        """Tells what is known of a stream by now, and ends it where that is all."""
-        found, done = stream.found()
-        eased, room = stream.use_up(), stream.room
-        told += found
+    def _settle(self, stream: Stream, events: list[SessionEvent]) -> None:
+        """Emit `events` and what the row has found, and end the stream if it is done."""
+        found, done = stream.poll()
+        eased, room = stream.free_backlog(), stream.room
+        events += found
         if done:
             cut = stream.ended is not None and stream.ended.cut
-            self.active.end(stream, "shutdown" if cut else "done", told=told)
+            self.active.end(stream, "shutdown" if cut else "done", events=events)
         else:
-            self.active.tell(stream, told)
+            self.active.emit(stream, events)
         if eased and room is not None and not stream.over:
             room()
 
     def _keep_limits(self) -> float:
-        """Ends what has reached a limit; returns when the next one is reached."""
+        """End what has reached a limit; return when the next limit is reached."""
         now, next_one = self._clock(), self._deadline
         for stream in (*self.active.streams, *self.admission.waiting):
             when, reason = stream.limit(self._limits)
@@ -113,7 +113,7 @@ class Loop:
         return next_one
 
     def _step(self) -> bool:
-        """Steps all that can be; returns whether any could."""
+        """Step all streams that can be; return whether any could."""
         streams, batch = self.active.streams, self.active.batch
         ready = [stream for stream in streams if stream.is_steppable]
         if not ready or batch is None:
@@ -126,14 +126,14 @@ class Loop:
         now = self._clock()
         self._statistics.stepped(now - began, len(ready), len(streams), self._frame_seconds)
         for stream, frames in zip(ready, before, strict=True):
-            self._take(stream, frames, now)
+            self._finish_step(stream, frames, now)
         for stream in streams:
             if stream.error is not None:
                 self.active.refuse(stream, stream.error)
         return True
 
     def _step_batch(self, batch: Batch, held: Collection[Row | None]) -> bool:
-        """Whether it went well."""
+        """Return whether the step succeeded."""
         try:
             if not batch.step(held):
                 raise RuntimeError("rows with something to do were not stepped")  # noqa: TRY301
@@ -144,7 +144,7 @@ class Loop:
             self.step_began = None
         return True
 
-    def _take(self, stream: Stream, before: int, now: float) -> None:
+    def _finish_step(self, stream: Stream, before: int, now: float) -> None:
         if stream.over:
             return
         try:

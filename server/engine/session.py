@@ -1,112 +1,119 @@
-"""A client's hold on its stream in an engine."""
+"""A session: a client's side of its stream in an engine."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 from ...runtime.errors import UsageError
-from .admission import Admission
-from .commands import Cancel, CommandQueue, Feed, Hold
-from .inputs import End, Input, Intake, Mark, Reset
-from .statistics import Statistics
-from .stream import Stream
+from .commands import Cancel, Feed, Hold
+from .engine import Engine
+from .events import Deliver
+from .inputs import End, Input, Mark, Reset
+from .stream import MakeRow
 
 
 class Session:
-    """One stream of a model, made by `Engine.open`. Thread-safe, and nothing blocks.
+    """One stream of a model. Thread-safe; nothing blocks.
 
-    What it is given is used in its order, once there is a slot; after its end, in whichever way it
-    came, it is ignored. A session that is garbage is closed: mind that what `deliver` refers to is
-    kept by the engine.
+    `make_row` is called with the batch once there is a slot, and returns the row that it joined;
+    then `Ready()` is delivered, or `Ended("busy")` if no slot became free in `wait` seconds
+    (`Limits.wait` at most). `room` is called when the backlog is no longer above `backlog` seconds
+    or words, or the limit of that name. All three run on the engine's thread and must not block.
+    What a session is fed is used in its order, once there is a slot; after its end it is ignored.
+    A session that is garbage is closed; the engine keeps what `deliver` refers to.
+
+    Raises Busy if all slots are taken and it may not wait, or the queue is full.
     """
 
     def __init__(
         self,
-        stream: Stream,
-        intake: Intake,
-        commands: CommandQueue,
-        admission: Admission,
-        statistics: Statistics,
+        engine: Engine,
+        make_row: MakeRow,
+        deliver: Deliver,
         *,
-        writes: bool,
+        wait: float = 0.0,
+        room: Callable[[], None] | None = None,
+        backlog: float = math.inf,
     ) -> None:
-        self._stream, self._intake, self._writes = stream, intake, writes
-        self._commands, self._admission, self._statistics = commands, admission, statistics
+        self._engine = engine
         self._ended = False
+        self._stream = engine.admit(make_row, deliver, room, wait=wait, backlog=backlog)
 
     def __del__(self) -> None:
-        if not self.over:
-            self._abandon()
+        if "_stream" in vars(self) and not self.over:  # a refused session has none
+            self._cancel()
 
     def feed(self, item: object) -> None:
-        """Samples float32 `[n]` at the model's rate, or text; the engine keeps a copy.
+        """Queue samples float32 `[n]` at the model's rate, or text; the engine keeps a copy.
 
-        Raises UsageError, and takes nothing, where it is neither or has values that are none, is
-        longer than a message may be, where too much waits already, or after `end`.
+        Raises UsageError, and takes nothing, for anything else, for a message that is too long, if
+        too much waits already, or after `end`.
         """
         try:
-            fed = self._intake.check(item)
+            chunk = self._engine.intake.check(item)
         except UsageError:
-            self._statistics.refused_inputs += 1
+            self._engine.statistics.refused_inputs += 1
             raise
-        if fed is not None:
-            self._bring(fed)
+        if chunk is not None:
+            self._queue(chunk)
 
     def mark(self, id: int, *, flush: bool = False) -> None:  # noqa: A002
-        """Has `Marked(id)` delivered when all that was fed before is transcribed. That takes as
-        much audio after it as the text lags behind: silence from here where it is to `flush`.
+        """Have `Marked(id)` delivered when all that was fed before is transcribed. The text lags
+        behind the audio, so this takes as much audio after the mark, or `flush`, which feeds
+        silence.
 
-        Raises UsageError where the model does not transcribe, and as `feed` does.
+        Raises UsageError if the model does not transcribe, and as `feed` does.
         """
-        if not self._writes:
+        if not self._engine.transcribes:
             raise UsageError("only speech to text is marked")
-        self._bring(Mark(id, flush, self._intake.least))
+        self._queue(Mark(id, flush, self._engine.intake.least))
 
     def reset(self, change: Callable[[Any], object] | None = None) -> None:
-        """Begins a new stream after what was fed before, with another `Ready`; `change` is called
+        """Start a new stream after what was fed before, with another `Ready`. `change` is called
         with the row first, on the engine's thread. Raises as `feed` does."""
-        self._bring(Reset(self._intake.least, change))
+        self._queue(Reset(self._engine.intake.least, change))
 
     def end(self) -> None:
-        """Nothing more will come: what is left is said, then `Ended("done")` delivered."""
+        """Finish what was fed, then have `Ended("done")` delivered."""
         if not self._ended:
             self._ended = True
-            self._commands.put(Feed(self._stream, End()))
+            self._engine.commands.put(Feed(self._stream, End()))
 
     def close(self) -> None:
-        """Leaves at once, whatever is left; nothing is delivered any more, but for what is being
+        """Leave at once, whatever is left; nothing is delivered any more, but for what is being
         delivered right now."""
         if not self.over:
-            self._abandon()
-            self._admission.leave(self._stream)
+            self._cancel()
+            self._engine.admission.leave(self._stream)
 
     def hold(self, held: bool) -> None:
-        """Is not stepped while it is held: its client does not read what it is sent."""
+        """Pause the stream while its client does not read what it is sent, or resume it."""
         if not self.over:
-            self._commands.put(Hold(self._stream, held))
+            self._engine.commands.put(Hold(self._stream, held))
 
     @property
     def backlog(self) -> float:
-        """Seconds of audio, or words, that were brought and not yet used; the adapter stops to read
+        """Seconds of audio, or words, that were fed and are not used yet. Stop reading the client
         while it is above `Limits.backlog`. The shortest message counts for 10 ms."""
-        return self._stream.backlog.amount / self._intake.unit
+        return self._stream.backlog.amount / self._engine.intake.unit
 
     @property
     def over(self) -> bool:
-        """Whether it has ended, in whichever way."""
+        """Whether it has ended, for whatever reason."""
         return self._stream.over or self._stream.closed
 
-    def _abandon(self) -> None:
+    def _cancel(self) -> None:
         self._stream.closed = True
-        self._commands.put(Cancel(self._stream))
+        self._engine.commands.put(Cancel(self._stream))
 
-    def _bring(self, given: Input) -> None:
+    def _queue(self, item: Input) -> None:
         if self._ended:
             raise UsageError("this session was ended: open another one")
         if self.over:
             return
         try:
-            self._stream.backlog.add(given.cost)
+            self._stream.backlog.add(item.cost)
         except UsageError:
-            self._statistics.refused_inputs += 1
+            self._engine.statistics.refused_inputs += 1
             raise
-        self._commands.put(Feed(self._stream, given))
+        self._engine.commands.put(Feed(self._stream, item))

@@ -1,6 +1,7 @@
-"""A session as the engine's thread sees it: what waits for its row, and its clocks."""
+"""A stream: the engine's side of a session, with what waits for its row, and its clocks."""
 
 import math
+import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,17 +11,20 @@ import numpy as np
 
 from ...models.batch import Row
 from ...models.events import Event
-from .backlog import Backlog
+from ...runtime.errors import UsageError
+from ..limits import Limits
 from .events import Deliver, Marked, Ready, Reason, SessionEvent
 from .inputs import Chunk, End, Input, Mark, Reset
-from .limits import Limits
+
+MakeRow = Callable[[Any], Row]
+"""Joins a batch, and returns the row."""
 
 AHEAD = 4
 """Frames that a row is given in advance: a codec encodes so many in one call in two thirds of the
 time that they take one by one, and more of them would keep the others waiting."""
 INPUTS_AT_ONCE = 16
-"""Inputs that are used between two steps: thousands of markers or new beginnings would keep the
-others waiting."""
+"""Inputs that are used between two steps: thousands of marks or resets would keep the others
+waiting."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +35,43 @@ class Pace:
     delay: int
 
 
+class Backlog:
+    """Count what was fed and is not used yet, in samples or words. Thread-safe.
+
+    Above `soft` the client should not be read; nothing is taken beyond `hard`.
+    """
+
+    def __init__(self, soft: float, hard: float) -> None:
+        self._soft, self._hard = soft, hard
+        self._lock = threading.Lock()
+        self._was_full = False
+        self.amount = 0
+
+    def add(self, cost: int) -> None:
+        """Raises UsageError, and adds nothing, if there is no room."""
+        with self._lock:
+            if self.amount + cost > self._hard:
+                raise UsageError("too much waits to be processed: send more slowly")
+            self.amount += cost
+            self._was_full |= self.amount > self._soft
+
+    def remove(self, cost: int) -> bool:
+        """Return whether there is room again, after there was none."""
+        with self._lock:
+            self.amount = self.amount - cost
+            eased = self._was_full and self.amount <= self._soft
+            self._was_full &= not eased
+            return eased
+
+
 @dataclass
 class Marks:
-    """Marks that wait until the frames before them were heard."""
+    """Marks that wait for the frames before them to be transcribed."""
 
     waiting: deque[tuple[int, Mark]] = field(default_factory=deque)
 
     def due(self, frames: float) -> list[Mark]:
-        """Those due by so many frames of the row."""
+        """Remove and return the marks that are due after so many frames of the row."""
         found = []
         while self.waiting and self.waiting[0][0] <= frames:
             found.append(self.waiting.popleft()[1])
@@ -46,12 +79,12 @@ class Marks:
 
 
 class Stream:
-    """`begin` makes its row once there is a slot. All but `backlog`, `closed` and `over` belongs to
-    the engine's thread."""
+    """All but `backlog`, `closed` and `over` belongs to the engine's thread; `Session` says what
+    the callbacks are."""
 
     def __init__(
         self,
-        begin: Callable[[Any], Row],
+        make_row: MakeRow,
         deliver: Deliver,
         room: Callable[[], None] | None,
         pace: Pace,
@@ -59,43 +92,43 @@ class Stream:
         opened: float,
         wait: float,
     ) -> None:
-        self.begin, self.deliver, self.room = begin, deliver, room
+        self.make_row, self.deliver, self.room = make_row, deliver, room
         self.backlog, self._pace = backlog, pace
         self.opened, self._patience = opened, wait
         self.closed = False
-        """Nobody listens any more."""
+        """The client has left."""
         self.over = False
-        """The engine has forgotten it."""
+        """The engine has released it."""
         self.ended: End | None = None
         self.row: Row | None = None
         self.steps = 0
         self._inbox: deque[Input] = deque()
         self._marks = Marks()
-        self._given = self._fed = self._frames = 0
+        self._supplied = self._fed = self._frames = 0
         self._joined = self._active = opened
         self._held_since: float | None = None
 
     def join(self, row: Row, now: float) -> None:
-        """Begins, in this row."""
+        """Start, in this row."""
         self.row = row
         self._joined = self._active = now
 
-    def bring(self, given: Input, now: float) -> None:
-        """Puts an input behind the others; after the end none counts."""
+    def queue(self, item: Input, now: float) -> None:
+        """Put an input behind the others; after the end it is ignored."""
         if self.ended is None:
-            self._inbox.append(given)
+            self._inbox.append(item)
             self._active = now
-            self.ended = given if isinstance(given, End) else None
+            self.ended = item if isinstance(item, End) else None
 
     def hold(self, held: bool, now: float) -> None:
-        """Is to be stepped no more, or again."""
+        """Pause, or resume."""
         if held != (self._held_since is not None):
             self._held_since = now if held else None
             self._active = now
 
     @property
     def is_held(self) -> bool:
-        """Whether it is to be left as it is."""
+        """Whether it must not be stepped."""
         return self._held_since is not None or self.closed
 
     @property
@@ -104,7 +137,7 @@ class Stream:
 
     @property
     def is_due(self) -> bool:
-        """Whether the first of what waits can be used by now."""
+        """Whether the first input that waits can be used now."""
         if self.row is None or not self._inbox or self.is_held:
             return False
         first = self._inbox[0]
@@ -119,102 +152,103 @@ class Stream:
 
     @property
     def error(self) -> Exception | None:
-        """What went wrong in its row."""
+        """The error of its row."""
         return None if self.row is None else self.row.error
 
     def supply(self) -> tuple[list[SessionEvent], bool]:
-        """Gives the row what comes next, a few frames and inputs at most; returns what is to be
-        told of it, and whether the row was given anything."""
-        told: list[SessionEvent] = []
-        given = 0
-        while self.row is not None and given < INPUTS_AT_ONCE and self.is_due:
-            told += self._use(self.row, self._inbox.popleft())
-            given += 1
-        return told, given > 0
+        """Feed the row the next few frames and inputs; return the events of that, and whether there
+        was anything to feed."""
+        events: list[SessionEvent] = []
+        used = 0
+        while self.row is not None and used < INPUTS_AT_ONCE and self.is_due:
+            events += self._use(self.row, self._inbox.popleft())
+            used += 1
+        return events, used > 0
 
     def stepped(self, before: int, now: float) -> None:
-        """The row was stepped, which had `before` frames waiting."""
+        """Note that the row was stepped, which had `before` frames waiting."""
         assert self.row is not None
         self.steps += 1
         self._frames += max(0, before - self.row.waiting)
         self._active = now
 
-    def found(self) -> tuple[list[SessionEvent], bool]:
-        """What is to be told of the row by now, and whether that is all."""
+    def poll(self) -> tuple[list[SessionEvent], bool]:
+        """Return the events of the row by now, and whether it is done."""
         assert self.row is not None
         done = self.row.done
         events: list[Event] = self.row.take()
         return [*events, *self._due(math.inf if done else self._frames)], done
 
-    def use_up(self) -> bool:
-        """Takes what was stepped off the backlog; whether there is room again by it."""
-        used = self._given - self.waiting * self._pace.frame_size
+    def free_backlog(self) -> bool:
+        """Take what was stepped off the backlog; return whether there is room again."""
+        used = self._supplied - self.waiting * self._pace.frame_size
         if used <= 0:
             return False
-        self._given -= used
-        return self.backlog.take(used)
+        self._supplied -= used
+        return self.backlog.remove(used)
 
     def limit(self, limits: Limits) -> tuple[float, Reason]:
-        """When the first limit is reached, and which."""
+        """Return when the first limit is reached, and which."""
         if self.row is None:
             return self.opened + self._patience, "busy"
-        reached: list[tuple[float, Reason]] = [(self._joined + limits.session, "too long")]
+        longest = math.inf if limits.session is None else limits.session
+        reached: list[tuple[float, Reason]] = [(self._joined + longest, "too long")]
         if self._held_since is not None:
             reached.append((self._held_since + limits.stall, "stalled"))
         elif not self._inbox and not self.row.waiting:
             reached.append((self._active + limits.idle, "idle"))
         return min(reached)
 
-    def forget(self) -> None:
-        """Lets go of all that it holds."""
+    def release(self) -> None:
+        """Let go of the row, the callbacks and the inputs."""
         self.over = True
-        self.begin, self.deliver, self.room = _nothing, _nothing, None
+        self.make_row, self.deliver, self.room = _nothing, _nothing, None
         self.row = None
         self._inbox.clear()
         self._marks.waiting.clear()
 
-    def _use(self, row: Row, given: Input) -> list[SessionEvent]:
-        if isinstance(given, Chunk):
-            self._feed(row, given)
+    def _use(self, row: Row, item: Input) -> list[SessionEvent]:
+        if isinstance(item, Chunk):
+            self._feed(row, item)
             return []
-        if isinstance(given, Mark):
-            return self._mark(row, given)
-        self._given += given.cost
-        if isinstance(given, End):
+        if isinstance(item, Mark):
+            return self._mark(row, item)
+        self._supplied += item.cost
+        if isinstance(item, End):
             row.end()
             return []
-        told: list[SessionEvent] = [*row.take(), *self._due(math.inf), Ready()]
-        if given.change is not None:
-            given.change(row)
+        events: list[SessionEvent] = [*row.take(), *self._due(math.inf), Ready()]
+        if item.change is not None:
+            item.change(row)
         row.reset()
         self._fed = 0
-        return told
+        return events
 
-    def _feed(self, row: Row, given: Chunk) -> None:
-        """A frame at a time of samples: no step takes long by what others bring."""
-        item, cost, size = given.item, given.cost, self._pace.frame_size
+    def _feed(self, row: Row, chunk: Chunk) -> None:
+        """Feed a frame of samples at a time, so that no stream delays the step of the others."""
+        item, cost, size = chunk.item, chunk.cost, self._pace.frame_size
         if isinstance(item, np.ndarray):
             if len(item) > size:
                 cost = min(cost, size)
-                self._inbox.appendleft(Chunk(item[size:], given.cost - cost))
+                self._inbox.appendleft(Chunk(item[size:], chunk.cost - cost))
                 item = item[:size]
             self._fed += len(item)
-        self._given += cost
+        self._supplied += cost
         row.feed(item)
 
     def _mark(self, row: Row, mark: Mark) -> list[SessionEvent]:
         size, delay = self._pace.frame_size, self._pace.delay
-        begun = self._fed % size
-        due = self._frames + row.waiting + delay + bool(begun)
+        started = self._fed % size
+        due = self._frames + row.waiting + delay + bool(started)
         self._marks.waiting.append((due, mark))
         if mark.flush:
-            silence = np.zeros((delay + 2) * size - begun, np.float32)
+            silence = np.zeros((delay + 2) * size - started, np.float32)
             self._inbox.appendleft(Chunk(silence, 0))
         return self._due(self._frames)
 
     def _due(self, frames: float) -> list[SessionEvent]:
         marks = self._marks.due(frames)
-        self._given += sum(mark.cost for mark in marks)
+        self._supplied += sum(mark.cost for mark in marks)
         return [Marked(mark.id) for mark in marks]
 
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...models.batch import Row
 from ..config import Task
 from ..decoding import OpusStream
 from ..engine.events import Ended, Ready, SessionEvent
@@ -35,20 +34,17 @@ class Query:
     served: ServedModel
     asked: Mapping[str, float]
 
-    def join(self, batch: Any) -> Row:
-        """A row of the client's own."""
-        config, asked = self.served.config, self.asked
-        given: dict[str, Any] = {
-            "temp": asked.get("audio_temperature", config.temperature),
-            "temp_text": asked.get("text_temperature", config.temperature),
+    @property
+    def given(self) -> dict[str, Any]:
+        """Arguments of `ServedModel.join`."""
+        asked = self.asked
+        return {
+            "temp": asked.get("audio_temperature"),
+            "temp_text": asked.get("text_temperature"),
             "top_k": self._candidates,
             "top_k_text": asked.get("text_topk"),
             "seed": asked.get("audio_seed", asked.get("text_seed")),
         }
-        if self.served.task == "hibiki" and self.served.cfg_coef is not None:
-            given["cfg_coef"] = self.served.cfg_coef
-        row: Row = batch.join(**given)
-        return row
 
     @property
     def _candidates(self) -> int | None:
@@ -131,4 +127,5 @@ async def serve(context: Context, socket: WebSocket, query: Query) -> None:
         socket.on_quiet = chat.pack(chat.Ping())
     with OpusStream(context.decoders) as opus:
         talk = ChatHandler(context, query, ChatAdapter(), opus)
-        await run_session(socket, talk, query.served.engine, query.join, wait=context.limits.wait)
+        wait = context.limits.wait
+        await run_session(socket, talk, query.served, wait=wait, **query.given)

@@ -1,6 +1,5 @@
 """`/api/asr-streaming`: speech to text as moshi-server does it, by websocket and by POST."""
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +13,7 @@ from ..engine.session import Session
 from ..registry import ServedModel
 from ..web.context import CONTEXT, Context
 from ..web.query_params import number, whole
-from ..web.transcription import Transcription, join
+from ..web.transcription import Transcription
 from ..web.uploads import read_body, room_for_recording
 from ..web.websocket_session import WebSocket, run_session
 from . import stt_messages as listening
@@ -27,7 +26,7 @@ TASKS: tuple[Task, ...] = ("stt",)
 class Query:
     """What a client asks for. `exact` is of ours alone: the model's own silence comes before the
     audio, and words are told as `transcribe` has them, once they are closed. `given` are arguments
-    of `join`."""
+    of `ServedModel.join`."""
 
     served: ServedModel
     exact: bool = False
@@ -86,10 +85,10 @@ class SttHandler:
 async def serve(context: Context, socket: WebSocket, query: Query) -> None:
     """One client of the websocket."""
     served = query.served
-    begin = functools.partial(join, served, lead=query.exact, **query.given)
     with OpusStream(context.decoders) as opus:
         talk = SttHandler(context, query, opus)
-        await run_session(socket, talk, served.engine, begin, wait=context.limits.stream_wait)
+        wait = context.limits.stream_wait
+        await run_session(socket, talk, served, wait=wait, lead=query.exact, **query.given)
 
 
 async def post(request: web.Request) -> web.Response:

@@ -18,7 +18,7 @@ from ..voices import UnknownVoice
 from ..web.context import CONTEXT, Context
 from ..web.query_params import number, whole
 from ..web.streaming_response import StreamingResponse
-from ..web.synthesis import Synthesis, beginning, speakers_of
+from ..web.synthesis import Synthesis, speakers_of
 from ..web.uploads import read_object
 from ..web.websocket_session import WebSocket, refuse, run_session
 from ..wire.errors import ProtocolError
@@ -114,8 +114,8 @@ async def serve(context: Context, socket: WebSocket, query: Query) -> None:
     except (UnknownVoice, UsageError) as error:
         await _tell_fault(socket, query.format, str(error))
         return
-    begin, talk = beginning(speaker, query.manner), TtsHandler(context, query, rules)
-    await run_session(socket, talk, served.engine, begin, wait=context.limits.stream_wait)
+    talk, wait = TtsHandler(context, query, rules), context.limits.stream_wait
+    await run_session(socket, talk, served, wait=wait, speaker=speaker, manner=query.manner)
 
 
 async def _tell_fault(socket: WebSocket, form: Format, message: str) -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import Optional
 from weakref import WeakKeyDictionary, WeakSet, ref
 
-from ..config import Bounds
+from ..limits import Limits
 from .logs import Seldom
 from .tls import TlsProtocol
 
@@ -48,7 +48,7 @@ class ConnectionLimiter:
     nothing else; the others are refused.
     """
 
-    def __init__(self, limits: Bounds, most: int) -> None:
+    def __init__(self, limits: Limits, most: int) -> None:
         self._limits, self._most = limits, most
         self._kept: WeakSet[LimitedConnection] = WeakSet()
         self._spare: WeakSet[LimitedConnection] = WeakSet()
@@ -139,7 +139,7 @@ class LimitedConnection(asyncio.BufferedProtocol):
         self,
         protocol: asyncio.Protocol,
         limiter: ConnectionLimiter,
-        limits: Bounds,
+        limits: Limits,
         *,
         spare: bool = False,
     ) -> None:

@@ -7,8 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from aiohttp import web
 
 from ...runtime.errors import AudioError, KyutaiOnnxError, UsageError
-from ..engine.active_streams import INTERNAL
-from ..engine.events import Busy
+from ..engine.events import INTERNAL_ERROR, Busy
 from ..openai import messages as openai
 from ..registry import UnknownModel
 from ..wire.errors import ProtocolError
@@ -141,8 +140,8 @@ def refusal(request: web.Request, error: Exception) -> web.Response:
     if isinstance(error, Busy):
         return answer(request, 503, str(error))
     if isinstance(error, SessionEnded):
-        internal = error.ended.message == INTERNAL
-        return answer(request, 500 if internal else ENDED.get(error.ended.reason, 400), str(error))
+        status = 500 if error.ended.is_internal else ENDED.get(error.ended.reason, 400)
+        return answer(request, status, str(error))
     if isinstance(error, UnknownModel):
         return answer(request, 404, str(error), param="model")
     if isinstance(error, UsageError | AudioError | ProtocolError):
@@ -157,7 +156,7 @@ def refusal(request: web.Request, error: Exception) -> web.Response:
         log("client gone", path=request.path, why=str(error) or "left")
         return web.Response(status=GONE)
     LOG.error("request failed", exc_info=error)
-    return answer(request, 500, "internal error; the server's log has the cause")
+    return answer(request, 500, INTERNAL_ERROR)
 
 
 def answer(

@@ -1,14 +1,10 @@
-"""A text that was posted, spoken in a session of its own; and how any text joins an engine."""
+"""A text that was posted, spoken in a session of its own."""
 
-import functools
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
-from ...models.batch import Row
 from ...models.events import Event
-from ...models.tts.speech_options import SpeechOptions
-from ...models.tts.voice_prompt import Voice
 from ..registry import ServedModel
 from ..voices import VoiceCatalog
 from .async_session import AsyncSession
@@ -16,18 +12,6 @@ from .context import Context
 
 _PIECE = re.compile(r"(?:\s*\S+){1,200}\s*")
 """Words of a long text that are given at once."""
-
-Begin = Callable[[Any], Row]
-
-
-def beginning(speaker: Voice, manner: SpeechOptions) -> Begin:
-    """What joins a batch of text to speech."""
-    return functools.partial(_join, speaker, manner)
-
-
-def _join(speaker: Voice, manner: SpeechOptions, batch: Any) -> Row:
-    row: Row = batch.join(speaker=speaker, manner=manner)
-    return row
 
 
 def speakers_of(served: ServedModel) -> VoiceCatalog:
@@ -54,21 +38,21 @@ class Synthesis:
         """What is spoken, as it is made. Raises UnknownVoice, and as `AsyncSession.events` does."""
         speakers, manner = speakers_of(self._served), self._manner
         speaker = await self._context.work(speakers.speaker, self._voice, manner.cfg_coef)
-        begin = beginning(speaker, manner)
-        with AsyncSession(self._served.engine, begin, wait=self._context.limits.wait) as visit:
-            async for event in visit.events(self._feed(visit)):
+        wait = self._context.limits.wait
+        with AsyncSession(self._served, wait=wait, speaker=speaker, manner=manner) as session:
+            async for event in session.events(self._feed(session)):
                 yield event
 
-    async def _feed(self, visit: AsyncSession) -> None:
-        await TextFeeder(visit).feed(self._text)
-        visit.session.end()
+    async def _feed(self, session: AsyncSession) -> None:
+        await TextFeeder(session).feed(self._text)
+        session.end()
 
 
 class TextFeeder:
     """Gives a session a text that comes in pieces of any size, no more at once than it takes."""
 
-    def __init__(self, visit: AsyncSession) -> None:
-        self._visit, self._space = visit, ""
+    def __init__(self, session: AsyncSession) -> None:
+        self._session, self._space = session, ""
 
     async def feed(self, text: str) -> None:
         """More of it; spaces alone wait for what comes behind them."""
@@ -77,5 +61,5 @@ class TextFeeder:
             self._space = text[:1]
             return
         for found in _PIECE.finditer(text):
-            self._visit.session.feed(found.group())
-            await self._visit.room()
+            self._session.feed(found.group())
+            await self._session.room()

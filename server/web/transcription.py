@@ -1,10 +1,8 @@
 """A recording that was posted: decoded a block at a time, and heard in a session of its own."""
 
-import functools
 from collections.abc import AsyncIterator
 from typing import Any, BinaryIO
 
-from ...models.batch import Row
 from ...models.events import Event
 from ...runtime.errors import UsageError
 from ..decoding import RecordingDecoder
@@ -14,15 +12,6 @@ from .context import Context
 
 AHEAD = 30.0
 """Seconds of decoded audio that wait for the model: the rest can wait as it was posted."""
-
-
-def join(served: ServedModel, batch: Any, *, lead: bool, **given: Any) -> Row:
-    """A row of speech to text that tells its steps too; without `lead` the client brings a silence
-    of its own."""
-    if given.get("temperature") is None:
-        given["temperature"] = served.config.temperature
-    row: Row = batch.join(live=True, lead=lead, **given)
-    return row
 
 
 class Transcription:
@@ -45,21 +34,22 @@ class Transcription:
         Raises AudioError for what cannot be read, UsageError for what is too long or cannot be
         asked, Busy where too much is decoded, and as `AsyncSession.events` does.
         """
-        context, engine = self._context, self._served.engine
-        begin = functools.partial(join, self._served, lead=True, **self._given)
+        context, served = self._context, self._served
         with RecordingDecoder(context.decoders, self._file, self._rate) as recording:
             self._check(await recording.open() or 0.0)
-            with AsyncSession(engine, begin, wait=context.limits.wait, ahead=AHEAD) as visit:
-                async for event in visit.events(self._feed(visit, recording)):
+            with AsyncSession(
+                served, wait=context.limits.wait, ahead=AHEAD, lead=True, **self._given
+            ) as session:
+                async for event in session.events(self._feed(session, recording)):
                     yield event
 
-    async def _feed(self, visit: AsyncSession, recording: RecordingDecoder) -> None:
+    async def _feed(self, session: AsyncSession, recording: RecordingDecoder) -> None:
         while (block := await recording.read()) is not None:
             self._samples += len(block)
             self._check(self.duration)
-            await self._context.feed(visit.session, block)
-            await visit.room()
-        visit.session.end()
+            await self._context.feed(session, block)
+            await session.room()
+        session.end()
 
     def _check(self, seconds: float) -> None:
         most = self._context.limits.audio

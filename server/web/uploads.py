@@ -9,8 +9,8 @@ from typing import Any, BinaryIO
 from aiohttp import web
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
-from ..config import Bounds
 from ..engine.events import Busy
+from ..limits import Limits
 from ..openai.messages import InvalidRequestError
 from ..wire.strict_json import MOST_BYTES, parse_object
 from .context import Context
@@ -49,7 +49,7 @@ async def room_for_recording(context: Context) -> AsyncIterator[None]:
         context.uploads.release()
 
 
-async def receive(request: web.Request, limits: Bounds, most: int) -> AsyncIterator[bytes]:
+async def receive(request: web.Request, limits: Limits, most: int) -> AsyncIterator[bytes]:
     """A body piece by piece, with at least `LEAST_RATE`: the time that its pieces are worked on
     does not count. Raises HTTPRequestEntityTooLarge, HTTPRequestTimeout, InvalidRequestError."""
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":

@@ -8,13 +8,11 @@ from typing import Any, Protocol, TypeVar
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from ...models.batch import Row
 from ...runtime.errors import UsageError
-from ..config import Bounds
-from ..engine.engine import Engine
 from ..engine.events import Busy, Ended, SessionEvent
 from ..engine.session import Session
-from ..registry import UnknownModel
+from ..limits import Limits
+from ..registry import ServedModel, UnknownModel
 from ..wire.errors import ProtocolError
 from .async_session import AsyncSession
 from .context import CONTEXT, Context
@@ -41,7 +39,7 @@ class WebSocket:
     client's turn among all."""
 
     def __init__(
-        self, limits: Bounds, message: int, take_turn: Callable[[], Awaitable[None]]
+        self, limits: Limits, message: int, take_turn: Callable[[], Awaitable[None]]
     ) -> None:
         self._ws = web.WebSocketResponse(
             timeout=CLOSE_SECONDS,
@@ -254,25 +252,26 @@ class WebsocketAdapter(Protocol):
 async def run_session(
     socket: WebSocket,
     adapter: WebsocketAdapter,
-    engine: Engine,
-    begin: Callable[[Any], Row],
+    served: ServedModel,
     *,
     wait: float,
+    **given: Any,
 ) -> None:
-    """Hears and tells, in a session that waits so many seconds for a slot, until the client leaves
-    or the session ends, then closes the websocket."""
+    """Pass messages and events until the client leaves or the session ends, then close the
+    websocket. The session waits for a slot for `wait` seconds; `given` are arguments of
+    `ServedModel.join`."""
     try:
-        visit = AsyncSession(engine, begin, wait=wait)
+        session = AsyncSession(served, wait=wait, **given)
     except Busy:
         await refuse(socket, adapter.refuse())
         return
-    with visit:
-        await _exchange(socket, visit, adapter)
+    with session:
+        await _exchange(socket, session, adapter)
 
 
-async def _exchange(socket: WebSocket, visit: AsyncSession, adapter: WebsocketAdapter) -> None:
+async def _exchange(socket: WebSocket, session: AsyncSession, adapter: WebsocketAdapter) -> None:
     try:
-        ended = await _first(_receive(socket, visit, adapter), _report(socket, visit, adapter))
+        ended = await _first(_receive(socket, session, adapter), _report(socket, session, adapter))
     except Gone as gone:
         log("client gone", why=str(gone))
         socket.drop()
@@ -313,18 +312,18 @@ async def _first(*works: Coroutine[Any, Any, Any]) -> Any:
     return results[0]
 
 
-async def _receive(socket: WebSocket, visit: AsyncSession, adapter: WebsocketAdapter) -> None:
-    while (message := await socket.receive(lambda: visit.is_busy)) is not None:
-        await adapter.receive(visit.session, message)
-        await visit.room()
+async def _receive(socket: WebSocket, session: AsyncSession, adapter: WebsocketAdapter) -> None:
+    while (message := await socket.receive(lambda: session.is_busy)) is not None:
+        await adapter.receive(session, message)
+        await session.room()
 
 
-async def _report(socket: WebSocket, visit: AsyncSession, adapter: WebsocketAdapter) -> Ended:
+async def _report(socket: WebSocket, session: AsyncSession, adapter: WebsocketAdapter) -> Ended:
     while True:
-        for event in await visit.told():
+        for event in await session.next_events():
             if isinstance(event, Ended) and event.reason == "busy":
                 return event
-            for message in adapter.report(visit.session, event):
+            for message in adapter.report(session, event):
                 await socket.send(message)
             if isinstance(event, Ended):
                 return event

@@ -1,7 +1,6 @@
 """One client that speaks Wyoming: what it asks for, one thing after the other."""
 
 import asyncio
-import functools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,8 +13,8 @@ from ..registry import ServedModel, UnknownModel
 from ..web.async_session import AsyncSession
 from ..web.connections import LimitedConnection
 from ..web.context import Context
-from ..web.synthesis import TextFeeder, beginning, speakers_of
-from ..web.transcription import AHEAD, join
+from ..web.synthesis import TextFeeder, speakers_of
+from ..web.transcription import AHEAD
 from . import messages
 from .adapter import (
     Begin,
@@ -80,32 +79,31 @@ class WyomingClient:
     async def _transcribe(self) -> None:
         served = self._find("stt", self._model)
         rules, decoder = TranscriptAdapter(streaming=True), ChunkDecoder(served.model.sample_rate)
-        begin = functools.partial(join, served, lead=True)
         wait = self._context.limits.wait
-        with self._session(), AsyncSession(served.engine, begin, wait=wait, ahead=AHEAD) as visit:
-            async for event in visit.events(self._feed_audio(visit, decoder)):
+        with self._session(), AsyncSession(served, wait=wait, ahead=AHEAD, lead=True) as session:
+            async for event in session.events(self._feed_audio(session, decoder)):
                 await self._send(rules.tell(event))
         await self._send(rules.finish())
         self._model = None
 
-    async def _feed_audio(self, visit: AsyncSession, decoder: ChunkDecoder) -> None:
+    async def _feed_audio(self, session: AsyncSession, decoder: ChunkDecoder) -> None:
         while not isinstance(message := await self._next(), messages.AudioStop):
             if message is None:
                 raise ConnectionResetError("left before the audio had ended")
             if isinstance(message, messages.AudioChunk):
-                await self._feed_chunk(visit, decoder, message)
-        visit.session.feed(decoder.flush())
-        visit.session.end()
+                await self._feed_chunk(session, decoder, message)
+        session.feed(decoder.flush())
+        session.end()
 
     async def _feed_chunk(
-        self, visit: AsyncSession, decoder: ChunkDecoder, chunk: messages.AudioChunk
+        self, session: AsyncSession, decoder: ChunkDecoder, chunk: messages.AudioChunk
     ) -> None:
         """A second at a time: decoded, it may be many times as large."""
         context = self._context
         for piece in pieces(chunk):
             pcm = await context.convert(decoded_size(piece), decoder.push, piece)
-            await context.feed(visit.session, pcm)
-            await visit.room()
+            await context.feed(session, pcm)
+            await session.room()
 
     async def _speak(self, request: Begin) -> None:
         served = self._find("tts", None)
@@ -113,24 +111,25 @@ class WyomingClient:
         name = request.voice.name if request.voice is not None else None
         speaker = await self._context.work(speakers.speaker, name, manner.cfg_coef)
         rules = SpeechAdapter(served.model.sample_rate, streaming=request.streaming)
-        begin = beginning(speaker, manner)
         with (
             self._session(),
-            AsyncSession(served.engine, begin, wait=self._context.limits.wait) as visit,
+            AsyncSession(
+                served, wait=self._context.limits.wait, speaker=speaker, manner=manner
+            ) as session,
         ):
-            async for event in visit.events(self._feed_text(visit)):
+            async for event in session.events(self._feed_text(session)):
                 await self._send(rules.tell(event))
         await self._send(rules.finish())
 
-    async def _feed_text(self, visit: AsyncSession) -> None:
-        text, left = TextFeeder(visit), self._context.limits.characters
+    async def _feed_text(self, session: AsyncSession) -> None:
+        text, left = TextFeeder(session), self._context.limits.characters
         while not isinstance(request := await self._next_request(), End):
             if isinstance(request, Say):
                 left -= len(request.text)
                 if left < 0:
                     raise UsageError("the text is too long")
                 await text.feed(request.text)
-        visit.session.end()
+        session.end()
 
     async def _next_request(self) -> Begin | Say | End:
         while not self._asked_for:

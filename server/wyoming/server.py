@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 
 from ...runtime.errors import KyutaiOnnxError
-from ..engine.events import Busy
+from ..engine.events import INTERNAL_ERROR, Busy
 from ..web.async_session import SessionEnded
 from ..web.connections import LimitedConnection
 from ..web.context import Context
@@ -71,7 +71,7 @@ class WyomingServer:
             await _tell(writer, Error(text, code))
         except Exception as error:
             LOG.error("request failed", exc_info=error)
-            await _tell(writer, Error("internal error; the server's log has the cause"))
+            await _tell(writer, Error(INTERNAL_ERROR))
         finally:
             log("client left", protocol="wyoming", caller=address)
 

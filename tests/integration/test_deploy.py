@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from kyutai_onnx.cli.main import app
 from kyutai_onnx.server.config import ModelConfig, ServerConfig
-from kyutai_onnx.server.loading import load_models
+from kyutai_onnx.server.registry import load_models
 from kyutai_onnx.server.web.metrics import Metrics
 
 DEPLOY = ROOT / "deploy"

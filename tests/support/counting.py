@@ -12,13 +12,13 @@ from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.server.engine import (
     Ended,
     Engine,
-    Limits,
     Marked,
     Ready,
     Session,
     SessionEvent,
     Statistics,
 )
+from kyutai_onnx.server.limits import Limits
 
 FRAME, RATE, DELAY = 40, 500, 2
 FRAME_SECONDS = FRAME / RATE
@@ -197,8 +197,8 @@ class Client:
         self.roomy = 0
         self.broken = False
         self.leaves = False
-        self.session: Session = engine.open(
-            lambda batch: batch.join(), self._deliver, wait=wait, room=self._make_room
+        self.session: Session = Session(
+            engine, lambda batch: batch.join(), self._deliver, wait=wait, room=self._make_room
         )
 
     def _deliver(self, told: Sequence[SessionEvent]) -> None:

@@ -22,7 +22,7 @@ from kyutai_onnx.models.text.tokenizer import open_tokenizer
 from kyutai_onnx.models.tts.voices import read_embedding
 from kyutai_onnx.runtime.bundle.bundle import read_manifest
 from kyutai_onnx.runtime.state_file import read_state, write_state
-from kyutai_onnx.server.config_file import read_config
+from kyutai_onnx.server.config import read_config
 
 Read = Callable[[Path], object]
 """Reads the file, wherever it lies."""

@@ -13,8 +13,9 @@ import aiohttp
 import msgpack
 import numpy as np
 
-from kyutai_onnx.server.config import Bounds, ModelConfig, ServerConfig
-from kyutai_onnx.server.loading import load_models
+from kyutai_onnx.server.config import ModelConfig, ServerConfig
+from kyutai_onnx.server.limits import Limits
+from kyutai_onnx.server.registry import load_models
 from kyutai_onnx.server.server import Server
 
 Array = np.ndarray[Any, Any]
@@ -63,10 +64,10 @@ class Running:
 
 
 @contextmanager
-def running(*models: ModelConfig, limits: Bounds | None = None, **config: Any) -> Iterator[Running]:
+def running(*models: ModelConfig, limits: Limits | None = None, **config: Any) -> Iterator[Running]:
     """A server of some models, on a port that is free."""
     settings = ServerConfig(
-        models=models or (STT,), port=0, limits=limits or Bounds(), drain=0.0, **config
+        models=models or (STT,), port=0, limits=limits or Limits(), drain=0.0, **config
     )
     settings.check()
     server = Server(settings, load_models(settings, lambda _: None))
@@ -83,9 +84,9 @@ def running(*models: ModelConfig, limits: Bounds | None = None, **config: Any) -
         loop.close()
 
 
-def tight(**limits: Any) -> Bounds:
+def tight(**limits: Any) -> Limits:
     """Limits of which some are changed."""
-    return dataclasses.replace(Bounds(), **limits)
+    return dataclasses.replace(Limits(), **limits)
 
 
 CLOSED_IN_PEACE = (0, "")

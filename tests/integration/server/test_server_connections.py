@@ -27,7 +27,7 @@ from support.siege import everything, until
 from support.speech import Array
 
 from benchmarks.served import served_process
-from kyutai_onnx.server.config import Bounds
+from kyutai_onnx.server.limits import Limits
 from kyutai_onnx.server.web.connections import (
     FIRST_SLICE,
     LEAST_SLICE,
@@ -260,7 +260,7 @@ def test_events_of_wyoming_wait_for_their_turn(turns: list[None]) -> None:
 
 def test_a_connection_that_is_dear_to_parse_is_read_in_smaller_slices() -> None:
     async def test() -> list[int]:
-        connection = LimitedConnection(asyncio.Protocol(), ConnectionLimiter(Bounds(), 1), Bounds())
+        connection = LimitedConnection(asyncio.Protocol(), ConnectionLimiter(Limits(), 1), Limits())
         sizes = [len(connection.get_buffer(-1))]
         for seconds in (0.01,) * 8 + (0.0001,) * 8:
             connection.fit_slice(sizes[-1], seconds)
@@ -275,8 +275,8 @@ def test_a_connection_that_is_dear_to_parse_is_read_in_smaller_slices() -> None:
 
 def test_a_crowd_that_is_dear_to_parse_shares_a_turn_of_the_event_loop() -> None:
     async def test() -> list[int]:
-        limiter = ConnectionLimiter(Bounds(), 2)
-        one, other = (LimitedConnection(asyncio.Protocol(), limiter, Bounds()) for _ in range(2))
+        limiter = ConnectionLimiter(Limits(), 2)
+        one, other = (LimitedConnection(asyncio.Protocol(), limiter, Limits()) for _ in range(2))
         limiter.spend(2 * TURN_SECONDS)
         sizes = [len(one.get_buffer(-1)), len(other.get_buffer(-1))]
         await asyncio.sleep(0)

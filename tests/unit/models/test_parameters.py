@@ -15,7 +15,7 @@ from kyutai_onnx.models.parameters import PARAMETERS, check_parameters
 from kyutai_onnx.models.speech.task import Trace
 from kyutai_onnx.models.tts.speech_options import SpeechOptions
 from kyutai_onnx.runtime.errors import UsageError
-from kyutai_onnx.server.config_file import config_of, read_config
+from kyutai_onnx.server.config import config_of, read_config
 from kyutai_onnx.server.openai.messages import InvalidRequestError
 from kyutai_onnx.server.openai.speech import read_request
 from kyutai_onnx.server.openai.transcriptions import read_form

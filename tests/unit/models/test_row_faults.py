@@ -18,7 +18,8 @@ from kyutai_onnx.models.lm.generation import StepHooks
 from kyutai_onnx.models.stt.task import Hearing
 from kyutai_onnx.runtime.errors import KyutaiOnnxError, ModelError, UsageError
 from kyutai_onnx.runtime.graph.graph import Graph
-from kyutai_onnx.server.engine import Ended, Engine, Limits, Statistics
+from kyutai_onnx.server.engine import Ended, Engine, Session, Statistics
+from kyutai_onnx.server.limits import Limits
 
 TASK = ("prepare", "next", "made", "spoke", "last")
 RULES = ("draws_text", "constrain", "choose_text", "makes_audio", "choose_audio")
@@ -252,7 +253,7 @@ def test_an_engine_ends_the_session_whose_row_broke(
 
     heard: list[list[Any]] = [[], [], []]
     sessions = [
-        engine.open(lambda batch, number=number: begin(batch, number), heard[number].extend)
+        Session(engine, lambda batch, number=number: begin(batch, number), heard[number].extend)
         for number in range(3)
     ]
     for session in sessions:

@@ -18,7 +18,8 @@ from support.counting import (
 )
 
 from kyutai_onnx.runtime.errors import UsageError
-from kyutai_onnx.server.engine import Ended, Engine, Limits, Ready, Statistics
+from kyutai_onnx.server.engine import Ended, Engine, Ready, Session, Statistics
+from kyutai_onnx.server.limits import Limits
 
 INTERNAL = Ended("failed", "internal error; the server's log has the cause")
 VALUES = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
@@ -74,7 +75,7 @@ def test_who_cannot_begin_is_told_so(error: Exception) -> None:
         raise error
 
     told: list[object] = []
-    session = desk.engine.open(fail, told.extend)
+    session = Session(desk.engine, fail, told.extend)
     desk.work()
     message = "no such voice" if isinstance(error, UsageError) else INTERNAL.message
     assert told == [Ended("failed", message)]

@@ -8,7 +8,7 @@ import pytest
 from support.counting import FRAME_SECONDS, RATE, Desk, frames
 
 from kyutai_onnx.runtime.errors import UsageError
-from kyutai_onnx.server.engine import Limits
+from kyutai_onnx.server.limits import Limits
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from kyutai_onnx.server.engine import Limits
 def test_a_limit_that_is_none_is_refused(name: str, value: float) -> None:
     limits: dict[str, Any] = {name: value}
     with pytest.raises(UsageError, match=f"the limit {name} is {value}: give"):
-        Limits(**limits)
+        Limits(**limits).check()
 
 
 def test_who_brings_nothing_is_idle() -> None:

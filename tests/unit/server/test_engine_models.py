@@ -15,13 +15,13 @@ from kyutai_onnx.models.tts.speech_options import SpeechOptions
 from kyutai_onnx.server.engine import (
     Ended,
     Engine,
-    Limits,
     Marked,
     Ready,
     Session,
     SessionEvent,
     Statistics,
 )
+from kyutai_onnx.server.limits import Limits
 
 PATIENCE = 120.0
 Begin = Callable[[Any], Any]
@@ -31,7 +31,7 @@ class Listener:
     def __init__(self, engine: Engine, begin: Begin) -> None:
         self.told: list[SessionEvent] = []
         self._over = Signal()
-        self.session: Session = engine.open(begin, self._deliver, wait=PATIENCE)
+        self.session: Session = Session(engine, begin, self._deliver, wait=PATIENCE)
 
     def _deliver(self, told: Sequence[SessionEvent]) -> None:
         self.told += told

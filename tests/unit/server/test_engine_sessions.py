@@ -7,7 +7,7 @@ import pytest
 from support.counting import FRAME_SECONDS, Desk, frames
 
 from kyutai_onnx.runtime.errors import UsageError
-from kyutai_onnx.server.engine import Busy, Ended
+from kyutai_onnx.server.engine import Busy, Ended, Session
 
 
 def test_a_session_is_ready_heard_and_done() -> None:
@@ -162,7 +162,7 @@ def test_who_left_is_stepped_and_told_no_more() -> None:
 def test_a_session_that_is_garbage_frees_its_slot() -> None:
     desk = Desk(slots=1)
     engine = desk.engine
-    cycle = [engine.open(lambda batch: batch.join(), lambda _: None)]
+    cycle = [Session(engine, lambda batch: batch.join(), lambda _: None)]
     cycle.append(cycle)  # type: ignore[arg-type]
     cycle[0].feed(frames(0.1, 0.2))
     engine.loop.turn()

@@ -13,7 +13,8 @@ import pytest
 from support.counting import Client, Counting, frames
 
 from kyutai_onnx.models.events import Word
-from kyutai_onnx.server.engine import Busy, Ended, Engine, Limits, SessionEvent, Statistics
+from kyutai_onnx.server.engine import Busy, Ended, Engine, Session, SessionEvent, Statistics
+from kyutai_onnx.server.limits import Limits
 
 PATIENCE = 30.0
 
@@ -50,7 +51,7 @@ def test_it_hears_and_tells_in_a_thread_of_its_own(engine: Engine) -> None:
         if Ended("done") in told:  # type: ignore[operator]
             heard.set()
 
-    session = engine.open(lambda batch: batch.join(), deliver)
+    session = Session(engine, lambda batch: batch.join(), deliver)
     session.feed(frames(0.1, 0.2))
     session.end()
     assert heard.wait(PATIENCE)
@@ -137,7 +138,7 @@ def come_and_go(engine: Engine, seed: int, right: list[bool]) -> None:
         told: list[SessionEvent] = []
         try:
             wait = chance.choice([0.0, PATIENCE])
-            session = engine.open(lambda batch: batch.join(), told.extend, wait=wait)
+            session = Session(engine, lambda batch: batch.join(), told.extend, wait=wait)
         except Busy:
             time.sleep(0.001)
             continue

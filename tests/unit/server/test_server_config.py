@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from kyutai_onnx.runtime.errors import UsageError
-from kyutai_onnx.server.config import Bounds, ModelConfig, ServerConfig, Tls
-from kyutai_onnx.server.config_file import read_config, read_keys
+from kyutai_onnx.server.config import ModelConfig, ServerConfig, Tls, read_config, read_keys
+from kyutai_onnx.server.limits import Limits
 
 OURS = """
 host = "0.0.0.0"
@@ -98,7 +98,7 @@ def test_our_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         cors=("https://a.example",),
         instance_name="here",
         tls=Tls(self_signed=True),
-        limits=Bounds(queue=2, session=None, idle=5.0),
+        limits=Limits(queue=2, session=None, idle=5.0),
     )
     config.check()
 
@@ -183,9 +183,9 @@ def test_what_a_file_may_not_say(tmp_path: Path, text: str, named: str) -> None:
         ({"static": "/no/such/folder"}, "/no/such/folder"),
         ({"api_keys": ("",)}, "empty"),
         ({"tls": Tls(cert="a")}, "tls"),
-        ({"limits": Bounds(uploads=0)}, "uploads is 0"),
-        ({"limits": Bounds(wait=-1.0)}, "wait is -1"),
-        ({"limits": Bounds(idle=float("nan"))}, "idle is nan"),
+        ({"limits": Limits(uploads=0)}, "uploads is 0"),
+        ({"limits": Limits(wait=-1.0)}, "wait is -1"),
+        ({"limits": Limits(idle=float("nan"))}, "idle is nan"),
         ({"models": (ModelConfig(task="stt", path="x y"),)}, "path 'x y'"),
         ({"tls": Tls(cert="a", key="b", self_signed=True)}, "tls"),
     ],

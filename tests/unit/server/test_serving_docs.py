@@ -10,11 +10,10 @@ from support.paths import ROOT
 from typer.main import get_command
 
 from kyutai_onnx.cli.main import app
-from kyutai_onnx.server.config import Bounds, ModelConfig, ServerConfig
-from kyutai_onnx.server.config_file import read_config
-from kyutai_onnx.server.loading import load_models
+from kyutai_onnx.server.config import ModelConfig, ServerConfig, read_config
+from kyutai_onnx.server.limits import Limits
 from kyutai_onnx.server.moshi_config import SETTINGS, TASKS, TOP, UNSERVED
-from kyutai_onnx.server.registry import ModelRegistry
+from kyutai_onnx.server.registry import ModelRegistry, load_models
 from kyutai_onnx.server.web.app import make_app
 from kyutai_onnx.server.web.connections import ConnectionLimiter
 from kyutai_onnx.server.web.metrics import Metrics
@@ -44,7 +43,7 @@ def test_every_key_is_there(kind: type) -> None:
 
 
 def test_every_limit_is_there_with_its_default() -> None:
-    fields = dataclasses.fields(Bounds)
+    fields = dataclasses.fields(Limits)
     told = dict(LIMIT.findall(PAGE))
     assert told == {
         field.name: "none" if field.default is None else f"{field.default:.0f}" for field in fields
@@ -58,7 +57,7 @@ def test_moshi_servers_keys_are_there() -> None:
 
 def test_every_path_is_there(registry: ModelRegistry) -> None:
     async def paths() -> set[str]:
-        made = make_app(ServerConfig(), registry, ConnectionLimiter(Bounds(), 1))
+        made = make_app(ServerConfig(), registry, ConnectionLimiter(Limits(), 1))
         return {resource.canonical for resource in made.router.resources()}
 
     assert asyncio.run(paths()) - NAMED == {"/{name}"}
