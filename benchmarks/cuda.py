@@ -27,10 +27,10 @@ from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.bundle.manifest import Target
 from kyutai_onnx.runtime.errors import KyutaiOnnxError
 from kyutai_onnx.runtime.graph.buffers import COPY
-from kyutai_onnx.runtime.providers.placement import elsewhere
 from kyutai_onnx.runtime.providers.provider import (
     CAPTURING,
     choose,
+    elsewhere,
     load_onnxruntime,
     make_session,
 )

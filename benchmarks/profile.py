@@ -23,8 +23,8 @@ from kyutai_onnx.models.frame_benchmark import FrameBenchmark
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.graph.graph import Graph
 from kyutai_onnx.runtime.providers import provider as providers
+from kyutai_onnx.runtime.providers.onnx_file import prune
 from kyutai_onnx.runtime.providers.provider import Provider
-from kyutai_onnx.runtime.providers.prune import prune
 
 from .machine import Machine, measure_machine
 

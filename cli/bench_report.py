@@ -5,8 +5,7 @@ import sys
 from typing import Any
 
 from ..models.frame_benchmark import FrameBenchmark, FrameTimes
-from ..runtime.providers.placement import elsewhere
-from ..runtime.providers.provider import default_threads, load_onnxruntime
+from ..runtime.providers.provider import default_threads, elsewhere, load_onnxruntime
 
 
 def figures(loop: FrameBenchmark, times: FrameTimes) -> dict[str, Any]:

@@ -17,8 +17,7 @@ from ..runtime.audio.live import SoundCard
 from ..runtime.cache import bundles_folder
 from ..runtime.errors import KyutaiOnnxError, UsageError
 from ..runtime.providers.memory_speed import read_bandwidth
-from ..runtime.providers.probe import probe
-from ..runtime.providers.provider import PROVIDERS, WHEELS, choose, default_threads
+from ..runtime.providers.provider import PROVIDERS, WHEELS, check_provider, choose, default_threads
 from .load import open_model
 
 PACKAGES = ("kyutai-onnx", *WHEELS, "onnxruntime-ep-webgpu", "numpy", "soxr", "soundfile",
@@ -90,7 +89,7 @@ def packages() -> dict[str, str]:
 def provider_runs(name: str) -> Found:
     """Opens the provider and runs a graph on it; raises ProviderError where it does not."""
     provider = choose(name, name)  # type: ignore[arg-type]
-    probe(provider)
+    check_provider(provider)
     return {"runs": True, "name": provider.onnxruntime_name}
 
 

@@ -3,7 +3,6 @@
 Knows nothing of what the files hold.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import huggingface_hub
 from huggingface_hub import errors
 
 from ...models.hub.download import MissingFileError, hub_errors
+from ...runtime.bundle.bundle import sha256
 from ...runtime.bundle.manifest import is_inside
 from ...runtime.errors import ModelError, UsageError
 
@@ -185,9 +185,3 @@ class Repository:
         if found["repo"] == self.name and found["revision"] is None:
             return self._source.file(self._checked(found["file"]))
         return HubRepository(found["repo"], found["revision"]).file(self._checked(found["file"]))
-
-
-def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,17 +2,19 @@
 
 import hashlib
 import json
+import os
+import threading
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from packaging.version import Version
 
-from ..errors import ModelError
+from ..cache import cache_folder
+from ..errors import KyutaiOnnxError, ModelError
 from .dataclass_json import parse, parse_json, read_bounded
-from .hash_cache import Verified
-from .manifest import FILE_NAME, FORMAT, FORMAT_VERSION, GraphSpec, Manifest
-from .manifest_checks import check_references
+from .manifest import FILE_NAME, FORMAT, FORMAT_VERSION, REMEDY, GraphSpec, Manifest
+from .manifest_checks import check_manifest
 
 
 @dataclass(frozen=True)
@@ -61,25 +63,22 @@ def read_manifest(path: Path) -> Manifest:
     try:
         content = parse_json(read_bounded(file))
     except (OSError, ValueError) as error:
-        raise ModelError(f"{file}: not readable as JSON ({error}); {AGAIN}") from None
+        raise ModelError(f"{file}: not readable as JSON ({error}); {REMEDY}") from None
     _check_version(file, content)
     try:
         manifest = parse(Manifest, content)
-        check_references(manifest)
+        check_manifest(manifest)
     except ValueError as error:
-        raise ModelError(f"{file}: {error}; {AGAIN}") from None
+        raise ModelError(f"{file}: {error}; {REMEDY}") from None
     return manifest
-
-
-AGAIN = "export or download the bundle again"
 
 
 def _check_version(file: Path, content: object) -> None:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ModelError(f"{file}: not a {FORMAT} bundle; {AGAIN}")
+        raise ModelError(f"{file}: not a {FORMAT} bundle; {REMEDY}")
     version = content.get("format_version")
     if not isinstance(version, int) or version < 1:
-        raise ModelError(f"{file}: format version {version!r} is none; {AGAIN}")
+        raise ModelError(f"{file}: format version {version!r} is none; {REMEDY}")
     if version > FORMAT_VERSION:
         raise ModelError(
             f"{file}: format version {version}, this program reads up to {FORMAT_VERSION}; "
@@ -99,20 +98,20 @@ def check_onnxruntime(bundle: Bundle, installed: str) -> None:
 
 def check_files(path: Path, manifest: Manifest) -> None:
     """Compares every file with its size and hash in the manifest; raises ModelError."""
-    verified = Verified()
+    known = HashCache()
     for name, entry in manifest.files.items():
         file = path / name
         if not file.is_file():
-            raise ModelError(f"{file}: missing from the bundle; {AGAIN}")
+            raise ModelError(f"{file}: missing from the bundle; {REMEDY}")
         size = file.stat().st_size
         if size != entry.bytes:
-            raise ModelError(f"{file}: {size} bytes, {entry.bytes} expected; {AGAIN}")
-        if verified.holds(file, entry.sha256):
+            raise ModelError(f"{file}: {size} bytes, {entry.bytes} expected; {REMEDY}")
+        if known.holds(file, entry.sha256):
             continue
         if sha256(file) != entry.sha256:
-            raise ModelError(f"{file}: its content does not match its hash; {AGAIN}")
-        verified.add(file, entry.sha256)
-    verified.save()
+            raise ModelError(f"{file}: its content does not match its hash; {REMEDY}")
+        known.add(file, entry.sha256)
+    known.save()
 
 
 def sha256(file: Path) -> str:
@@ -122,3 +121,56 @@ def sha256(file: Path) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise ModelError(f"{file}: cannot be read ({error.strerror})") from None
+
+
+_CACHE_NAME = "verified.json"
+LARGE = 32 << 20
+"""Bytes below which a file is hashed each time, which takes no longer than looking it up."""
+
+
+class HashCache:
+    """Remembers which large files matched their hash, so that opening a bundle does not read them
+    again: by path, size, time of change and hash."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] | None = None
+        self._changed = False
+
+    def holds(self, file: Path, sha256: str) -> bool:
+        """Whether this very file was found to have that hash, and has not changed since."""
+        return self._large(file) and self._load().get(self._key(file)) == sha256
+
+    def add(self, file: Path, sha256: str) -> None:
+        if self._large(file):
+            self._load()[self._key(file)] = sha256
+            self._changed = True
+
+    def save(self) -> None:
+        """Writes what was added; where the cache cannot be written, nothing is remembered."""
+        if not self._changed:
+            return
+        try:
+            path = cache_folder() / _CACHE_NAME
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
+            partial.write_text(json.dumps(self._known), encoding="utf-8")
+            partial.replace(path)
+        except (OSError, KyutaiOnnxError):
+            return
+
+    def _load(self) -> dict[str, str]:
+        if self._known is None:
+            try:
+                self._known = dict(parse_json(read_bounded(cache_folder() / _CACHE_NAME)))
+            except (OSError, TypeError, ValueError, KyutaiOnnxError):
+                self._known = {}
+        return self._known
+
+    @staticmethod
+    def _large(file: Path) -> bool:
+        return file.stat().st_size >= LARGE
+
+    @staticmethod
+    def _key(file: Path) -> str:
+        status = file.stat()
+        return f"{file.resolve()}|{status.st_size}|{status.st_mtime_ns}|{status.st_ino}"

@@ -12,6 +12,8 @@ from .dataclass_json import Between, OneLine
 FORMAT = "kyutai-onnx"
 FORMAT_VERSION = 1
 FILE_NAME = "bundle.json"
+REMEDY = "export or download the bundle again"
+"""What to do about a manifest or a file that is damaged."""
 
 Family = Literal["mimi", "stt", "tts", "hibiki", "moshi"]
 Target = Literal["cpu", "cuda", "directml", "webgpu", "coreml"]

@@ -1,13 +1,20 @@
-"""What the parts of a manifest say of one another: checked when it is read, so that nothing fails
-later and says less."""
+"""Checks that a manifest agrees with itself, when it is read, and with the graphs, when they open.
+
+A contradiction that is found here would fail later with a vaguer message.
+"""
 
 import re
+from collections.abc import Sequence
 from math import inf, prod
+from pathlib import Path
+from typing import Any
 
+from ..errors import ModelError
 from .manifest import (
     MOST_AXES,
     MOST_ELEMENTS,
     MOST_ROWS,
+    REMEDY,
     Conditioner,
     Family,
     GraphSpec,
@@ -45,7 +52,7 @@ DEPTH_INPUTS = {
 }
 
 
-def check_references(manifest: Manifest) -> None:
+def check_manifest(manifest: Manifest) -> None:
     """Raises ValueError with a line that names the place where a manifest contradicts itself."""
     oldest = manifest.minimum_onnxruntime
     _require(VERSION.fullmatch(oldest), f"minimum_onnxruntime: {oldest!r} is not a version")
@@ -129,17 +136,17 @@ def _check_language_model(lm: LanguageModel, manifest: Manifest) -> None:
     text = {"second_text"} if lm.second_text_stream else set()
     wanted = {"text_logits"} | ({"extra_heads"} if lm.extra_heads else set())
     wanted |= {"hidden"} if lm.depth else set()
-    _check_ports("lm.temporal", graph, {"tokens"} | text, wanted)
+    _check_io("lm.temporal", graph, {"tokens"} | text, wanted)
     if lm.depth:
         codes = {f"codes.{index}" for index in range(lm.dep_q)}
-        _check_ports("lm.depth", _graph("lm.depth", lm.depth, manifest), DEPTH_INPUTS | text, codes)
+        _check_io("lm.depth", _graph("lm.depth", lm.depth, manifest), DEPTH_INPUTS | text, codes)
     constants = {state.input for state in graph.states if state.carry == "constant"}
     _require(lm.conditions or not constants, "lm.conditions: missing, and lm.temporal needs it")
     if lm.conditions:
         takes = set(lm.conditioners)
         takes |= {f"{n}.mask" for n, c in lm.conditioners.items() if c.kind == "tensor"}
         conditions = _graph("lm.conditions", lm.conditions, manifest)
-        _check_ports("lm.conditions", conditions, takes, constants)
+        _check_io("lm.conditions", conditions, takes, constants)
 
 
 def _check_conditioner(place: str, conditioner: Conditioner) -> None:
@@ -149,7 +156,7 @@ def _check_conditioner(place: str, conditioner: Conditioner) -> None:
         _require(conditioner.values or conditioner.bins, f"{place}: has neither values nor bins")
 
 
-def _check_ports(place: str, graph: GraphSpec, takes: set[str], gives: set[str]) -> None:
+def _check_io(place: str, graph: GraphSpec, takes: set[str], gives: set[str]) -> None:
     inputs = {port.name for port in graph.inputs}
     missing = gives - {port.name for port in graph.outputs}
     found, wanted = (", ".join(sorted(names)) for names in (inputs, takes))
@@ -165,3 +172,47 @@ def _graph(place: str, name: str, manifest: Manifest) -> GraphSpec:
 def _require(holds: object, problem: str) -> None:
     if not holds:
         raise ValueError(problem)
+
+
+PortShape = tuple[str, str, tuple[int | str, ...]]
+"""A name, a type and a shape, as the manifest writes them."""
+
+ELEMENTS = {"float": "float32"}
+"""Types by ONNX Runtime's names where the manifest has others."""
+
+
+def check_graph_io(file: Path, spec: GraphSpec, session: Any) -> None:
+    """Compares the inputs and outputs of an open graph with the manifest: names, types, fixed axes.
+
+    Raises ModelError for the first that differs.
+    """
+    inputs: list[PortShape] = [(p.name, p.dtype, p.shape) for p in (*spec.inputs, spec.active)]
+    outputs: list[PortShape] = [(p.name, p.dtype, p.shape) for p in spec.outputs]
+    inputs += [(state.input, state.dtype, state.shape) for state in spec.states]
+    outputs += [(s.output, s.dtype, s.shape) for s in spec.states if s.output is not None]
+    _compare(f"{file}: the input", inputs, session.get_inputs())
+    _compare(f"{file}: the output", outputs, session.get_outputs())
+
+
+def _compare(what: str, expected: Sequence[PortShape], found: Sequence[Any]) -> None:
+    ports = {port.name: port for port in found}
+    for name in sorted({name for name, *_ in expected} ^ set(ports)):
+        where = "bundle.json" if name in ports else "the graph"
+        raise ModelError(f"{what} {name} is not in {where}; {REMEDY}")
+    for name, dtype, shape in expected:
+        element = ports[name].type.removeprefix("tensor(").removesuffix(")")
+        element = ELEMENTS.get(element, element)
+        if element != dtype or not _fits(shape, ports[name].shape):
+            raise ModelError(
+                f"{what} {name} is {element} {ports[name].shape}, where bundle.json has {dtype} "
+                f"{list(shape)}; {REMEDY}"
+            )
+
+
+def _fits(expected: Sequence[int | str], found: Sequence[int | str | None]) -> bool:
+    """Where a graph leaves an axis open any extent fits, and any shape where it has none."""
+    if not found:
+        return True
+    pairs = zip(expected, found, strict=False)
+    fixed = [(a, b) for a, b in pairs if isinstance(a, int) and isinstance(b, int)]
+    return len(expected) == len(found) and all(a == b for a, b in fixed)

@@ -12,16 +12,17 @@ from itertools import count
 from typing import Any
 
 from ..bundle.bundle import Bundle, check_onnxruntime
-from ..bundle.io_check import check_ports
 from ..bundle.manifest import GraphSpec
+from ..bundle.manifest_checks import check_graph_io
 from ..errors import UsageError
-from ..providers.placement import Placement, placement
 from ..providers.provider import (
     PROVIDERS,
+    Placement,
     Provider,
     captures_graphs,
     load_onnxruntime,
     make_session,
+    placement,
 )
 from .buffers import Buffer, DeviceBuffer
 
@@ -53,7 +54,7 @@ class Graph:
         check_onnxruntime(bundle, load_onnxruntime().__version__)
         file = bundle.file(self.spec.file)
         self.session = make_session(file, provider, threads, outputs)
-        check_ports(file, self.spec, self.session)
+        check_graph_io(file, self.spec, self.session)
         self.captures = captures_graphs(self.session, provider)
         self.captures_made = count(1)
         self._thread: int | None = None

@@ -8,18 +8,20 @@ import importlib
 import importlib.util
 import os
 import platform
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from packaging.version import Version
 
-from ..bundle.manifest import Target
+from ..bundle.manifest import REMEDY, Target
 from ..errors import KyutaiOnnxError, ModelError, ProviderError, UsageError
-from .prune import prune
+from .onnx_file import addition_model, prune
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -244,9 +246,7 @@ def _refusal(error: Exception, provider: Provider, name: str) -> KyutaiOnnxError
     """In one line why a graph did not open: for itself, or on this provider."""
     line = (str(error).splitlines() or [type(error).__name__])[0]
     if provider.name == "cpu" or type(error).__name__ in UNREADABLE:
-        return ModelError(
-            f"{name}: onnxruntime cannot read it ({line}); export or download the bundle again"
-        )
+        return ModelError(f"{name}: onnxruntime cannot read it ({line}); {REMEDY}")
     return ProviderError(f"{provider.name} could not open {name}: {line}")
 
 
@@ -302,3 +302,50 @@ def session_options(provider: Provider, threads: int | None) -> Any:
     options.add_session_config_entry("session.prepack.enable_parallel", "1")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     return options
+
+
+def check_provider(provider: Provider) -> None:
+    """Runs a graph of one addition on the provider; raises ProviderError with the cause."""
+    try:
+        session = make_session(addition_model(), provider, threads=1)
+        (found,) = session.run(None, {"x": np.arange(4, dtype=np.float32)})
+    except KyutaiOnnxError:
+        raise
+    except Exception as error:  # onnxruntime raises classes of its own, one for each code
+        cause = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ProviderError(f"{provider.name} does not run ({cause})") from None
+    if list(found) != [0.0, 2.0, 4.0, 6.0]:
+        raise ProviderError(f"{provider.name} adds wrongly: {list(found)}")
+
+
+SHAPE_OPERATORS = frozenset({
+    "Add", "Cast", "Concat", "ConstantOfShape", "Div", "Equal", "Expand", "Gather", "Mul", "Range",
+    "Reshape", "Shape", "Size", "Slice", "Squeeze", "Sub", "Unsqueeze",
+})  # fmt: skip
+"""Operators on the sizes of tensors. Every provider here has them for numbers; ONNX Runtime puts
+those on the CPU that work out a shape, and wants them there."""
+
+Placement = Mapping[str, Counter[str]]
+"""How many nodes of which operator each provider runs, by ONNX Runtime's name of it."""
+
+
+def placement(session: Any) -> Placement:
+    """Where the nodes of a session lie; empty where onnxruntime is too old to tell."""
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return {}
+    found: dict[str, Counter[str]] = {}
+    for part in session.get_provider_graph_assignment_info():
+        operators = found.setdefault(part.ep_name, Counter())
+        operators.update(node.op_type for node in part.get_nodes())
+    return found
+
+
+def elsewhere(placed: Placement, asked: str) -> Placement:
+    """Of a placement what computes on another provider than the one asked for, without
+    work on shapes."""
+    others = {
+        name: Counter({op: n for op, n in operators.items() if op not in SHAPE_OPERATORS})
+        for name, operators in placed.items()
+        if name != asked
+    }
+    return {name: operators for name, operators in others.items() if operators}

@@ -26,7 +26,7 @@ import sys
 import numpy as np
 from kyutai_onnx.models import Mimi, SpeechToText
 from kyutai_onnx.models.stt.task import Heard
-from kyutai_onnx.runtime.providers.placement import elsewhere
+from kyutai_onnx.runtime.providers.provider import elsewhere
 pcm, codes = np.load(sys.argv[2]), np.load(sys.argv[3])
 heard = Heard()
 model = SpeechToText.load(sys.argv[1])

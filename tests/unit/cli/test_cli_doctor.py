@@ -13,7 +13,7 @@ from kyutai_onnx.cli import checkup
 from kyutai_onnx.models.hub.resolve import DEMO
 from kyutai_onnx.runtime.cache import bundles_folder
 from kyutai_onnx.runtime.errors import ProviderError
-from kyutai_onnx.runtime.providers import probe as probing
+from kyutai_onnx.runtime.providers import provider as probing
 from kyutai_onnx.runtime.providers.memory_speed import read_bandwidth
 from kyutai_onnx.runtime.providers.provider import PROVIDERS
 
@@ -96,11 +96,11 @@ def test_bundles_of_the_cache_are_listed(command: Command) -> None:
 
 
 def test_the_probe_runs_and_finds_a_wrong_sum(monkeypatch: pytest.MonkeyPatch) -> None:
-    probing.probe(PROVIDERS["cpu"])
-    right = probing._model()
-    monkeypatch.setattr(probing, "_model", lambda: right.replace(b"Add", b"Mul"))
+    probing.check_provider(PROVIDERS["cpu"])
+    right = probing.addition_model()
+    monkeypatch.setattr(probing, "addition_model", lambda: right.replace(b"Add", b"Mul"))
     with pytest.raises(ProviderError, match="adds wrongly"):
-        probing.probe(PROVIDERS["cpu"])
+        probing.check_provider(PROVIDERS["cpu"])
 
 
 def test_memory_is_read_at_a_speed_that_can_be() -> None:

@@ -8,8 +8,8 @@ import onnx.parser
 import pytest
 
 from kyutai_onnx.runtime.errors import ModelError
+from kyutai_onnx.runtime.providers.onnx_file import prune
 from kyutai_onnx.runtime.providers.provider import PROVIDERS, make_session
-from kyutai_onnx.runtime.providers.prune import prune
 
 TEXT = """
 <ir_version: 10, opset_import: ["" : 18]>

@@ -12,7 +12,6 @@ from support.toy import Toy, entry, read_manifest, serialized, write_manifest
 
 from kyutai_onnx.models import SpeechToText
 from kyutai_onnx.runtime.bundle import bundle as bundles
-from kyutai_onnx.runtime.bundle import hash_cache as verified
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.cache import cache_folder
 from kyutai_onnx.runtime.errors import KyutaiOnnxError, ModelError
@@ -180,7 +179,7 @@ class Hashed:
 @pytest.fixture
 def hashed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hashed:
     """With it every file is large, and the cache empty."""
-    monkeypatch.setattr(verified, "LARGE", 0)
+    monkeypatch.setattr(bundles, "LARGE", 0)
     monkeypatch.setenv("KYUTAI_ONNX_CACHE", str(tmp_path / "cache"))
     return Hashed(monkeypatch)
 
@@ -212,7 +211,7 @@ def test_a_large_file_is_hashed_again_for_another_hash(folder: Path, hashed: Has
 def test_a_small_file_is_hashed_each_time(
     folder: Path, hashed: Hashed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verified, "LARGE", 1 << 20)
+    monkeypatch.setattr(bundles, "LARGE", 1 << 20)
     for _ in range(2):
         Bundle.open(folder)
     assert hashed.names == ["toy.onnx"] * 2

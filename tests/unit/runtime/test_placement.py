@@ -12,8 +12,7 @@ from kyutai_onnx.models.frame_benchmark import FrameBenchmark
 from kyutai_onnx.models.hub.resolve import DEMO
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.graph.graph import Graph
-from kyutai_onnx.runtime.providers.placement import elsewhere, placement
-from kyutai_onnx.runtime.providers.provider import PROVIDERS
+from kyutai_onnx.runtime.providers.provider import PROVIDERS, elsewhere, placement
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 

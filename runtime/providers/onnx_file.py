@@ -1,8 +1,7 @@
-"""A graph without what some of its outputs need, cut out of the file's own bytes.
+"""ONNX files as bytes, without a package for ONNX: cut outputs out of a graph, make a tiny one.
 
 An ONNX file is a protocol buffer: a message is a row of fields, each with a number and, here, a
-value whose length comes first. Leaving fields out of a row leaves a message; nothing else is
-rewritten, and no package for ONNX is needed.
+value whose length comes first. Leaving fields out of a row leaves a valid message.
 """
 
 from collections.abc import Collection, Iterator
@@ -62,10 +61,10 @@ def _is_kept(field: Field, nodes: set[int], needed: set[str], outputs: Collectio
     if field.number == NODE:
         return id(field) in nodes
     if field.number == INITIALIZER:
-        return _text(field.value, TENSOR_NAME) in needed
+        return _text_of(field.value, TENSOR_NAME) in needed
     if field.number == VALUE_INFO:
-        return _text(field.value, VALUE_NAME) in needed
-    return field.number != OUTPUT or _text(field.value, VALUE_NAME) in outputs
+        return _text_of(field.value, VALUE_NAME) in needed
+    return field.number != OUTPUT or _text_of(field.value, VALUE_NAME) in outputs
 
 
 def _links(node: memoryview) -> tuple[set[str], set[str]]:
@@ -76,7 +75,7 @@ def _links(node: memoryview) -> tuple[set[str], set[str]]:
     return names[NODE_INPUT] - {""}, names[NODE_OUTPUT] - {""}
 
 
-def _text(message: memoryview, number: int) -> str:
+def _text_of(message: memoryview, number: int) -> str:
     found = (bytes(field.value).decode() for field in _fields(message) if field.number == number)
     return next(found, "")
 
@@ -123,3 +122,24 @@ def _as_varint(value: int) -> bytes:
         parts.append(value & 0x7F | 0x80)
         value >>= 7
     return bytes([*parts, value])
+
+
+def addition_model() -> bytes:
+    """A model `y = x + x` of `float32[4]`, to see whether a provider runs at all."""
+    node = _text(1, "x") + _text(1, "x") + _text(2, "y") + _text(4, "Add")
+    graph = _message(1, node) + _text(2, "addition")
+    graph += _message(11, _tensor("x")) + _message(12, _tensor("y"))
+    return _number(1, 8) + _message(7, graph) + _message(8, _text(1, "") + _number(2, 13))
+
+
+def _tensor(name: str) -> bytes:
+    shape = _message(1, _number(1, 4))
+    return _text(1, name) + _message(2, _message(1, _number(1, 1) + _message(2, shape)))
+
+
+def _text(field: int, text: str) -> bytes:
+    return _message(field, text.encode())
+
+
+def _number(field: int, value: int) -> bytes:
+    return bytes([field << 3 | VARINT, value])
