@@ -64,7 +64,7 @@ def resume(stream: SpeechStream, request: Request, seed: int | None, **given: ob
     """
     if request.load_state is None:
         drawing = stream.settings.drawing
-        if seed is None and (drawing.temp > 0 or drawing.temp_text > 0):
+        if seed is None and (drawing.temperature > 0 or drawing.text_temperature > 0):
             say(f"seed {stream.seed}", quiet=request.quiet)
         return
     extra = [name for name, value in given.items() if value is not None]

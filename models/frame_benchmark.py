@@ -14,9 +14,9 @@ from ..runtime.graph.pipeline import GraphPipeline, PipelineState
 from ..runtime.providers.provider import choose
 from .full_rings import fill_chain, fill_generator
 from .lm.generation import Generator
-from .lm.language_model import LanguageModel
+from .lm.language_model import Guidance, LanguageModel
 from .mimi.model import Mimi
-from .options import Guidance, SamplingParams
+from .options import SamplingParams
 
 Array = np.ndarray[Any, Any]
 WARM_UP = 2

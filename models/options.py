@@ -1,26 +1,87 @@
-"""How a row's tokens are drawn, and guided."""
+"""Parameters of a stream: one range for Python, commands and protocols; sampling parameters."""
 
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, ClassVar, Self, TypedDict
 
-from .lm.language_model import Conditions
-from .parameters import check_parameters
+from ..runtime.errors import UsageError
 from .state import Integer, Maybe, Number, Part
 
 
 @dataclass(frozen=True)
-class SamplingParams:
-    """How a row's tokens are drawn: temperatures, 0 taking the best; candidates, 0 for all; and the
-    seed that makes them repeat. Raises UsageError for a value out of range."""
+class Range:
+    """The least and the most that a parameter may be; `whole` for integers."""
 
-    temp: float = 0.0
-    temp_text: float = 0.0
+    least: float
+    most: float
+    whole: bool = False
+
+    def __str__(self) -> str:
+        kind = "an integer" if self.whole else "a number"
+        return f"{kind} from {_short(self.least)} to {_short(self.most)}"
+
+    def has(self, value: object) -> bool:
+        """Whether a value is in the range; NaN and booleans are not numbers."""
+        kind = Integral if self.whole else Real
+        return isinstance(value, kind) and not isinstance(value, bool) and self._spans(value)
+
+    def _spans(self, value: Real) -> bool:
+        return bool(self.least <= value <= self.most)  # type: ignore[operator]
+
+
+def _short(limit: float) -> str:
+    return f"{limit:g}" if limit < 1 << 31 else f"2^{int(limit + 1).bit_length() - 1} - 1"
+
+
+TEMPERATURE = Range(0, 5)
+CANDIDATES = Range(0, (1 << 31) - 1, whole=True)
+SEED = Range(0, (1 << 63) - 1, whole=True)
+PADDING = Range(0, 750, whole=True)
+"""In steps, of which a minute has 750."""
+SECONDS = Range(0, 24 * 3600)
+
+PARAMETERS = {
+    **dict.fromkeys(("temperature", "text_temperature", "audio_temperature"), TEMPERATURE),
+    **dict.fromkeys(("top_k", "text_top_k", "text_topk", "audio_topk"), CANDIDATES),
+    **dict.fromkeys(("seed", "text_seed", "audio_seed"), SEED),
+    **dict.fromkeys(("padding_between", "initial_padding"), PADDING),
+    **dict.fromkeys(("max_padding", "final_padding"), PADDING),
+    **dict.fromkeys(("max_tail", "watchdog"), SECONDS),
+    "padding_bonus": Range(-2, 2),
+    "cfg_coef": Range(-10, 10),
+}
+"""By the names that they have in Python and in protocols."""
+
+
+def check_parameters(**given: object) -> None:
+    """Raise UsageError for a parameter out of its range; None means not given."""
+    for name, value in given.items():
+        if value is not None and not PARAMETERS[name].has(value):
+            raise UsageError(f"{name} {str(value)[:20]}: give {PARAMETERS[name]}")
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How a row's tokens are sampled: `temperature` and `top_k` of codes, the same of text, and the
+    seed. Temperature 0 takes the best token, `top_k` 0 considers all.
+
+    Raises UsageError for a value out of range.
+    """
+
+    temperature: float = 0.0
+    text_temperature: float = 0.0
     top_k: int = 0
-    top_k_text: int = 0
+    text_top_k: int = 0
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        check_parameters(**vars(self))
+        check_parameters(
+            temperature=self.temperature,
+            text_temperature=self.text_temperature,
+            top_k=self.top_k,
+            text_top_k=self.text_top_k,
+            seed=self.seed,
+        )
 
     FIELDS: ClassVar = Part(
         {
@@ -33,51 +94,27 @@ class SamplingParams:
     )
 
     def save(self) -> dict[str, Any]:
-        """What a saved stream says of it, as `FIELDS` says."""
+        """Return what a stream state holds, as `FIELDS` says."""
         return {
-            "temperature": float(self.temp),
-            "text_temperature": float(self.temp_text),
+            "temperature": float(self.temperature),
+            "text_temperature": float(self.text_temperature),
             "top_k": int(self.top_k),
-            "text_top_k": int(self.top_k_text),
+            "text_top_k": int(self.text_top_k),
             "seed": None if self.seed is None else int(self.seed),
         }
 
     @classmethod
     def load(cls, saved: dict[str, Any]) -> Self:
-        """The inverse of `save`."""
-        return cls(
-            temp=saved["temperature"],
-            temp_text=saved["text_temperature"],
-            top_k=saved["top_k"],
-            top_k_text=saved["text_top_k"],
-            seed=saved["seed"],
-        )
+        """Return what `save` was called on."""
+        return cls(**saved)
 
 
 class SamplingKwargs(TypedDict, total=False):
-    """What is drawn otherwise than a repository says: temperatures of codes and of text, 0 taking
-    the best; candidates of both, 0 for all; and the seed, which is at random unless given."""
+    """`SamplingParams` as keyword arguments; None or nothing is the model's own default, and a
+    random seed."""
 
-    temp: float | None
-    temp_text: float | None
+    temperature: float | None
+    text_temperature: float | None
     top_k: int | None
-    top_k_text: int | None
+    text_top_k: int | None
     seed: int | None
-
-
-@dataclass(frozen=True)
-class Guidance:
-    """Classifier-free guidance: scores are `null + (conditioned - null) * coefficient`.
-
-    The null half has other conditions, reads no tokens up to `masked_until` steps past each
-    stream's delay, and with `no_text` no text at all; then text is scored without guidance. Raises
-    UsageError for a coefficient out of range.
-    """
-
-    coefficient: float
-    null: Conditions | None = None
-    masked_until: int | None = None
-    no_text: bool = False
-
-    def __post_init__(self) -> None:
-        check_parameters(cfg_coef=self.coefficient)

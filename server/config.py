@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ..models.parameters import PARAMETERS, check_parameters
+from ..models.options import PARAMETERS, check_parameters
 from ..runtime.bundle.dataclass_json import parse, read_bounded
 from ..runtime.bundle.manifest import Precision
 from ..runtime.errors import UsageError

@@ -57,6 +57,6 @@ def chat(
     request.check(force=force)
     loaded, trace = load_moshi(model, provider, threads, allow_fallback, quiet), request.trace()
     text = temp if temp_text is None else temp_text
-    stream = loaded.stream(temp=temp, temp_text=text, seed=seed, trace=trace)
+    stream = loaded.stream(temperature=temp, text_temperature=text, seed=seed, trace=trace)
     resume(stream, request, seed, temp=temp, temp_text=temp_text)
     interpret(stream, request, trace)

@@ -62,8 +62,8 @@ def translate(
     loaded, trace = load_hibiki(model, provider, threads, allow_fallback, quiet), request.trace()
     stream = loaded.stream(
         cfg_coef=1.0 if cfg_coef is None else cfg_coef,
-        temp=temp,
-        temp_text=temp if temp_text is None else temp_text,
+        temperature=temp,
+        text_temperature=temp if temp_text is None else temp_text,
         seed=seed,
         max_tail=max_tail,
         trace=trace,

@@ -76,7 +76,9 @@ class Live:
         else:
             refuse(cfg_coef=self.cfg_coef, words=request.words)
             chat = server.chat(info.id)
-            self._interpret(chat.stream(temp=self.temp, temp_text=self.temp, seed=self.seed))
+            self._interpret(
+                chat.stream(temperature=self.temp, text_temperature=self.temp, seed=self.seed)
+            )
 
     def _check(self, family: str, where: str) -> None:
         """Raises UsageError for options that are not a family's."""
@@ -130,12 +132,12 @@ class Live:
         if bundle.manifest.family == "hibiki":
             return Hibiki.load(bundle, **loading).stream(
                 cfg_coef=1.0 if self.cfg_coef is None else self.cfg_coef,
-                temp=self.temp,
-                temp_text=self.temp,
+                temperature=self.temp,
+                text_temperature=self.temp,
                 seed=self.seed,
             )
         return Moshi.load(bundle, **loading).stream(
-            temp=self.temp, temp_text=self.temp, seed=self.seed
+            temperature=self.temp, text_temperature=self.temp, seed=self.seed
         )
 
     @property

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ...models.lm.generation import Generator
-from ...models.lm.language_model import LanguageModel
-from ...models.options import Guidance, SamplingParams
+from ...models.lm.language_model import Guidance, LanguageModel
+from ...models.options import SamplingParams
 from ...runtime.bundle.manifest import Conditioner, Manifest
 from ..graphs.conditions import VOICE_FRAMES
 from .reference_trace import Conditioning, Recording, condition_tensors

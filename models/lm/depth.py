@@ -6,8 +6,8 @@ import numpy as np
 
 from ...runtime.errors import UsageError
 from ...runtime.graph.buffers import Buffer
-from ..options import Guidance, SamplingParams
-from .language_model import LanguageModel
+from ..options import SamplingParams
+from .language_model import Guidance, LanguageModel
 
 Array = np.ndarray[Any, Any]
 COLDEST = 1e-30
@@ -38,7 +38,7 @@ class DepthTransformer:
     def check(self, drawing: SamplingParams) -> None:
         """Raises UsageError for more candidates than the graph draws from."""
         everything = drawing.top_k == 0 and self.most < self._model.spec.card
-        if drawing.temp > 0 and (drawing.top_k > self.most or everything):
+        if drawing.temperature > 0 and (drawing.top_k > self.most or everything):
             raise UsageError(f"top_k {drawing.top_k}: this bundle draws from 1 to {self.most}")
 
     def begin(self) -> None:
@@ -59,8 +59,8 @@ class DepthTransformer:
         pair = [row, null]
         self._conditioned[pair], self._null[pair] = row, null
         self._guidance[pair] = 1.0 if guidance is None else guidance.coefficient
-        self._temperature[pair] = drawing.temp if drawing.temp >= COLDEST else 0
-        if drawing.temp > 0:
+        self._temperature[pair] = drawing.temperature if drawing.temperature >= COLDEST else 0
+        if drawing.temperature > 0:
             made = self._model.spec.dep_q
             candidates = drawing.top_k or self.most
             self._noise[pair] = np.inf

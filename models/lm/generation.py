@@ -14,11 +14,11 @@ import numpy as np
 from ...runtime.errors import UsageError
 from ...runtime.graph.buffers import Buffer
 from ...runtime.sampling import sample_token
-from ..options import Guidance, SamplingParams
+from ..options import SamplingParams
 from ..state import Flag, GraphState, Integer, Maybe, Number, Part, String
 from .delays import DelayCache
 from .depth import DepthTransformer, split_text
-from .language_model import Conditions, LanguageModel
+from .language_model import Conditions, Guidance, LanguageModel
 
 Array = np.ndarray[Any, Any]
 Fail = Callable[[int, Exception], None]
@@ -395,7 +395,7 @@ class Generator:
     def _draw_text(self, row: _Row, scores: Array) -> int:
         scores = row.rules.constrain(scores)
         drawing = row.drawing
-        return int(sample_token(scores, drawing.temp_text, drawing.top_k_text, row.noise))
+        return int(sample_token(scores, drawing.text_temperature, drawing.text_top_k, row.noise))
 
     def _make_codes(
         self, depth: DepthTransformer, hidden: Array | Buffer, text: Array, failing: "_Failing"

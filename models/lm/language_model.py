@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from ...runtime.errors import UsageError
 from ...runtime.graph.batch_state import BatchState
 from ...runtime.graph.graph import Graph, open_graph
 from ...runtime.providers.provider import choose
+from ..options import check_parameters
 
 Array = np.ndarray[Any, Any]
 Conditions = dict[str, Array]
@@ -20,6 +21,24 @@ Conditions = dict[str, Array]
 
 NONE = -1
 """What a lookup table's graph input says for no value, which the learnt padding stands for."""
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Classifier-free guidance: scores are `null + (conditioned - null) * coefficient`.
+
+    The null half has other conditions, reads no tokens up to `masked_until` steps past each
+    stream's delay, and with `no_text` no text at all; then text is scored without guidance. Raises
+    UsageError for a coefficient out of range.
+    """
+
+    coefficient: float
+    null: Conditions | None = None
+    masked_until: int | None = None
+    no_text: bool = False
+
+    def __post_init__(self) -> None:
+        check_parameters(cfg_coef=self.coefficient)
 
 
 class LanguageModel:

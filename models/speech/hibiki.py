@@ -9,8 +9,8 @@ from ...runtime.audio import AudioSource
 from ...runtime.bundle.manifest import Family
 from ...runtime.errors import UsageError
 from ..events import Word
-from ..options import Guidance, SamplingKwargs
-from ..parameters import check_parameters
+from ..lm.language_model import Guidance
+from ..options import SamplingKwargs, check_parameters
 from ..row_batch import RowBatch
 from .hibiki_task import HibikiRow
 from .model import SpeechModel

@@ -11,9 +11,9 @@ import numpy as np
 from ...runtime.exclusive import exclusive
 from ..events import Audio, Event
 from ..lm.generation import Generator, StepOutput
-from ..lm.language_model import Conditions
+from ..lm.language_model import Conditions, Guidance
 from ..mimi.frame_queue import FrameQueue
-from ..options import Guidance, SamplingParams
+from ..options import SamplingParams
 from ..row_batch import RowBatch, StreamRow
 from ..state import Flag, GraphState, Integer, Part
 from ..text.detokenizer import TimedDetokenizer

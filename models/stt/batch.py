@@ -9,8 +9,7 @@ from ...runtime.exclusive import exclusive
 from ..events import Event, Restart, Word
 from ..lm.generation import Generator, StepOutput
 from ..mimi.frame_queue import FrameQueue
-from ..options import SamplingParams
-from ..parameters import check_parameters
+from ..options import SamplingParams, check_parameters
 from ..row_batch import RowBatch, StreamRow
 from ..state import Field, Flag, GraphState, Maybe, Part
 from .pauses import TurnPolicy

@@ -11,8 +11,7 @@ from ...runtime.bundle.manifest import Family
 from ...runtime.errors import AudioError, UsageError
 from ..events import Event, Word
 from ..model import Model
-from ..options import SamplingParams
-from ..parameters import check_parameters
+from ..options import SamplingParams, check_parameters
 from .batch import SpeechToTextBatch, SpeechToTextRow
 from .pauses import HEAD, TurnPolicy
 from .stream import SpeechToTextStream
@@ -120,8 +119,8 @@ class SpeechToText(Model):
         check_parameters(temperature=temperature)
         sampling = self.sampling
         return SamplingParams(
-            temp_text=sampling.temp_text if temperature is None else temperature,
-            top_k_text=sampling.top_k_text,
+            text_temperature=sampling.temp_text if temperature is None else temperature,
+            text_top_k=sampling.top_k_text,
             seed=seed,
         )
 

@@ -208,9 +208,9 @@ class TextToSpeech(Model):
         own, given = self.sampling, manner.temperature
         top_k = own.top_k if manner.top_k is None else manner.top_k
         return SamplingParams(
-            temp=own.temp if given is None else given,
-            temp_text=own.temp_text if given is None else given,
+            temperature=own.temp if given is None else given,
+            text_temperature=own.temp_text if given is None else given,
             top_k=min(top_k, self.spec.card),
-            top_k_text=own.top_k_text if manner.top_k_text is None else manner.top_k_text,
+            text_top_k=own.top_k_text if manner.text_top_k is None else manner.text_top_k,
             seed=manner.seed,
         )

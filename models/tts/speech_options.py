@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TypedDict
 
-from ..parameters import check_parameters
+from ..options import check_parameters
 
 
 @dataclass(frozen=True)
@@ -12,7 +12,7 @@ class SpeechOptions:
 
     `cfg_coef` is how much the voice and the text are insisted on; None is 2, or no guidance at all
     for a model that has neither a table of it nor a voice. `temperature` is that of text and codes,
-    0 taking the best; like the numbers of candidates, `top_k` and `top_k_text`, it is the bundle's
+    0 taking the best; like the numbers of candidates, `top_k` and `text_top_k`, it is the bundle's
     own unless given.
     `padding_between` is the least rest after a word, `padding_bonus`, between -2 and 2, slows
     speech or, negative, quickens it. `max_padding` is the longest rest that the model may choose
@@ -23,7 +23,7 @@ class SpeechOptions:
     cfg_coef: float | None = None
     temperature: float | None = None
     top_k: int | None = None
-    top_k_text: int | None = None
+    text_top_k: int | None = None
     seed: int | None = None
     padding_between: int = 1
     padding_bonus: float = 0.0
@@ -32,7 +32,18 @@ class SpeechOptions:
     final_padding: int = 4
 
     def __post_init__(self) -> None:
-        check_parameters(**vars(self))
+        check_parameters(
+            cfg_coef=self.cfg_coef,
+            temperature=self.temperature,
+            top_k=self.top_k,
+            text_top_k=self.text_top_k,
+            seed=self.seed,
+            padding_between=self.padding_between,
+            padding_bonus=self.padding_bonus,
+            initial_padding=self.initial_padding,
+            max_padding=self.max_padding,
+            final_padding=self.final_padding,
+        )
 
 
 class SpeechKwargs(TypedDict, total=False):
@@ -41,7 +52,7 @@ class SpeechKwargs(TypedDict, total=False):
     cfg_coef: float | None
     temperature: float | None
     top_k: int | None
-    top_k_text: int | None
+    text_top_k: int | None
     seed: int | None
     padding_between: int
     padding_bonus: float

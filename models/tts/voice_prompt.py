@@ -9,8 +9,7 @@ import numpy as np
 
 from ...runtime.errors import UsageError
 from ...runtime.state_file import read_state
-from ..lm.language_model import Conditions
-from ..options import Guidance
+from ..lm.language_model import Conditions, Guidance
 from ..state import check_state
 from .voices import read_embedding
 

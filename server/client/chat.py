@@ -26,13 +26,17 @@ class RemoteChat:
     def stream(
         self,
         *,
-        temp: float | None = None,
-        temp_text: float | None = None,
+        temperature: float | None = None,
+        text_temperature: float | None = None,
         seed: int | None = None,
     ) -> "RemoteTalk":
         """One talk; told as `SpeechModel.stream` is. Raises ServerError where it cannot be
         reached."""
-        query = {"audio_temperature": temp, "text_temperature": temp_text, "audio_seed": seed}
+        query = {
+            "audio_temperature": temperature,
+            "text_temperature": text_temperature,
+            "audio_seed": seed,
+        }
         return RemoteTalk(self, self.server.line(self.info, query))
 
 

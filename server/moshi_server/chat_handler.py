@@ -39,10 +39,10 @@ class Query:
         """Arguments of `ServedModel.join`."""
         asked = self.asked
         return {
-            "temp": asked.get("audio_temperature"),
-            "temp_text": asked.get("text_temperature"),
+            "temperature": asked.get("audio_temperature"),
+            "text_temperature": asked.get("text_temperature"),
             "top_k": self._candidates,
-            "top_k_text": asked.get("text_topk"),
+            "text_top_k": asked.get("text_topk"),
             "seed": asked.get("audio_seed", asked.get("text_seed")),
         }
 

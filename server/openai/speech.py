@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ...models.parameters import PARAMETERS
+from ...models.options import PARAMETERS
 from ...runtime.audio import Pcm, RawFormat
 from ...runtime.audio.files.wav import build_header
 from ...runtime.audio.pcm import encode

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...models.events import Word
-from ...models.parameters import TEMPERATURE
+from ...models.options import TEMPERATURE
 from ...models.text.subtitles import cues, srt, vtt
 from .messages import InvalidRequestError, event
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import TypeVar
 
-from ...models.parameters import PARAMETERS, check_parameters
+from ...models.options import PARAMETERS, check_parameters
 
 Value = TypeVar("Value", int, float)
 

@@ -36,7 +36,7 @@ def french(tmp_path_factory: pytest.TempPathFactory) -> Array:
 
 def text_of_stream(audio: Array) -> str:
     """What the model says of it by itself, of the frames that are whole."""
-    stream = Hibiki.load().stream(temp=0, temp_text=0)
+    stream = Hibiki.load().stream(temperature=0, text_temperature=0)
     events = stream.feed(audio[: len(audio) // FRAME * FRAME])
     return "".join(event.text for event in events if isinstance(event, Text))
 

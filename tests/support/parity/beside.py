@@ -10,8 +10,7 @@ from support.parity.schedule import ROWS, schedule
 from kyutai_onnx.export.verification.agreement import Choices
 from kyutai_onnx.export.verification.teacher_forcing import Agreement, Following, SideBySide
 from kyutai_onnx.models.lm.generation import Generator
-from kyutai_onnx.models.lm.language_model import LanguageModel
-from kyutai_onnx.models.options import Guidance
+from kyutai_onnx.models.lm.language_model import Guidance, LanguageModel
 
 Array = np.ndarray[Any, Any]
 

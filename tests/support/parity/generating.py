@@ -132,10 +132,10 @@ def make_recording(case: Case, model: Any, run: Run, speakers: Speakers | None) 
         coefficient=case.coefficient,
         cfg_is_masked_until=run.masked_until,
         cfg_is_no_text=case.no_text,
-        temp=drawing.temp,
-        temp_text=drawing.temp_text,
+        temp=drawing.temperature,
+        temp_text=drawing.text_temperature,
         top_k=drawing.top_k,
-        top_k_text=drawing.top_k_text,
+        top_k_text=drawing.text_top_k,
         **hooks,
     )
 

@@ -120,10 +120,12 @@ def talk(pcm: Array) -> Case:
         return pieces(ramp(5 + job), job)
 
     def alone(job: int) -> list[Event]:
-        stream = model.stream(temp_text=1.0, seed=job)
+        stream = model.stream(text_temperature=1.0, seed=job)
         return [*stream.feed(np.concatenate(given(job))), *stream.flush()]
 
-    return Case(model.batch, lambda batch, job: batch.join(temp_text=1.0, seed=job), given, alone)
+    return Case(
+        model.batch, lambda batch, job: batch.join(text_temperature=1.0, seed=job), given, alone
+    )
 
 
 def pieces(pcm: Array, seed: int) -> list[Any]:

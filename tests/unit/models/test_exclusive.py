@@ -87,7 +87,7 @@ def test_a_stream_that_speaks(blocking: Blocking, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("family", [hibiki, moshi])
 def test_four_threads_get_nothing_but_that_error(family: Any) -> None:
-    stream = family(tokens()).stream(temp_text=0.5, seed=1)
+    stream = family(tokens()).stream(text_temperature=0.5, seed=1)
     start = threading.Barrier(4)
 
     def use() -> set[str]:

@@ -10,8 +10,8 @@ from support.commands import Command
 from support.scripted import hibiki, moshi, tokens
 
 from kyutai_onnx.models import Hibiki, SpeechToText
-from kyutai_onnx.models.options import Guidance, SamplingParams
-from kyutai_onnx.models.parameters import PARAMETERS, check_parameters
+from kyutai_onnx.models.lm.language_model import Guidance
+from kyutai_onnx.models.options import PARAMETERS, SamplingParams, check_parameters
 from kyutai_onnx.models.speech.task import Trace
 from kyutai_onnx.models.tts.speech_options import SpeechOptions
 from kyutai_onnx.runtime.errors import UsageError
@@ -61,7 +61,7 @@ def test_speech_is_not_made_of_a_parameter_out_of_range(name: str, value: Any) -
 
 
 @pytest.mark.parametrize(
-    "given", [{"temp": 11.0}, {"temp_text": np.inf}, {"top_k": -1}, {"seed": 0.5}]
+    "given", [{"temperature": 11.0}, {"text_temperature": np.inf}, {"top_k": -1}, {"seed": 0.5}]
 )
 def test_no_stream_draws_by_a_parameter_out_of_range(given: Any) -> None:
     with pytest.raises(UsageError, match=next(iter(given))):
@@ -147,7 +147,9 @@ def test_a_tiny_temperature_speaks_as_none(pcm: np.ndarray[Any, Any]) -> None:
     spoken = []
     for temperature in (0.0, 1e-31, 1e-40, 5e-324):
         trace = Trace()
-        model.stream(temp=temperature, temp_text=temperature, trace=trace).feed(pcm[:20_000])
+        model.stream(temperature=temperature, text_temperature=temperature, trace=trace).feed(
+            pcm[:20_000]
+        )
         spoken.append((trace.text, [codes.tolist() for codes in trace.audio]))
     assert len(spoken[0][1]) > 5
     assert spoken[1:] == spoken[:1] * 3

@@ -78,12 +78,12 @@ def partner() -> Moshi:
 
 
 def said_alone(partner: Moshi, seed: int) -> list[Event]:
-    stream = partner.stream(temp=0.5, temp_text=0.5, seed=seed)
+    stream = partner.stream(temperature=0.5, text_temperature=0.5, seed=seed)
     return [*stream.feed(ramp(FRAMES + seed)), *stream.flush()]
 
 
 def talk(batch: Any, seed: int) -> Any:
-    row = batch.join(temp=0.5, temp_text=0.5, seed=seed)
+    row = batch.join(temperature=0.5, text_temperature=0.5, seed=seed)
     row.feed(ramp(FRAMES + seed))
     row.end()
     return row
@@ -117,7 +117,7 @@ def test_a_stage_that_breaks_in_a_row_ends_that_row_alone(stage: str, partner: M
 def test_a_stream_alone_raises_what_broke_and_is_healed_by_a_reset(
     stage: str, partner: Moshi
 ) -> None:
-    stream = partner.stream(temp=0.5, temp_text=0.5, seed=3)
+    stream = partner.stream(temperature=0.5, text_temperature=0.5, seed=3)
     row: Any = stream._row
     spoil(row, stage)
     with pytest.raises(ModelError if stage == "nan" else BrokenError):
@@ -166,7 +166,7 @@ def test_a_graph_that_fails_once_costs_no_row_anything(
     name: str, failing: Failing, interpreter: Hibiki, pcm: Array
 ) -> None:
     def join(batch: Any, seed: int) -> Any:
-        row = batch.join(seed=seed, max_tail=0.2, temp=0.5)
+        row = batch.join(seed=seed, max_tail=0.2, temperature=0.5)
         row.feed(pcm[4000 * seed : 4000 * seed + 30_000])
         row.end()
         return row
