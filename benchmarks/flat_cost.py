@@ -15,7 +15,7 @@ import numpy as np
 
 from kyutai_onnx.export.verification.verify import made_up_voice
 from kyutai_onnx.models import SpeechToText
-from kyutai_onnx.models.full_rings import fill_rings
+from kyutai_onnx.models.frame_benchmark import fill_kv_caches
 from kyutai_onnx.models.stt.stream import SpeechToTextStream
 
 from .memory import resident_mb
@@ -28,8 +28,8 @@ def full_stream(model: SpeechToText) -> SpeechToTextStream:
     noise = np.random.default_rng(0)
     stream = model.stream()
     saved = stream.save()
-    fill_rings(saved["encoder"], model.mimi.open("encode").graphs, noise)
-    fill_rings(saved["language_model"]["transformer"], [model.language_model.temporal], noise)
+    fill_kv_caches(saved["encoder"], model.mimi.open("encode").graphs, noise)
+    fill_kv_caches(saved["language_model"]["transformer"], [model.language_model.temporal], noise)
     stream.load(saved)
     return stream
 

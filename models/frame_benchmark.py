@@ -1,6 +1,7 @@
 """What a frame costs: a model of any family stepped as it is in use, every ring full, and timed."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,7 +13,6 @@ from ..runtime.errors import UsageError
 from ..runtime.graph.graph import Graph
 from ..runtime.graph.pipeline import GraphPipeline, PipelineState
 from ..runtime.providers.provider import choose
-from .full_rings import fill_chain, fill_generator
 from .lm.generation import Generator
 from .lm.language_model import Guidance, LanguageModel
 from .mimi.model import Mimi
@@ -20,6 +20,8 @@ from .options import SamplingParams
 
 Array = np.ndarray[Any, Any]
 WARM_UP = 2
+LATE = 100_000
+"""Steps that a stream counts as behind it."""
 LOUDNESS = 0.1
 
 
@@ -153,7 +155,7 @@ class FrameBenchmark:
         if chain is None:
             return None
         rows = chain.batch_state(self.batch)
-        fill_chain(rows, chain.graphs)
+        _fill_codec(rows, chain.graphs)
         full = rows.save(0)
         for row in range(1, self.batch):
             rows.load(row, full)
@@ -173,7 +175,7 @@ class FrameBenchmark:
             for row in range(self.batch)
         ]
         generator.begin(0, drawings[0], conditions=conditions, guidance=guidance)
-        fill_generator(generator)
+        _fill_generator(generator)
         full = generator.save(0)
         for row in range(1, self.batch):
             generator.load(row, full, drawing=drawings[row])
@@ -201,3 +203,35 @@ class FrameBenchmark:
         if self.model is not None:
             found += [self.model.temporal] + ([self.model.depth] if self.model.depth else [])
         return found + ([] if self._decoder is None else [*self._decoder.graphs])
+
+
+def _fill_codec(rows: PipelineState, graphs: Iterable[Graph]) -> None:
+    """Put the first row of an encoder or decoder hours into its stream."""
+    saved = rows.save(0)
+    fill_kv_caches(saved, graphs, np.random.default_rng(0))
+    rows.load(0, saved)
+
+
+def _fill_generator(generator: Generator) -> None:
+    """Put the first row of a generator, and its null row, hours into their stream."""
+    saved = generator.save(0)
+    noise = np.random.default_rng(0)
+    for part in (saved, saved["guidance"]):
+        if part is not None:
+            fill_kv_caches(part["transformer"], [generator.model.temporal], noise)
+    saved["delays"]["step"] = LATE
+    saved["delays"]["tokens"][:] = 0
+    generator.load(0, saved)
+
+
+def fill_kv_caches(
+    states: dict[str, Any], graphs: Iterable[Graph], noise: np.random.Generator
+) -> None:
+    """Fill the KV caches in the graph state of one row with noise, at step `LATE`."""
+    for spec in (spec for graph in graphs for spec in graph.spec.states):
+        if spec.ring is not None:
+            shape = [int(axis) for axis in spec.shape[1:]]
+            shape[spec.ring.axis - 1] = spec.capacity
+            entries = noise.standard_normal(shape) * (30 if spec.dtype == "int8" else 0.1)
+            states[spec.input] = entries.astype(spec.dtype)
+            states[spec.ring.position] = np.asarray(LATE, np.int64)

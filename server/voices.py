@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..models.tts.model import TextToSpeech
-from ..models.tts.voice_prompt import Voice, voice_from_embedding
-from ..models.tts.voices import ListedVoice
+from ..models.tts.voices import ListedVoice, Voice
 from ..runtime.errors import UsageError
 
 Array = np.ndarray[Any, Any]
@@ -60,7 +59,7 @@ class VoiceCatalog:
             if key in self._ready:
                 self._ready.move_to_end(key)
                 return self._ready[key]
-        made = self._model.primed(self._model.speaker(key[0], cfg_coef))
+        made = self._model.prime(self._model.load_voice(key[0], cfg_coef))
         with self._lock:
             self._ready[key] = made
             while len(self._ready) > 1 and sum(s.nbytes for s in self._ready.values()) > KEPT:
@@ -70,7 +69,7 @@ class VoiceCatalog:
     def of_embedding(self, embedding: Array, cfg_coef: float | None) -> Voice:
         """A voice that a client brings: float32 `[frames, dim]`. Raises UsageError where the model
         takes none, or none of that shape."""
-        return voice_from_embedding(self._model, embedding, cfg_coef)
+        return self._model.voice_loader.from_embedding(embedding, cfg_coef)
 
     def _has(self, voice: str) -> bool:
         return any(known.name == voice for known in self.names())

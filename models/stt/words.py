@@ -7,19 +7,13 @@ word ends where the stream does, or a second later, and no text is lost there (t
 frame rate is no whole number, fails on a second that is cut).
 """
 
-from typing import Any, Protocol
+from typing import Any
 
 from ..events import Word, WordHeard
 from ..state import Integer, List, Maybe, Number, Part, String
+from ..text.tokenizer import Tokenizer
 
 EOS = 2
-
-
-class Tokenizer(Protocol):
-    """What is used of `sentencepiece.SentencePieceProcessor`."""
-
-    def encode(self, text: str) -> list[int]: ...
-    def decode(self, ids: list[int]) -> str: ...
 
 
 class WordAssembler:

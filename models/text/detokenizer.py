@@ -5,22 +5,14 @@ control tokens are left out. Times count from the first frame of the speech itse
 """
 
 import codecs
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from ..events import Text, Word
 from ..state import Integer, List, Part, String
+from .tokenizer import Tokenizer
 
 LONGEST_SECONDS = 1.0
 """For how long after its last token a word lasts, if no boundary comes before."""
-
-
-class Tokenizer(Protocol):
-    """What is used of `sentencepiece.SentencePieceProcessor`."""
-
-    def get_piece_size(self) -> int: ...
-    def id_to_piece(self, id: int) -> str: ...  # noqa: A002
-    def is_byte(self, id: int) -> bool: ...  # noqa: A002
-    def is_control(self, id: int) -> bool: ...  # noqa: A002
 
 
 class IncrementalDetokenizer:

@@ -12,7 +12,7 @@ from ..row_batch import RowBatch, StreamRow
 from ..state import Field, Flag, GraphState, Part
 from .speech_options import SpeechOptions
 from .task import SpeakingRules, Trace, Utterance
-from .voice_prompt import Voice
+from .voices import Voice
 
 if TYPE_CHECKING:
     from .model import TextToSpeech
@@ -32,13 +32,13 @@ class TextToSpeechRow(StreamRow):
     def __init__(
         self,
         batch: "TextToSpeechBatch",
-        speaker: Voice,
-        manner: SpeechOptions,
+        voice: Voice,
+        options: SpeechOptions,
         trace: Trace | None = None,
     ) -> None:
         super().__init__(batch)
         self.model = batch.model
-        self._speaker, self._manner, self._trace = speaker, manner, trace
+        self._voice, self._options, self._trace = voice, options, trace
         self.forget()
 
     @exclusive
@@ -51,9 +51,9 @@ class TextToSpeechRow(StreamRow):
         self._check_open()
         self.utterance.machine.add(self.utterance.script.feed(text))
 
-    def speak_as(self, speaker: Voice) -> None:
+    def set_voice(self, voice: Voice) -> None:
         """Another voice, from the next `reset` on."""
-        self._speaker = speaker
+        self._voice = voice
 
     @exclusive
     def next_turn(self) -> None:
@@ -92,20 +92,20 @@ class TextToSpeechRow(StreamRow):
         return self.utterance.ready and not self.done
 
     def begin(self) -> None:
-        if self._speaker.saved is not None:
-            self.load(self._speaker.saved, self.utterance.drawing)
+        if self._voice.saved is not None:
+            self.load(self._voice.saved, self.utterance.drawing)
             return
-        if self._speaker.primed is not None:
-            self.utterance.pass_prefix(self._speaker.primed)
+        if self._voice.primed is not None:
+            self.utterance.pass_prefix(self._voice.primed)
             drawing = self.utterance.drawing
-            self._load_graphs(self._speaker.primed, self.utterance.rules, drawing)
+            self._load_graphs(self._voice.primed, self.utterance.rules, drawing)
             return
         self.batch.generator.begin(
             self.held_place,
             self.utterance.drawing,
             self.utterance.rules,
-            conditions=self._speaker.conditions,
-            guidance=self._speaker.guidance,
+            conditions=self._voice.conditions,
+            guidance=self._voice.guidance,
         )
 
     def next(self) -> Array:
@@ -125,7 +125,7 @@ class TextToSpeechRow(StreamRow):
         return self.utterance.break_off() if self._broken else []
 
     def forget(self) -> None:
-        self.utterance = Utterance(self.model, self._speaker, self._manner, self._trace)
+        self.utterance = Utterance(self.model, self._voice, self._options, self._trace)
         self._broken = False
 
     @staticmethod
@@ -156,7 +156,7 @@ class TextToSpeechRow(StreamRow):
 
         Raises UsageError where it was made with another number of codebooks.
         """
-        utterance = Utterance(self.model, self._speaker, self._manner, self._trace)
+        utterance = Utterance(self.model, self._voice, self._options, self._trace)
         utterance.load(saved)
         self._load_graphs(saved, utterance.rules, drawing)
         self.utterance, self.error = utterance, None
@@ -181,11 +181,11 @@ class TextToSpeechBatch(RowBatch[TextToSpeechRow]):
         self.model = model
 
     def join(
-        self, speaker: Voice, manner: SpeechOptions | None = None, trace: Trace | None = None
+        self, voice: Voice, options: SpeechOptions | None = None, trace: Trace | None = None
     ) -> TextToSpeechRow:
-        """A new text in a voice that `TextToSpeech.speaker` made ready.
+        """A new text in a voice that `TextToSpeech.load_voice` made ready.
 
         Raises UsageError where all rows are taken, and for a voice with guidance in a batch that is
         not guided.
         """
-        return self.add(TextToSpeechRow(self, speaker, manner or SpeechOptions(), trace))
+        return self.add(TextToSpeechRow(self, voice, options or SpeechOptions(), trace))

@@ -20,8 +20,7 @@ from .state_machine import StateMachineConfig
 from .stream import TextToSpeechStream
 from .synthesis import Speech, Speeches, SpeechRequest
 from .task import Trace
-from .voice_prompt import SPEAKER_WAVS, Voice, load_voice
-from .voices import Voices
+from .voices import Voice, VoiceLoader, Voices
 
 VoiceChoice = str | Path | Sequence[str | Path] | None
 ROWS = 32
@@ -56,9 +55,15 @@ class TextToSpeech(Model):
         assert settings is not None
         self.spec = self.language_model.spec
         self.voices = Voices(bundle)
-        self.max_speakers = settings.max_speakers
         self.delay_steps = int(settings.audio_delay_seconds * self.frame_rate)
         self._ahead = settings.second_stream_ahead
+        self.voice_loader = VoiceLoader(
+            self.voices,
+            self.language_model,
+            self.mimi,
+            delay_steps=self.delay_steps,
+            fields=lambda: self.saved_part,
+        )
 
     @classmethod
     def check(cls, bundle: Bundle) -> None:
@@ -97,10 +102,10 @@ class TextToSpeech(Model):
         )
 
     @property
-    def knows_speakers(self) -> bool:
-        """Whether voices are given as embeddings, up to `max_speakers`; otherwise a voice is a
-        recording that the model goes on from."""
-        return SPEAKER_WAVS in self.spec.conditioners
+    def takes_embeddings(self) -> bool:
+        """Whether a voice is an embedding, or two of them are; otherwise it is a recording that the
+        model continues."""
+        return self.voice_loader.takes_embeddings
 
     @property
     def saved_part(self) -> Part:
@@ -118,29 +123,29 @@ class TextToSpeech(Model):
         return self.sampling.temp == self.sampling.temp_text == 0
 
     def speak(
-        self, text: str | Sequence[str], voice: VoiceChoice = None, **manner: Unpack[SpeechKwargs]
+        self, text: str | Sequence[str], voice: VoiceChoice = None, **options: Unpack[SpeechKwargs]
     ) -> Speech:
         """Speaks a text, or the turns of two speakers, in a voice; see `stream`."""
         turns = (text,) if isinstance(text, str) else tuple(text)
-        wanted = SpeechOptions(**manner)
-        speaker = self.speaker(voice, wanted.cfg_coef)
-        return next(Speeches(self, [turns], [speaker], wanted, rows=1).speeches())
+        wanted = SpeechOptions(**options)
+        loaded = self.load_voice(voice, wanted.cfg_coef)
+        return next(Speeches(self, [turns], [loaded], wanted, rows=1).speeches())
 
     def stream(
         self,
         voice: VoiceChoice = None,
         *,
         trace: Trace | None = None,
-        **manner: Unpack[SpeechKwargs],
+        **options: Unpack[SpeechKwargs],
     ) -> TextToSpeechStream:
         """One independent stream.
 
         `voice` is a name, a file or a list of them, the main speaker's first; a `.npz` of a saved
         stream goes on from there; None leaves the voice to the model. `trace` is filled with every
-        frame. Raises as `speaker` does.
+        frame. Raises as `load_voice` does.
         """
-        wanted = SpeechOptions(**manner)
-        return TextToSpeechStream(self, self.speaker(voice, wanted.cfg_coef), wanted, trace)
+        wanted = SpeechOptions(**options)
+        return TextToSpeechStream(self, self.load_voice(voice, wanted.cfg_coef), wanted, trace)
 
     def batch(self, rows: int, *, guided: bool = False) -> TextToSpeechBatch:
         """Up to so many texts, stepped together; `guided` where a voice may be
@@ -152,65 +157,68 @@ class TextToSpeech(Model):
         requests: Sequence[SpeechRequest],
         *,
         rows: int = ROWS,
-        **manner: Unpack[SpeechKwargs],
+        **options: Unpack[SpeechKwargs],
     ) -> Iterator[Speech]:
         """Many texts, `rows` of them side by side, in their order.
 
-        Raises UsageError where one of them says nothing, and as `speaker` does.
+        Raises UsageError where one of them says nothing, and as `load_voice` does.
         """
-        yield from self.together(requests, rows=rows, **manner).speeches()
+        yield from self.together(requests, rows=rows, **options).speeches()
 
     def together(
-        self, requests: Sequence[SpeechRequest], *, rows: int = ROWS, **manner: Unpack[SpeechKwargs]
+        self,
+        requests: Sequence[SpeechRequest],
+        *,
+        rows: int = ROWS,
+        **options: Unpack[SpeechKwargs],
     ) -> Speeches:
         """Many texts that are heard as they are spoken; see `speak_many`."""
-        wanted = SpeechOptions(**manner)
+        wanted = SpeechOptions(**options)
         voices = {request.voices for request in requests}
-        made = {voice: self.speaker(voice, wanted.cfg_coef) for voice in voices}
-        speakers = [made[request.voices] for request in requests]
-        return Speeches(self, [request.turns for request in requests], speakers, wanted, rows)
+        made = {voice: self.load_voice(voice, wanted.cfg_coef) for voice in voices}
+        loaded = [made[request.voices] for request in requests]
+        return Speeches(self, [request.turns for request in requests], loaded, wanted, rows)
 
-    def speaker(self, voice: VoiceChoice, cfg_coef: float | None = None) -> Voice:
-        """A voice made ready, to be used by several streams.
+    def load_voice(self, voice: VoiceChoice, cfg_coef: float | None = None) -> Voice:
+        """Load a voice that several streams may use.
 
         Raises UsageError for an unknown voice, one that this model cannot take or a coefficient
         that its table lacks, ModelError for a file that is no voice.
         """
         voices = [voice] if isinstance(voice, str | Path) else list(voice or ())
-        return load_voice(self, voices, cfg_coef)
+        return self.voice_loader.load(voices, cfg_coef)
 
-    def primed(self, speaker: Voice) -> Voice:
-        """A voice that streams go on from, where it is a recording that they would be given first;
-        what they say is the same."""
-        if speaker.prefix is None or speaker.primed is not None:
-            return speaker
-        batch = self.batch(1, guided=speaker.is_guided)
-        row = batch.join(speaker)
+    def prime(self, voice: Voice) -> Voice:
+        """Step through a voice's prompt once, so that no stream has to; the speech is the same."""
+        if voice.prompt is None or voice.primed is not None:
+            return voice
+        batch = self.batch(1, guided=voice.is_guided)
+        row = batch.join(voice)
         while row.utterance.rules.in_prefix:
             batch.step()
             row.take()
-        return replace(speaker, primed=row.save())
+        return replace(voice, primed=row.save())
 
-    def pacing(self, manner: SpeechOptions) -> StateMachineConfig:
-        """The machine's settings."""
+    def state_machine_config(self, options: SpeechOptions) -> StateMachineConfig:
+        """The settings of the state machine of one text."""
         tokens = self.spec.tokens
         return StateMachineConfig(
             pad=tokens.text_padding,
             new_word=tokens.text_end_of_padding,
             multiplier=self.spec.text_card + 1,
             ahead=self._ahead,
-            max_padding=manner.max_padding,
-            initial_padding=manner.initial_padding,
+            max_padding=options.max_padding,
+            initial_padding=options.initial_padding,
         )
 
-    def drawing(self, manner: SpeechOptions) -> SamplingParams:
-        """How tokens are drawn: by the bundle's settings unless the manner has its own."""
-        own, given = self.sampling, manner.temperature
-        top_k = own.top_k if manner.top_k is None else manner.top_k
+    def drawing(self, options: SpeechOptions) -> SamplingParams:
+        """How tokens are drawn: by the bundle's settings unless the options say otherwise."""
+        own, given = self.sampling, options.temperature
+        top_k = own.top_k if options.top_k is None else options.top_k
         return SamplingParams(
             temperature=own.temp if given is None else given,
             text_temperature=own.temp_text if given is None else given,
             top_k=min(top_k, self.spec.card),
-            text_top_k=own.top_k_text if manner.text_top_k is None else manner.text_top_k,
-            seed=manner.seed,
+            text_top_k=own.top_k_text if options.text_top_k is None else options.text_top_k,
+            seed=options.seed,
         )

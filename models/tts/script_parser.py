@@ -7,7 +7,7 @@ who speaks where that changed. Text may come in pieces of any size: the entries 
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, ClassVar, Protocol
@@ -143,12 +143,3 @@ class ScriptParser:
         if not math.isfinite(duration) or duration > LONGEST_BREAK:
             raise UsageError(f"a break of {seconds[:20]} s is too long: at most a day, 86400 s")
         return Entry((), "", round(duration * self._frame_rate))
-
-
-def script_entries(script: ScriptParser, turns: Sequence[str] | Iterable[str]) -> list[Entry]:
-    """All entries of whole turns; the main speaker begins, the other one after an empty turn."""
-    entries: list[Entry] = []
-    for turn in turns:
-        entries += script.feed(turn)
-        entries += script.next_turn()
-    return entries

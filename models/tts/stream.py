@@ -10,7 +10,7 @@ from ..state import check_state, state_header
 from .batch import TextToSpeechBatch, TextToSpeechRow
 from .speech_options import SpeechOptions
 from .task import Trace
-from .voice_prompt import KIND, Voice
+from .voices import Voice
 
 if TYPE_CHECKING:
     from .model import TextToSpeech
@@ -24,13 +24,13 @@ class TextToSpeechStream:
     def __init__(
         self,
         model: "TextToSpeech",
-        speaker: Voice,
-        manner: SpeechOptions,
+        voice: Voice,
+        options: SpeechOptions,
         trace: Trace | None = None,
     ) -> None:
-        self.model, self.manner = model, manner
-        self._speaker, self._trace = speaker, trace
-        self._batch, self._row = self._open(guided=speaker.is_guided)
+        self.model, self.options = model, options
+        self._voice, self._trace = voice, trace
+        self._batch, self._row = self._open(guided=voice.is_guided)
 
     @property
     def _exclusive(self) -> Exclusive:
@@ -93,7 +93,7 @@ class TextToSpeechStream:
 
     def fork(self) -> Self:
         """Another stream that goes on from here by itself."""
-        other = type(self)(self.model, self._speaker, self.manner)
+        other = type(self)(self.model, self._voice, self.options)
         other.load(self.save())
         return other
 
@@ -101,7 +101,7 @@ class TextToSpeechStream:
     def save(self) -> dict[str, Any]:
         """All that the stream remembers, the voice with it, to be loaded by another stream of the
         same weights; written by `runtime.state_file.write_state` it is a voice of its own."""
-        return {**state_header(self.model.bundle, KIND), **self._row.save()}
+        return {**state_header(self.model.bundle, self.model.family), **self._row.save()}
 
     @exclusive
     def load(self, saved: dict[str, Any], *, seed: int | None = None) -> None:
@@ -110,7 +110,7 @@ class TextToSpeechStream:
         Raises UsageError if it is of another model or number of codebooks, ModelError if it is
         damaged or of a version that this program does not read; then this stream is as it was.
         """
-        check_state(saved, self.model.bundle, KIND, self.model.saved_part)
+        check_state(saved, self.model.bundle, self.model.family, self.model.saved_part)
         batch, row = self._batch, self._row
         if Voice(saved=saved).is_guided and not batch.guided:
             batch, row = self._open(guided=True)
@@ -120,4 +120,4 @@ class TextToSpeechStream:
 
     def _open(self, *, guided: bool) -> tuple[TextToSpeechBatch, TextToSpeechRow]:
         batch = self.model.batch(1, guided=guided)
-        return batch, batch.join(self._speaker, self.manner, self._trace)
+        return batch, batch.join(self._voice, self.options, self._trace)

@@ -12,7 +12,7 @@ from ..events import Audio, Event, Word
 from .batch import TextToSpeechRow
 from .speech_options import SpeechOptions
 from .task import Trace, Utterance
-from .voice_prompt import Voice
+from .voices import Voice
 
 if TYPE_CHECKING:
     from .model import TextToSpeech
@@ -59,7 +59,7 @@ class Progress:
 
 
 class Speeches:
-    """Texts with their speakers, `rows` of them side by side.
+    """Texts with their voices, `rows` of them side by side.
 
     Raises UsageError where one of them says nothing.
     """
@@ -68,14 +68,14 @@ class Speeches:
         self,
         model: "TextToSpeech",
         texts: Sequence[tuple[str, ...]],
-        speakers: Sequence[Voice],
-        manner: SpeechOptions,
+        voices: Sequence[Voice],
+        options: SpeechOptions,
         rows: int,
     ) -> None:
-        self._model, self._texts, self._speakers, self._manner = model, texts, speakers, manner
+        self._model, self._texts, self._voices, self._options = model, texts, voices, options
         for turns in texts:
-            _check(model, turns, manner)
-        guided = any(speaker.is_guided for speaker in speakers)
+            _check(model, turns, options)
+        guided = any(voice.is_guided for voice in voices)
         self._batch = model.batch(max(1, min(rows, len(texts))), guided=guided)
         self._traces = [Trace() for _ in texts]
         self._unspelled: dict[int, list[str]] = {}
@@ -121,7 +121,7 @@ class Speeches:
                 told += 1
 
     def _begin(self, index: int) -> TextToSpeechRow:
-        row = self._batch.join(self._speakers[index], self._manner, self._traces[index])
+        row = self._batch.join(self._voices[index], self._options, self._traces[index])
         self._unspelled[index] = row.utterance.script.unspelled
         for turn in self._texts[index]:
             row.feed(turn)
@@ -130,7 +130,7 @@ class Speeches:
         return row
 
 
-def _check(model: "TextToSpeech", turns: Sequence[str], manner: SpeechOptions) -> None:
-    script = Utterance(model, Voice(), manner).script
+def _check(model: "TextToSpeech", turns: Sequence[str], options: SpeechOptions) -> None:
+    script = Utterance(model, Voice(), options).script
     if not any([*script.feed(turn), *script.next_turn()] for turn in turns):
         raise UsageError("the text is empty: there is nothing to say")

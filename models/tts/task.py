@@ -17,9 +17,8 @@ from ..options import SamplingParams
 from ..state import Integer, Part, Tensor
 from .script_parser import ScriptParser
 from .speech_options import SpeechOptions
-from .spoken_words import WordTimer
-from .state_machine import TextToSpeechStateMachine
-from .voice_prompt import Voice
+from .state_machine import TextToSpeechStateMachine, WordTimer
+from .voices import Voice
 
 if TYPE_CHECKING:
     from .model import TextToSpeech
@@ -103,25 +102,25 @@ class Utterance:
     def __init__(
         self,
         model: "TextToSpeech",
-        speaker: Voice,
-        manner: SpeechOptions,
+        voice: Voice,
+        options: SpeechOptions,
         trace: Trace | None = None,
     ) -> None:
-        self.model, self._speaker, self._manner, self._trace = model, speaker, manner, trace
+        self.model, self._voice, self._options, self._trace = model, voice, options, trace
         self.script = ScriptParser(
             model.tokenizer,
             model.frame_rate,
-            speakers=model.knows_speakers,
-            padding_between=manner.padding_between,
+            speakers=model.takes_embeddings,
+            padding_between=options.padding_between,
         )
-        self.machine = TextToSpeechStateMachine(model.pacing(manner))
+        self.machine = TextToSpeechStateMachine(model.state_machine_config(options))
         self._frames = 0
-        self._set_prefix(speaker.prefix)
+        self._set_prefix(voice.prompt)
 
     @property
     def drawing(self) -> SamplingParams:
         """How the tokens of this utterance are drawn."""
-        return self.model.drawing(self._manner)
+        return self.model.drawing(self._options)
 
     @property
     def ready(self) -> bool:
@@ -204,7 +203,7 @@ class Utterance:
     def _last_frame(self) -> int | None:
         """The number of frames of audio that are kept, the prefix with them."""
         end = self.machine.end_step
-        return None if end is None else end + self._manner.final_padding
+        return None if end is None else end + self._options.final_padding
 
     def _set_prefix(self, prefix: Array | None) -> None:
         spec = self.model.spec
@@ -212,7 +211,7 @@ class Utterance:
         self._prefix = made
         self._words = WordTimer(self.model.frame_rate, made.shape[1])
         delays = np.asarray(spec.delays[1 : 1 + spec.dep_q])
-        bonus = self._manner.padding_bonus
+        bonus = self._options.padding_bonus
         self.rules = SpeakingRules(self.machine, delays, self.model.delay_steps, bonus, made)
 
     def _heard(self, frame: Array) -> Array | None:

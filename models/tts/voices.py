@@ -1,4 +1,4 @@
-"""Voices by name or file: those in the bundle, those of a hub repository, and one's own.
+"""Voices: found by name or file, listed, and loaded as a model takes them.
 
 Names are those of `kyutai/tts-voices`: the path of a recording there, such as
 `expresso/ex03-ex01_happy_001_channel1_334s.wav`; a model's suffix leads to what was made of it.
@@ -6,7 +6,7 @@ Names are those of `kyutai/tts-voices`: the path of a recording there, such as
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,10 @@ import numpy as np
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.bundle.manifest import is_inside
 from ...runtime.errors import ModelError, UsageError
+from ...runtime.state_file import read_state
+from ..lm.language_model import Conditions, Guidance, LanguageModel
+from ..mimi.model import Mimi
+from ..state import Part, check_state
 
 Array = np.ndarray[Any, Any]
 
@@ -24,7 +28,13 @@ REPOSITORY = "kyutai/tts-voices"
 DEFAULT_VOICE = "expresso/ex03-ex01_happy_001_channel1_334s.wav"
 """That of Kyutai's scripts."""
 FOLDER = "voices"
-TENSOR = "speaker_wavs"
+SPEAKER_WAVS = "speaker_wavs"
+"""The tensor of a voice's file, and the conditioner that takes it."""
+CFG = "cfg"
+CONTROL = "control"
+DEFAULT_CFG_COEF = 2.0
+CUT_FRAMES = 2
+"""The last frames of a recording, which its end touches (moshi models/tts.py `get_prefix`)."""
 RECORDINGS = (".wav", ".mp3", ".flac", ".ogg")
 
 _HUB_FILE = re.compile(r"hf://(?P<repo>[\w.-]+/[\w.-]+)/(?P<path>.+)")
@@ -164,6 +174,185 @@ def _is_file(path: Path) -> bool:
         return False
 
 
+@dataclass(frozen=True)
+class Voice:
+    """A voice as a model takes it: conditions and guidance, and for a model that clones recordings
+    the `prompt`, codes int64 `[codebooks, frames]` that come before the speech.
+
+    `primed` is the state of a row that has gone through the prompt. A voice from a saved stream has
+    `saved`, the stream's state, and nothing else.
+    """
+
+    conditions: Conditions | None = None
+    guidance: Guidance | None = None
+    prompt: Array | None = None
+    primed: dict[str, Any] | None = None
+    saved: dict[str, Any] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all its arrays."""
+        null = None if self.guidance is None else self.guidance.null
+        return sum(map(_nbytes, (self.conditions, null, self.prompt, self.primed, self.saved)))
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether it needs a null row beside each of its own."""
+        if self.saved is not None:
+            return self.saved["language_model"]["guidance"] is not None
+        return self.guidance is not None
+
+
+def _nbytes(value: Any) -> int:
+    if isinstance(value, dict):
+        return sum(map(_nbytes, value.values()))
+    return int(value.nbytes) if isinstance(value, np.ndarray) else 0
+
+
+class VoiceLoader:
+    """Loads the voices of one model.
+
+    `delay_steps` is the delay of its audio, `fields` returns the fields of its saved streams.
+    """
+
+    def __init__(
+        self,
+        voices: Voices,
+        language_model: LanguageModel,
+        mimi: Mimi,
+        *,
+        delay_steps: int,
+        fields: Callable[[], Part],
+    ) -> None:
+        self._voices, self._language_model, self._mimi = voices, language_model, mimi
+        self._bundle, self._delay_steps, self._fields = language_model.bundle, delay_steps, fields
+        assert self._bundle.manifest.tts is not None
+        self._max_speakers = self._bundle.manifest.tts.max_speakers
+        self._name = self._bundle.manifest.name
+        self._conditioners = language_model.spec.conditioners
+
+    @property
+    def takes_embeddings(self) -> bool:
+        """Whether a voice is an embedding; otherwise it is a recording that the model continues."""
+        return SPEAKER_WAVS in self._conditioners
+
+    def load(self, voices: Sequence[str | Path], cfg_coef: float | None = None) -> Voice:
+        """Load the voice of one speaker, or of the two of a conversation, by names or files.
+
+        Raises UsageError for an unknown voice, one that the model cannot take, too many of them,
+        or a coefficient that its table lacks; ModelError for a file that is not a voice.
+        """
+        paths = [self._voices.find(voice) for voice in voices]
+        if any(path.suffix == ".npz" for path in paths):
+            return self._saved(paths, cfg_coef)
+        if self.takes_embeddings:
+            return self._embedded(paths, cfg_coef)
+        if len(paths) > 1:
+            raise UsageError(f"{len(paths)} voices: {self._name} speaks in one alone")
+        return self._prompted(self._prompt(paths[0]) if paths else None, cfg_coef)
+
+    def from_embedding(self, embedding: Array, cfg_coef: float | None = None) -> Voice:
+        """Make a voice of an embedding as a voice's file has it: float32 `[dim, frames]`, with or
+        without a 1 before, or flat.
+
+        Raises UsageError if the model takes no embeddings, or none of that size, for numbers that
+        are not finite, and for a coefficient that its table lacks.
+        """
+        if not self.takes_embeddings:
+            raise UsageError(f"{self._name} takes no voice embeddings: name a voice")
+        frames, dim = self._shape
+        if embedding.size != frames * dim or not np.isfinite(embedding).all():
+            raise UsageError(f"a voice is {dim} x {frames} finite numbers, not {embedding.size}")
+        return self._conditioned([embedding.reshape(dim, frames).T.astype(np.float32)], cfg_coef)
+
+    def _saved(self, paths: Sequence[Path], cfg_coef: float | None) -> Voice:
+        if len(paths) > 1:
+            raise UsageError("a saved voice stands alone: give no other one with it")
+        if cfg_coef is not None:
+            raise UsageError(
+                f"{paths[0]} was saved with its own cfg_coef: leave it out, or save again"
+            )
+        saved = read_state(paths[0])
+        check_state(saved, self._bundle, self._bundle.manifest.family, self._fields())
+        return Voice(saved=saved)
+
+    def _embedded(self, paths: Sequence[Path], cfg_coef: float | None) -> Voice:
+        most = self._max_speakers
+        if len(paths) > most:
+            raise UsageError(f"{len(paths)} voices: {self._name} takes {most} at most")
+        frames, dim = self._shape
+        suffix = self._voices.suffix
+        return self._conditioned([read_embedding(p, frames, dim, suffix) for p in paths], cfg_coef)
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        """Frames of an embedding, and numbers a frame."""
+        spec = self._conditioners[SPEAKER_WAVS]
+        assert spec.length is not None
+        assert spec.dim is not None
+        return spec.length // self._max_speakers, spec.dim
+
+    def _conditioned(self, embeddings: Sequence[Array], cfg_coef: float | None) -> Voice:
+        """A voice from embeddings float32 `[frames, dim]`, which may be none."""
+        frames, dim = self._shape
+        vectors = np.zeros((frames * self._max_speakers, dim), np.float32)
+        mask = np.zeros(len(vectors), np.bool_)
+        for index, embedding in enumerate(embeddings):
+            part = slice(index * frames, (index + 1) * frames)
+            vectors[part], mask[part] = embedding, True
+        tensors = {SPEAKER_WAVS: (vectors, mask)} if embeddings else {}
+        if CFG in self._conditioners:
+            texts = self._texts(DEFAULT_CFG_COEF if cfg_coef is None else cfg_coef)
+            return Voice(self._language_model.condition(texts, tensors))
+        conditions = self._language_model.condition(self._texts(None), tensors)
+        return Voice(conditions, self._guidance(cfg_coef, None, wanted=bool(embeddings)))
+
+    def _prompted(self, prompt: Array | None, cfg_coef: float | None) -> Voice:
+        by_table = CFG in self._conditioners
+        if by_table and cfg_coef is None:
+            cfg_coef = DEFAULT_CFG_COEF
+        conditions = self._language_model.condition(self._texts(cfg_coef))
+        if by_table:
+            return Voice(conditions, None, prompt)
+        frames = None if prompt is None else prompt.shape[1]
+        guidance = self._guidance(cfg_coef, frames, wanted=prompt is not None)
+        return Voice(conditions, guidance, prompt)
+
+    def _texts(self, cfg_coef: float | None) -> dict[str, str | None]:
+        """The texts for the model's tables (moshi models/tts.py `make_condition_attributes`)."""
+        texts: dict[str, str | None] = {}
+        if CONTROL in self._conditioners:
+            texts[CONTROL] = "ok"
+        if CFG in self._conditioners and cfg_coef is not None:
+            values = self._conditioners[CFG].values or ()
+            if cfg_coef not in map(float, values):
+                raise UsageError(f"cfg_coef {cfg_coef:g}: this model knows {', '.join(values)}")
+            texts[CFG] = format(cfg_coef, ".1f")
+        return texts
+
+    def _guidance(
+        self, cfg_coef: float | None, prompt_frames: int | None, *, wanted: bool
+    ) -> Guidance | None:
+        """True guidance of a model that has no table of it (moshi run_tts.py)."""
+        coefficient = cfg_coef if cfg_coef is not None else DEFAULT_CFG_COEF if wanted else 1.0
+        if coefficient == 1.0:
+            return None
+        until = None if prompt_frames is None else prompt_frames + self._delay_steps
+        null = self._language_model.condition()
+        return Guidance(coefficient, null=null, masked_until=until, no_text=True)
+
+    def _prompt(self, path: Path) -> Array:
+        if path.suffix == ".safetensors":
+            raise UsageError(
+                f"{path.name}: {self._name} takes its voice from a recording, such as a wav of "
+                "10 s, not from a voice embedding"
+            )
+        codes = self._mimi.encode(path)[:, :-CUT_FRAMES]
+        if not codes.shape[1]:
+            raise UsageError(f"{path}: too short for a voice; give some seconds of speech")
+        return codes
+
+
 def read_embedding(path: Path, frames: int, dim: int, suffix: str) -> Array:
     """A voice as float32 `[frames, dim]` from a file with `speaker_wavs` `[1, dim, frames]`.
 
@@ -184,11 +373,11 @@ def read_embedding(path: Path, frames: int, dim: int, suffix: str) -> Array:
     tensor = _read_tensor(path)
     if tensor.shape != (1, dim, frames) or tensor.dtype.kind != "f":
         raise ModelError(
-            f"{path}: {TENSOR} is {tensor.dtype} {list(tensor.shape)}, float32 "
+            f"{path}: {SPEAKER_WAVS} is {tensor.dtype} {list(tensor.shape)}, float32 "
             f"{[1, dim, frames]} expected; choose a voice made for this model"
         )
     if not np.isfinite(tensor).all():
-        raise ModelError(f"{path}: {TENSOR} is not finite; download the voice again")
+        raise ModelError(f"{path}: {SPEAKER_WAVS} is not finite; download the voice again")
     embedding: Array = tensor[0].T.astype(np.float32)
     return embedding
 
@@ -202,8 +391,8 @@ def _read_tensor(path: Path) -> Array:
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         cause = str(error).partition("\n")[0]
         raise ModelError(f"{path}: not a voice in safetensors ({cause})") from None
-    if TENSOR not in tensors:
+    if SPEAKER_WAVS not in tensors:
         found = ", ".join(sorted(tensors)[:5]) or "nothing"
-        raise ModelError(f"{path}: holds {found}, no {TENSOR}: this is not a voice")
-    tensor: Array = tensors[TENSOR]
+        raise ModelError(f"{path}: holds {found}, no {SPEAKER_WAVS}: this is not a voice")
+    tensor: Array = tensors[SPEAKER_WAVS]
     return tensor

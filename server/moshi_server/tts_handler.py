@@ -100,7 +100,7 @@ class TtsHandler:
             raise ProtocolError("a voice after the first text: send it before")
         speakers, manner = speakers_of(self.query.served), self.query.manner
         speaker = await self.context.work(speakers.of_embedding, voice.embeddings, manner.cfg_coef)
-        session.reset(lambda row: row.speak_as(speaker))
+        session.reset(lambda row: row.set_voice(speaker))
 
 
 async def serve(context: Context, socket: WebSocket, query: Query) -> None:

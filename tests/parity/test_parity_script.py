@@ -7,7 +7,7 @@ import sentencepiece
 from support.parity.kyutai_tts import kyutai_tts
 from support.voices import spell_tokenizer
 
-from kyutai_onnx.models.tts.script_parser import Entry, ScriptParser, script_entries
+from kyutai_onnx.models.tts.script_parser import Entry, ScriptParser
 from kyutai_onnx.models.tts.state_machine import StateMachineConfig, TextToSpeechStateMachine
 
 RATE, CARD = 12.5, 300
@@ -37,7 +37,7 @@ def test_scripts_are_equal(
             tokenizer, tts.TokenIds(CARD + 1), RATE, turns, speakers, padding_between
         )
         script = ScriptParser(tokenizer, RATE, speakers=speakers, padding_between=padding_between)
-        found = script_entries(script, turns)
+        found = [entry for turn in turns for entry in [*script.feed(turn), *script.next_turn()]]
         assert found == [Entry(tuple(e.tokens), e.text, e.padding) for e in expected]
         words += len(found)
     assert words > 500

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from support.commands import Command
 
-from kyutai_onnx.models.frame_benchmark import FrameBenchmark
-from kyutai_onnx.models.full_rings import LATE
+from kyutai_onnx.models.frame_benchmark import LATE, FrameBenchmark
 from kyutai_onnx.models.hub.resolve import locate
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 

@@ -54,7 +54,7 @@ def speech_to_text(pcm: Array) -> Case:
 
 def text_to_speech(_: Array) -> Case:
     model = TextToSpeech.load(DEMO / "tts")
-    speaker = model.speaker(None)
+    speaker = model.load_voice(None)
     texts = ["set an alarm for seven thirty", "stop", "turn on the light in the kitchen"]
 
     def given(job: int) -> list[Any]:
@@ -78,10 +78,10 @@ def guided_speech(folder: Path) -> Case:
     list(saved.run())
     write_state(folder / "kept.npz", saved.save())
     speakers = [
-        model.speaker(None, cfg_coef=2.0),
-        model.speaker(None),
-        model.speaker(recording),
-        model.speaker(folder / "kept.npz"),
+        model.load_voice(None, cfg_coef=2.0),
+        model.load_voice(None),
+        model.load_voice(recording),
+        model.load_voice(folder / "kept.npz"),
     ]
 
     def given(job: int) -> list[Any]:
@@ -261,11 +261,11 @@ def test_a_row_is_one_of_so_many(case: Case) -> None:
 
 def test_guidance_needs_a_batch_that_was_made_for_it(tmp_path: Path) -> None:
     model = TextToSpeech(speaking_bundle(tmp_path / "bundle", embeddings=False))
-    batch, speaker = model.batch(1), model.speaker(None, cfg_coef=2.0)
+    batch, speaker = model.batch(1), model.load_voice(None, cfg_coef=2.0)
     with pytest.raises(UsageError, match="guided=True"):
         batch.join(speaker)
     assert batch.free == 1
-    assert batch.join(model.speaker(None)).place == 0
+    assert batch.join(model.load_voice(None)).place == 0
 
 
 def test_a_translation_in_a_batch_ends_as_it_does_alone() -> None:

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from kyutai_onnx.models.tts.script_parser import LONGEST_BREAK, Entry, ScriptParser, script_entries
+from kyutai_onnx.models.tts.script_parser import LONGEST_BREAK, Entry, ScriptParser
 from kyutai_onnx.runtime.errors import UsageError
 
 UNKNOWN = 0
@@ -25,7 +25,8 @@ def script(*, speakers: bool = False, padding_between: int = 0) -> ScriptParser:
 
 
 def entries(*turns: str, speakers: bool = False, padding_between: int = 0) -> list[Entry]:
-    return script_entries(script(speakers=speakers, padding_between=padding_between), turns)
+    parser = script(speakers=speakers, padding_between=padding_between)
+    return [entry for turn in turns for entry in [*parser.feed(turn), *parser.next_turn()]]
 
 
 def texts(found: list[Entry]) -> list[str]:

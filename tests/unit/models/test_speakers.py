@@ -106,10 +106,10 @@ def test_a_voice_is_kept_ready(
 def test_a_voice_that_streams_go_on_from_says_the_same(
     cloning: TextToSpeech, recording: Path
 ) -> None:
-    speaker = cloning.speaker(recording)
-    primed = cloning.primed(speaker)
+    speaker = cloning.load_voice(recording)
+    primed = cloning.prime(speaker)
     manner = SpeechOptions(seed=4, padding_between=2, initial_padding=5)
-    assert cloning.primed(primed) is primed
+    assert cloning.prime(primed) is primed
     batch = cloning.batch(2, guided=speaker.is_guided)
     rows = [batch.join(one, manner) for one in (speaker, primed)]
     for _ in range(2):
@@ -118,8 +118,8 @@ def test_a_voice_that_streams_go_on_from_says_the_same(
         np.testing.assert_array_equal(pcm, same_pcm)
         for row in rows:
             row.reset()
-    assert rows[1].utterance.rules.step == speaker.prefix.shape[1]
-    assert primed.nbytes > speaker.nbytes == speaker.prefix.nbytes
+    assert rows[1].utterance.rules.step == speaker.prompt.shape[1]
+    assert primed.nbytes > speaker.nbytes == speaker.prompt.nbytes
 
 
 def text_said(batch: TextToSpeechBatch, row: TextToSpeechRow) -> tuple[Array, list[Word]]:
@@ -144,7 +144,7 @@ def test_no_code_is_drawn_while_the_voice_is_given(
     stream = cloning.stream(recording, seed=1)
     stream.feed(TEXT)
     stream.flush()
-    prefix = cloning.speaker(recording).prefix
+    prefix = cloning.load_voice(recording).prompt
     assert prefix is not None
     assert min(drawn) == prefix.shape[1] + cloning.delay_steps
 

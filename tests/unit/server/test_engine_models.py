@@ -161,7 +161,7 @@ def test_texts_are_spoken_as_they_are_alone() -> None:
         stream = model.stream(seed=manner.seed, temperature=manner.temperature)
         expected.append([*stream.feed(text), *stream.flush()])
     with running(model, slots=3) as engine:
-        speaker = model.speaker(None)
+        speaker = model.load_voice(None)
         listeners = []
         for text, manner in zip(texts, manners, strict=True):
             listener = Listener(engine, lambda batch, manner=manner: batch.join(speaker, manner))

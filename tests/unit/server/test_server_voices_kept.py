@@ -7,7 +7,7 @@ from support.speaking import SUFFIX, speaking_bundle, write_voice
 from support.speech import hiss, write_wav
 
 from kyutai_onnx.models import TextToSpeech
-from kyutai_onnx.models.tts.voice_prompt import Voice
+from kyutai_onnx.models.tts.voices import Voice
 from kyutai_onnx.server import voices as module
 from kyutai_onnx.server.voices import UnknownVoice, VoiceCatalog
 
@@ -16,13 +16,13 @@ from kyutai_onnx.server.voices import UnknownVoice, VoiceCatalog
 def made(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """The voices that were made ready, in their order."""
     found: list[object] = []
-    speaker = TextToSpeech.speaker
+    speaker = TextToSpeech.load_voice
 
     def noted(model: TextToSpeech, voice: object, cfg_coef: float | None = None) -> Voice:
         found.append(voice)
         return speaker(model, voice, cfg_coef)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(TextToSpeech, "speaker", noted)
+    monkeypatch.setattr(TextToSpeech, "load_voice", noted)
     return found
 
 
