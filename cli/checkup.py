@@ -55,7 +55,7 @@ def checkup(
         "bench": attempt(
             lambda: bench(
                 FrameBenchmark(
-                    open_model(model, "stt", quiet),
+                    open_model(model, quiet),
                     provider=provider,
                     threads=threads,
                     allow_fallback=allow_fallback,

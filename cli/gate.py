@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..models.families import FAMILIES, Task
 from ..models.hub.resolve import SAMPLES
 from ..runtime.audio import Pcm
 from ..runtime.bundle.bundle import Bundle
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 def hear_recordings(checkpoint: "Checkpoint", files: Sequence[Path]) -> list[Pcm]:
     """Recordings at the codec's rate; raises AudioError where one cannot be read, UsageError where
     the model does not transcribe."""
-    if checkpoint.family != "stt":
+    if FAMILIES[checkpoint.family].task is not Task.SPEECH_TO_TEXT:
         raise UsageError(
             f"--gate-audio checks speech-to-text, this model is of the family {checkpoint.family}; "
             "leave it out"
@@ -38,7 +39,7 @@ def pass_gate(
     from ..export.verification.gate import is_exact, judge
 
     bundle = Bundle.open(folder)
-    if bundle.manifest.family != "stt" or is_exact(bundle):
+    if FAMILIES[bundle.manifest.family].task is not Task.SPEECH_TO_TEXT or is_exact(bundle):
         return
     samples = sorted(file for file in SAMPLES.iterdir() if file.suffix in (".wav", ".flac"))
     recordings = recordings or hear_recordings(checkpoint, samples)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..models.families import DEFAULT, HIBIKI, MOSHI, TEXT_TO_SPEECH, Family
 from ..models.hub.resolve import locate
 from ..runtime.bundle.bundle import Bundle
 from .files import protect_folder
@@ -21,7 +22,7 @@ def load_speech_to_text(
     from ..models import SpeechToText
 
     return SpeechToText.load(
-        open_model(model, "stt", quiet),
+        open_model(model, quiet),
         provider=provider,
         threads=threads,
         allow_fallback=allow_fallback,
@@ -35,7 +36,7 @@ def load_mimi(
     from ..models import Mimi
 
     return Mimi.load(
-        open_model(model, "stt", quiet),
+        open_model(model, quiet),
         provider=provider,
         threads=threads,
         allow_fallback=allow_fallback,
@@ -49,7 +50,7 @@ def load_hibiki(
     from ..models import Hibiki
 
     return Hibiki.load(
-        open_model(model, "hibiki", quiet),
+        open_model(model, quiet, HIBIKI),
         provider=provider,
         threads=threads,
         allow_fallback=allow_fallback,
@@ -63,7 +64,7 @@ def load_moshi(
     from ..models import Moshi
 
     return Moshi.load(
-        open_model(model, "moshi", quiet),
+        open_model(model, quiet, MOSHI),
         provider=provider,
         threads=threads,
         allow_fallback=allow_fallback,
@@ -82,7 +83,7 @@ def load_text_to_speech(
     from ..models import TextToSpeech
 
     return TextToSpeech.load(
-        open_model(model, "tts", quiet),
+        open_model(model, quiet, TEXT_TO_SPEECH),
         provider=provider,
         threads=threads,
         allow_fallback=allow_fallback,
@@ -90,9 +91,9 @@ def load_text_to_speech(
     )
 
 
-def open_model(model: str | None, task: str, quiet: bool) -> Bundle:
-    """The bundle that the command line means."""
-    located = locate(model, task)
+def open_model(model: str | None, quiet: bool, family: Family = DEFAULT) -> Bundle:
+    """Open the bundle that the command line means, without one the demo of a family."""
+    located = locate(model, family)
     if located.note:
         say(located.note, quiet=quiet)
     protect_folder(located.path)

@@ -4,7 +4,7 @@ import os
 from typing import ClassVar, Self
 
 from ..runtime.bundle.bundle import Bundle
-from ..runtime.bundle.manifest import Family
+from .families import Family
 from .hub.resolve import open_bundle
 from .lm.language_model import LanguageModel
 from .mimi.codec_cache import CodecCache
@@ -81,7 +81,7 @@ class Model:
         Raises ModelError for a bundle that is missing, damaged, of another family or without what
         it needs, ProviderError where it cannot run.
         """
-        bundle = open_bundle(model, cls.family, cls.family)
+        bundle = open_bundle(model, cls.family)
         return cls(
             bundle,
             provider=provider,

@@ -9,8 +9,9 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from ..models.families import ServedFamily, served_demos
 from ..models.options import PARAMETERS, check_parameters
 from ..runtime.bundle.dataclass_json import parse, read_bounded
 from ..runtime.bundle.manifest import Precision
@@ -18,8 +19,6 @@ from ..runtime.errors import UsageError
 from .limits import Limits
 from .moshi_config import MODULES, translate
 
-Task = Literal["stt", "tts", "hibiki", "moshi"]
-DEMO_TASKS: tuple[Task, ...] = ("stt", "tts", "hibiki")
 PAGE, NOTHING = "page", "none"
 
 _VARIABLE = re.compile(r"\$(\w+)|\$\{(\w+)\}")
@@ -40,7 +39,7 @@ class ModelConfig:
     """
 
     model: str | None = None
-    task: Task | None = None
+    task: ServedFamily | None = None
     name: str | None = None
     aliases: tuple[str, ...] = ()
     path: str | None = None
@@ -151,7 +150,7 @@ class ServerConfig:
     @property
     def served(self) -> tuple[ModelConfig, ...]:
         """The models, or else the embedded demos."""
-        return self.models or tuple(ModelConfig(task=task) for task in DEMO_TASKS)
+        return self.models or tuple(ModelConfig(task=name) for name in served_demos())
 
 
 def is_loopback(host: str) -> bool:

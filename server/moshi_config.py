@@ -10,16 +10,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..models.families import SPEECH_TO_TEXT, TEXT_TO_SPEECH
 from ..runtime.bundle.dataclass_json import parse
 
 MODULES = "modules"
 PY = "py"
 TASKS = {
-    "Asr": "stt",
-    "BatchedAsr": "stt",
-    "PyBatchedAsr": "stt",
-    "Tts": "tts",
-    "Py": "tts",
+    "Asr": SPEECH_TO_TEXT.name,
+    "BatchedAsr": SPEECH_TO_TEXT.name,
+    "PyBatchedAsr": SPEECH_TO_TEXT.name,
+    "Tts": TEXT_TO_SPEECH.name,
+    "Py": TEXT_TO_SPEECH.name,
     "Lm": None,
 }
 """The task of each type of module; of `Lm` it is the bundle's own."""
@@ -133,7 +134,7 @@ def _bundle_name(module: Mapping[str, Any], place: str, task: str | None) -> str
                 if key == "hf_repo":
                     return value
                 return found[1] if found else os.path.dirname(value) or "."  # noqa: PTH120
-    if task == "tts":
+    if task == TEXT_TO_SPEECH.name:
         return DEFAULT_TTS
     raise ValueError(f"{place}: no lm_model_file or hf_repo to tell the model by")
 

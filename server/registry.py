@@ -6,39 +6,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..models import Hibiki, Moshi, SpeechToText, TextToSpeech
+from ..models import TextToSpeech
 from ..models.batch import Row
+from ..models.families import DEFAULT, FAMILIES, Family, Task
 from ..models.hub.resolve import exported_bundles, locate
 from ..models.mimi.codec_cache import CodecCache
 from ..models.model import Model
 from ..models.tts.speech_options import SpeechKwargs, SpeechOptions
-from ..models.tts.voice_prompt import CFG
+from ..models.tts.voices import CFG
 from ..runtime.bundle.bundle import Bundle, read_manifest
 from ..runtime.bundle.manifest import FILE_NAME
 from ..runtime.errors import ModelError, UsageError
-from .config import ModelConfig, ServerConfig, Task
+from .config import ModelConfig, ServerConfig
 from .engine.engine import Engine
 from .engine.statistics import Statistics
 from .voices import VoiceCatalog
 
-FAMILIES: dict[Task, type[SpeechToText | TextToSpeech | Hibiki | Moshi]] = {
-    "stt": SpeechToText,
-    "tts": TextToSpeech,
-    "hibiki": Hibiki,
-    "moshi": Moshi,
-}
-
-USUAL_ALIASES = {"stt": ("whisper-1",), "tts": ("tts-1",)}
+USUAL_ALIASES = {Task.SPEECH_TO_TEXT: ("whisper-1",), Task.TEXT_TO_SPEECH: ("tts-1",)}
 """What OpenAI's clients call a model of a task where they are told no name; it is the first one's
 unless another one has it."""
-
-PATHS: dict[Task, str] = {
-    "stt": "/api/asr-streaming",
-    "tts": "/api/tts_streaming",
-    "hibiki": "/api/chat",
-    "moshi": "/api/chat",
-}
-"""The usual path of each task's websocket."""
 
 
 class UnknownModel(LookupError):  # noqa: N818
@@ -51,7 +37,7 @@ class ServedModel:
     who ask for none."""
 
     name: str
-    task: Task
+    family: Family
     config: ModelConfig
     model: Model
     engine: Engine
@@ -63,7 +49,7 @@ class ServedModel:
     @property
     def path(self) -> str:
         """Where its websocket is."""
-        return self.config.path or PATHS[self.task]
+        return self.config.path or self.family.socket or ""
 
     @property
     def about(self) -> dict[str, Any]:
@@ -72,7 +58,7 @@ class ServedModel:
         model, manifest = self.model, self.model.bundle.manifest
         stt = manifest.stt
         return {
-            "family": self.task,
+            "family": self.family.name,
             "path": self.path,
             "slots": self.engine.slots,
             "precision": manifest.precision,
@@ -90,11 +76,11 @@ class ServedModel:
         """Join a batch on the engine's thread. `given` are arguments of the model's `stream`; for
         those that are None the server's own apply."""
         own: dict[str, Any] = {}
-        if self.task == "stt":
+        if self.family.task is Task.SPEECH_TO_TEXT:
             own = {"live": True, "temperature": self.config.temperature}
-        elif self.task != "tts":
-            own = dict.fromkeys(("temp", "temp_text"), self.config.temperature)
-            if self.task == "hibiki":
+        elif self.family.task is Task.SPEECH_TO_SPEECH:
+            own = dict.fromkeys(("temperature", "text_temperature"), self.config.temperature)
+            if self.family.is_guided:
                 own["cfg_coef"] = self.cfg_coef
         chosen = own | {name: value for name, value in given.items() if value is not None}
         row: Row = batch.join(**{k: v for k, v in chosen.items() if v is not None})
@@ -118,28 +104,27 @@ class ModelRegistry:
     def __init__(self, served: Iterable[ServedModel]) -> None:
         self.all: Sequence[ServedModel] = tuple(served)
 
-    def find(self, tasks: Sequence[Task], name: str | None) -> ServedModel:
-        """The model of that name, or the first one, among those of some tasks; raises
-        UnknownModel, telling those that there are."""
-        fitting = [served for served in self.all if served.task in tasks]
+    def find(self, task: Task, name: str | None) -> ServedModel:
+        """The model of that name, or the first one, among those for a task; raises UnknownModel,
+        naming the available ones."""
+        fitting = [served for served in self.all if served.family.task is task]
         if not name and fitting:
             return fitting[0]
         for served in fitting:
             if name in (served.name, *served.aliases):
                 return served
-        for served in fitting:
-            if name in USUAL_ALIASES.get(served.task, ()):
-                return served
+        if fitting and name in USUAL_ALIASES.get(task, ()):
+            return fitting[0]
         known = ", ".join(served.name for served in fitting) or "none of its kind"
         raise UnknownModel(f"no model {(name or '')[:80]!r} here; there is {known}")
 
-    def at(self, path: str, tasks: Sequence[Task], name: str | None) -> ServedModel:
+    def at(self, path: str, task: Task, name: str | None) -> ServedModel:
         """The model of that name, or without one that whose websocket has this path, or the first
         one; raises as `find` does."""
         for served in self.all:
-            if not name and served.config.path == path and served.task in tasks:
+            if not name and served.config.path == path and served.family.task is task:
                 return served
-        return self.find(tasks, name)
+        return self.find(task, name)
 
 
 def load_models(config: ServerConfig, note: Callable[[str], object]) -> ModelRegistry:
@@ -162,16 +147,16 @@ def _load(
     config: ServerConfig, wanted: ModelConfig, codecs: CodecCache, note: Callable[[str], object]
 ) -> ServedModel:
     bundle = _bundle(wanted, note)
-    task = _task(bundle, wanted)
+    family = _family(bundle, wanted)
     options: dict[str, Any] = {
         "provider": wanted.provider or config.provider,
         "threads": wanted.threads or config.threads,
         "allow_fallback": wanted.allow_fallback or config.allow_fallback,
         "codecs": codecs,
     }
-    if task == "tts":
+    if family.reads_text:
         options["codebooks"] = wanted.codebooks
-    model = FAMILIES[task](bundle, **options)
+    model = family.model_class(bundle, **options)
     name = wanted.name or bundle.manifest.name
     slots = wanted.slots or config.slots
     cfg_coef, guided = _guidance(model, wanted)
@@ -180,27 +165,28 @@ def _load(
     if isinstance(model, TextToSpeech):
         speakers = VoiceCatalog(model, wanted.voice, hub=config.hub_voices)
         speakers.speaker(None, cfg_coef)
-    return ServedModel(name, task, wanted, model, engine, speakers, cfg_coef, wanted.aliases)
+    return ServedModel(name, family, wanted, model, engine, speakers, cfg_coef, wanted.aliases)
 
 
 def _guidance(model: Model, wanted: ModelConfig) -> tuple[float | None, bool]:
     """The guidance of those who ask for none, and whether streams may be guided at all."""
     by_table = CFG in model.language_model.spec.conditioners
-    if not isinstance(model, TextToSpeech | Hibiki) or by_table:
+    if not model.family.is_guided or by_table:
         return wanted.cfg_coef, False
     if wanted.guided or wanted.cfg_coef not in (None, 1):
         return wanted.cfg_coef, True
     return 1.0, False
 
 
-def _task(bundle: Bundle, wanted: ModelConfig) -> Task:
-    family = bundle.manifest.family
-    if family not in FAMILIES:
-        raise ModelError(f"{bundle.path}: holds a {family} model, which has nothing to serve alone")
-    task: Task = family
-    if wanted.task not in (None, task):
-        raise ModelError(f"{bundle.path}: holds a {task} model, not a {wanted.task} one")
-    return task
+def _family(bundle: Bundle, wanted: ModelConfig) -> Family:
+    family = FAMILIES[bundle.manifest.family]
+    if family.socket is None:
+        raise ModelError(
+            f"{bundle.path}: holds a {family.name} model, which has nothing to serve alone"
+        )
+    if wanted.task not in (None, family.name):
+        raise ModelError(f"{bundle.path}: holds a {family.name} model, not a {wanted.task} one")
+    return family
 
 
 def _bundle(wanted: ModelConfig, note: Callable[[str], object]) -> Bundle:
@@ -214,7 +200,7 @@ def _bundle(wanted: ModelConfig, note: Callable[[str], object]) -> Bundle:
                 f"'kyutai-onnx export --repo {wanted.model} --precision {wanted.precision}'"
             )
         return Bundle.open(max(fitting, key=lambda path: (path / FILE_NAME).stat().st_mtime))
-    located = locate(wanted.model, wanted.task or "stt")
+    located = locate(wanted.model, FAMILIES[wanted.task] if wanted.task else DEFAULT)
     if located.note:
         note(located.note)
     return Bundle.open(located.path)

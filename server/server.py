@@ -130,7 +130,7 @@ class Server:
 
     async def _load_decoders(self) -> None:
         """Where clients bring audio, the first one waits no longer than the others."""
-        if self._app is not None and any(served.task != "tts" for served in self.registry.all):
+        if self._app is not None and any(served.family.reads_audio for served in self.registry.all):
             try:
                 await self._app[CONTEXT].decoders.prepare()
             except OSError as error:  # it is tried again for the first client

@@ -31,7 +31,7 @@ def bench(
     from ..load import open_model
 
     loop = FrameBenchmark(
-        open_model(model, "stt", quiet),
+        open_model(model, quiet),
         provider=provider,
         threads=threads,
         allow_fallback=allow_fallback,

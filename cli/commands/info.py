@@ -22,7 +22,7 @@ def info(
     from ..load import open_model
     from ..summary import summary
 
-    bundle = open_model(model, "stt", quiet)
+    bundle = open_model(model, quiet)
     if as_json:
         print(json.dumps(dump(bundle.manifest), indent=2, ensure_ascii=False))
     else:

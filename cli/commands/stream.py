@@ -173,5 +173,5 @@ def stream(
             live.run_there(there, model)
         return
     remote.refuse_without(api_key=api_key)
-    bundle = open_model(model, "stt", quiet)
+    bundle = open_model(model, quiet)
     live.run(bundle, provider=provider, threads=threads, allow_fallback=allow_fallback)

@@ -41,7 +41,7 @@ def verify(
         ) from None
     from ..load import open_model, read_whole
 
-    bundle = open_model(model, "stt", quiet)
+    bundle = open_model(model, quiet)
     checkpoint = open_checkpoint(repo, revision, lora, extra_heads)
     rate, samples = bundle.manifest.audio.sample_rate, frames * bundle.manifest.audio.frame_size
     pcm = made_up_voice(rate, samples) if audio is None else read_whole(audio, rate)[:samples]

@@ -26,12 +26,13 @@ def list_voices(
     debug: options.Debug = False,  # noqa: ARG001
 ) -> None:
     """List voices by name, with where they are: in the bundle, in the cache or on the Hub."""
+    from ...models.families import TEXT_TO_SPEECH
     from ...models.hub.resolve import open_bundle
     from ...models.tts.voices import Voices
     from ..load import open_model
     from ..messages import say
 
-    bundle = open_bundle(open_model(model, "tts", quiet), "tts")
+    bundle = open_bundle(open_model(model, quiet, TEXT_TO_SPEECH), TEXT_TO_SPEECH)
     found, reason = Voices(bundle).listed(online=not offline)
     for voice in found:
         print(f"{voice.name}\t{voice.place}")

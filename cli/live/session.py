@@ -1,9 +1,10 @@
 """Live, with whichever model a bundle holds: words, a translation, a reply, a text that is said."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from ...models import Hibiki, Moshi, SpeechToText, TextToSpeech
+from ...models import SpeechToText, TextToSpeech
+from ...models.families import FAMILIES, Family, Task
 from ...models.speech.stream import SpeechStream
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.errors import AudioError, UsageError
@@ -20,8 +21,6 @@ from .stt_session import hear, listen
 
 if TYPE_CHECKING:
     from ...server.client import RemoteServer
-
-FAMILIES = ("stt", "tts", "hibiki", "moshi")
 
 
 class Loading(TypedDict):
@@ -47,11 +46,11 @@ class Live:
 
         Raises UsageError for what the model is not made for.
         """
-        family = bundle.manifest.family
+        family = FAMILIES[bundle.manifest.family]
         self._check(family, str(bundle.path))
-        if family == "stt":
+        if family.task is Task.SPEECH_TO_TEXT:
             listen(SpeechToText.load(bundle, **loading), self.request, self.temp, self.seed)
-        elif family == "tts":
+        elif family.task is Task.TEXT_TO_SPEECH:
             self._speak(TextToSpeech.load(bundle, **loading))
         else:
             stream = self._open(bundle, **loading)
@@ -63,15 +62,15 @@ class Live:
         """The same with a model of a server, the first one unless it is named; raises ServerError
         where that is not to be had, ModelError where it has no such model."""
         request = self.request
-        info = server.find(FAMILIES, name)
-        self._check(info.family, info.id)
-        if info.family == "stt":
+        info = server.find(name=name)
+        self._check(FAMILIES[info.family], info.id)
+        if info.task is Task.SPEECH_TO_TEXT:
             model = server.speech_to_text(info.id)
             if request.vad:
                 require_pauses(model)
             stream = model.stream(temperature=self.temp, seed=self.seed, policy=request.policy)
             hear(model, stream, request)
-        elif info.family == "tts":
+        elif info.task is Task.TEXT_TO_SPEECH:
             self._speak(server.text_to_speech(info.id))
         else:
             refuse(cfg_coef=self.cfg_coef, words=request.words)
@@ -80,29 +79,29 @@ class Live:
                 chat.stream(temperature=self.temp, text_temperature=self.temp, seed=self.seed)
             )
 
-    def _check(self, family: str, where: str) -> None:
+    def _check(self, family: Family, where: str) -> None:
         """Raises UsageError for options that are not a family's."""
         request = self.request
-        if family not in FAMILIES:
+        if family.task is Task.CODEC:
             raise UsageError(
-                f"{where}: a {family} model neither listens nor speaks; give one for speech "
+                f"{where}: a {family.name} model neither listens nor speaks; give one for speech "
                 "to text, text to speech, Hibiki or Moshi"
             )
-        if family != "tts":
+        if not family.reads_text:
             self._refuse(voice=self.voices)
-        if family != "tts" and request.words is not None:
+        if not family.reads_text and request.words is not None:
             check_ending(request.words)
-        if family != "stt":
+        if family.task is not Task.SPEECH_TO_TEXT:
             self._refuse_turns()
-        if family in ("stt", "moshi"):
+        if not family.is_guided:
             self._refuse(cfg_coef=self.cfg_coef is not None)
-        if family == "stt":
+        if not family.writes_audio:
             self._refuse(
                 save_output=request.save_output,
                 output_device=request.output_device,
                 half_duplex=request.half_duplex,
             )
-        elif family == "tts":
+        elif not family.reads_audio:
             self._refuse(
                 input_device=request.input_device,
                 save_input=request.save_input,
@@ -129,16 +128,16 @@ class Live:
         )
 
     def _open(self, bundle: Bundle, **loading: Unpack[Loading]) -> SpeechStream:
-        if bundle.manifest.family == "hibiki":
-            return Hibiki.load(bundle, **loading).stream(
-                cfg_coef=1.0 if self.cfg_coef is None else self.cfg_coef,
-                temperature=self.temp,
-                text_temperature=self.temp,
-                seed=self.seed,
-            )
-        return Moshi.load(bundle, **loading).stream(
-            temperature=self.temp, text_temperature=self.temp, seed=self.seed
-        )
+        family = FAMILIES[bundle.manifest.family]
+        given: dict[str, Any] = {
+            "temperature": self.temp,
+            "text_temperature": self.temp,
+            "seed": self.seed,
+        }
+        if family.is_guided:
+            given["cfg_coef"] = 1.0 if self.cfg_coef is None else self.cfg_coef
+        stream: SpeechStream = family.model_class.load(bundle, **loading).stream(**given)
+        return stream
 
     @property
     def _as_recording(self) -> Request:

@@ -8,6 +8,7 @@ from ...runtime.bundle.bundle import Bundle
 from ...runtime.bundle.manifest import FILE_NAME
 from ...runtime.cache import bundles_folder
 from ...runtime.errors import ModelError
+from ..families import DEFAULT, Family, Task
 
 HUB = "hf://"
 VARIABLE = "KYUTAI_ONNX_MODEL"
@@ -23,15 +24,15 @@ class ResolvedBundle:
     note: str | None = None
 
 
-def locate(model: str | os.PathLike[str] | None, task: str = "stt") -> ResolvedBundle:
-    """Finds a bundle by a folder, by the repository it was exported from, or by `hf://owner/name`.
+def locate(model: str | os.PathLike[str] | None, family: Family = DEFAULT) -> ResolvedBundle:
+    """Find a bundle by a folder, by the repository it was exported from, or by `hf://owner/name`.
 
-    Without a name the environment's KYUTAI_ONNX_MODEL, and without that the embedded demo of the
-    task. Raises ModelError where there is none.
+    Without a name it is the environment's KYUTAI_ONNX_MODEL, and without that the family's embedded
+    demo. Raises ModelError if there is none.
     """
     chosen = model or os.environ.get(VARIABLE)
     if not chosen:
-        return embedded_demo(task)
+        return embedded_demo(family)
     name = os.fspath(chosen)
     if name.startswith(HUB):
         from .download import download_bundle
@@ -51,10 +52,11 @@ def locate(model: str | os.PathLike[str] | None, task: str = "stt") -> ResolvedB
     return ResolvedBundle(newest, note)
 
 
-def embedded_demo(task: str) -> ResolvedBundle:
-    """The small model that ships with the package; raises ModelError where a task has none."""
-    path, demo = DEMO / task, DEMOS[task]
-    if demo.knows is None or not (path / FILE_NAME).is_file():
+def embedded_demo(family: Family) -> ResolvedBundle:
+    """Find the small model that ships with the package; raises ModelError if there is none."""
+    demo = family.demo
+    path = DEMO / (demo.folder or "")
+    if not (path / FILE_NAME).is_file():
         raise ModelError(
             f"there is no embedded demo for this: give '--model' a bundle, such as the one that "
             f"'kyutai-onnx export --repo {demo.repository}' makes (needs the export extra)"
@@ -65,25 +67,6 @@ def embedded_demo(task: str) -> ResolvedBundle:
         f"model. For that one: kyutai-onnx export --repo {demo.repository} (needs the export "
         "extra)",
     )
-
-
-@dataclass(frozen=True)
-class Demo:
-    """What the embedded demo of a task knows, if there is one, and what Kyutai has for the task."""
-
-    knows: str | None
-    repository: str
-
-
-DEMOS = {
-    "stt": Demo("knows spoken numbers, times and short commands", "kyutai/stt-1b-en_fr"),
-    "tts": Demo("says spoken numbers, times and short commands", "kyutai/tts-1.6b-en_fr"),
-    "hibiki": Demo(
-        "hears French numbers under ten thousand and says them in English",
-        "kyutai/hibiki-1b-pytorch-bf16",
-    ),
-    "moshi": Demo(None, "kyutai/moshiko-pytorch-bf16"),
-}
 
 
 def exported_bundles(name: str) -> list[Path]:
@@ -110,15 +93,13 @@ def _missing(name: str) -> str:
     )
 
 
-def open_bundle(
-    model: str | os.PathLike[str] | Bundle | None, family: str, task: str = "stt"
-) -> Bundle:
-    """A checked bundle of one family; any family will do for `mimi`, since all hold a codec.
+def open_bundle(model: str | os.PathLike[str] | Bundle | None, family: Family) -> Bundle:
+    """Open a checked bundle of one family; a codec is found in a bundle of any.
 
-    Raises ModelError where it is missing, damaged or of another family.
+    Raises ModelError if it is missing, damaged or of another family.
     """
-    bundle = model if isinstance(model, Bundle) else Bundle.open(locate(model, task).path)
+    bundle = model if isinstance(model, Bundle) else Bundle.open(locate(model, family).path)
     found = bundle.manifest.family
-    if family not in ("mimi", found):
-        raise ModelError(f"{bundle.path}: holds a {found} model, not a {family} one")
+    if family.task is not Task.CODEC and found != family.name:
+        raise ModelError(f"{bundle.path}: holds a {found} model, not a {family.name} one")
     return bundle

@@ -10,6 +10,7 @@ from ...runtime.bundle.bundle import Bundle
 from ...runtime.errors import UsageError
 from ...runtime.graph.pipeline import GraphPipeline
 from ...runtime.providers.provider import choose
+from ..families import MIMI
 from ..hub.resolve import open_bundle
 from .codec_cache import CodecCache
 from .stream import DecoderStream, EncoderStream
@@ -59,7 +60,7 @@ class Mimi:
         Raises ModelError for a bundle that is missing or damaged, ProviderError where it cannot
         run.
         """
-        bundle = open_bundle(model, "mimi")
+        bundle = open_bundle(model, MIMI)
         return cls(bundle, provider=provider, threads=threads, allow_fallback=allow_fallback)
 
     def encode(self, audio: Array | AudioSource, codebooks: int | None = None) -> Array:

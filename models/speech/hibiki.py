@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Self, Unpack
 import numpy as np
 
 from ...runtime.audio import AudioSource
-from ...runtime.bundle.manifest import Family
 from ...runtime.errors import UsageError
 from ..events import Word
+from ..families import HIBIKI, Family
 from ..lm.language_model import Guidance
 from ..options import SamplingKwargs, check_parameters
 from ..row_batch import RowBatch
@@ -82,7 +82,7 @@ class Hibiki(SpeechModel):
     """A speech translator, loaded. May be shared by threads; each of its streams belongs to one at
     a time."""
 
-    family: ClassVar[Family] = "hibiki"
+    family: ClassVar[Family] = HIBIKI
 
     def translate(
         self,

@@ -7,9 +7,9 @@ import numpy as np
 
 from ...runtime.audio import AudioSource
 from ...runtime.bundle.bundle import Bundle
-from ...runtime.bundle.manifest import Family
 from ...runtime.errors import ModelError
 from ..events import Word
+from ..families import MOSHI, Family
 from ..options import SamplingKwargs
 from ..row_batch import RowBatch
 from .model import SpeechModel
@@ -35,7 +35,7 @@ class Moshi(SpeechModel):
     """A partner in conversation, loaded. May be shared by threads; each of its streams belongs to
     one at a time."""
 
-    family: ClassVar[Family] = "moshi"
+    family: ClassVar[Family] = MOSHI
 
     @classmethod
     def check(cls, bundle: Bundle) -> None:

@@ -73,7 +73,7 @@ class SpeechStream:
     @exclusive
     def save(self) -> dict[str, Any]:
         """All that the stream remembers, to be loaded by another stream of the same weights."""
-        return {**state_header(self.model.bundle, self.model.family), **self._row.save()}
+        return {**state_header(self.model.bundle, self.model.family.name), **self._row.save()}
 
     @exclusive
     def load(self, saved: dict[str, Any], *, seed: int | None = None) -> None:
@@ -83,7 +83,7 @@ class SpeechStream:
         that this program does not read; then this stream is as it was.
         """
         model = self.model
-        check_state(saved, model.bundle, model.family, self._row.fields(model))
+        check_state(saved, model.bundle, model.family.name, self._row.fields(model))
         of_model, drawing, batch, row = saved["language_model"], None, self._batch, self._row
         if seed is not None:
             drawing = replace(SamplingParams.load(of_model["sampling"]), seed=seed)

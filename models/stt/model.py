@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...runtime.audio import AudioSource, audio_blocks
-from ...runtime.bundle.manifest import Family
 from ...runtime.errors import AudioError, UsageError
 from ..events import Event, Word
+from ..families import SPEECH_TO_TEXT, Family
 from ..model import Model
 from ..options import SamplingParams, check_parameters
 from .batch import SpeechToTextBatch, SpeechToTextRow
@@ -26,7 +26,7 @@ class SpeechToText(Model):
     """A speech-to-text model, loaded. May be shared by threads; each of its streams belongs to one
     at a time."""
 
-    family: ClassVar[Family] = "stt"
+    family: ClassVar[Family] = SPEECH_TO_TEXT
 
     @property
     def has_pauses(self) -> bool:

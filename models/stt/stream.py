@@ -88,7 +88,7 @@ class SpeechToTextStream:
 
     def save(self) -> dict[str, Any]:
         """All that the stream remembers, to be loaded by another stream of the same weights."""
-        return {**state_header(self.model.bundle, "stt"), **self._row.save()}
+        return {**state_header(self.model.bundle, self.model.family.name), **self._row.save()}
 
     def load(self, saved: dict[str, Any]) -> None:
         """Goes on where a saved stream stood.
@@ -96,7 +96,9 @@ class SpeechToTextStream:
         Raises UsageError if it is of another model, ModelError if it is damaged or of a version
         that this program does not read; then this stream is as it was.
         """
-        check_state(saved, self.model.bundle, "stt", SpeechToTextRow.fields(self.model))
+        check_state(
+            saved, self.model.bundle, self.model.family.name, SpeechToTextRow.fields(self.model)
+        )
         self._row.load(saved)
 
     def _run(self) -> list[Event]:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import ClassVar, Self, Unpack
 
 from ...runtime.bundle.bundle import Bundle
-from ...runtime.bundle.manifest import Family
 from ...runtime.errors import ModelError
+from ..families import TEXT_TO_SPEECH, Family
 from ..hub.resolve import open_bundle
 from ..mimi.codec_cache import CodecCache
 from ..model import Model
@@ -31,7 +31,7 @@ class TextToSpeech(Model):
     """A text-to-speech model, loaded. May be shared by threads; each of its streams belongs to one
     at a time."""
 
-    family: ClassVar[Family] = "tts"
+    family: ClassVar[Family] = TEXT_TO_SPEECH
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class TextToSpeech(Model):
         where it cannot run, UsageError for more codebooks than there are.
         """
         return cls(
-            open_bundle(model, cls.family, cls.family),
+            open_bundle(model, cls.family),
             provider=provider,
             threads=threads,
             allow_fallback=allow_fallback,

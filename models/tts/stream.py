@@ -101,7 +101,7 @@ class TextToSpeechStream:
     def save(self) -> dict[str, Any]:
         """All that the stream remembers, the voice with it, to be loaded by another stream of the
         same weights; written by `runtime.state_file.write_state` it is a voice of its own."""
-        return {**state_header(self.model.bundle, self.model.family), **self._row.save()}
+        return {**state_header(self.model.bundle, self.model.family.name), **self._row.save()}
 
     @exclusive
     def load(self, saved: dict[str, Any], *, seed: int | None = None) -> None:
@@ -110,7 +110,7 @@ class TextToSpeechStream:
         Raises UsageError if it is of another model or number of codebooks, ModelError if it is
         damaged or of a version that this program does not read; then this stream is as it was.
         """
-        check_state(saved, self.model.bundle, self.model.family, self.model.saved_part)
+        check_state(saved, self.model.bundle, self.model.family.name, self.model.saved_part)
         batch, row = self._batch, self._row
         if Voice(saved=saved).is_guided and not batch.guided:
             batch, row = self._open(guided=True)

@@ -2,13 +2,14 @@
 
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
 
+from ...models.families import SERVED, Task
 from ...runtime.bundle.dataclass_json import parse, parse_json
 from ...runtime.errors import ModelError
 from .address import parse_address
@@ -37,6 +38,11 @@ class Info:
     heads: int
     lead: float
     delay: float
+
+    @property
+    def task(self) -> Task | None:
+        """What it is for; None if this program does not know its family."""
+        return next((one.task for one in SERVED.values() if one.name == self.family), None)
 
     @property
     def frame_rate(self) -> float:
@@ -88,16 +94,16 @@ class RemoteServer:
             raise unreachable(self.address, "what answers is no server of ours") from None
         return list(listed.data)
 
-    def find(self, families: Sequence[str], name: str | None = None) -> Info:
-        """The model of that name, else the first one, among those of some families; raises
-        ModelError, telling those that there are."""
+    def find(self, task: Task | None = None, name: str | None = None) -> Info:
+        """The model of that name, else the first one, among those for a task or any; raises
+        ModelError, naming the available ones."""
         models = self.models()
-        fitting = [model for model in models if model.family in families]
+        fitting = [model for model in models if model.task and task in (None, model.task)]
         for model in fitting:
             if name in (None, model.id):
                 return model
         there = ", ".join(f"{model.id} ({model.family})" for model in models)
-        wanted = f"model {name}" if name else f"model of the family {' or '.join(families)}"
+        wanted = f"model {name}" if name else f"{task} model" if task else "model"
         raise ModelError(f"{self.address.url}: has no {wanted}; it has {there or 'none'}")
 
     def speech_to_text(
@@ -106,19 +112,19 @@ class RemoteServer:
         """A model that transcribes; `rtf` paces what it is fed, in seconds of audio a second."""
         from .listening import RemoteSpeechToText
 
-        return RemoteSpeechToText(self, self.find(["stt"], name), rtf)
+        return RemoteSpeechToText(self, self.find(Task.SPEECH_TO_TEXT, name), rtf)
 
     def text_to_speech(self, name: str | None = None) -> "RemoteTextToSpeech":
         """A model that speaks texts."""
         from .speaking import RemoteTextToSpeech
 
-        return RemoteTextToSpeech(self, self.find(["tts"], name))
+        return RemoteTextToSpeech(self, self.find(Task.TEXT_TO_SPEECH, name))
 
     def chat(self, name: str | None = None) -> "RemoteChat":
         """A model that speaks while it hears: Hibiki or Moshi."""
         from .chat import RemoteChat
 
-        return RemoteChat(self, self.find(["hibiki", "moshi"], name))
+        return RemoteChat(self, self.find(Task.SPEECH_TO_SPEECH, name))
 
     def line(
         self, info: Info, query: Mapping[str, object], news: threading.Condition | None = None

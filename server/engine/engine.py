@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
+from ...models.families import Family
 from ...runtime.bundle.bundle import Bundle
 from ..limits import Limits
 from .admission import Admission
@@ -22,7 +23,7 @@ class BatchedModel(Protocol):
     """What an engine needs of a model of any family; `batch` returns a `models.batch.Batch`."""
 
     @property
-    def family(self) -> str: ...
+    def family(self) -> Family: ...
     @property
     def bundle(self) -> Bundle: ...
     @property
@@ -56,7 +57,6 @@ class Engine:
     ) -> None:
         limits.check()
         self.name, self.model, self.slots = name, model, slots
-        self.family: str = model.family
         self.limits, self.statistics, self._clock = limits, statistics, clock
         self.commands = CommandQueue()
         self.admission = Admission(slots, limits.queue, self.commands)
@@ -76,7 +76,7 @@ class Engine:
         self._pace = Pace(model.frame_size, math.ceil(lag * model.frame_rate))
         self.transcribes = stt is not None
         self.intake: Intake
-        if self.family == "tts":
+        if model.family.reads_text:
             self.intake, largest = TextIntake(limits.message_words), float(limits.message_words)
         else:
             self.intake = AudioIntake(model.sample_rate, limits.message_seconds)

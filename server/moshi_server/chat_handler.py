@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..config import Task
+from ...models.families import Task
 from ..decoding import OpusStream
 from ..engine.events import Ended, Ready, SessionEvent
 from ..engine.session import Session
@@ -17,7 +17,6 @@ from ..wire.messagepack import NO_ROOM
 from . import chat_messages as chat
 from .chat_messages import ChatAdapter
 
-TASKS: tuple[Task, ...] = ("moshi", "hibiki")
 MOST_MESSAGE = 4 << 20
 FLOATS = ("text_temperature", "audio_temperature", "pad_mult", "repetition_penalty")
 INTEGERS = (
@@ -79,7 +78,7 @@ HONOURED = ("text_temperature", "audio_temperature", "text_topk")
 def parse_query(path: str, context: Context, query: Mapping[str, str]) -> Query:
     """Raises UnknownModel, ValueError for a number that is none or out of range; what else a
     query has is ignored."""
-    served = context.registry.at(path, TASKS, query.get("model"))
+    served = context.registry.at(path, Task.SPEECH_TO_SPEECH, query.get("model"))
     found = {name: number(query, name) for name in FLOATS}
     found |= {name: whole(query, name) for name in INTEGERS}
     asked = {name: value for name, value in found.items() if value is not None}

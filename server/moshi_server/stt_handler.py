@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from ..config import Task
+from ...models.families import Task
 from ..decoding import OpusStream
 from ..engine.events import Ended, Marked, Ready, SessionEvent
 from ..engine.session import Session
@@ -18,8 +18,6 @@ from ..web.uploads import read_body, room_for_recording
 from ..web.websocket_session import WebSocket, run_session
 from . import stt_messages as listening
 from .stt_adapter import SttAdapter
-
-TASKS: tuple[Task, ...] = ("stt",)
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Query:
 def parse_query(path: str, context: Context, query: Mapping[str, str]) -> Query:
     """Raises UnknownModel, ValueError for a number that is none; what else a query has is
     ignored."""
-    served = context.registry.at(path, TASKS, query.get("model"))
+    served = context.registry.at(path, Task.SPEECH_TO_TEXT, query.get("model"))
     given = {"temperature": number(query, "temperature"), "seed": whole(query, "seed")}
     return Query(served, query.get("exact") == "true", given)
 
@@ -94,7 +92,7 @@ async def serve(context: Context, socket: WebSocket, query: Query) -> None:
 async def post(request: web.Request) -> web.Response:
     """A whole recording: its words and their ends, in order."""
     context = request.app[CONTEXT]
-    served = context.registry.at(request.path, TASKS, request.query.get("model"))
+    served = context.registry.at(request.path, Task.SPEECH_TO_TEXT, request.query.get("model"))
     rules, told = SttAdapter(), list[listening.Reply]()
     async with read_body(request, context) as body, room_for_recording(context):
         heard = Transcription(context, served, body)

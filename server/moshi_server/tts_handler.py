@@ -7,9 +7,9 @@ from typing import Any
 from aiohttp import WSCloseCode, web
 
 from ...models.events import Audio
+from ...models.families import Task
 from ...models.tts.speech_options import SpeechOptions
 from ...runtime.errors import UsageError
-from ..config import Task
 from ..engine.events import Ended, Ready, SessionEvent
 from ..engine.session import Session
 from ..openai.speech import WavEncoder
@@ -26,7 +26,6 @@ from . import tts_messages as speaking
 from .tts_adapter import TtsAdapter
 from .tts_messages import Format, format_named
 
-TASKS: tuple[Task, ...] = ("tts",)
 MOST_MESSAGE = 8 << 20
 """Bytes: a text, or a voice as numbers."""
 NUMBERS = ("temperature", "cfg_coef", "padding_bonus")
@@ -48,7 +47,7 @@ class Query:
 def parse_query(path: str, context: Context, query: Mapping[str, str]) -> Query:
     """Raises UnknownModel, ProtocolError for a format that is none, ValueError for a number that
     is none; what else a query has is ignored."""
-    served = context.registry.at(path, TASKS, query.get("model"))
+    served = context.registry.at(path, Task.TEXT_TO_SPEECH, query.get("model"))
     given: dict[str, Any] = {name: number(query, name) for name in NUMBERS}
     given |= {name: whole(query, name) for name in COUNTS}
     return Query(
@@ -115,7 +114,7 @@ async def serve(context: Context, socket: WebSocket, query: Query) -> None:
         await _tell_fault(socket, query.format, str(error))
         return
     talk, wait = TtsHandler(context, query, rules), context.limits.stream_wait
-    await run_session(socket, talk, served, wait=wait, speaker=speaker, manner=query.manner)
+    await run_session(socket, talk, served, wait=wait, voice=speaker, options=query.manner)
 
 
 async def _tell_fault(socket: WebSocket, form: Format, message: str) -> None:
@@ -128,7 +127,7 @@ async def _tell_fault(socket: WebSocket, form: Format, message: str) -> None:
 async def post(request: web.Request) -> web.StreamResponse:
     """A text, spoken as a wav that comes as it is made."""
     context = request.app[CONTEXT]
-    served = context.registry.at(request.path, TASKS, request.query.get("model"))
+    served = context.registry.at(request.path, Task.TEXT_TO_SPEECH, request.query.get("model"))
     content = await read_object(request, context)
     text, voice = content.get("text"), content.get("voice")
     if not isinstance(text, str) or not isinstance(voice, str):

@@ -6,6 +6,7 @@ from typing import BinaryIO
 from aiohttp import web
 
 from ...models.events import Audio, Word
+from ...models.families import Task
 from ...runtime.errors import KyutaiOnnxError
 from ..registry import ServedModel
 from ..web.context import CONTEXT
@@ -43,7 +44,7 @@ async def transcriptions_post(request: web.Request) -> web.StreamResponse:
     context = request.app[CONTEXT]
     async with read_form(request, context) as form, room_for_recording(context):
         asked = transcriptions.read_form(form.fields)
-        served = context.registry.find(("stt",), asked.model)
+        served = context.registry.find(Task.SPEECH_TO_TEXT, asked.model)
         heard = Transcription(
             context,
             served,
@@ -89,7 +90,7 @@ async def speech_post(request: web.Request) -> web.StreamResponse:
     except ProtocolError as error:
         raise InvalidRequestError(f"the body: {error}") from None
     asked = speech.read_request(content, context.limits.characters)
-    served = context.registry.find(("tts",), asked.model)
+    served = context.registry.find(Task.TEXT_TO_SPEECH, asked.model)
     saying = Synthesis(context, served, asked.text, asked.voice, **asked.extra)
     sse, frames = asked.stream_format == "sse", 0
     answer = StreamingResponse(request, EVENTS if sse else speech.CONTENT_TYPES[asked.format])

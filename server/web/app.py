@@ -6,12 +6,13 @@ from typing import Any
 
 from aiohttp import web
 
+from ...models.families import SERVED, Task
 from ..config import ServerConfig
 from ..moshi_server import chat_handler as chat
 from ..moshi_server import stt_handler as listening
 from ..moshi_server import tts_handler as speaking
 from ..openai import handler as openai_audio
-from ..registry import PATHS, ModelRegistry
+from ..registry import ModelRegistry
 from . import health, voices
 from .connections import ConnectionLimiter
 from .context import CONTEXT, Context
@@ -22,13 +23,15 @@ from .websocket_session import WebSocket, websocket_route
 
 Parse = Callable[[str, Context, Mapping[str, str]], Any]
 Serve = Callable[[Context, WebSocket, Any], Awaitable[None]]
-SOCKETS: Mapping[str, tuple[Parse, Serve, int | None]] = {
-    "stt": (listening.parse_query, listening.serve, None),
-    "tts": (speaking.parse_query, speaking.serve, speaking.MOST_MESSAGE),
-    "hibiki": (chat.parse_query, chat.serve, chat.MOST_MESSAGE),
-    "moshi": (chat.parse_query, chat.serve, chat.MOST_MESSAGE),
+SOCKETS: Mapping[Task, tuple[Parse, Serve, int | None]] = {
+    Task.SPEECH_TO_TEXT: (listening.parse_query, listening.serve, None),
+    Task.TEXT_TO_SPEECH: (speaking.parse_query, speaking.serve, speaking.MOST_MESSAGE),
+    Task.SPEECH_TO_SPEECH: (chat.parse_query, chat.serve, chat.MOST_MESSAGE),
 }
-POSTS: Mapping[str, Handler] = {"stt": listening.post, "tts": speaking.post}
+POSTS: Mapping[Task, Handler] = {
+    Task.SPEECH_TO_TEXT: listening.post,
+    Task.TEXT_TO_SPEECH: speaking.post,
+}
 PUBLIC = (
     "/health",
     "/ready",
@@ -67,12 +70,12 @@ def make_app(
     return app
 
 
-def _sockets(registry: ModelRegistry) -> list[tuple[str, str]]:
+def _sockets(registry: ModelRegistry) -> list[tuple[Task, str]]:
     """Each path of a websocket once, with the task that it is for."""
-    paths: dict[str, str] = {path: task for task, path in PATHS.items()}
+    paths = {family.socket: family.task for family in SERVED.values() if family.socket}
     for served in registry.all:
         if served.config.path is not None:
-            paths[served.config.path] = served.task
+            paths[served.config.path] = served.family.task
     return [(task, path) for path, task in paths.items()]
 
 

@@ -2,11 +2,16 @@
 
 from aiohttp import web
 
+from ...models.families import Task
 from ..registry import ServedModel
 from .build import build_info, package_version
 from .context import CONTEXT
 
-TYPES = {"stt": "batched_asr", "tts": "py", "hibiki": "lm", "moshi": "lm"}
+TYPES = {
+    Task.SPEECH_TO_TEXT: "batched_asr",
+    Task.TEXT_TO_SPEECH: "py",
+    Task.SPEECH_TO_SPEECH: "lm",
+}
 """What moshi-server calls a model of each task."""
 
 
@@ -45,7 +50,11 @@ async def modules(request: web.Request) -> web.Response:
 
 def _module(served: ServedModel) -> dict[str, str]:
     name = served.name
-    told = {"type": TYPES[served.task], "path": served.path}
-    told |= {"script": name} if served.task == "tts" else {"lm": name, "audio_tokenizer": name}
+    told = {"type": TYPES[served.family.task], "path": served.path}
+    told |= (
+        {"script": name}
+        if served.family.task is Task.TEXT_TO_SPEECH
+        else {"lm": name, "audio_tokenizer": name}
+    )
     slots = {"used_slots": str(served.engine.used), "total_slots": str(served.engine.slots)}
     return told | slots

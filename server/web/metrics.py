@@ -13,21 +13,25 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from ...models.families import Task
 from ..engine.statistics import Distribution
 from ..registry import ModelRegistry, ServedModel
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 ALL = {"handler": "all"}
 STEP = {
-    "stt": (0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08),
-    "tts": (0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.08),
+    Task.SPEECH_TO_TEXT: (0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08),
+    Task.TEXT_TO_SPEECH: (0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.08),
 }
 STEPS = {
-    "stt": (2, 25, 125, 250, 500, 750, 1125, 1500, 2250, 3000, 4500),
-    "tts": (2, 25, 62.5, 125, 250, 500, 750),
+    Task.SPEECH_TO_TEXT: (2, 25, 125, 250, 500, 750, 1125, 1500, 2250, 3000, 4500),
+    Task.TEXT_TO_SPEECH: (2, 25, 62.5, 125, 250, 500, 750),
 }
-PREFIX = {"stt": "asr", "tts": "py"}
-LENGTH = {"stt": "connection_num_steps", "tts": "model_connection_num_steps"}
+PREFIX = {Task.SPEECH_TO_TEXT: "asr", Task.TEXT_TO_SPEECH: "py"}
+LENGTH = {
+    Task.SPEECH_TO_TEXT: "connection_num_steps",
+    Task.TEXT_TO_SPEECH: "model_connection_num_steps",
+}
 """moshi-server's buckets and names."""
 COUNTERS: Mapping[str, tuple[str, Callable[[Any], float]]] = {
     "sessions": ("Sessions that were opened", lambda s: s.opened),
@@ -90,7 +94,7 @@ class EngineCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         for task in PREFIX:
-            if fitting := [served for served in self._served if served.task == task]:
+            if fitting := [served for served in self._served if served.family.task is task]:
                 yield from _as_moshi_server(task, fitting)
         yield from self._own()
 
@@ -120,12 +124,12 @@ class EngineCollector(Collector):
             yield histogram
 
 
-def _as_moshi_server(task: str, served: Sequence[ServedModel]) -> Iterator[Metric]:
+def _as_moshi_server(task: Task, served: Sequence[ServedModel]) -> Iterator[Metric]:
     """Its names, all models of a task together."""
     prefix, engines = PREFIX[task], [one.engine for one in served]
     statistics = [engine.statistics for engine in engines]
     yield _plain(f"{prefix}_connect", "Sessions opened", sum(s.opened for s in statistics))
-    if task == "tts":
+    if task is Task.TEXT_TO_SPEECH:
         yield _plain("py_total_steps", "Steps", sum(s.steps for s in statistics))
         yield _plain("py_active_steps", "Streams stepped", sum(s.row_steps for s in statistics))
         starved = sum(s.starved_rows for s in statistics)

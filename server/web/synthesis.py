@@ -39,7 +39,7 @@ class Synthesis:
         speakers, manner = speakers_of(self._served), self._manner
         speaker = await self._context.work(speakers.speaker, self._voice, manner.cfg_coef)
         wait = self._context.limits.wait
-        with AsyncSession(self._served, wait=wait, speaker=speaker, manner=manner) as session:
+        with AsyncSession(self._served, wait=wait, voice=speaker, options=manner) as session:
             async for event in session.events(self._feed(session)):
                 yield event
 

@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from ...models.families import Task
 from .context import CONTEXT
 from .synthesis import speakers_of
 
@@ -9,7 +10,7 @@ from .synthesis import speakers_of
 async def voices(request: web.Request) -> web.Response:
     """The voices of a model that speaks texts, the default one, and where each is."""
     context = request.app[CONTEXT]
-    served = context.registry.find(("tts",), request.query.get("model"))
+    served = context.registry.find(Task.TEXT_TO_SPEECH, request.query.get("model"))
     speakers = speakers_of(served)
     listed = await context.work(speakers.names)
     return web.json_response(

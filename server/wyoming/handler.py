@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 
+from ...models.families import Task
 from ...runtime.errors import UsageError
-from ..config import Task
 from ..engine.events import Busy
 from ..registry import ServedModel, UnknownModel
 from ..web.async_session import AsyncSession
@@ -77,7 +77,7 @@ class WyomingClient:
                         await self._speak(begin)
 
     async def _transcribe(self) -> None:
-        served = self._find("stt", self._model)
+        served = self._find(Task.SPEECH_TO_TEXT, self._model)
         rules, decoder = TranscriptAdapter(streaming=True), ChunkDecoder(served.model.sample_rate)
         wait = self._context.limits.wait
         with self._session(), AsyncSession(served, wait=wait, ahead=AHEAD, lead=True) as session:
@@ -106,7 +106,7 @@ class WyomingClient:
             await session.room()
 
     async def _speak(self, request: Begin) -> None:
-        served = self._find("tts", None)
+        served = self._find(Task.TEXT_TO_SPEECH, None)
         speakers, manner = speakers_of(served), served.manner()
         name = request.voice.name if request.voice is not None else None
         speaker = await self._context.work(speakers.speaker, name, manner.cfg_coef)
@@ -114,7 +114,7 @@ class WyomingClient:
         with (
             self._session(),
             AsyncSession(
-                served, wait=self._context.limits.wait, speaker=speaker, manner=manner
+                served, wait=self._context.limits.wait, voice=speaker, options=manner
             ) as session,
         ):
             async for event in session.events(self._feed_text(session)):
@@ -148,7 +148,7 @@ class WyomingClient:
 
     def _find(self, task: Task, name: str | None) -> ServedModel:
         try:
-            return self._context.registry.find((task,), name)
+            return self._context.registry.find(task, name)
         except UnknownModel as error:
             raise UsageError(str(error)) from None
 

@@ -2,6 +2,7 @@
 
 import re
 
+from ...models.families import Task
 from ..registry import ServedModel
 from ..voices import DEFAULT_VOICE
 from ..web.build import PACKAGE, package_version
@@ -18,8 +19,8 @@ async def describe(context: Context) -> Info:
     """The models that write speech down, and the voices that speak."""
     version = package_version()
     listening, speaking = (
-        [served for served in context.registry.all if served.task == task]
-        for task in ("stt", "tts")
+        [served for served in context.registry.all if served.family.task is task]
+        for task in (Task.SPEECH_TO_TEXT, Task.TEXT_TO_SPEECH)
     )
     asr, tts = [], []
     if listening:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kyutai_onnx.models.events import Event, Word
+from kyutai_onnx.models.families import FAMILIES
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.server.engine import (
     Ended,
@@ -118,7 +119,7 @@ class Counting:
     """The model. A step takes `step_seconds` of the `clock`; `batches` are all that were made."""
 
     def __init__(self, family: str = "stt", step_seconds: float = 0.001) -> None:
-        self.family = family
+        self.family = FAMILIES[family]
         self.sample_rate, self.frame_size, self.frame_rate = RATE, FRAME, RATE / FRAME
         stt = SimpleNamespace(audio_delay_seconds=DELAY * FRAME_SECONDS - 0.01)
         self.bundle: Any = SimpleNamespace(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from support.commands import Command
 
+from kyutai_onnx.models.families import FAMILIES
 from kyutai_onnx.models.frame_benchmark import LATE, FrameBenchmark
 from kyutai_onnx.models.hub.resolve import locate
 from kyutai_onnx.runtime.bundle.bundle import Bundle
@@ -20,7 +21,7 @@ PARTS = {
 
 
 def demo(task: str) -> Path:
-    return locate(None, task).path
+    return locate(None, FAMILIES[task]).path
 
 
 @pytest.mark.parametrize("task", PARTS)

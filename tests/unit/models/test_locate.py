@@ -9,7 +9,8 @@ from huggingface_hub import constants, errors
 from support.bundles import copy_demo
 
 from kyutai_onnx.models import SpeechToText
-from kyutai_onnx.models.hub.resolve import DEMO, DEMOS, VARIABLE, locate, open_bundle
+from kyutai_onnx.models.families import FAMILIES, MIMI, MOSHI, SPEECH_TO_TEXT, Family
+from kyutai_onnx.models.hub.resolve import DEMO, VARIABLE, locate, open_bundle
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.cache import bundles_folder
 from kyutai_onnx.runtime.errors import ModelError
@@ -31,9 +32,9 @@ def export(folder: Path, age: float = 0.0) -> Path:
     return folder
 
 
-def missing(name: str | None, task: str = "stt") -> str:
+def missing(name: str | None, family: Family = SPEECH_TO_TEXT) -> str:
     with pytest.raises(ModelError) as caught:
-        locate(name, task)
+        locate(name, family)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -120,14 +121,15 @@ def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
 
 
 def test_a_task_without_a_demo_asks_for_a_model() -> None:
-    told = missing(None, "moshi")
+    told = missing(None, MOSHI)
     assert told.startswith("there is no embedded demo for this: give '--model' a bundle")
     assert "export --repo kyutai/moshiko-pytorch-bf16" in told
 
 
 def test_every_demo_is_there_that_is_told_of() -> None:
-    for task, demo in DEMOS.items():
-        assert (DEMO / task / "bundle.json").is_file() == (demo.knows is not None)
+    for family in FAMILIES.values():
+        folder = family.demo.folder
+        assert folder is None or (DEMO / folder / "bundle.json").is_file()
 
 
 class Hub:
@@ -217,8 +219,8 @@ def test_offline_it_must_be_in_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 def test_any_bundle_has_a_codec_but_not_any_has_speech_to_text(tmp_path: Path) -> None:
     other = copy_demo(tmp_path / "other", lambda manifest: manifest.update(family="moshi"))
-    assert open_bundle(other, "mimi").path == other
+    assert open_bundle(other, MIMI).path == other
     with pytest.raises(ModelError, match="holds a moshi model, not a stt one"):
-        open_bundle(other, "stt")
+        open_bundle(other, SPEECH_TO_TEXT)
     opened = Bundle.open(DEMO / "stt")
-    assert open_bundle(opened, "stt") is opened
+    assert open_bundle(opened, SPEECH_TO_TEXT) is opened

@@ -6,6 +6,7 @@ import pytest
 from support.toy import Toy, state, tensor
 
 from kyutai_onnx.export.graphs.aliasing import unsafe_states
+from kyutai_onnx.models.families import DEFAULT
 from kyutai_onnx.models.hub.resolve import embedded_demo
 from kyutai_onnx.runtime.bundle.bundle import read_manifest
 from kyutai_onnx.runtime.bundle.dataclass_json import parse
@@ -86,7 +87,7 @@ def test_the_rings_of_the_toy_are_safe(native: bool) -> None:
 
 
 def test_the_rings_of_the_embedded_demo_are_safe() -> None:
-    folder = embedded_demo("stt").path
+    folder = embedded_demo(DEFAULT).path
     graphs = read_manifest(folder).graphs.values()
     assert any(state.carry == "in_place" for graph in graphs for state in graph.states)
     for spec in graphs:

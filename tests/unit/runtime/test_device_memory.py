@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 from support.toy import Array, Toy, remembered
 
+from kyutai_onnx.models.families import SERVED
 from kyutai_onnx.models.frame_benchmark import FrameBenchmark
 from kyutai_onnx.models.hub.resolve import embedded_demo
 from kyutai_onnx.models.lm.generation import Generator
@@ -28,7 +29,7 @@ FAMILIES = pytest.mark.parametrize("family", ["stt", "tts", "hibiki"])
 
 
 def demo(family: str) -> Bundle:
-    return Bundle.open(embedded_demo(family).path)
+    return Bundle.open(embedded_demo(SERVED[family]).path)
 
 
 @pytest.fixture(autouse=True)

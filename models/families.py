@@ -1,0 +1,164 @@
+"""The registry of model families: what each reads and writes, what its streams take, its parts.
+
+Commands, server and pages dispatch on these capabilities. The name of a family stands here, in the
+manifest and in `export`, and nowhere else.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from importlib import import_module
+from typing import Any, Literal
+
+from ..runtime.bundle.manifest import Family as FamilyName
+
+ServedFamily = Literal["stt", "tts", "hibiki", "moshi"]
+"""The names of families that have streams, as a server's configuration gives them."""
+
+
+class Modality(Enum):
+    """What a model reads or writes."""
+
+    AUDIO = "audio"
+    TEXT = "text"
+
+
+class Task(StrEnum):
+    """What a family of models is for."""
+
+    CODEC = "codec"
+    SPEECH_TO_TEXT = "speech-to-text"
+    TEXT_TO_SPEECH = "text-to-speech"
+    SPEECH_TO_SPEECH = "speech-to-speech"
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The embedded demo: its folder, if there is one, and what the toy model knows; and the
+    repository of Kyutai's own model for the task."""
+
+    folder: str | None
+    knows: str
+    repository: str
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family. `options` are the keyword arguments of its streams that a user may choose,
+    `socket` is the usual path of its websocket on a server, None if it has none."""
+
+    name: FamilyName
+    task: Task
+    reads: frozenset[Modality]
+    writes: frozenset[Modality]
+    options: frozenset[str]
+    demo: Demo
+    socket: str | None
+    home: str
+    """Module and class of the model, below `kyutai_onnx.models`."""
+
+    @property
+    def model_class(self) -> Any:
+        """The class of its models, imported when first asked for."""
+        module, name = self.home.split(":")
+        return getattr(import_module(f"..{module}", __name__), name)
+
+    @property
+    def reads_audio(self) -> bool:
+        return Modality.AUDIO in self.reads
+
+    @property
+    def reads_text(self) -> bool:
+        return Modality.TEXT in self.reads
+
+    @property
+    def writes_audio(self) -> bool:
+        return Modality.AUDIO in self.writes
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether its streams take a coefficient of classifier-free guidance."""
+        return "cfg_coef" in self.options
+
+
+AUDIO, TEXT = frozenset({Modality.AUDIO}), frozenset({Modality.TEXT})
+SAMPLING = frozenset({"temperature", "text_temperature", "top_k", "text_top_k", "seed"})
+
+SPEECH_TO_TEXT = Family(
+    name="stt",
+    task=Task.SPEECH_TO_TEXT,
+    reads=AUDIO,
+    writes=TEXT,
+    options=frozenset({"temperature", "seed", "prompt", "policy", "watchdog"}),
+    demo=Demo("stt", "knows spoken numbers, times and short commands", "kyutai/stt-1b-en_fr"),
+    socket="/api/asr-streaming",
+    home="stt.model:SpeechToText",
+)
+TEXT_TO_SPEECH = Family(
+    name="tts",
+    task=Task.TEXT_TO_SPEECH,
+    reads=TEXT,
+    writes=AUDIO,
+    options=frozenset(
+        {
+            *("cfg_coef", "temperature", "top_k", "text_top_k", "seed", "voice"),
+            *("padding_between", "padding_bonus"),
+            *("initial_padding", "max_padding", "final_padding"),
+        }
+    ),
+    demo=Demo("tts", "says spoken numbers, times and short commands", "kyutai/tts-1.6b-en_fr"),
+    socket="/api/tts_streaming",
+    home="tts.model:TextToSpeech",
+)
+HIBIKI = Family(
+    name="hibiki",
+    task=Task.SPEECH_TO_SPEECH,
+    reads=AUDIO,
+    writes=AUDIO | TEXT,
+    options=SAMPLING | {"cfg_coef", "max_tail"},
+    demo=Demo(
+        "hibiki",
+        "hears French numbers under ten thousand and says them in English",
+        "kyutai/hibiki-1b-pytorch-bf16",
+    ),
+    socket="/api/chat",
+    home="speech.hibiki:Hibiki",
+)
+MOSHI = Family(
+    name="moshi",
+    task=Task.SPEECH_TO_SPEECH,
+    reads=AUDIO,
+    writes=AUDIO | TEXT,
+    options=SAMPLING,
+    demo=Demo(None, "", "kyutai/moshiko-pytorch-bf16"),
+    socket="/api/chat",
+    home="speech.moshi:Moshi",
+)
+MIMI = Family(
+    name="mimi",
+    task=Task.CODEC,
+    reads=AUDIO,
+    writes=AUDIO,
+    options=frozenset(),
+    demo=SPEECH_TO_TEXT.demo,
+    socket=None,
+    home="mimi.model:Mimi",
+)
+
+FAMILIES: Mapping[str, Family] = {
+    family.name: family for family in (SPEECH_TO_TEXT, TEXT_TO_SPEECH, HIBIKI, MOSHI, MIMI)
+}
+DEFAULT = SPEECH_TO_TEXT
+"""Whose embedded demo runs where no model is named."""
+SERVED: dict[ServedFamily, Family] = {
+    "stt": SPEECH_TO_TEXT,
+    "tts": TEXT_TO_SPEECH,
+    "hibiki": HIBIKI,
+    "moshi": MOSHI,
+}
+"""Families that have streams, and that a server serves."""
+
+
+def served_demos() -> list[ServedFamily]:
+    """The names of the families whose embedded demo a server serves without a configuration."""
+    return [name for name, family in SERVED.items() if family.demo.folder is not None]
