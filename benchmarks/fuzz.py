@@ -383,9 +383,9 @@ def mpeg() -> tuple[list[bytes], Parse]:
 
 
 def ogg_end() -> tuple[list[bytes], Parse]:
-    from kyutai_onnx.runtime.audio.files.ogg import is_complete
+    from kyutai_onnx.runtime.audio.files.sndfile import is_complete_ogg
 
-    return [opus_stream()], lambda data: is_complete(io.BytesIO(data))
+    return [opus_stream()], lambda data: is_complete_ogg(io.BytesIO(data))
 
 
 def raw_pcm() -> tuple[list[bytes], Parse]:

@@ -80,7 +80,7 @@ def declare_folder(folder: Path | None, *, reads: Iterable[Name]) -> None:
 
 def _keep_others(sounds: Iterable[Path], texts: Iterable[Path]) -> None:
     """Raises UsageError for a file of a model, and for a recording that no recording replaces."""
-    from ..runtime.file_kind import FileKind, kind_of
+    from .output.file_kind import FileKind, kind_of
 
     kinds = [(path, kind_of(path), FileKind.AUDIO) for path in sounds]
     kinds += [(path, kind_of(path), FileKind.OTHER) for path in texts]

@@ -14,11 +14,11 @@ from typing import Self
 import numpy as np
 
 from ...runtime.audio import AudioWriter, Pcm, read_audio
-from ...runtime.audio.dither import Dither
 from ...runtime.audio.live import Frame, LiveSound, Meter, SoundCard, WallClock
 from ...runtime.audio.live.paced import frames, paced
 from ...runtime.audio.live.sound_card import TOLD_BY_PORTAUDIO
-from ...runtime.audio.stderr_filter import filtered
+from ...runtime.audio.pcm import Dither
+from ...runtime.audio.stderr_filter import filtered_stderr
 from ...runtime.errors import AudioError
 from ..choices import LiveFormat
 from ..messages import say
@@ -148,7 +148,7 @@ class LiveAudio:
         if not (microphone or speaker):
             return
         if sys.platform == "linux":
-            self._stack.enter_context(filtered(TOLD_BY_PORTAUDIO))
+            self._stack.enter_context(filtered_stderr(TOLD_BY_PORTAUDIO))
         try:
             sound = LiveSound(SoundCard(), self.clock, self._rate, self._frame_size)
             self._stack.callback(sound.close)

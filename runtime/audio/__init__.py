@@ -3,11 +3,10 @@
 Built on libsndfile and soxr. Knows nothing of models; a frame here is what `Framer` was given.
 """
 
-from .files.info import AudioInfo
+from .files.decoder import AudioInfo
 from .files.reader import AudioReader, audio_blocks, probe, read_audio
 from .files.source import AudioSource
-from .files.targets import AudioTarget
-from .files.writer import AudioWriter
+from .files.writer import AudioTarget, AudioWriter
 from .framer import Framer
 from .pcm import Encoding, Pcm, RawFormat, check_samples
 from .resampler import Resampler

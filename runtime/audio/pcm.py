@@ -22,6 +22,9 @@ SAMPLE_BYTES: dict[Encoding, int] = {
 }
 
 
+DITHER_STEP = 2.0**-15
+"""One step of 16 bits."""
+
 LOUDEST = 100.0
 """The greatest magnitude of a sample; full scale is 1. Audio beyond it is scaled wrongly, and could
 overflow in a model."""
@@ -130,3 +133,18 @@ def _decode_s24(data: bytes) -> Pcm:
 def _quantise(samples: Pcm, bits: int) -> npt.NDArray[np.float64]:
     scale = 2.0 ** (bits - 1)
     return np.clip(np.rint(samples.astype(np.float64) * scale), -scale, scale - 1)
+
+
+class Dither:
+    """Adds triangular noise of one step either way (TPDF), so that rounding is inaudible.
+
+    Samples float32 [n] stay within [-1, 1]. The same seed gives the same noise.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self._noise = np.random.default_rng(seed)
+
+    def __call__(self, pcm: Pcm) -> Pcm:
+        first, second = self._noise.random((2, len(pcm)), np.float32)
+        noisy: Pcm = np.clip(pcm + np.float32(DITHER_STEP) * (first - second), -1, 1)
+        return noisy

@@ -1,4 +1,4 @@
-"""Keeps what C libraries write to the process's standard error off it."""
+"""Filters the lines that C libraries write to the process's standard error."""
 
 import os
 import sys
@@ -11,13 +11,11 @@ from typing import IO
 
 _STDERR = 2
 _LOCK = threading.Lock()
-SAID_BY_MPG123 = (b"Note: ", b"Warning: ", b"[src/libmpg123", b"\n")
-"""How the lines begin that libmpg123, inside libsndfile, writes."""
 
 
 @contextmanager
-def hushed(prefixes: tuple[bytes, ...] = SAID_BY_MPG123) -> Iterator[None]:
-    """Drop lines that begin so; what others wrote meanwhile is written when the block ends."""
+def captured_stderr(prefixes: tuple[bytes, ...]) -> Iterator[None]:
+    """Drops lines that begin with a prefix; all others are written when the block ends."""
     with _LOCK, _catcher() as caught:
         saved = _saved_stderr()
         if saved is None:
@@ -34,8 +32,8 @@ def hushed(prefixes: tuple[bytes, ...] = SAID_BY_MPG123) -> Iterator[None]:
 
 
 @contextmanager
-def filtered(prefixes: tuple[bytes, ...]) -> Iterator[None]:
-    """Drop lines that begin so, whichever thread writes them; all others pass at once."""
+def filtered_stderr(prefixes: tuple[bytes, ...]) -> Iterator[None]:
+    """Drops lines that begin with a prefix, from any thread; all others pass at once."""
     saved = _saved_stderr()
     if saved is None:
         yield

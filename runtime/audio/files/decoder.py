@@ -1,14 +1,30 @@
-"""What turns a byte source into samples: the protocol, and its form for linear PCM."""
+"""Decoders turn a byte source into samples: their protocol, and the decoder of linear PCM."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from ...errors import AudioError
 from ..pcm import Pcm, RawFormat, decode
-from .info import AudioInfo
 from .source import ByteSource
 from .wav import SUBTYPES, WavHeader, is_chunk_id
 
 _SLACK_BYTES = 64  # writers that count their header as data
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """Rate in Hz, channels, length in samples per channel (None where only the end will tell)."""
+
+    sample_rate: int
+    channels: int
+    frames: int | None
+    format: str
+    """Container and encoding, for example "WAV PCM_16" or "OGG OPUS"."""
+
+    @property
+    def duration(self) -> float | None:
+        """Length in seconds, None where unknown."""
+        return None if self.frames is None else self.frames / self.sample_rate
 
 
 class Decoder(Protocol):

@@ -1,4 +1,4 @@
-"""What makes a file of samples: a stream of WAV or raw PCM, or one of libsndfile's encoders."""
+"""Encoders make a file of samples: a stream of WAV or raw PCM, or a file by libsndfile."""
 
 import io
 import os
@@ -20,7 +20,7 @@ from .wav import build_header
 _ENCODER_STEP = 1 << 16  # libsndfile's Vorbis encoder overflows the stack on very long blocks
 
 
-class Sink(Protocol):
+class Encoder(Protocol):
     """Takes samples [n, channels]; once it is closed, what it wrote is a valid file."""
 
     output: OutputFile | None
@@ -33,7 +33,7 @@ class Sink(Protocol):
         """Write what ends the file; raises AudioError if that cannot be stored."""
 
 
-class PcmSink:
+class PcmEncoder:
     """Linear PCM into a byte stream, behind a WAV header unless `headerless`.
 
     The header says "unknown size" until `close` corrects it, where the stream can seek: a file
@@ -58,11 +58,11 @@ class PcmSink:
         self._put(self._header)
 
     def write(self, block: Pcm) -> None:
-        """See `Sink.write`."""
+        """See `Encoder.write`."""
         self._put(encode(block.reshape(-1), self._raw.encoding))
 
     def close(self) -> None:
-        """See `Sink.close`."""
+        """See `Encoder.close`."""
         with writing(self._name):
             if self._header and self._start is not None:
                 self._correct_header(self._start)
@@ -89,7 +89,7 @@ class PcmSink:
         self._stream.seek(end)
 
 
-class SndfileSink:
+class SndfileEncoder:
     """A file that libsndfile encodes; as most of its encoders leave an empty one invalid, a file
     without samples gets one silent sample.
 
@@ -115,13 +115,13 @@ class SndfileSink:
             raise
 
     def write(self, block: Pcm) -> None:
-        """See `Sink.write`."""
+        """See `Encoder.write`."""
         with _encoding(self._path):
             for start in range(0, len(block), _ENCODER_STEP):
                 self._file.write(np.ascontiguousarray(block[start : start + _ENCODER_STEP]))
 
     def close(self) -> None:
-        """See `Sink.close`."""
+        """See `Encoder.close`."""
         with _encoding(self._path):
             if not self._file.frames:
                 self._file.write(self._silence)

@@ -9,8 +9,7 @@ from av.container import InputContainer
 
 from ...errors import AudioError
 from ..pcm import Pcm
-from .decoder import cut_short
-from .info import AudioInfo
+from .decoder import AudioInfo, cut_short
 from .source import ByteSource, conversion
 
 _SLACK_SECONDS = 0.5  # a last picture has no duration, and writers round theirs

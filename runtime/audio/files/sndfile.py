@@ -1,22 +1,20 @@
 """Everything that libsndfile decodes: FLAC, Ogg Vorbis and Opus, MP3, AIFF, CAF and the rest."""
 
+import io
 import os
 import re
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile
 
 from ...errors import AudioError
 from ..pcm import Pcm
-from ..stderr_filter import hushed
-from .decoder import cut_short
-from .info import AudioInfo
+from ..stderr_filter import captured_stderr
+from .decoder import AudioInfo, cut_short
 from .mpeg import looks_like_mpeg, scan
-from .ogg import is_complete
 from .source import ByteSource, conversion, read_failure
-from .virtual import VirtualFile
 
 _UNKNOWN_FRAMES = 1 << 62
 _SLACK_SECONDS = 0.1  # encoder delay and padding, which headers count or do not
@@ -25,6 +23,11 @@ _SIZE_DENIED = re.compile(
     r"^\s*(?:data|SSND|Data Size|riff)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE
 )
 _LARGEST_SIZE_BELIEVED = 0x7FFF0000
+_LARGEST_PAGE = 65307
+_HEADER_BYTES = 27
+_LAST_PAGE = 0x04
+_MPG123_PREFIXES = (b"Note: ", b"Warning: ", b"[src/libmpg123", b"\n")
+"""How the lines begin that libmpg123, inside libsndfile, writes to standard error."""
 _PLAINER = {
     "File does not exist or is not a regular file (possibly a pipe?)": "no MP3 frame in it",
     "Unspecified internal error": "the MP3 decoder lost its place",
@@ -36,6 +39,55 @@ class _Sequential(soundfile.SoundFile):  # type: ignore[misc]
 
     def seekable(self) -> bool:
         return False
+
+
+class VirtualFile:
+    """A seekable stream from `start` on, behind `prefix`, as libsndfile's virtual I/O reads it.
+
+    Its methods run in C callbacks, where an exception would be printed and lost: the first one
+    is kept for `check`.
+    """
+
+    def __init__(self, stream: BinaryIO, start: int = 0, prefix: bytes = b"") -> None:
+        self._stream = stream
+        self._start = start
+        self._prefix = prefix
+        self._position = 0
+        self._size = len(prefix) + stream.seek(0, io.SEEK_END) - start
+        self._error: BaseException | None = None
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill `buffer` with the next bytes; returns how many there were."""
+        data = self._next(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _next(self, count: int) -> bytes:
+        head = self._prefix[self._position : self._position + count]
+        inside = max(self._position - len(self._prefix), 0)
+        try:
+            self._stream.seek(self._start + inside)
+            data = head + self._stream.read(count - len(head))
+        except BaseException as error:
+            self._error = self._error or error
+            return b""
+        self._position += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move as `io.IOBase.seek` does."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = max(base + offset, 0)
+        return self._position
+
+    def tell(self) -> int:
+        """Bytes before the next one."""
+        return self._position
+
+    def check(self) -> None:
+        """Raise what a callback could not."""
+        if self._error:
+            raise self._error
 
 
 class SndfileDecoder:
@@ -114,7 +166,7 @@ class SndfileDecoder:
         declared = _declared_frames(self._file)
         if declared and self._given + _SLACK_SECONDS * rate < declared:
             raise cut_short(self.name, self._given / rate, declared / rate)
-        if self._ogg and not is_complete(self._source.stream):
+        if self._ogg and not is_complete_ogg(self._source.stream):
             raise AudioError(
                 f"{self.name} is cut short or damaged: it ends at {self._given / rate:.3f} s "
                 "without a last page; copy or download it again"
@@ -134,7 +186,7 @@ class SndfileDecoder:
             raise read_failure(self.name, error) from error
 
     def _quiet(self) -> AbstractContextManager[None]:
-        return hushed() if self._mpeg else nullcontext()
+        return captured_stderr(_MPG123_PREFIXES) if self._mpeg else nullcontext()
 
 
 def _declared_frames(file: soundfile.SoundFile) -> float | None:
@@ -150,3 +202,16 @@ def _declared_frames(file: soundfile.SoundFile) -> float | None:
 def _words(error: soundfile.LibsndfileError) -> str:
     words = str(error.error_string).removeprefix("Error : ").rstrip(".")
     return _PLAINER.get(words, words)
+
+
+def is_complete_ogg(stream: BinaryIO) -> bool:
+    """Whether the last page of a whole Ogg file is unbroken and marked as the last (RFC 3533)."""
+    size = stream.seek(0, io.SEEK_END)
+    stream.seek(max(size - 2 * _LARGEST_PAGE, 0))
+    tail = stream.read()
+    page = tail[max(tail.rfind(b"OggS"), 0) :]
+    if page[:4] != b"OggS" or len(page) < _HEADER_BYTES:
+        return False
+    lengths = page[_HEADER_BYTES : _HEADER_BYTES + page[26]]
+    unbroken = len(page) >= _HEADER_BYTES + page[26] + sum(lengths)
+    return unbroken and bool(page[5] & _LAST_PAGE)

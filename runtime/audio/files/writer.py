@@ -1,17 +1,39 @@
 """Writes float32 samples to an audio file, block by block, so that what was written is kept."""
 
+import os
 from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 import numpy as np
 
 from ...errors import AudioError, KyutaiOnnxError, UsageError
 from ...output_file import OutputFile
-from ..pcm import Encoding, Pcm
-from .encoders import Sink
-from .output import writing
-from .targets import AudioTarget, open_sink, target_name
+from ..pcm import Encoding, Pcm, RawFormat, check_encoding
+from .encoders import Encoder, PcmEncoder, SndfileEncoder
+from .output import STANDARD_OUTPUT, open_for_writing, open_stdout, writing
+from .wav import SUBTYPES
+
+AudioTarget = str | os.PathLike[str] | BinaryIO
+
+
+@dataclass(frozen=True)
+class Container:
+    """A file format and its usual encoding, as libsndfile names them."""
+
+    format: str
+    subtype: str
+
+
+CONTAINERS = {
+    ".wav": Container("WAV", "PCM_16"),
+    ".flac": Container("FLAC", "PCM_16"),
+    ".ogg": Container("OGG", "VORBIS"),
+    ".opus": Container("OGG", "OPUS"),
+    ".mp3": Container("MP3", "MPEG_LAYER_III"),
+}
 
 
 class AudioWriter:
@@ -47,7 +69,7 @@ class AudioWriter:
         self.frames = 0
         """Samples per channel written so far."""
         self._failed = False
-        self._sink: Sink | None = open_sink(target, sample_rate, channels, subtype, raw)
+        self._encoder: Encoder | None = open_encoder(target, sample_rate, channels, subtype, raw)
 
     def write(self, samples: Pcm) -> None:
         """Append float32 samples, [n] or [n, channels].
@@ -55,13 +77,13 @@ class AudioWriter:
         Raises UsageError for another dtype or shape, AudioError when the system refuses, or for
         a sample that is NaN or infinite, after those before it were written.
         """
-        if self._sink is None:
+        if self._encoder is None:
             raise UsageError(f"{self.name} is closed: write before the end of the with block")
         block = self._shaped(samples)
         finite = np.isfinite(block).all(axis=1)
         good = len(block) if finite.all() else int(finite.argmin())
         try:
-            self._sink.write(block[:good])
+            self._encoder.write(block[:good])
         except BaseException as error:
             self._failed = isinstance(error, Exception)
             raise
@@ -94,15 +116,15 @@ class AudioWriter:
 
     def _finish(self, *, keep: bool) -> None:
         """Ends the file; without `keep` it replaces no other."""
-        sink, self._sink = self._sink, None
-        if sink is None:
+        encoder, self._encoder = self._encoder, None
+        if encoder is None:
             return
         try:
-            sink.close()
+            encoder.close()
         except BaseException:
-            self._settle(sink.output, keep=False)
+            self._settle(encoder.output, keep=False)
             raise
-        self._settle(sink.output, keep=keep)
+        self._settle(encoder.output, keep=keep)
 
     def _settle(self, output: OutputFile | None, *, keep: bool) -> None:
         if output is None:
@@ -124,3 +146,57 @@ class AudioWriter:
             wanted = "[n]" if self.channels == 1 else f"[n, {self.channels}]"
             raise UsageError(f"samples must be {wanted}, not {list(samples.shape)}")
         return block
+
+
+def target_name(target: AudioTarget) -> str:
+    """What messages call it."""
+    if isinstance(target, str | os.PathLike):
+        path = os.fspath(target)
+        return STANDARD_OUTPUT if path == "-" else path
+    label = getattr(target, "name", None)
+    return label if isinstance(label, str) else f"<{type(target).__name__}>"
+
+
+def open_encoder(
+    target: AudioTarget, sample_rate: int, channels: int, subtype: str | None, raw: Encoding | None
+) -> Encoder:
+    """The encoder of a target; `raw` leaves the header out, whatever the extension.
+
+    Raises UsageError for what cannot be written, AudioError for what the system refuses.
+    """
+    if raw:
+        if subtype:
+            raise UsageError(f"raw {raw} has no subtype: leave out {subtype!r}")
+        check_encoding(raw)
+        return _pcm_encoder(target, RawFormat(sample_rate, raw, channels), headerless=True)
+    if isinstance(target, str | os.PathLike) and os.fspath(target) != "-":
+        container = _container(Path(target))
+        subtype = subtype or container.subtype
+        if container.format != "WAV" or subtype not in SUBTYPES:
+            path = Path(target)
+            return SndfileEncoder(path, sample_rate, channels, container.format, subtype)
+    encoding = SUBTYPES.get(subtype or "PCM_16")
+    if not encoding:
+        raise UsageError(f"a WAV stream cannot hold {subtype}: choose {', '.join(SUBTYPES)}")
+    return _pcm_encoder(target, RawFormat(sample_rate, encoding, channels), headerless=False)
+
+
+def _pcm_encoder(target: AudioTarget, raw: RawFormat, *, headerless: bool) -> PcmEncoder:
+    name = target_name(target)
+    if not isinstance(target, str | os.PathLike):
+        if not hasattr(target, "write"):
+            raise UsageError(f"audio cannot be written to {name}: give a path or a binary file")
+        return PcmEncoder(name, target, raw, headerless=headerless)
+    if os.fspath(target) == "-":
+        return PcmEncoder(name, open_stdout(), raw, headerless=headerless)
+    output = open_for_writing(Path(target))
+    return PcmEncoder(name, output.stream, raw, headerless=headerless, output=output)
+
+
+def _container(path: Path) -> Container:
+    container = CONTAINERS.get(path.suffix.lower())
+    if not container:
+        said = f"extension {path.suffix!r}" if path.suffix else "no extension"
+        known = ", ".join(CONTAINERS)
+        raise AudioError(f"cannot write {path}: {said} names no audio format; use {known}")
+    return container

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from ...errors import AudioError
 from ..pcm import Pcm
-from ..stderr_filter import hushed
+from ..stderr_filter import captured_stderr
 from .devices import CALLED, Device, Direction
 
 LATENCY = 0.1
@@ -79,7 +79,7 @@ class SoundCard:
 
     def rescan(self) -> None:
         """See `Card.rescan`: PortAudio looks for devices only when it starts."""
-        with hushed(TOLD_BY_PORTAUDIO):
+        with captured_stderr(TOLD_BY_PORTAUDIO):
             self._sounddevice._terminate()  # noqa: SLF001
             self._sounddevice._initialize()  # noqa: SLF001
 
@@ -105,7 +105,7 @@ class SoundCard:
         if device.host == "Windows WASAPI":  # shared, it has one rate of its own
             settings = self._sounddevice.WasapiSettings(auto_convert=True)
         try:
-            with hushed(TOLD_BY_PORTAUDIO):
+            with captured_stderr(TOLD_BY_PORTAUDIO):
                 stream = make(
                     device=device.index,
                     samplerate=device.rate,
@@ -134,14 +134,14 @@ class _PortAudioStream:
         return not self._stream.active
 
     def close(self) -> None:
-        with hushed(TOLD_BY_PORTAUDIO):
+        with captured_stderr(TOLD_BY_PORTAUDIO):
             self._stream.abort(ignore_errors=True)
             self._stream.close(ignore_errors=True)
 
 
 def _load_sounddevice() -> Any:
     try:
-        with hushed(TOLD_BY_PORTAUDIO):
+        with captured_stderr(TOLD_BY_PORTAUDIO):
             import sounddevice
     except ImportError:
         raise AudioError(

@@ -13,8 +13,8 @@ import pytest
 from kyutai_onnx.cli.output.subtitles import SubtitleFile
 from kyutai_onnx.models import Word
 from kyutai_onnx.models.text.subtitles import srt, vtt
-from kyutai_onnx.runtime.audio.dither import STEP, Dither
-from kyutai_onnx.runtime.audio.stderr_filter import filtered
+from kyutai_onnx.runtime.audio.pcm import DITHER_STEP, Dither
+from kyutai_onnx.runtime.audio.stderr_filter import filtered_stderr
 from kyutai_onnx.runtime.errors import UsageError
 
 
@@ -66,14 +66,14 @@ def test_other_endings_are_refused(tmp_path: Path) -> None:
 
 
 def test_dither_is_triangular_and_rounding_is_no_longer_heard() -> None:
-    quiet = np.full(200_000, 0.3 * STEP, np.float32)
-    noise = (Dither()(quiet) - quiet) / STEP
+    quiet = np.full(200_000, 0.3 * DITHER_STEP, np.float32)
+    noise = (Dither()(quiet) - quiet) / DITHER_STEP
     assert np.abs(noise).max() <= 1
     assert noise.mean() == pytest.approx(0, abs=0.01)
     assert noise.var() == pytest.approx(1 / 6, rel=0.02)
-    rounded = np.rint(Dither()(quiet) / STEP)
+    rounded = np.rint(Dither()(quiet) / DITHER_STEP)
     assert rounded.mean() == pytest.approx(0.3, abs=0.01)
-    assert np.rint(quiet / STEP).mean() == 0
+    assert np.rint(quiet / DITHER_STEP).mean() == 0
     loud = Dither()(np.ones(1000, np.float32))
     assert loud.max() <= 1
 
@@ -101,7 +101,7 @@ def read(reading: int, length: int) -> bytes:
 
 def test_lines_of_a_library_are_dropped_and_others_pass_at_once() -> None:
     with standard_error() as reading:
-        with filtered((b"Noise",)):
+        with filtered_stderr((b"Noise",)):
             os.write(2, b"Noise of a library\nfirst\nNoi")
             os.write(2, b"se in two parts\nsecond\n")
             assert read(reading, 13) == b"first\nsecond\n"

@@ -3,8 +3,8 @@
 import enum
 from pathlib import Path
 
-from .audio.files.detection import FOREIGN
-from .bundle.manifest import FILE_NAME
+from ...runtime.audio.files.reader import FOREIGN
+from ...runtime.bundle.manifest import FILE_NAME
 
 _HEAD_BYTES = 16
 
