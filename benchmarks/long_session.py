@@ -24,7 +24,7 @@ from kyutai_onnx.models import SpeechToText, Word
 from kyutai_onnx.models.hub.resolve import SAMPLES
 from kyutai_onnx.runtime.audio import Pcm, read_audio
 from kyutai_onnx.runtime.audio.live import Meter, WallClock
-from kyutai_onnx.runtime.audio.live.paced import frames
+from kyutai_onnx.runtime.audio.live.capture import cut_frames
 
 from .memory import resident_mb
 
@@ -65,7 +65,7 @@ def listen(minutes: int, times: Times) -> Iterator[tuple[float, float]]:
     """For each minute the milliseconds that a frame took, and the memory at its end."""
     model = SpeechToText.load()
     stream, meter = model.stream(watchdog=10.0), Meter(WallClock())
-    sound = frames(talk(model.sample_rate), model.frame_size)
+    sound = cut_frames(talk(model.sample_rate), model.frame_size)
     took: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         subtitles = SubtitleFile(Path(folder) / "live.srt")
@@ -76,7 +76,7 @@ def listen(minutes: int, times: Times) -> Iterator[tuple[float, float]]:
             took.append(time.perf_counter() - started)
             found = [event for event in events if isinstance(event, Word)]
             for word in found:
-                meter.told(word.end)
+                meter.note_word(word.end)
             times.add(found, number * model.frame_size / model.sample_rate)
             subtitles.add(found)
             if number % MINUTE == 0:

@@ -14,7 +14,7 @@ from ..models.speech.model import too_short
 from ..models.speech.stream import SpeechStream
 from ..models.speech.task import Trace
 from ..runtime.audio import AudioWriter, Pcm, read_audio
-from ..runtime.audio.live.paced import frames
+from ..runtime.audio.live.capture import cut_frames
 from ..runtime.errors import AudioError, UsageError
 from ..runtime.state_file import read_state, write_state
 from .choices import Format
@@ -91,7 +91,7 @@ def interpret(stream: SpeechStream, request: Request, trace: Trace | None = None
         quiet = request.quiet or caption.is_on_terminal
         shown = stack.enter_context(closing(watched(blocks, model.sample_rate, quiet=quiet)))
         try:
-            session.run(frames(shown, model.frame_size))
+            session.run(cut_frames(shown, model.frame_size))
         except KeyboardInterrupt:
             say(f"interrupted after {session.seconds:.1f} s of speech", quiet=request.quiet)
             raise

@@ -15,8 +15,8 @@ import numpy as np
 
 from ...runtime.audio import AudioWriter, Pcm, read_audio
 from ...runtime.audio.live import Frame, LiveSound, Meter, SoundCard, WallClock
-from ...runtime.audio.live.paced import frames, paced
-from ...runtime.audio.live.sound_card import TOLD_BY_PORTAUDIO
+from ...runtime.audio.live.capture import cut_frames, paced
+from ...runtime.audio.live.sound_card import PORTAUDIO_PREFIXES
 from ...runtime.audio.pcm import Dither
 from ...runtime.audio.stderr_filter import filtered_stderr
 from ...runtime.errors import AudioError
@@ -122,12 +122,12 @@ class LiveAudio:
     def last_words(self) -> None:
         """Nothing more is heard: what is said from now on may be made quicker than it is spoken."""
         if self.sound is not None:
-            self.sound.wait_for_speaker()
+            self.sound.wait_for_output()
 
     def rest(self) -> None:
         """Nothing more is to be said for now."""
         if self.sound is not None:
-            self.sound.rest()
+            self.sound.flush()
 
     def _open(self) -> None:
         request = self._request
@@ -135,7 +135,7 @@ class LiveAudio:
             blocks = read_audio(request.input_file, self._rate, channel=request.channel)
             self._stack.enter_context(blocks)
             pace = self._frame_size / self._rate / request.rate
-            self._file = paced(frames(blocks, self._frame_size), pace, self.clock)
+            self._file = paced(cut_frames(blocks, self._frame_size), pace, self.clock)
         if request.save_input is not None:
             self._heard = self._stack.enter_context(AudioWriter(request.save_input, self._rate))
         if request.save_output is not None:
@@ -148,14 +148,14 @@ class LiveAudio:
         if not (microphone or speaker):
             return
         if sys.platform == "linux":
-            self._stack.enter_context(filtered_stderr(TOLD_BY_PORTAUDIO))
+            self._stack.enter_context(filtered_stderr(PORTAUDIO_PREFIXES))
         try:
             sound = LiveSound(SoundCard(), self.clock, self._rate, self._frame_size)
             self._stack.callback(sound.close)
             if speaker:
-                sound.speak(request.output_device, wait=not self._hears)
+                sound.open_output(request.output_device, wait=not self._hears)
             if microphone:
-                sound.listen(
+                sound.open_microphone(
                     request.input_device, channel=request.channel, half_duplex=request.half_duplex
                 )
         except AudioError as error:

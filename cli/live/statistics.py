@@ -1,7 +1,7 @@
 """How live listening and speaking went, in a line."""
 
 from ...runtime.audio.live import LiveSound, Meter
-from ...runtime.audio.live.running_stats import Spread
+from ...runtime.audio.live.meter import RunningStats
 
 Figures = dict[str, float]
 
@@ -21,17 +21,17 @@ def figures(meter: Meter, sound: LiveSound | None, said: float | None) -> Figure
         }
     if sound is not None and sound.microphone is not None:
         found |= {
-            "dropped": sound.inlet.dropped,
-            "overflows": sound.inlet.overflows,
+            "dropped": sound.capture_buffer.dropped,
+            "overflows": sound.capture_buffer.overflows,
             "microphone_away": sound.microphone.away,
             "muted": sound.muted,
         }
-    if sound is not None and sound.speaker is not None:
+    if sound is not None and sound.output_device is not None:
         found |= {
-            "played": sound.outlet.played,
-            "not_played": sound.outlet.dropped,
-            "underruns": sound.outlet.underruns,
-            "speaker_away": sound.speaker.away,
+            "played": sound.playback_buffer.played,
+            "not_played": sound.playback_buffer.dropped,
+            "underruns": sound.playback_buffer.underruns,
+            "speaker_away": sound.output_device.away,
         }
     for name, spread in _delays(meter):
         found |= {name: spread.median, f"greatest_{name}": spread.greatest}
@@ -76,7 +76,7 @@ def latencies(meter: Meter) -> str:
     return "latency: " + (", ".join(parts) or "nothing was told")
 
 
-def _delays(meter: Meter) -> list[tuple[str, Spread]]:
+def _delays(meter: Meter) -> list[tuple[str, RunningStats]]:
     """Those that were measured."""
     delays = (
         ("sound_to_word", meter.to_word),

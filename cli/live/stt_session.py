@@ -67,6 +67,6 @@ def note(events: list[Event], stage: LiveAudio) -> None:
     """Measures when words were told, and says where the model was begun anew."""
     for event in events:
         if isinstance(event, Word):
-            stage.meter.told(event.end)
+            stage.meter.note_word(event.end)
         elif isinstance(event, Restart):
             stage.tell(f"note: speech but no words: the model begins anew at {event.time:.1f} s")

@@ -46,7 +46,7 @@ def speak(
 def _speak_one(
     stream: SpeakingStream, live: LiveRequest, stage: LiveAudio, pieces: Iterator[str]
 ) -> None:
-    stage.meter.asked()
+    stage.meter.note_text()
     request = synthesis.Request(words=live.words, quiet=live.quiet)
     primed = list(stream.run())
     session = synthesis.Session(stream, request, stage.play)

@@ -48,7 +48,7 @@ class Microphone:
         self.meter = sound.meter
         keeper = threading.Thread(target=self._look_after, args=(sound, tell), daemon=True)
         try:
-            sound.listen(self._device)
+            sound.open_microphone(self._device)
             self._sound = sound
             keeper.start()
             if self._over.is_set():

@@ -85,7 +85,7 @@ from kyutai_onnx.runtime.audio.live import LiveSound, SoundCard, WallClock
 model = SpeechToText.load()
 card = SoundCard(rate=int(sys.argv[1]))
 sound = LiveSound(card, WallClock(), model.sample_rate, model.frame_size)
-sound.listen("headset")
+sound.open_microphone("headset")
 device = sound.microphone.device
 threading.Thread(target=lambda: (sys.stdin.read(), sound.stop())).start()
 stream, events = model.stream(), []
@@ -121,8 +121,8 @@ from kyutai_onnx.runtime.audio.live import LiveSound, SoundCard, WallClock
 
 mimi = Mimi.load()
 sound = LiveSound(SoundCard(), WallClock(), mimi.sample_rate, mimi.frame_size)
-sound.listen("headset")
-sound.speak("loudspeaker")
+sound.open_microphone("headset")
+sound.open_output("loudspeaker")
 threading.Thread(target=lambda: (sys.stdin.read(), sound.stop())).start()
 encoder, decoder = mimi.stream("encode"), mimi.stream("decode")
 with AudioWriter(sys.argv[1], mimi.sample_rate) as saved:

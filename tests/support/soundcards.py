@@ -9,7 +9,7 @@ from support.speech import RATE, Array
 
 from kyutai_onnx.runtime.audio.live.devices import Device
 from kyutai_onnx.runtime.audio.live.live_sound import LiveSound
-from kyutai_onnx.runtime.audio.live.sound_card import Fill, OpenDevice, Take
+from kyutai_onnx.runtime.audio.live.sound_card import CaptureCallback, OpenDevice, PlaybackCallback
 from kyutai_onnx.runtime.errors import AudioError
 
 SIZE = 1920
@@ -88,7 +88,7 @@ class FakeCard:
     def plug(self, device: Device) -> None:
         self.plugged.append(device)
 
-    def open_input(self, device: Device, take: Take) -> OpenDevice:
+    def open_input(self, device: Device, take: CaptureCallback) -> OpenDevice:
         def call() -> None:
             now = self._clock.now()
             numbers = np.arange(
@@ -100,7 +100,7 @@ class FakeCard:
 
         return self._start(device, call)
 
-    def open_output(self, device: Device, fill: Fill) -> OpenDevice:
+    def open_output(self, device: Device, fill: PlaybackCallback) -> OpenDevice:
         def call() -> None:
             block = np.full((round(BLOCK_SECONDS * device.rate), device.outputs), np.nan)
             block = block.astype(np.float32)

@@ -1,10 +1,10 @@
 """Live audio: microphones and output devices by PortAudio, and the clock and meter of a loop."""
 
+from .capture import Frame
 from .clock import Clock, WallClock
 from .devices import Device
 from .live_sound import LiveSound
 from .meter import Meter
-from .microphone import Frame
 from .sound_card import SoundCard
 
 __all__ = ["Clock", "Device", "Frame", "LiveSound", "Meter", "SoundCard", "WallClock"]

@@ -1,15 +1,22 @@
-"""What stands between a microphone's callback, which must only copy, and whoever listens."""
+"""From a microphone's callback, which must only copy, to mono frames at a model's rate."""
 
 import threading
 from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
+from ..framer import Framer
 from ..pcm import Pcm
+from ..resampler import Resampler
 from .clock import Clock
+
+IDLE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class CapturedBlock:
     """Samples [n, channels] at `rate` Hz, and when the last of them had come."""
 
     samples: Pcm
@@ -22,15 +29,15 @@ class Block:
         return len(self.samples) / self.rate
 
 
-class Inlet:
-    """Keeps the newest `limit` seconds that nobody took yet; drops the oldest beyond, and counts.
+class CaptureBuffer:
+    """Keeps the newest `limit` seconds that nobody took yet; drops and counts the oldest beyond.
 
     `put` may be called from any thread.
     """
 
     def __init__(self, limit: float, clock: Clock) -> None:
         self._limit, self._clock = limit, clock
-        self._blocks: deque[Block] = deque()
+        self._blocks: deque[CapturedBlock] = deque()
         self._lock = threading.Lock()
         self.closed = False
         """Whether nothing more comes in."""
@@ -45,7 +52,7 @@ class Inlet:
 
     def put(self, samples: Pcm, rate: int, *, lost: bool = False) -> None:
         """Copies a block; `lost` tells that the device lost sound before it."""
-        block = Block(samples.copy(), rate, self._clock.now())
+        block = CapturedBlock(samples.copy(), rate, self._clock.now())
         with self._lock:
             if self.closed:
                 return
@@ -63,7 +70,7 @@ class Inlet:
             self.closed = True
         self._clock.wake()
 
-    def take(self) -> Block | None:
+    def take(self) -> CapturedBlock | None:
         """The oldest block, None where none waits."""
         with self._lock:
             if not self._blocks:
@@ -77,3 +84,98 @@ class Inlet:
         seconds = self._blocks.popleft().seconds
         self.queued -= seconds
         return seconds
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """Samples float32 [n], n being the frame's size but for a last one, and when the last of them
+    had been spoken."""
+
+    pcm: Pcm
+    arrived: float
+
+
+class Capture:
+    """Takes blocks of any rate and number of channels out of a buffer; channels are averaged, or
+    the one that `channel` counts from 0 is taken. Ends after `stop`, with all that had come."""
+
+    def __init__(
+        self,
+        buffer: CaptureBuffer,
+        clock: Clock,
+        rate: int,
+        frame_size: int,
+        channel: int | None = None,
+    ) -> None:
+        self._buffer, self._clock = buffer, clock
+        self._rate, self._channel = rate, channel
+        self._framer = Framer(frame_size)
+        self._resampler: tuple[int, Resampler] | None = None
+        self._arrived = 0.0
+
+    def stop(self) -> None:
+        """Takes no more sound in; from any thread."""
+        self._buffer.close()
+
+    def frames(self) -> Iterator[Frame]:
+        """Frame after frame as they come; waits for them."""
+        while True:
+            closed = self._buffer.closed
+            block = self._buffer.take()
+            if block is not None:
+                yield from self._cut(self._resampled(block), block.arrived)
+            elif closed:
+                break
+            else:
+                self._clock.wait(IDLE_SECONDS)
+        yield from self._cut(self._change_rate(None), self._arrived)
+        if self._framer.pending:
+            yield Frame(self._framer.waiting.copy(), self._arrived)
+
+    def _cut(self, pcm: Pcm, arrived: float) -> Iterator[Frame]:
+        self._arrived = arrived
+        for frame in self._framer.push(pcm):
+            yield Frame(frame, arrived)
+
+    def _resampled(self, block: CapturedBlock) -> Pcm:
+        last = self._change_rate(block.rate)
+        assert self._resampler is not None
+        pcm = self._resampler[1].push(_mono(block.samples, self._channel))
+        return np.concatenate([last, pcm]) if len(last) else pcm
+
+    def _change_rate(self, rate: int | None) -> Pcm:
+        """Begins another signal where the rate is another; returns the end of the one before."""
+        before = self._resampler
+        if before is not None and before[0] == rate:
+            return np.empty(0, np.float32)
+        self._resampler = None if rate is None else (rate, Resampler(rate, self._rate))
+        return before[1].flush() if before is not None else np.empty(0, np.float32)
+
+
+def _mono(samples: Pcm, channel: int | None) -> Pcm:
+    """[n] of a block [n, channels]; samples that are no numbers become silence."""
+    if channel is not None and channel < samples.shape[1]:
+        mono = samples[:, channel]
+    else:
+        mono = np.mean(samples, axis=1, dtype=np.float32)
+    return np.ascontiguousarray(np.nan_to_num(mono, nan=0.0, posinf=1.0, neginf=-1.0))
+
+
+def cut_frames(blocks: Iterable[Pcm], size: int) -> Iterator[Pcm]:
+    """All samples of the blocks, `size` at a time; the last ones may be fewer."""
+    framer = Framer(size)
+    for block in blocks:
+        yield from framer.push(block)
+    if framer.pending:
+        yield framer.waiting.copy()
+
+
+def paced(pieces: Iterable[Pcm], seconds: float, clock: Clock) -> Iterator[Frame]:
+    """Yields a piece every `seconds`, as a recording is spoken; those that come late follow at once
+    until the pace is reached again."""
+    due = clock.now()
+    for piece in pieces:
+        due += seconds
+        while (left := due - clock.now()) > 0:
+            clock.wait(left)
+        yield Frame(piece, due)

@@ -7,7 +7,7 @@ from typing import Literal
 from ...errors import AudioError, UsageError
 
 Direction = Literal["input", "output"]
-CALLED = {"input": "microphone", "output": "speaker"}
+CALLED = {"input": "microphone", "output": "output device"}
 HOSTS = (
     "Windows WASAPI",
     "Core Audio",

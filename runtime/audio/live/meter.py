@@ -3,17 +3,39 @@
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from statistics import median
 
 from .clock import Clock
-from .running_stats import Spread
 
 KEPT_FRAMES = 1000
 """Frames whose time of arrival is kept: far more than words lag behind."""
 
+_NEWEST = 1000
+
+
+class RunningStats:
+    """Median of the newest thousand figures, greatest and count of all, in constant memory."""
+
+    def __init__(self) -> None:
+        self._newest: deque[float] = deque(maxlen=_NEWEST)
+        self.count = 0
+        self.greatest = 0.0
+
+    def add(self, value: float) -> None:
+        """Adds a figure."""
+        self._newest.append(value)
+        self.count += 1
+        self.greatest = max(self.greatest, value)
+
+    @property
+    def median(self) -> float:
+        """Of the newest; 0 without any."""
+        return median(self._newest) if self._newest else 0.0
+
 
 class Meter:
-    """Is told of each frame when work on it begins; lag is the time from the moment at which a
-    frame had been spoken to the end of the work on it."""
+    """Measures the work on each frame; lag is the time from the moment at which a frame had been
+    spoken to the end of the work on it."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -21,12 +43,12 @@ class Meter:
         """Seconds of sound that were worked on."""
         self.busy = 0.0
         """Seconds that the work took."""
-        self.lag = Spread()
-        self.to_word = Spread()
-        """Seconds from the end of a word to the moment at which it is told."""
-        self.to_sound = Spread()
+        self.lag = RunningStats()
+        self.to_word = RunningStats()
+        """Seconds from the end of a word to the moment at which it is reported."""
+        self.to_sound = RunningStats()
         """Seconds from a sound to the moment at which the one that answers it is heard."""
-        self.text_to_sound = Spread()
+        self.text_to_sound = RunningStats()
         """Seconds from a text to the moment at which it begins to be heard."""
         self._asked: float | None = None
         self._begun = 0.0
@@ -51,22 +73,22 @@ class Meter:
             self.audio += seconds
             self.lag.add(max(0.0, now - arrived))
 
-    def told(self, end: float) -> None:
-        """Notes that a word was told that ended at so many seconds of the sound."""
+    def note_word(self, end: float) -> None:
+        """Notes that a word was reported that ended at so many seconds of the sound."""
         arrived = next((when for until, when in self._arrivals if until >= end), None)
         if arrived is not None:
             self.to_word.add(max(0.0, self._clock.now() - arrived))
 
-    def spoke(self, ahead: float) -> None:
+    def note_answer(self, ahead: float) -> None:
         """Notes that an answer was made which will be heard after `ahead` seconds."""
         if self._arrivals:
             self.to_sound.add(max(0.0, self._clock.now() - self._arrivals[-1][1]) + ahead)
 
-    def asked(self) -> None:
+    def note_text(self) -> None:
         """Notes that there is a text to be said."""
         self._asked = self._clock.now()
 
-    def read_aloud(self, ahead: float) -> None:
+    def note_speech(self, ahead: float) -> None:
         """Notes that something of a text was said which will be heard after `ahead` seconds."""
         if self._asked is not None:
             self.text_to_sound.add(self._clock.now() - self._asked + ahead)

@@ -1,17 +1,33 @@
-"""What stands between whoever speaks and a speaker's callback, which must only copy."""
+"""From a model's sound to the callback of an output device, which must only copy."""
 
+import math
 import threading
 from collections import deque
 
+import numpy as np
+
 from ..pcm import Pcm
+from ..resampler import Resampler
+from .clock import Clock
+
+AUDIBLE = 10 ** (-50 / 20)
+"""The root mean square, about its mean, above which a piece of sound can be heard: a model that
+says nothing may still be off zero."""
+
+ECHO_SECONDS = 0.25
+"""For how long a room goes on sounding."""
+
+POLL_SECONDS = 0.1
 
 
-class Outlet:
-    """Queues sound for a speaker: begins to play once `prebuffer` seconds are there, plays silence
-    and begins anew where it runs dry, and throws the oldest away down to `prebuffer` where more
-    than `limit` seconds wait. All of it is counted. `fill` may be called from any thread.
+class PlaybackBuffer:
+    """Queues sound for an output device, and counts what is played, dropped and missing.
 
-    Without a `limit` it is patient: what waits is kept for a speaker that comes back.
+    It begins to play once `prebuffer` seconds are there, plays silence and starts again if it runs
+    dry, and drops the oldest down to `prebuffer` if more than `limit` seconds wait. `fill` may be
+    called from any thread.
+
+    Without a `limit` it is patient: what waits is kept for a device that comes back.
     """
 
     def __init__(self, prebuffer: float, limit: float | None) -> None:
@@ -22,11 +38,11 @@ class Outlet:
         self._samples = 0
         self._playing = self._resting = False
         self.rate: int | None = None
-        """The speaker's rate in Hz; None while there is no speaker."""
+        """The device's rate in Hz; None while there is no device."""
         self.played = 0.0
-        """Seconds that a speaker took."""
+        """Seconds that a device took."""
         self.dropped = 0.0
-        """Seconds that were thrown away: they came too late, or no speaker was there."""
+        """Seconds that were thrown away: they came too late, or no device was there."""
         self.underruns = 0
         """How often it ran dry in the midst of sound."""
 
@@ -36,8 +52,8 @@ class Outlet:
         return self._samples / self._queued_rate if self._queued_rate else 0.0
 
     def connect(self, rate: int | None) -> None:
-        """A speaker at `rate` takes over, or none. What waits for one at another rate is dropped,
-        as it is for none unless the outlet is patient."""
+        """A device at `rate` takes over, or none. What waits for one at another rate is dropped,
+        as it is for none unless the buffer is patient."""
         with self._lock:
             if rate != self._queued_rate and not (rate is None and self.limit is None):
                 self._drop(self._samples)
@@ -45,7 +61,7 @@ class Outlet:
             self.rate, self._playing = rate, False
 
     def put(self, pcm: Pcm, rate: int) -> None:
-        """Queues samples [n] at the rate of the speaker; drops them where that is another now."""
+        """Queues samples [n] at the rate of the device; drops them where that is another now."""
         with self._lock:
             self._resting = False
             if rate != self.rate:
@@ -57,15 +73,15 @@ class Outlet:
                 self._drop(self._samples - round(self.prebuffer * rate))
 
     def miss(self, seconds: float) -> None:
-        """Counts sound that no speaker was there for."""
+        """Counts sound that no device was there for."""
         self.dropped += seconds
 
-    def rest(self) -> None:
+    def flush(self) -> None:
         """What waits is all for now: it is played to its end, and silence after it is right."""
         self._resting = True
 
     def fill(self, out: Pcm) -> None:
-        """Fills a block [n, channels] at the speaker's rate with what is to be played now."""
+        """Fills a block [n, channels] at the device's rate with what is to be played now."""
         with self._lock:
             done = self._copy(out) if self._may_play() else 0
             out[done:] = 0
@@ -107,3 +123,59 @@ class Outlet:
             step = min(count, len(self._pieces[0]))
             self._advance(step)
             count -= step
+
+
+class Player:
+    """Puts sound at a model's rate into a buffer, at the device's rate.
+
+    `ahead` makes `play` wait for a device, and `wait` until no more than so many seconds are
+    queued, for what is made quicker than it is spoken; without it sound for which no device is
+    there is missed.
+    """
+
+    def __init__(self, buffer: PlaybackBuffer, clock: Clock, rate: int) -> None:
+        self._buffer, self._clock, self._rate = buffer, clock, rate
+        self.ahead: float | None = None
+        self._resampler: tuple[int, Resampler] | None = None
+        self._audible_until = -math.inf
+
+    def play(self, pcm: Pcm, latency: float) -> float:
+        """Queues samples [n]; returns after how many seconds the last of them will be heard,
+        `latency` being that of the device."""
+        while self._buffer.rate is None and self.ahead is not None:
+            self._clock.wait(POLL_SECONDS)
+        device_rate = self._buffer.rate
+        if device_rate is None:
+            self._buffer.miss(len(pcm) / self._rate)
+            return 0.0
+        if self._resampler is None or self._resampler[0] != device_rate:
+            self._resampler = (device_rate, Resampler(self._rate, device_rate))
+        self._buffer.put(self._resampler[1].push(pcm), device_rate)
+        after = self._buffer.queued + latency
+        if len(pcm) and float(np.std(pcm)) > AUDIBLE:
+            self._audible_until = self._clock.now() + after + ECHO_SECONDS
+        return after
+
+    def wait(self) -> None:
+        """Returns when no more than `ahead` is queued."""
+        while self.ahead is not None and self._buffer.queued > self.ahead:
+            self._clock.wait(POLL_SECONDS)
+
+    def is_audible(self, moment: float) -> bool:
+        """Whether something could be heard from it at that moment of the clock."""
+        return moment < self._audible_until
+
+    def flush(self) -> None:
+        """Nothing more for now: the last samples go to the device."""
+        if self._resampler is not None:
+            rate, resampler = self._resampler
+            if len(last := resampler.flush()):
+                self._buffer.put(last, rate)
+        self._buffer.flush()
+
+    def drain(self, latency: float) -> None:
+        """Returns when all was heard."""
+        self.flush()
+        while self._buffer.queued > 0:
+            self._clock.wait(POLL_SECONDS)
+        self._clock.wait(latency)

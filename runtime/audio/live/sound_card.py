@@ -15,7 +15,7 @@ LATENCY = 0.1
 """Seconds that PortAudio buffers: short beside a model's delay, and long enough for a machine whose
 processors are all at work."""
 
-TOLD_BY_PORTAUDIO: tuple[bytes, ...] = (
+PORTAUDIO_PREFIXES: tuple[bytes, ...] = (
     b"ALSA lib",
     b"Expression '",
     b"Cannot connect to server",
@@ -23,10 +23,10 @@ TOLD_BY_PORTAUDIO: tuple[bytes, ...] = (
 )
 """How the lines begin that PortAudio and ALSA write to standard error where a device is missing."""
 
-Take = Callable[[Pcm, bool], None]
+CaptureCallback = Callable[[Pcm, bool], None]
 """Takes a block [n, channels], valid until it returns, and whether the device lost sound before."""
 
-Fill = Callable[[Pcm], None]
+PlaybackCallback = Callable[[Pcm], None]
 """Fills a block [n, channels]."""
 
 
@@ -52,13 +52,13 @@ class Card(Protocol):
         """What there is, as it was found at the start or by the last `rescan`."""
 
     def rescan(self) -> None:
-        """Looks for devices anew, while none is open."""
+        """Looks for devices again, while none is open."""
 
-    def open_input(self, device: Device, take: Take) -> OpenDevice:
+    def open_input(self, device: Device, take: CaptureCallback) -> OpenDevice:
         """Starts a microphone at its own rate; raises AudioError where it does not start."""
 
-    def open_output(self, device: Device, fill: Fill) -> OpenDevice:
-        """Starts a speaker at its own rate; raises AudioError where it does not start."""
+    def open_output(self, device: Device, fill: PlaybackCallback) -> OpenDevice:
+        """Starts an output device at its own rate; raises AudioError where it does not start."""
 
 
 class SoundCard:
@@ -79,11 +79,11 @@ class SoundCard:
 
     def rescan(self) -> None:
         """See `Card.rescan`: PortAudio looks for devices only when it starts."""
-        with captured_stderr(TOLD_BY_PORTAUDIO):
+        with captured_stderr(PORTAUDIO_PREFIXES):
             self._sounddevice._terminate()  # noqa: SLF001
             self._sounddevice._initialize()  # noqa: SLF001
 
-    def open_input(self, device: Device, take: Take) -> OpenDevice:
+    def open_input(self, device: Device, take: CaptureCallback) -> OpenDevice:
         """See `Card.open_input`."""
 
         def callback(block: Pcm, _frames: int, _time: object, status: Any) -> None:
@@ -91,7 +91,7 @@ class SoundCard:
 
         return self._open("input", device, callback)
 
-    def open_output(self, device: Device, fill: Fill) -> OpenDevice:
+    def open_output(self, device: Device, fill: PlaybackCallback) -> OpenDevice:
         """See `Card.open_output`."""
 
         def callback(block: Pcm, _frames: int, _time: object, _status: Any) -> None:
@@ -105,7 +105,7 @@ class SoundCard:
         if device.host == "Windows WASAPI":  # shared, it has one rate of its own
             settings = self._sounddevice.WasapiSettings(auto_convert=True)
         try:
-            with captured_stderr(TOLD_BY_PORTAUDIO):
+            with captured_stderr(PORTAUDIO_PREFIXES):
                 stream = make(
                     device=device.index,
                     samplerate=device.rate,
@@ -134,14 +134,14 @@ class _PortAudioStream:
         return not self._stream.active
 
     def close(self) -> None:
-        with captured_stderr(TOLD_BY_PORTAUDIO):
+        with captured_stderr(PORTAUDIO_PREFIXES):
             self._stream.abort(ignore_errors=True)
             self._stream.close(ignore_errors=True)
 
 
 def _load_sounddevice() -> Any:
     try:
-        with captured_stderr(TOLD_BY_PORTAUDIO):
+        with captured_stderr(PORTAUDIO_PREFIXES):
             import sounddevice
     except ImportError:
         raise AudioError(

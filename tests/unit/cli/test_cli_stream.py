@@ -17,7 +17,7 @@ from support.speech import Array, hiss, write_wav
 
 from kyutai_onnx.cli.output.live_output import Lines, LiveLine, Screen, Tape
 from kyutai_onnx.models import EndOfTurn, Event, Pause, Word
-from kyutai_onnx.runtime.audio.live.paced import frames, paced
+from kyutai_onnx.runtime.audio.live.capture import cut_frames, paced
 
 FAST = ("--rate", 100, "-q")
 PIECE = np.zeros(1920, np.float32)
@@ -89,7 +89,7 @@ def test_frames_leave_at_their_pace() -> None:
 
 def test_all_samples_are_played_in_frames() -> None:
     samples = np.arange(6000, dtype=np.float32)
-    played = list(frames([samples[:1000], samples[1000:1000], samples[1000:]], 1920))
+    played = list(cut_frames([samples[:1000], samples[1000:1000], samples[1000:]], 1920))
     assert [len(frame.reshape(-1)) for frame in played] == [1920, 1920, 1920, 240]
     np.testing.assert_array_equal(np.concatenate(played), samples)
 

@@ -52,8 +52,8 @@ class Talk:
 
 def room_for_two() -> Room:
     room = Room()
-    room.sound.listen(None)
-    room.sound.speak(None)
+    room.sound.open_microphone(None)
+    room.sound.open_output(None)
     return room
 
 
@@ -70,7 +70,7 @@ def test_it_speaks_while_it_listens() -> None:
     assert len(talk.said) == len(talk.heard) * SIZE
     start = int(np.flatnonzero(talk.played)[0])
     np.testing.assert_array_equal(talk.played[start : start + len(talk.said)], talk.said)
-    assert (room.sound.outlet.underruns, room.sound.outlet.dropped) == (0, 0)
+    assert (room.sound.playback_buffer.underruns, room.sound.playback_buffer.dropped) == (0, 0)
     answer = FRAME + PREBUFFER_SECONDS + 2 * LATENCY
     assert 0 < room.sound.meter.to_sound.greatest < answer + 2 * FRAME
 
@@ -78,7 +78,7 @@ def test_it_speaks_while_it_listens() -> None:
 def test_on_a_slow_machine_it_answers_what_it_heard_and_does_not_lag_for_good() -> None:
     room = room_for_two()
     talk = Talk(room, 20.0, lambda _: 1.5 * FRAME)
-    inlet, outlet = room.sound.inlet, room.sound.outlet
+    inlet, outlet = room.sound.capture_buffer, room.sound.playback_buffer
     gaps = np.diff(talk.heard)
     assert np.all(gaps > 0)
     assert inlet.dropped > 3
@@ -98,7 +98,7 @@ def test_a_speaker_that_goes_leaves_it_listening() -> None:
     assert np.all(np.diff(talk.heard) > 0)
     heard_from_speaker = levels(talk.played)
     assert np.all(np.diff(heard_from_speaker) > 0)
-    said, outlet = len(talk.said) / RATE, room.sound.outlet
+    said, outlet = len(talk.said) / RATE, room.sound.playback_buffer
     assert 2.9 < outlet.dropped < 8.5
     assert outlet.played + outlet.dropped == pytest.approx(said, abs=0.01)
     assert np.count_nonzero(talk.played) / RATE == pytest.approx(outlet.played, abs=0.01)

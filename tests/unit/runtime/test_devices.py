@@ -63,14 +63,14 @@ def test_where_none_matches_those_that_are_there_are_listed() -> None:
 
 
 def test_a_machine_without_any_says_so() -> None:
-    with pytest.raises(AudioError, match="there is no speaker here: connect one"):
+    with pytest.raises(AudioError, match="there is no output device here: connect one"):
         choose_device([], None, "output")
     with pytest.raises(AudioError, match="there is no microphone here, only 1 MacBook"):
         choose_device([SPEAKERS], "anything", "input")
 
 
 def test_without_a_default_the_choice_is_left_to_the_user() -> None:
-    with pytest.raises(AudioError, match="no default speaker; name one by '--output-device'"):
+    with pytest.raises(AudioError, match="no default output device; name one by '--output-device'"):
         choose_device([HEADSET], None, "output")
 
 

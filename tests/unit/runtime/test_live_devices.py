@@ -8,8 +8,7 @@ from support.soundcards import BLOCK_SECONDS, BOX, MIC, SIZE, FakeCard, FakeCloc
 from support.speech import RATE, Array
 
 from kyutai_onnx.runtime.audio.live.devices import Device
-from kyutai_onnx.runtime.audio.live.live_sound import AHEAD_SECONDS, LiveSound
-from kyutai_onnx.runtime.audio.live.reconnecting_device import GONE_SECONDS
+from kyutai_onnx.runtime.audio.live.live_sound import AHEAD_SECONDS, GONE_SECONDS, LiveSound
 from kyutai_onnx.runtime.errors import AudioError
 
 FRAME = SIZE / RATE
@@ -29,7 +28,7 @@ def missing(heard: Array) -> float:
 @pytest.mark.parametrize("dead", [False, True], ids=["ends", "falls silent"])
 def test_a_microphone_that_vanishes_is_waited_for(dead: bool) -> None:
     room = Room()
-    room.sound.listen(None)
+    room.sound.open_microphone(None)
     room.clock.at(3.0, lambda: room.card.unplug(MIC, dead=dead))
     room.clock.at(9.0, lambda: room.card.plug(MIC))
     heard = room.listen_for(15.0)
@@ -51,7 +50,7 @@ def test_a_microphone_that_vanishes_is_waited_for(dead: bool) -> None:
 
 def test_another_number_and_rate_is_no_other_microphone() -> None:
     room = Room(MIC, BOX)
-    room.sound.listen("0")
+    room.sound.open_microphone("0")
     other = Device(0, "Camera", "ALSA", 2, 0, 44100, ("input",))
     moved = replace(MIC, index=3, rate=48000)
     room.clock.at(3.0, lambda: room.card.unplug(MIC))
@@ -66,7 +65,7 @@ def test_another_number_and_rate_is_no_other_microphone() -> None:
 
 def test_without_a_wish_the_next_default_is_taken() -> None:
     room = Room(MIC)
-    room.sound.listen(None)
+    room.sound.open_microphone(None)
     builtin = Device(5, "Built-in", "ALSA", 1, 0, RATE, ("input",))
     room.clock.at(2.0, lambda: room.card.unplug(MIC))
     room.clock.at(2.0, lambda: room.card.plug(builtin))
@@ -76,37 +75,37 @@ def test_without_a_wish_the_next_default_is_taken() -> None:
 
 def test_a_speaker_that_vanishes_costs_only_what_it_would_have_played() -> None:
     room = Room()
-    room.sound.listen(None)
-    room.sound.speak(None)
+    room.sound.open_microphone(None)
+    room.sound.open_output(None)
     room.clock.at(3.0, lambda: room.card.unplug(BOX))
     room.clock.at(5.0, lambda: room.card.plug(BOX))
     heard = room.listen_for(12.0, echo=True)
     room.sound.drain()
-    outlet, port = room.sound.outlet, room.sound.speaker
+    outlet, port = room.sound.playback_buffer, room.sound.output_device
     assert port is not None
     assert port.losses == 1
     assert outlet.played + outlet.dropped == pytest.approx(len(heard) / RATE, abs=2 * SAMPLE)
     assert outlet.dropped == pytest.approx(port.away, abs=0.5)
     assert room.lines == [
-        "the speaker Loud Box has gone; waiting for it",
-        "the speaker Loud Box is back",
+        "the output device Loud Box has gone; waiting for it",
+        "the output device Loud Box is back",
     ]
 
 
 def test_speech_that_is_made_quickly_waits_for_its_speaker() -> None:
     room = Room()
-    room.sound.speak(None, wait=True)
+    room.sound.open_output(None, wait=True)
     room.clock.at(2.0, lambda: room.card.unplug(BOX))
     room.clock.at(6.0, lambda: room.card.plug(BOX))
     said = np.random.default_rng(0).uniform(0.1, 1, 5 * RATE).astype(np.float32)
     queued = []
     for start in range(0, len(said), SIZE):
         room.sound.play(said[start : start + SIZE])
-        queued.append(room.sound.outlet.queued)
+        queued.append(room.sound.playback_buffer.queued)
     room.sound.drain()
     sound = room.card.sound
     np.testing.assert_array_equal(sound[sound != 0], said)
-    assert room.sound.outlet.dropped == 0
+    assert room.sound.playback_buffer.dropped == 0
     assert max(queued) <= AHEAD_SECONDS + SAMPLE
     assert room.clock.now() > 5 + 3
 
@@ -115,8 +114,8 @@ def test_speech_that_is_made_quickly_waits_for_its_speaker() -> None:
 def test_nothing_is_lost_uncounted_whatever_happens(seed: int) -> None:
     noise = np.random.default_rng(seed)
     room = Room()
-    room.sound.listen(None)
-    room.sound.speak(None)
+    room.sound.open_microphone(None)
+    room.sound.open_output(None)
     for device in (MIC, BOX):
         time = 0.0
         while (time := time + float(noise.uniform(2, 15))) < 50:
@@ -127,11 +126,15 @@ def test_nothing_is_lost_uncounted_whatever_happens(seed: int) -> None:
     load = float(noise.uniform(0.2, 1.3))
     heard = room.listen_for(60.0, lambda _: float(noise.exponential(load * FRAME)), echo=True)
     room.sound.drain()
-    inlet, outlet, port = room.sound.inlet, room.sound.outlet, room.sound.microphone
+    inlet, outlet, port = (
+        room.sound.capture_buffer,
+        room.sound.playback_buffer,
+        room.sound.microphone,
+    )
     assert port is not None
     assert np.all(np.diff(heard) > 0)
     assert len(heard) / RATE + inlet.dropped == pytest.approx(inlet.received, abs=SAMPLE)
-    blocks = 3 * BLOCK_SECONDS * (port.losses + room.sound.speaker.losses + 1)  # type: ignore[union-attr]
+    blocks = 3 * BLOCK_SECONDS * (port.losses + room.sound.output_device.losses + 1)  # type: ignore[union-attr]
     assert missing(heard) - inlet.dropped == pytest.approx(port.away, abs=blocks)
     assert outlet.played + outlet.dropped == pytest.approx(len(heard) / RATE, abs=SAMPLE)
 
@@ -140,13 +143,13 @@ def test_a_machine_without_devices_is_told_so() -> None:
     clock = FakeClock()
     sound = LiveSound(FakeCard(clock, BOX), clock, RATE, SIZE)
     with pytest.raises(AudioError, match="there is no microphone here, only 1 Loud Box"):
-        sound.listen(None)
+        sound.open_microphone(None)
 
 
 def test_closing_stops_every_device() -> None:
     room = Room()
-    room.sound.listen(None)
-    room.sound.speak(None)
+    room.sound.open_microphone(None)
+    room.sound.open_output(None)
     assert len(room.card.open) == 2
     room.sound.close()
     assert room.card.open == []

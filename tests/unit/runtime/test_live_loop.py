@@ -35,20 +35,20 @@ def buzz(amplitude: float) -> Array:
 
 def test_all_that_is_said_is_heard_in_order() -> None:
     room = Room()
-    room.sound.listen(None)
+    room.sound.open_microphone(None)
     heard = room.listen_for(10.0, lambda _: 0.05)
     np.testing.assert_array_equal(heard, np.arange(len(heard)))
     assert len(heard) / RATE == pytest.approx(10.0, abs=2 * BLOCK_SECONDS)
-    assert room.sound.inlet.dropped == 0
+    assert room.sound.capture_buffer.dropped == 0
     assert room.sound.meter.real_time_factor == pytest.approx(0.05 / FRAME, rel=0.01)
     assert room.told == []
 
 
 def test_a_machine_that_is_too_slow_drops_the_oldest_and_says_so_once() -> None:
     room = Room()
-    room.sound.listen(None)
+    room.sound.open_microphone(None)
     heard = room.listen_for(20.0, lambda _: 2 * FRAME)
-    inlet = room.sound.inlet
+    inlet = room.sound.capture_buffer
     assert inlet.dropped > 5
     assert missing(heard) == pytest.approx(inlet.dropped, abs=SAMPLE)
     assert len(heard) / RATE + inlet.dropped == pytest.approx(inlet.received, abs=SAMPLE)
@@ -59,16 +59,16 @@ def test_a_machine_that_is_too_slow_drops_the_oldest_and_says_so_once() -> None:
 
 def test_no_more_waits_than_is_kept() -> None:
     room = Room()
-    room.sound.listen(None)
+    room.sound.open_microphone(None)
     waiting: list[float] = []
-    room.clock.every(BLOCK_SECONDS, lambda: waiting.append(room.sound.inlet.queued))
+    room.clock.every(BLOCK_SECONDS, lambda: waiting.append(room.sound.capture_buffer.queued))
     room.listen_for(20.0, lambda _: 3 * FRAME)
     assert KEPT_SECONDS - 2 * BLOCK_SECONDS < max(waiting) <= KEPT_SECONDS + SAMPLE
 
 
 def test_one_long_step_is_caught_up_with() -> None:
     room = Room()
-    room.sound.listen(None)
+    room.sound.open_microphone(None)
     steps = iter([0.0] * 30 + [1.5])
     heard = room.listen_for(10.0, lambda _: next(steps, 0.01))
     np.testing.assert_array_equal(heard, np.arange(len(heard)))
@@ -79,19 +79,19 @@ def test_one_long_step_is_caught_up_with() -> None:
 
 def test_when_stopped_all_that_had_come_is_heard() -> None:
     room = Room()
-    room.sound.listen(None)
+    room.sound.open_microphone(None)
     heard = room.listen_for(3.0, lambda now: 1.0 if 1 < now < 2 else 0.0)
-    assert room.sound.inlet.queued == 0
-    assert len(heard) / RATE == pytest.approx(room.sound.inlet.received, abs=SAMPLE)
+    assert room.sound.capture_buffer.queued == 0
+    assert len(heard) / RATE == pytest.approx(room.sound.capture_buffer.received, abs=SAMPLE)
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000, 96000])
 @pytest.mark.parametrize("channels", [1, 2])
 def test_any_device_is_heard_at_the_rate_of_the_model(rate: int, channels: int) -> None:
     room = Room(replace(MIC, rate=rate, inputs=channels))
-    room.sound.listen(None)
+    room.sound.open_microphone(None)
     heard = room.listen_for(5.0)
-    assert len(heard) / RATE == pytest.approx(room.sound.inlet.received, abs=2 * SAMPLE)
+    assert len(heard) / RATE == pytest.approx(room.sound.capture_buffer.received, abs=2 * SAMPLE)
     middle = slice(RATE, 4 * RATE)
     expected = np.arange(len(heard)) * rate / RATE
     np.testing.assert_allclose(heard[middle], expected[middle], rtol=1e-3)
@@ -99,10 +99,10 @@ def test_any_device_is_heard_at_the_rate_of_the_model(rate: int, channels: int) 
 
 def test_a_channel_can_be_picked() -> None:
     room = Room()
-    room.sound.listen(None, channel=1)
+    room.sound.open_microphone(None, channel=1)
     stereo = np.stack([np.zeros(SIZE), np.ones(SIZE)], axis=1).astype(np.float32)
     room.card.unplug(MIC)
-    room.sound.inlet.put(stereo, RATE)
+    room.sound.capture_buffer.put(stereo, RATE)
     room.sound.stop()
     (frame,) = room.sound.frames()
     np.testing.assert_array_equal(frame.pcm, 1)
@@ -110,25 +110,25 @@ def test_a_channel_can_be_picked() -> None:
 
 def test_what_is_said_is_played_after_the_prebuffer() -> None:
     room = Room()
-    room.sound.listen(None)
-    room.sound.speak(None)
+    room.sound.open_microphone(None)
+    room.sound.open_output(None)
     heard = room.listen_for(5.0, lambda _: 0.02, echo=True)
     room.sound.drain()
     sound = room.card.sound * 2**24
     start = int(np.flatnonzero(sound)[0]) - 1
     np.testing.assert_array_equal(sound[start : start + len(heard)], heard)
-    assert room.sound.outlet.underruns == 0
-    assert room.sound.outlet.played == pytest.approx(len(heard) / RATE, abs=SAMPLE)
+    assert room.sound.playback_buffer.underruns == 0
+    assert room.sound.playback_buffer.played == pytest.approx(len(heard) / RATE, abs=SAMPLE)
     assert start / RATE == pytest.approx(PREBUFFER_SECONDS, abs=2 * BLOCK_SECONDS)
 
 
 def test_running_dry_plays_silence_and_is_counted() -> None:
     room = Room()
-    room.sound.listen(None)
-    room.sound.speak(None)
+    room.sound.open_microphone(None)
+    room.sound.open_output(None)
     heard = room.listen_for(8.0, lambda now: 0.6 if 3 < now < 3.1 else 0.01, echo=True)
     room.sound.drain()
-    outlet = room.sound.outlet
+    outlet = room.sound.playback_buffer
     assert outlet.underruns == 1
     assert outlet.dropped == 0
     assert len(heard) / RATE == pytest.approx(outlet.played, abs=SAMPLE)
@@ -138,9 +138,9 @@ def test_running_dry_plays_silence_and_is_counted() -> None:
 
 def test_what_comes_too_late_is_dropped_and_speech_is_prompt_again() -> None:
     room = Room()
-    room.sound.listen(None)
-    room.sound.speak(None)
-    outlet = room.sound.outlet
+    room.sound.open_microphone(None)
+    room.sound.open_output(None)
+    outlet = room.sound.playback_buffer
     room.clock.at(2.0, lambda: outlet.put(np.ones(3 * RATE, np.float32), RATE))
     heard = room.listen_for(6.0, echo=True)
     room.sound.drain()
@@ -150,19 +150,19 @@ def test_what_comes_too_late_is_dropped_and_speech_is_prompt_again() -> None:
 
 def test_rest_is_no_underrun() -> None:
     room = Room()
-    room.sound.speak(None, wait=True)
+    room.sound.open_output(None, wait=True)
     for _ in range(3):
         room.sound.play(np.ones(SIZE, np.float32))
-        room.sound.rest()
+        room.sound.flush()
         room.clock.work(2.0)
     assert np.count_nonzero(room.card.sound) == 3 * SIZE
-    assert room.sound.outlet.underruns == 0
+    assert room.sound.playback_buffer.underruns == 0
 
 
 @pytest.mark.parametrize("rate", [16000, 44100, 48000])
 def test_speech_is_played_at_the_rate_of_the_speaker(rate: int) -> None:
     room = Room(replace(BOX, rate=rate, outputs=2))
-    room.sound.speak(None, wait=True)
+    room.sound.open_output(None, wait=True)
     said = np.sin(np.arange(RATE) * 2 * np.pi * 440 / RATE).astype(np.float32)
     room.sound.play(said)
     room.sound.drain()
@@ -175,8 +175,8 @@ def test_speech_is_played_at_the_rate_of_the_speaker(rate: int) -> None:
 
 def test_half_duplex_hears_silence_while_the_model_is_heard() -> None:
     room = Room()
-    room.sound.listen(None, half_duplex=True)
-    room.sound.speak(None)
+    room.sound.open_microphone(None, half_duplex=True)
+    room.sound.open_output(None)
     room.clock.at(3.0, lambda: room.sound.play(buzz(0.5)))
     heard = room.listen_for(8.0)
     silent = np.flatnonzero(heard[1:] == 0) + 1
@@ -189,8 +189,8 @@ def test_half_duplex_hears_silence_while_the_model_is_heard() -> None:
 @pytest.mark.parametrize("said", [buzz(1e-4), buzz(0.0) + 0.3], ids=["quiet", "off zero"])
 def test_half_duplex_hears_on_where_nothing_can_be_heard(said: Array) -> None:
     room = Room()
-    room.sound.listen(None, half_duplex=True)
-    room.sound.speak(None)
+    room.sound.open_microphone(None, half_duplex=True)
+    room.sound.open_output(None)
     room.clock.at(3.0, lambda: room.sound.play(said))
     assert np.all(room.listen_for(8.0)[1:] > 0)
     assert room.sound.muted == 0
@@ -198,14 +198,14 @@ def test_half_duplex_hears_on_where_nothing_can_be_heard(said: Array) -> None:
 
 def test_latency_counts_from_the_sound_to_what_it_became() -> None:
     room = Room()
-    room.sound.listen(None)
-    room.sound.speak(None)
+    room.sound.open_microphone(None)
+    room.sound.open_output(None)
     room.clock.at(6.0, room.sound.stop)
     for frame in room.sound.frames():
         with room.sound.meter.working(FRAME, frame.arrived):
             room.clock.work(0.03)
             room.sound.play(frame.pcm / 2**24)
-            room.sound.meter.told(room.sound.meter.audio - 0.5)
+            room.sound.meter.note_word(room.sound.meter.audio - 0.5)
     meter = room.sound.meter
     assert meter.to_word.median == pytest.approx(0.5 + 0.03 + LATENCY, abs=FRAME)
     sound = room.card.sound * 2**24
@@ -218,9 +218,9 @@ def test_latency_counts_from_the_sound_to_what_it_became() -> None:
 
 def test_text_is_timed_until_it_sounds() -> None:
     room = Room()
-    room.sound.speak(None, wait=True)
+    room.sound.open_output(None, wait=True)
     room.clock.work(1.0)
-    room.sound.meter.asked()
+    room.sound.meter.note_text()
     for _ in range(5):
         room.clock.work(0.03)
         room.sound.play(np.zeros(SIZE, np.float32))
@@ -238,11 +238,11 @@ def test_text_is_timed_until_it_sounds() -> None:
 
 def test_what_is_said_after_the_end_answers_nothing() -> None:
     room = Room()
-    room.sound.listen(None)
-    room.sound.speak(None)
+    room.sound.open_microphone(None)
+    room.sound.open_output(None)
     room.listen_for(3.0, echo=True)
     before = room.sound.meter.to_sound.count
-    room.sound.wait_for_speaker()
+    room.sound.wait_for_output()
     for _ in range(50):
         room.sound.play(buzz(0.25)[:SIZE])
     assert room.sound.meter.to_sound.count == before > 30
@@ -250,8 +250,8 @@ def test_what_is_said_after_the_end_answers_nothing() -> None:
 
 def test_twenty_minutes_take_no_more_memory_than_a_minute() -> None:
     room = Room()
-    room.sound.listen(None)
-    room.sound.speak(None)
+    room.sound.open_microphone(None)
+    room.sound.open_output(None)
     sizes: list[int] = []
     room.clock.every(60.0, lambda: sizes.append(held(room.sound)), start=60.0)
     heard = room.listen_for(1200.0, lambda _: 0.05, echo=True)
@@ -265,8 +265,8 @@ def held(sound: LiveSound) -> int:
     meter = sound.meter
     spreads = (meter.lag, meter.to_sound, meter.to_word)
     return (
-        len(sound.inlet._blocks)
-        + len(sound.outlet._pieces)
+        len(sound.capture_buffer._blocks)
+        + len(sound.playback_buffer._pieces)
         + len(meter._arrivals)
         + sum(len(spread._newest) for spread in spreads)
     )
