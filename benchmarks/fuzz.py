@@ -187,30 +187,36 @@ def as_json(*values: object) -> list[bytes]:
     return [json.dumps(value).encode() for value in values]
 
 
-def listening() -> tuple[list[bytes], Parse]:
-    from kyutai_onnx.server.moshi_server import stt_messages as own
+def speech_to_text() -> tuple[list[bytes], Parse]:
+    from kyutai_onnx.server.moshi_server import messages as own
+    from kyutai_onnx.server.wire.messagepack import pack
 
     noise = np.linspace(-1, 1, 40, dtype=np.float32)
-    messages = [own.Init(), own.Marker(-7), own.Audio(noise), own.OggOpus(bytes(150))]
-    replies = [own.Step(5, (0.1, 0.2), 19), own.Word("où", 0.4), own.EndWord(0.9), own.Error("no")]
-    valid = [own.pack(message) for message in (*messages, *replies)]
-    return valid, either(own.parse, own.parse_reply)
+    valid = [
+        *(own.InitMessage(), own.MarkerMessage(-7), own.AudioMessage(noise)),
+        *(own.OggOpusMessage(bytes(150)), own.StepMessage(5, (0.1, 0.2), 19)),
+        *(own.WordMessage("où", 0.4), own.EndWordMessage(0.9), own.ErrorMessage("no")),
+    ]
+    return [*map(pack, valid)], either(own.parse_stt_request, own.parse_stt_reply)
 
 
-def speaking() -> tuple[list[bytes], Parse]:
-    from kyutai_onnx.server.moshi_server import tts_messages as own
+def text_to_speech() -> tuple[list[bytes], Parse]:
+    from kyutai_onnx.server.moshi_server import messages as own
+    from kyutai_onnx.server.wire.messagepack import pack
 
     noise = np.linspace(-1, 1, 12, dtype=np.float32)
-    messages = [own.Say('one <break time="1s"/>'), own.Voice(noise, (1, 3, 4)), own.Eos()]
-    valid = [b"\0", *(own.pack(one) for one in (*messages, own.Text("a", 0.1, 0.2)))]
-    return valid, either(own.parse, own.parse_reply)
+    valid = [
+        *(own.TextMessage('one <break time="1s"/>'), own.VoiceMessage(noise, (1, 3, 4))),
+        *(own.EosMessage(), own.TimedTextMessage("a", 0.1, 0.2)),
+    ]
+    return [b"\0", *map(pack, valid)], either(own.parse_tts_request, own.parse_tts_reply)
 
 
 def chat() -> tuple[list[bytes], Parse]:
-    from kyutai_onnx.server.moshi_server import chat_messages as own
+    from kyutai_onnx.server.moshi_server.chat_messages import parse_chat
 
-    valid = [bytes([kind]) + bytes(8) for kind in range(11) if kind != own.Kind.METADATA]
-    return [*valid, b'\4{"text_topk": 25, "seed": {"a": ""}}', b"\7\3 a"], own.parse
+    valid = [bytes([kind]) + bytes(8) for kind in range(11) if kind != 4]
+    return [*valid, b'\4{"text_topk": 25, "seed": {"a": ""}}', b"\7\3 a"], parse_chat
 
 
 def ogg() -> tuple[list[bytes], Parse]:
@@ -495,8 +501,8 @@ def pickles() -> tuple[list[bytes], Parse]:
 
 
 PARSERS = {
-    "listening": Parser(listening),
-    "speaking": Parser(speaking),
+    "listening": Parser(speech_to_text),
+    "speaking": Parser(text_to_speech),
     "chat": Parser(chat),
     "ogg": Parser(ogg),
     "opus": Parser(opus, 0.1),

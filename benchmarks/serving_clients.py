@@ -11,7 +11,8 @@ from typing import Any
 import aiohttp
 import numpy as np
 
-from kyutai_onnx.server.moshi_server import stt_messages as listening
+from kyutai_onnx.server.moshi_server import messages
+from kyutai_onnx.server.wire.messagepack import pack
 
 from .talks import FRAME, RATE, talk
 
@@ -81,8 +82,8 @@ class Clients:
 
     async def _open(self) -> aiohttp.ClientWebSocketResponse:
         socket = await self._session.ws_connect(self._plan.url + PATH, max_msg_size=0)
-        reply = listening.parse_reply(await socket.receive_bytes())
-        assert isinstance(reply, listening.Ready), reply
+        reply = messages.parse_stt_reply(await socket.receive_bytes())
+        assert isinstance(reply, messages.ReadyMessage), reply
         return socket
 
     async def _come_late(self, when: float) -> list[list[str]]:
@@ -91,7 +92,7 @@ class Clients:
         found = []
         for _ in range(self._plan.extra):
             socket = await self._session.ws_connect(self._plan.url + PATH)
-            told = listening.parse_reply(await socket.receive_bytes())
+            told = messages.parse_stt_reply(await socket.receive_bytes())
             last = await socket.receive()
             found.append([str(told), f"{last.type.name} {last.data}"])
         return found
@@ -108,9 +109,9 @@ class Clients:
                 speaker.late.append(self._loop.time() - due)
                 await socket.send_bytes(message)
                 if every is not None and index % every == 0:
-                    await socket.send_bytes(listening.pack(listening.Marker(index)))
-            await socket.send_bytes(listening.pack(listening.Marker(-1)))
-            await socket.send_bytes(listening.pack(listening.Audio(SILENCE)))
+                    await socket.send_bytes(pack(messages.MarkerMessage(index)))
+            await socket.send_bytes(pack(messages.MarkerMessage(-1)))
+            await socket.send_bytes(pack(messages.AudioMessage(SILENCE)))
             await asyncio.wait_for(ear, LAST_SECONDS)
         except (ConnectionError, TimeoutError) as error:
             speaker.error = repr(error)
@@ -128,12 +129,12 @@ class Clients:
             if message.type is not aiohttp.WSMsgType.BINARY:
                 speaker.error = f"{message.type.name} {message.data} {message.extra}"
                 return
-            match listening.parse_reply(message.data):
-                case listening.Word(text):
+            match messages.parse_stt_reply(message.data):
+                case messages.WordMessage(text):
                     speaker.words.append((text, came))
-                case listening.Marker(-1):
+                case messages.MarkerMessage(-1):
                     return
-                case listening.Marker(number):
+                case messages.MarkerMessage(number):
                     speaker.marks.append((number, came))
 
     async def _until(self, when: float) -> None:
@@ -145,7 +146,7 @@ def packed_frames(number: int, seconds: float) -> list[bytes]:
     """The messages of a talk, made before it begins."""
     pcm = talk(number, seconds).pcm
     pieces = (pcm[start : start + FRAME] for start in range(0, len(pcm), FRAME))
-    return [listening.pack(listening.Audio(piece)) for piece in pieces]
+    return [pack(messages.AudioMessage(piece)) for piece in pieces]
 
 
 async def main() -> None:

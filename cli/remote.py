@@ -14,7 +14,7 @@ def connect(url: str, api_key: str | None) -> "RemoteServer":
 
     Raises UsageError for what is no URL, and where a package is missing.
     """
-    require("serve", "aiohttp", "av", "msgpack")
+    require("serve", "aiohttp", "av", "msgspec")
     from ..server.client import RemoteServer
     from ..server.config import read_keys
 

@@ -53,7 +53,7 @@ def configured(flags: Flags) -> "tuple[ServerConfig, list[str]]":
 def run_server(flags: Flags, *, quiet: bool, debug: bool) -> None:
     """Serves until the process is told to end. Raises UsageError for what cannot be, ModelError
     and ProviderError for models that cannot be loaded, ListenError for a port that is taken."""
-    require("serve", "aiohttp", "av", "msgpack", "multipart", "prometheus_client")
+    require("serve", "aiohttp", "av", "msgspec", "multipart", "prometheus_client")
     from ..server.registry import load_models
     from ..server.server import Server
     from ..server.web.logs import open_log

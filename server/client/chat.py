@@ -6,7 +6,14 @@ import numpy as np
 
 from ...models.events import Audio, Event, Text
 from ...runtime.audio import Pcm
-from ..moshi_server import chat_messages as chat
+from ..moshi_server.chat_messages import (
+    ChatAudio,
+    ChatError,
+    ChatHandshake,
+    ChatText,
+    pack_chat,
+    parse_chat,
+)
 from ..wire.errors import ProtocolError
 from ..wire.ogg_opus import OpusDecoder, OpusEncoder
 from .errors import broken, busy
@@ -90,7 +97,7 @@ class RemoteTalk:
 
     def _send(self, pages: bytes) -> None:
         if pages:
-            self._line.send(chat.pack(chat.Audio(pages)))
+            self._line.send(pack_chat(ChatAudio(pages)))
 
     def _run(self) -> list[Event]:
         over = self._line.over
@@ -104,16 +111,16 @@ class RemoteTalk:
     def _take(self, data: bytes) -> list[Event]:
         address = self.model.server.address
         try:
-            message = chat.parse(data)
+            message = parse_chat(data)
             match message:
-                case chat.Handshake():
+                case ChatHandshake():
                     self._ready = True
-                case chat.Audio(pages):
+                case ChatAudio(pages):
                     pcm = self._decoder.push(pages)
                     return [Audio(pcm)] if len(pcm) else []
-                case chat.Text(text):
+                case ChatText(text):
                     return [Text(text)]
-                case chat.Error(text):
+                case ChatError(text):
                     raise busy(address, text)
         except ProtocolError as error:
             raise broken(address, str(error)) from None

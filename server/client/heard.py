@@ -4,8 +4,8 @@ import math
 
 from ...models.events import Event, Word, ended_by
 from ...models.stt.pauses import PauseDetector, TurnPolicy
-from ..moshi_server import stt_messages as listening
-from ..moshi_server.stt_messages import Step, WholeWord
+from ..moshi_server import messages
+from ..moshi_server.messages import StepMessage, WholeWordMessage
 from .server import Info
 
 
@@ -30,22 +30,22 @@ class Heard:
         """No event lies beyond so many seconds, which are all of the audio."""
         self._end = seconds
 
-    def take(self, reply: listening.Reply) -> list[Event]:
+    def take(self, reply: messages.SttReply) -> list[Event]:
         """The events of a message."""
         return [ended_by(event, self._end) for event in self._take(reply)]
 
-    def _take(self, reply: listening.Reply) -> list[Event]:
+    def _take(self, reply: messages.SttReply) -> list[Event]:
         match reply:
-            case Step(index, pauses, _):
+            case StepMessage(index, pauses, _):
                 time = (index + 1) / self._info.frame_rate - self._info.lead - self._info.delay
                 self.told_until = max(self.told_until, time)
                 if self._policy.head < len(pauses):
                     return self._pauses.push(pauses[self._policy.head], self._open_start)
-            case listening.Word(text, start):
+            case messages.WordMessage(text, start):
                 self._start = start if not self._open else self._start
                 self._open.append(text)
                 self.told_until = max(self.told_until, start)
-            case WholeWord(text, start, end):
+            case WholeWordMessage(text, start, end):
                 self._open.clear()
                 self.told_until = max(self.told_until, end)
                 return [Word(text, start, end)]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import aiohttp
 from aiohttp import WSMsgType
 
-from ..wire.messagepack import MOST_BYTES
+from ..wire.messagepack import MAX_BYTES
 from .address import Address
 from .background import Background
 from .errors import ServerError, broken, distrusted, refused, unreachable
@@ -103,7 +103,7 @@ class Line:
                 self._socket = await self._session.ws_connect(
                     self._address.url + path,
                     params=dict(query),
-                    max_msg_size=MOST_BYTES,
+                    max_msg_size=MAX_BYTES,
                     autoping=False,
                     timeout=aiohttp.ClientWSTimeout(ws_close=2.0),
                 )

@@ -11,8 +11,9 @@ from ...models.events import Event
 from ...models.stt.pauses import TurnPolicy
 from ...runtime.audio import Pcm
 from ...runtime.errors import UsageError
-from ..moshi_server import stt_messages as listening
+from ..moshi_server import messages
 from ..wire.errors import ProtocolError
+from ..wire.messagepack import pack
 from .errors import ServerError, broken, busy
 from .heard import Heard
 from .server import Info, RemoteServer
@@ -89,12 +90,12 @@ class RemoteRow:
             raise UsageError("this stream has ended; open another one")
         self._samples += len(pcm)
         if self._rtf is None:
-            self.line.send(listening.pack(listening.Audio(pcm)))
+            self.line.send(pack(messages.AudioMessage(pcm)))
             return
         size = round(PIECE_SECONDS * self._rate)
         for piece in np.split(pcm, range(size, len(pcm), size)):
             self._due += len(piece) / self._rate / self._rtf
-            self.line.send(listening.pack(listening.Audio(piece)), self._due)
+            self.line.send(pack(messages.AudioMessage(piece)), self._due)
 
     def end(self, *, silence: bool = True) -> None:
         """The audio is over; without the `silence` after it, nothing more is said."""
@@ -102,7 +103,7 @@ class RemoteRow:
             self.ended = True
             self.heard.end(self._samples / self._rate)
             if silence:
-                self.line.send(listening.pack(listening.Eos()))
+                self.line.send(pack(messages.EosMessage()))
             else:
                 self.line.close()
 
@@ -123,12 +124,12 @@ class RemoteRow:
 
     def _take(self, data: bytes) -> list[Event]:
         try:
-            reply = listening.parse_reply(data)
+            reply = messages.parse_stt_reply(data)
         except ProtocolError as error:
             self._fail(broken(self._address, str(error)))
             self.line.close()
             return []
-        if isinstance(reply, listening.Error):
+        if isinstance(reply, messages.ErrorMessage):
             self._fail(busy(self._address, reply.message))
             return []
         return self.heard.take(reply)

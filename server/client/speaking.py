@@ -5,10 +5,10 @@ from typing import Any
 
 from ...models.events import Audio, Event, Word
 from ...runtime.errors import UsageError
-from ..moshi_server import tts_messages as speaking
-from ..moshi_server.tts_messages import Format
-from ..wire.errors import ProtocolError
-from ..wire.messagepack import NO_ROOM
+from ..moshi_server import messages
+from ..moshi_server.messages import TtsFormat
+from ..wire.errors import NO_ROOM, ProtocolError
+from ..wire.messagepack import pack
 from .errors import ServerError, broken, busy
 from .line import Line
 from .server import Info, RemoteServer
@@ -61,7 +61,7 @@ class RemoteSpeech:
 
     def __init__(self, model: RemoteTextToSpeech, query: dict[str, object]) -> None:
         self.model = model
-        self._query = {"format": Format.PCM_MESSAGE_PACK, **query}
+        self._query = {"format": TtsFormat.PCM_MESSAGE_PACK, **query}
         self._open()
 
     def add(self, text: str) -> None:
@@ -90,7 +90,7 @@ class RemoteSpeech:
         if not self._ended:
             self._ended = True
             self._say(self._rest)
-            self._line.send(speaking.pack(speaking.Eos()))
+            self._line.send(pack(messages.EosMessage()))
         while not self._line.over:
             self._line.wait()
             yield from self.run()
@@ -125,23 +125,23 @@ class RemoteSpeech:
     def _say(self, text: str) -> None:
         if text.strip():
             self._asked += len(text.split())
-            self._line.send(speaking.pack(speaking.Say(text)))
+            self._line.send(pack(messages.TextMessage(text)))
 
     def _take(self, data: bytes) -> Iterator[Event]:
         address = self.model.server.address
         try:
-            reply = speaking.parse_reply(data)
+            reply = messages.parse_tts_reply(data)
         except ProtocolError as error:
             raise broken(address, str(error)) from None
         match reply:
-            case speaking.Audio(pcm):
+            case messages.AudioMessage(pcm):
                 self._told = True
                 yield Audio(pcm)
-            case speaking.Text(text, start, stop) if not text.startswith(BREAK):
+            case messages.TimedTextMessage(text, start, stop) if not text.startswith(BREAK):
                 self._told = True
                 self._spoken += 1
                 yield Word(text, start, stop)
-            case speaking.Error(message):
+            case messages.ErrorMessage(message):
                 raise refused_by(self.model, message)
 
 

@@ -13,9 +13,9 @@ from ..web.build import build_info
 from ..web.context import Context
 from ..web.query_params import number, whole
 from ..web.websocket_session import WebSocket, run_session
-from ..wire.messagepack import NO_ROOM
-from . import chat_messages as chat
-from .chat_messages import ChatAdapter
+from ..wire.errors import NO_ROOM
+from .chat_adapter import ChatAdapter
+from .chat_messages import ChatAudio, ChatError, ChatPing, pack_chat, parse_chat
 
 MOST_MESSAGE = 4 << 20
 FLOATS = ("text_temperature", "audio_temperature", "pad_mult", "repetition_penalty")
@@ -26,7 +26,7 @@ INTEGERS = (
 
 
 @dataclass(frozen=True)
-class Query:
+class ChatQuery:
     """What a client asks for; `asked` are the settings of moshi-backend that its query has, none
     where it was made for the servers in Python."""
 
@@ -75,14 +75,14 @@ class Query:
 HONOURED = ("text_temperature", "audio_temperature", "text_topk")
 
 
-def parse_query(path: str, context: Context, query: Mapping[str, str]) -> Query:
+def parse_query(path: str, context: Context, query: Mapping[str, str]) -> ChatQuery:
     """Raises UnknownModel, ValueError for a number that is none or out of range; what else a
     query has is ignored."""
     served = context.registry.at(path, Task.SPEECH_TO_SPEECH, query.get("model"))
     found = {name: number(query, name) for name in FLOATS}
     found |= {name: whole(query, name) for name in INTEGERS}
     asked = {name: value for name, value in found.items() if value is not None}
-    return Query(served, asked)
+    return ChatQuery(served, asked)
 
 
 @dataclass
@@ -90,8 +90,8 @@ class ChatHandler:
     """A client."""
 
     context: Context
-    query: Query
-    rules: ChatAdapter
+    query: ChatQuery
+    adapter: ChatAdapter
     opus: OpusStream
 
     async def receive(self, session: Session, message: bytes | str) -> None:
@@ -99,8 +99,8 @@ class ChatHandler:
         Kyutai's clients never end theirs, but close."""
         if isinstance(message, str) or self.opus.ended:
             return
-        said = await self.context.parse(chat.parse, message)
-        if isinstance(said, chat.Audio):
+        said = await self.context.parse(parse_chat, message)
+        if isinstance(said, ChatAudio):
             await self.context.feed(session, await self.opus.push(said.data))
             if self.opus.ended:
                 session.end()
@@ -109,22 +109,24 @@ class ChatHandler:
         match told:
             case Ready():
                 instance = self.context.config.instance_name
-                return self.rules.begin(self.query.metadata(instance) if self.query.asked else None)
+                return self.adapter.start(
+                    self.query.metadata(instance) if self.query.asked else None
+                )
             case Ended(reason="done"):
-                return self.rules.finish()
+                return self.adapter.end()
             case Ended():
                 return []
-        return self.rules.tell(told)  # type: ignore[arg-type]
+        return self.adapter.report(told)  # type: ignore[arg-type]
 
     def refuse(self) -> list[bytes]:
-        return [chat.pack(chat.Error(NO_ROOM))]
+        return [pack_chat(ChatError(NO_ROOM))]
 
 
-async def serve(context: Context, socket: WebSocket, query: Query) -> None:
+async def serve(context: Context, socket: WebSocket, query: ChatQuery) -> None:
     """One client; it is told when there is room for it, which may take a while."""
     if query.asked:
-        socket.on_quiet = chat.pack(chat.Ping())
+        socket.on_quiet = pack_chat(ChatPing())
     with OpusStream(context.decoders) as opus:
-        talk = ChatHandler(context, query, ChatAdapter(), opus)
+        handler = ChatHandler(context, query, ChatAdapter(), opus)
         wait = context.limits.wait
-        await run_session(socket, talk, query.served, wait=wait, **query.given)
+        await run_session(socket, handler, query.served, wait=wait, **query.given)

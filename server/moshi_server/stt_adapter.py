@@ -1,13 +1,21 @@
-"""What a client of moshi-server's speech to text is told of what the model finds."""
+"""A stream's events to messages of moshi-server's speech to text."""
 
 from ...models import events
-from ..wire.messagepack import NO_ROOM
-from .stt_messages import EndWord, Error, Ready, Reply, Step, WholeWord, Word
+from ..wire.errors import NO_ROOM
+from .messages import (
+    EndWordMessage,
+    ErrorMessage,
+    ReadyMessage,
+    StepMessage,
+    SttReply,
+    WholeWordMessage,
+    WordMessage,
+)
 
 
 class SttAdapter:
-    """One client's: a live stream's events to messages, in the order in which they come. `exact`
-    tells words as they are once they are closed, which only our own client expects."""
+    """One client's: a live stream's events to messages, in order. With `exact`, closed words are
+    sent with their final text, which only our own client expects."""
 
     _open: int
     _closing: bool
@@ -16,40 +24,40 @@ class SttAdapter:
         self._exact = exact
         self._begin_words()
 
-    def begin(self) -> Reply:
-        """The stream has a place, or was begun anew."""
+    def start(self) -> SttReply:
+        """Return the message for a stream that got a slot or was reset."""
         self._begin_words()
-        return Ready()
+        return ReadyMessage()
 
-    def refuse(self) -> Reply:
-        """There is no place."""
-        return Error(NO_ROOM)
+    def refuse(self) -> SttReply:
+        """Return the message for a client without a slot."""
+        return ErrorMessage(NO_ROOM)
 
-    def tell(self, event: events.Event, buffered: int = 0) -> list[Reply]:
-        """The messages of an event of a live stream; `buffered` samples wait to be heard.
+    def report(self, event: events.Event, buffered: int = 0) -> list[SttReply]:
+        """Return the messages of an event; `buffered` samples wait for the model.
 
-        A word is told when it was heard, and its end at the boundary that closes it: there what was
-        heard since the last one may fall into other words, which end as one. Without extra heads
-        there are no steps: clients take what they find in one for a pause.
+        A word is sent as soon as it is found, and its end at the boundary that closes it: there the
+        text since the last boundary may be split into other words, which end as one. Without extra
+        heads no steps are sent: clients take any value in one for a pause.
         """
         match event:
             case events.Step(index, pauses) if pauses:
-                return [Step(index, pauses, buffered)]
+                return [StepMessage(index, pauses, buffered)]
             case events.WordHeard(text, start):
                 if self._closing:
                     self._begin_words()
                 self._open += _letters(text)
-                return [Word(text, start)]
+                return [WordMessage(text, start)]
             case events.Word(text, start, end) if self._exact:
-                return [WholeWord(text, start, end)]
+                return [WholeWordMessage(text, start, end)]
             case events.Word(text, _, end):
                 self._closing = True
                 self._open -= _letters(text)
-                return [EndWord(end)] if self._open <= 0 else []
+                return [EndWordMessage(end)] if self._open <= 0 else []
         return []
 
     def _begin_words(self) -> None:
-        """No letter was heard since the last boundary."""
+        """Count letters from 0, as at a boundary."""
         self._open, self._closing = 0, False
 
 

@@ -16,87 +16,88 @@ from ..web.query_params import number, whole
 from ..web.transcription import Transcription
 from ..web.uploads import read_body, room_for_recording
 from ..web.websocket_session import WebSocket, run_session
-from . import stt_messages as listening
+from ..wire.messagepack import pack
+from . import messages
 from .stt_adapter import SttAdapter
 
 
 @dataclass(frozen=True)
-class Query:
-    """What a client asks for. `exact` is of ours alone: the model's own silence comes before the
-    audio, and words are told as `transcribe` has them, once they are closed. `given` are arguments
-    of `ServedModel.join`."""
+class SttQuery:
+    """What a client asks for. `exact` is ours alone: the model's own silence comes before the
+    audio, and closed words have the text and times of `transcribe`. `given` are arguments of
+    `ServedModel.join`."""
 
     served: ServedModel
     exact: bool = False
     given: Mapping[str, Any] = field(default_factory=dict)
 
 
-def parse_query(path: str, context: Context, query: Mapping[str, str]) -> Query:
+def parse_query(path: str, context: Context, query: Mapping[str, str]) -> SttQuery:
     """Raises UnknownModel, ValueError for a number that is none; what else a query has is
     ignored."""
     served = context.registry.at(path, Task.SPEECH_TO_TEXT, query.get("model"))
     given = {"temperature": number(query, "temperature"), "seed": whole(query, "seed")}
-    return Query(served, query.get("exact") == "true", given)
+    return SttQuery(served, query.get("exact") == "true", given)
 
 
 class SttHandler:
     """A client of the websocket."""
 
-    def __init__(self, context: Context, query: Query, opus: OpusStream) -> None:
+    def __init__(self, context: Context, query: SttQuery, opus: OpusStream) -> None:
         self._context, self._opus = context, opus
         self._rate = query.served.model.sample_rate
-        self._rules = SttAdapter(exact=query.exact)
+        self._adapter = SttAdapter(exact=query.exact)
 
     async def receive(self, session: Session, message: bytes | str) -> None:
         """A message; text is ignored."""
         if isinstance(message, str):
             return
-        match await self._context.parse(listening.parse, message):
-            case listening.Audio(pcm):
+        match await self._context.parse(messages.parse_stt_request, message):
+            case messages.AudioMessage(pcm):
                 await self._context.feed(session, pcm)
-            case listening.OggOpus(data):
+            case messages.OggOpusMessage(data):
                 await self._context.feed(session, await self._opus.push(data))
-            case listening.Marker(id):
+            case messages.MarkerMessage(id):
                 session.mark(id)
-            case listening.Eos():
+            case messages.EosMessage():
                 session.end()
-            case listening.Init():
+            case messages.InitMessage():
                 session.reset()
 
-    def report(self, session: Session, told: SessionEvent) -> list[bytes]:
-        match told:
+    def report(self, session: Session, event: SessionEvent) -> list[bytes]:
+        match event:
             case Ready():
-                replies: list[listening.Reply] = [self._rules.begin()]
+                replies: list[messages.SttReply] = [self._adapter.start()]
             case Marked(id):
-                replies = [listening.Marker(id)]
+                replies = [messages.MarkerMessage(id)]
             case Ended():
                 replies = []
             case _:
                 buffered = round(session.backlog * self._rate)
-                replies = self._rules.tell(told, buffered)
-        return [listening.pack(reply) for reply in replies]
+                replies = self._adapter.report(event, buffered)
+        return [pack(reply) for reply in replies]
 
     def refuse(self) -> list[bytes]:
-        return [listening.pack(self._rules.refuse())]
+        return [pack(self._adapter.refuse())]
 
 
-async def serve(context: Context, socket: WebSocket, query: Query) -> None:
+async def serve(context: Context, socket: WebSocket, query: SttQuery) -> None:
     """One client of the websocket."""
     served = query.served
     with OpusStream(context.decoders) as opus:
-        talk = SttHandler(context, query, opus)
+        handler = SttHandler(context, query, opus)
         wait = context.limits.stream_wait
-        await run_session(socket, talk, served, wait=wait, lead=query.exact, **query.given)
+        await run_session(socket, handler, served, wait=wait, lead=query.exact, **query.given)
 
 
 async def post(request: web.Request) -> web.Response:
     """A whole recording: its words and their ends, in order."""
     context = request.app[CONTEXT]
     served = context.registry.at(request.path, Task.SPEECH_TO_TEXT, request.query.get("model"))
-    rules, told = SttAdapter(), list[listening.Reply]()
+    adapter, replies = SttAdapter(), list[messages.SttReply]()
     async with read_body(request, context) as body, room_for_recording(context):
         heard = Transcription(context, served, body)
         async for event in heard.events():
-            told += rules.tell(event)
-    kinds = (listening.Word, listening.EndWord)
-    return web.json_response(listening.as_json(said for said in told if isinstance(said, kinds)))
+            replies += adapter.report(event)
+    kinds = (messages.WordMessage, messages.EndWordMessage)
+    return web.json_response([reply.fields for reply in replies if isinstance(reply, kinds)])

@@ -22,9 +22,10 @@ from ..web.synthesis import Synthesis, speakers_of
 from ..web.uploads import read_object
 from ..web.websocket_session import WebSocket, refuse, run_session
 from ..wire.errors import ProtocolError
-from . import tts_messages as speaking
+from ..wire.messagepack import pack
+from . import messages
+from .messages import TtsFormat, format_named
 from .tts_adapter import TtsAdapter
-from .tts_messages import Format, format_named
 
 MOST_MESSAGE = 8 << 20
 """Bytes: a text, or a voice as numbers."""
@@ -35,24 +36,24 @@ one for all."""
 
 
 @dataclass(frozen=True)
-class Query:
+class TtsQuery:
     """What a client asks for."""
 
     served: ServedModel
-    format: Format
+    format: TtsFormat
     voice: str | None
     manner: SpeechOptions
 
 
-def parse_query(path: str, context: Context, query: Mapping[str, str]) -> Query:
+def parse_query(path: str, context: Context, query: Mapping[str, str]) -> TtsQuery:
     """Raises UnknownModel, ProtocolError for a format that is none, ValueError for a number that
     is none; what else a query has is ignored."""
     served = context.registry.at(path, Task.TEXT_TO_SPEECH, query.get("model"))
     given: dict[str, Any] = {name: number(query, name) for name in NUMBERS}
     given |= {name: whole(query, name) for name in COUNTS}
-    return Query(
+    return TtsQuery(
         served,
-        format_named(query.get("format", Format.OGG_OPUS)),
+        format_named(query.get("format", TtsFormat.OGG_OPUS)),
         query.get("voice") or None,
         served.manner(**{name: value for name, value in given.items() if value is not None}),
     )
@@ -63,38 +64,39 @@ class TtsHandler:
     """A client of the websocket."""
 
     context: Context
-    query: Query
-    rules: TtsAdapter
+    query: TtsQuery
+    adapter: TtsAdapter
     _begun: bool = field(default=False, init=False)
     _said: bool = field(default=False, init=False)
 
     async def receive(self, session: Session, message: bytes | str) -> None:
         """A message."""
-        match speaking.parse(message):
-            case speaking.Say(text):
-                if fed := self.rules.read(text):
+        parse = messages.parse_tts_request
+        match await self.context.convert(len(message), parse, message):
+            case messages.TextMessage(text):
+                if fed := self.adapter.read(text):
                     self._said = True
                     session.feed(fed)
-            case speaking.Voice() as voice:
+            case messages.VoiceMessage() as voice:
                 await self._take_voice(session, voice)
-            case speaking.Eos():
+            case messages.EosMessage():
                 session.end()
 
     def report(self, session: Session, told: SessionEvent) -> list[bytes]:  # noqa: ARG002
         match told:
             case Ready():
                 begun, self._begun = self._begun, True
-                return [] if begun else self.rules.begin()
+                return [] if begun else self.adapter.start()
             case Ended(reason="done"):
-                return self.rules.finish()
+                return self.adapter.end()
             case Ended():
                 return []
-        return self.rules.tell(told)  # type: ignore[arg-type]
+        return self.adapter.report(told)  # type: ignore[arg-type]
 
     def refuse(self) -> list[bytes]:
-        return self.rules.refuse()
+        return self.adapter.refuse()
 
-    async def _take_voice(self, session: Session, voice: speaking.Voice) -> None:
+    async def _take_voice(self, session: Session, voice: messages.VoiceMessage) -> None:
         if self._said:
             raise ProtocolError("a voice after the first text: send it before")
         speakers, manner = speakers_of(self.query.served), self.query.manner
@@ -102,10 +104,10 @@ class TtsHandler:
         session.reset(lambda row: row.set_voice(speaker))
 
 
-async def serve(context: Context, socket: WebSocket, query: Query) -> None:
+async def serve(context: Context, socket: WebSocket, query: TtsQuery) -> None:
     """One client of the websocket."""
     served = query.served
-    rules = TtsAdapter(query.format, served.model.frame_rate)
+    adapter = TtsAdapter(query.format, served.model.frame_rate)
     try:
         speaker = await context.work(
             speakers_of(served).speaker, query.voice, query.manner.cfg_coef
@@ -113,13 +115,13 @@ async def serve(context: Context, socket: WebSocket, query: Query) -> None:
     except (UnknownVoice, UsageError) as error:
         await _tell_fault(socket, query.format, str(error))
         return
-    talk, wait = TtsHandler(context, query, rules), context.limits.stream_wait
-    await run_session(socket, talk, served, wait=wait, voice=speaker, options=query.manner)
+    handler, wait = TtsHandler(context, query, adapter), context.limits.stream_wait
+    await run_session(socket, handler, served, wait=wait, voice=speaker, options=query.manner)
 
 
-async def _tell_fault(socket: WebSocket, form: Format, message: str) -> None:
+async def _tell_fault(socket: WebSocket, form: TtsFormat, message: str) -> None:
     if form.has_messages:
-        await refuse(socket, [speaking.pack(speaking.Error(message))])
+        await refuse(socket, [pack(messages.ErrorMessage(message))])
     else:
         await socket.finish(WSCloseCode.POLICY_VIOLATION, message)
 

@@ -11,7 +11,7 @@ from ...models.events import Event
 from ..engine.events import Busy, Ended, Marked, Ready, SessionEvent
 from ..engine.session import Session
 from ..registry import ServedModel
-from ..wire.messagepack import NO_ROOM
+from ..wire.errors import NO_ROOM
 
 MOST_UNREAD = 256
 """Events that wait for a client; with more of them its session is held."""

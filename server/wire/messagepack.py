@@ -1,151 +1,129 @@
-"""Messages of moshi-server: each is one msgpack map, whose key `type` names what it is."""
+"""Messages in MessagePack, as Rust's serde writes them: maps whose key `type` names the message."""
 
-import math
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-import msgpack
+import msgspec
 import numpy as np
+from msgspec import Meta
 
 from ...runtime.audio import Pcm
-from .arrays import Pieces, pack_floats, unpack_bytes, unpack_floats, unpack_integers, unpacker_of
 from .errors import ProtocolError
 
-MOST_BYTES = 64 * 2**20
+MAX_BYTES = 64 * 2**20
 """Of a message."""
-NO_ROOM = "no free channels"
-"""What the error of a server that is full says."""
-_MOST_KEYS = 64
-_LONGEST_KEY = 64
-_INT64 = range(-(2**63), 2**63)
+MAX_ITEMS = 2**20
+"""Of an array whose items become Python objects: every array but one of floats of one size."""
+_MAX_REASON = 200
+_FLOATS = {0xCA: (5, ">f4"), 0xCB: (9, ">f8")}
+"""Tag of a float to its size in bytes, tag included, and the type of its other bytes."""
 
-Message = TypeVar("Message")
+_SINGLE = np.finfo(np.float32)
+Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Finite = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
+Single = Annotated[float, Meta(ge=-float(_SINGLE.max), le=float(_SINGLE.max))]
+if TYPE_CHECKING:
+    Samples = Pcm
+    Octets = bytes
+else:
+    Samples = msgspec.Raw
+    Octets = bytes | Annotated[list[Annotated[int, Meta(ge=0, le=255)]], Meta(max_length=MAX_ITEMS)]
+"""Fields that `Message` converts once they are read: an array of numbers to float32 `[n]`, an
+array of integers or a bin to bytes."""
+
+_HEADERS = {0xDC: 3, 0xDD: 5}
+"""Tag of an array of 16 items or more to the size of its header."""
+_NUMBERS = msgspec.msgpack.Decoder(Annotated[list[float], Meta(max_length=MAX_ITEMS)])
+
+Kind = TypeVar("Kind")
 
 
-class Fields:
-    """The fields of a message, each decoded when it is asked for: what nobody asks for is skipped.
+class Message(msgspec.Struct, frozen=True, tag=lambda name: name.removesuffix("Message")):
+    """A message, whose type is the name of its class without `Message`."""
 
-    Raises ProtocolError for bytes that are not one whole map of at most 64 keys, and for a field
-    that is missing or of another kind.
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, msgspec.Raw):
+                msgspec.structs.force_setattr(self, name, unpack_floats(value))
+            elif isinstance(value, list):
+                msgspec.structs.force_setattr(self, name, bytes(value))
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The message as a dict, its type first."""
+        return {"type": self.__struct_config__.tag, **msgspec.structs.asdict(self)}
+
+
+def parse(data: bytes, decoder: "msgspec.msgpack.Decoder[Kind]") -> Kind:
+    """The message that `data` is.
+
+    Raises ProtocolError for more than `MAX_BYTES`, for bytes that are no message of the decoder's
+    types, and for numbers that are not finite.
     """
-
-    def __init__(self, data: bytes) -> None:
-        if len(data) > MOST_BYTES:
-            raise ProtocolError(f"a message of {len(data)} bytes: at most {MOST_BYTES}")
-        try:
-            self._packed = _parts(data)
-        except (ValueError, msgpack.UnpackException) as error:
-            raise ProtocolError("a message that is no map of msgpack") from error
-        self.type = self.text("type")
-
-    def text(self, name: str) -> str:
-        value = self._scalar(name)
-        if not isinstance(value, str):
-            raise ProtocolError(f"{name} is no text")
-        return value
-
-    def integer(self, name: str) -> int:
-        """An integer of 64 bits."""
-        value = self._scalar(name)
-        if type(value) is not int or value not in _INT64:
-            raise ProtocolError(f"{name} is no integer of 64 bits")
-        return value
-
-    def number(self, name: str) -> float:
-        """A finite number."""
-        value = self._scalar(name)
-        if type(value) not in (int, float) or not math.isfinite(value):
-            raise ProtocolError(f"{name} is no finite number")
-        return float(value)
-
-    def floats(self, name: str) -> Pcm:
-        """float32 `[n]` of an array of numbers, all of them finite."""
-        return unpack_floats(self._field(name))
-
-    def integers(self, name: str) -> tuple[int, ...]:
-        """The few integers of an array."""
-        return unpack_integers(self._field(name))
-
-    def octets(self, name: str) -> bytes:
-        """The bytes of an array of integers, or of a bin."""
-        return unpack_bytes(self._field(name))
-
-    def _scalar(self, name: str) -> Any:
-        """A value that is no array, map or ext."""
-        packed = self._field(name)
-        try:
-            return msgpack.unpackb(packed, max_array_len=0, max_map_len=0, max_ext_len=0)
-        except (ValueError, msgpack.UnpackException) as error:
-            raise ProtocolError(f"{name} is no text and no number") from error
-
-    def _field(self, name: str) -> memoryview:
-        if name not in self._packed:
-            raise ProtocolError(f"a message without {name}")
-        return self._packed[name]
+    if len(data) > MAX_BYTES:
+        raise ProtocolError(f"a message of {len(data)} bytes: at most {MAX_BYTES}")
+    try:
+        return decoder.decode(data)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        why = ascii(str(error))[1:-1]
+        raise ProtocolError(f"an invalid message: {why[:_MAX_REASON]}") from error
 
 
-def parse(data: bytes, kinds: Mapping[str, Callable[[Fields], Message]]) -> Message:
-    """The message that `data` is, made by the one of `kinds` that it names.
+def pack(message: Message) -> bytes:
+    """The bytes of a message.
 
-    Raises ProtocolError for a kind that is not there, or as `Fields` does.
+    Text, integers and numbers (float64) are packed as they are, samples and tuples of numbers as
+    arrays of float32, bytes as an array of integers.
     """
-    fields = Fields(data)
-    if fields.type not in kinds:
-        raise ProtocolError(f"a message of unknown type {fields.type[:20]!r}")
-    return kinds[fields.type](fields)
+    fields = {name: _packable(value) for name, value in message.fields.items()}
+    return msgspec.msgpack.encode(fields)
 
 
-def fields_of(message: Any) -> dict[str, Any]:
-    """The fields of a message that is a dataclass, first its type: its `tag`, or its class."""
-    kind = type(message)
-    return {"type": getattr(kind, "tag", kind.__name__), **vars(message)}
-
-
-def pack(message: Any) -> bytes:
-    """A message that is a dataclass, as Rust's serde writes it.
-
-    Text, integers and numbers (float64) are packed as they are, samples `[n]` and tuples of numbers
-    as arrays of float32, bytes as an array of integers.
-    """
-    fields = fields_of(message)
-    parts = [msgpack.Packer().pack_map_header(len(fields))]
-    for name, value in fields.items():
-        parts += [msgpack.packb(name), _packed(value)]
-    return b"".join(parts)
-
-
-def _packed(value: Any) -> bytes:
-    if isinstance(value, np.ndarray):
-        return pack_floats(value)
+def _packable(value: Any) -> Any:
     if isinstance(value, bytes):
-        value = list(value)
-    single = isinstance(value, tuple)
-    packed: bytes = msgpack.packb(value, use_single_float=single)
-    return packed
+        return list(value)
+    if isinstance(value, tuple) and all(isinstance(item, float) for item in value):
+        value = np.array(value, np.float32)
+    return msgspec.Raw(pack_floats(value)) if isinstance(value, np.ndarray) else value
 
 
-def _parts(data: bytes) -> dict[str, memoryview]:
-    """The bytes of each value of a map, unread."""
-    unpacker = unpacker_of(
-        Pieces(data),
-        len(data),
-        max_str_len=_LONGEST_KEY,
-        max_bin_len=_LONGEST_KEY,
-        max_array_len=0,
-        max_map_len=0,
-        max_ext_len=0,
-    )
-    count = unpacker.read_map_header()
-    if count > _MOST_KEYS:
-        raise ProtocolError(f"a message of {count} fields: at most {_MOST_KEYS}")
-    view, parts = memoryview(data), {}
-    for _ in range(count):
-        name = unpacker.unpack()
-        start = unpacker.tell()
-        unpacker.skip()
-        if not isinstance(name, str) or name in parts:
-            raise ProtocolError("a message with a field that has no name, or two of one name")
-        parts[name] = view[start : unpacker.tell()]
-    if unpacker.tell() != len(data):
-        raise ProtocolError("a message with more behind it")
-    return parts
+def pack_floats(samples: Pcm) -> bytes:
+    """An array of float32."""
+    count = len(samples)
+    items = np.empty((count, 5), np.uint8)
+    items[:, 0] = 0xCA
+    items[:, 1:] = samples.astype(">f4").view(np.uint8).reshape(-1, 4)
+    if count < 16:
+        header = bytes([0x90 + count])
+    else:
+        header = b"\xdc" + count.to_bytes(2) if count < 2**16 else b"\xdd" + count.to_bytes(4)
+    return header + items.tobytes()
+
+
+def unpack_floats(packed: msgspec.Raw) -> Pcm:
+    """float32 `[n]` of an array of floats and integers.
+
+    Raises MsgspecError for other items and for more than `MAX_ITEMS` of several sizes,
+    ProtocolError for numbers that are not finite as float32.
+    """
+    with np.errstate(over="ignore"):
+        samples = _same_floats(memoryview(packed))
+        if samples is None:
+            samples = np.array(_NUMBERS.decode(packed), np.float64).astype(np.float32)
+    if not np.isfinite(samples).all():
+        raise ProtocolError("a number that is not finite as float32")
+    return samples
+
+
+def _same_floats(packed: memoryview) -> Pcm | None:
+    """The samples, if all are floats of one size."""
+    start = _HEADERS.get(packed[0], 1)
+    count = int.from_bytes(packed[1:start]) if start > 1 else packed[0] - 0x90
+    size, kind = _FLOATS.get(packed[start], (0, "")) if len(packed) > start else (0, "")
+    if not size or len(packed) != start + count * size:
+        return None
+    table = np.frombuffer(packed, np.uint8, offset=start).reshape(count, size)
+    if not (table[:, 0] == table[0, 0]).all():
+        return None
+    return np.ascontiguousarray(table[:, 1:]).view(kind)[:, 0].astype(np.float32)

@@ -61,7 +61,7 @@ class TranscriptAdapter:
         self._streaming = streaming
         self._words: list[str] = []
 
-    def tell(self, event: events.Event) -> list[Message]:
+    def report(self, event: events.Event) -> list[Message]:
         """The messages of an event."""
         if not isinstance(event, events.Word):
             return []
@@ -72,7 +72,7 @@ class TranscriptAdapter:
             return [messages.TranscriptStart(), messages.TranscriptChunk(event.text)]
         return [messages.TranscriptChunk(f" {event.text}")]
 
-    def finish(self) -> list[Message]:
+    def end(self) -> list[Message]:
         """All was heard."""
         whole = messages.Transcript(" ".join(self._words))
         if not self._streaming:
@@ -89,14 +89,14 @@ class SpeechAdapter:
         self._rate, self._streaming = rate, streaming
         self._begun = False
 
-    def tell(self, event: events.Event) -> list[Message]:
+    def report(self, event: events.Event) -> list[Message]:
         """The messages of an event."""
         if not isinstance(event, events.Audio):
             return []
         chunk = AudioChunk(self._rate, 2, 1, encode(event.pcm, "s16le"))
         return [*self._begin(), chunk]
 
-    def finish(self) -> list[Message]:
+    def end(self) -> list[Message]:
         """All was said."""
         stopped = [messages.SynthesizeStopped()] if self._streaming else []
         return [*self._begin(), AudioStop(), *stopped]

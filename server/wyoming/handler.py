@@ -78,12 +78,12 @@ class WyomingClient:
 
     async def _transcribe(self) -> None:
         served = self._find(Task.SPEECH_TO_TEXT, self._model)
-        rules, decoder = TranscriptAdapter(streaming=True), ChunkDecoder(served.model.sample_rate)
+        adapter, decoder = TranscriptAdapter(streaming=True), ChunkDecoder(served.model.sample_rate)
         wait = self._context.limits.wait
         with self._session(), AsyncSession(served, wait=wait, ahead=AHEAD, lead=True) as session:
             async for event in session.events(self._feed_audio(session, decoder)):
-                await self._send(rules.tell(event))
-        await self._send(rules.finish())
+                await self._send(adapter.report(event))
+        await self._send(adapter.end())
         self._model = None
 
     async def _feed_audio(self, session: AsyncSession, decoder: ChunkDecoder) -> None:
@@ -110,7 +110,7 @@ class WyomingClient:
         speakers, manner = speakers_of(served), served.manner()
         name = request.voice.name if request.voice is not None else None
         speaker = await self._context.work(speakers.speaker, name, manner.cfg_coef)
-        rules = SpeechAdapter(served.model.sample_rate, streaming=request.streaming)
+        adapter = SpeechAdapter(served.model.sample_rate, streaming=request.streaming)
         with (
             self._session(),
             AsyncSession(
@@ -118,8 +118,8 @@ class WyomingClient:
             ) as session,
         ):
             async for event in session.events(self._feed_text(session)):
-                await self._send(rules.tell(event))
-        await self._send(rules.finish())
+                await self._send(adapter.report(event))
+        await self._send(adapter.end())
 
     async def _feed_text(self, session: AsyncSession) -> None:
         text, left = TextFeeder(session), self._context.limits.characters

@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.mutations import broken, cuts, fuzzed, pieces
 
-from kyutai_onnx.server.moshi_server import chat_messages as chat
-from kyutai_onnx.server.moshi_server import stt_messages as listening
-from kyutai_onnx.server.moshi_server import tts_messages as speaking
+from kyutai_onnx.server.moshi_server import messages
+from kyutai_onnx.server.moshi_server.chat_messages import ChatAudio, pack_chat, parse_chat
 from kyutai_onnx.server.moshi_server.tts_adapter import TtsAdapter
 from kyutai_onnx.server.wire.errors import ProtocolError
+from kyutai_onnx.server.wire.messagepack import pack
 from kyutai_onnx.server.wire.ogg import OggReader, OggWriter
 from kyutai_onnx.server.wire.ogg_opus import MOST_SECONDS, OpusDecoder, OpusEncoder
 from kyutai_onnx.server.wyoming import messages as wyoming_messages
@@ -32,24 +32,24 @@ NOISE = np.random.default_rng(0).normal(0, 0.1, 24000).astype(np.float32)
 OPUS = OpusEncoder().push(NOISE[:4800])
 PACKETS = [packet.data for packet in OggReader().push(OPUS)]
 LISTENING = [
-    *(listening.pack(message) for message in (listening.Init(), listening.Marker(-7))),
-    listening.pack(listening.Audio(NOISE[:40])),
-    listening.pack(listening.OggOpus(OPUS[:150])),
+    *(pack(message) for message in (messages.InitMessage(), messages.MarkerMessage(-7))),
+    pack(messages.AudioMessage(NOISE[:40])),
+    pack(messages.OggOpusMessage(OPUS[:150])),
     msgpack.packb({"type": "Audio", "pcm": [0, 0.5, -1, 7], "more": [{"a": [b"b", None]}]}),
     msgpack.packb({"type": "OggOpus", "data": b"OggS", "at": msgpack.Timestamp(1)}),
-    listening.pack(listening.Step(5, (0.1, 0.2, 0.3, 0.4), 1920)),
-    listening.pack(listening.Word("où", 0.4)),
-    listening.pack(listening.EndWord(0.9)),
-    listening.pack(listening.Error("no free channels")),
+    pack(messages.StepMessage(5, (0.1, 0.2, 0.3, 0.4), 1920)),
+    pack(messages.WordMessage("où", 0.4)),
+    pack(messages.EndWordMessage(0.9)),
+    pack(messages.ErrorMessage("no free channels")),
 ]
 SPEAKING = [
     b"\0",
-    speaking.pack(speaking.Say('one <break time="1s"/> two')),
-    speaking.pack(speaking.Voice(NOISE[:12], (1, 3, 4))),
-    speaking.pack(speaking.Eos()),
-    speaking.pack(speaking.Audio(NOISE[:40])),
-    speaking.pack(speaking.OggOpus(OPUS[:150])),
-    speaking.pack(speaking.Text("a", 0.1, 0.2)),
+    pack(messages.TextMessage('one <break time="1s"/> two')),
+    pack(messages.VoiceMessage(NOISE[:12], (1, 3, 4))),
+    pack(messages.EosMessage()),
+    pack(messages.AudioMessage(NOISE[:40])),
+    pack(messages.OggOpusMessage(OPUS[:150])),
+    pack(messages.TimedTextMessage("a", 0.1, 0.2)),
 ]
 CHAT = [
     *(bytes([kind]) + bytes(8) for kind in range(11)),
@@ -91,23 +91,23 @@ def result(parse: Callable[[], Any]) -> Any:
 @fuzzed
 @given(broken(LISTENING))
 def test_messages_of_speech_to_text(data: bytes) -> None:
-    for parse in (listening.parse, listening.parse_reply):
+    for parse in (messages.parse_stt_request, messages.parse_stt_reply):
         message = result(lambda parse=parse: parse(data))  # type: ignore[misc]
-        if isinstance(message, listening.Audio):
+        if isinstance(message, messages.AudioMessage):
             assert np.isfinite(message.pcm).all()
             assert message.pcm.nbytes <= 4 * len(data)
         elif message is not ProtocolError:
-            assert parse(listening.pack(message)) == message
-        if isinstance(message, listening.OggOpus):
+            assert parse(pack(message)) == message
+        if isinstance(message, messages.OggOpusMessage):
             result(lambda message=message: OpusDecoder().push(message.data))  # type: ignore[misc]
 
 
 @fuzzed
 @given(broken(SPEAKING))
 def test_messages_of_text_to_speech(data: bytes) -> None:
-    for parse in (speaking.parse, speaking.parse_reply):
+    for parse in (messages.parse_tts_request, messages.parse_tts_reply):
         message = result(lambda parse=parse: parse(data))  # type: ignore[misc]
-        if isinstance(message, speaking.Say):
+        if isinstance(message, messages.TextMessage):
             result(lambda message=message: rules().read(message.text))  # type: ignore[misc]
 
 
@@ -122,20 +122,20 @@ def test_texts_to_say(texts: list[str]) -> None:
         read = result(lambda text=text: speaker.read(text))  # type: ignore[misc]
         if read is not ProtocolError:
             assert rules().read(read).split() == read.split()
-    speaker.finish()
+    speaker.end()
 
 
 def rules() -> TtsAdapter:
-    return TtsAdapter(speaking.Format.PCM_MESSAGE_PACK, 12.5)
+    return TtsAdapter(messages.TtsFormat.PCM_MESSAGE_PACK, 12.5)
 
 
 @fuzzed
 @given(broken(CHAT))
 def test_messages_of_chat(data: bytes) -> None:
-    message = result(lambda: chat.parse(data))
+    message = result(lambda: parse_chat(data))
     if message not in (None, ProtocolError):
-        assert chat.parse(chat.pack(message)) == message
-    if isinstance(message, chat.Audio):
+        assert parse_chat(pack_chat(message)) == message
+    if isinstance(message, ChatAudio):
         result(lambda: OpusDecoder().push(message.data))
 
 
@@ -218,7 +218,7 @@ COUNT = SIZE.to_bytes(4)
 )
 def test_a_message_takes_little_more_memory_than_it_has_bytes(field: bytes) -> None:
     data = b"\x82\xa4type\xa5Audio" + field
-    _, peak = peak_of(lambda: listening.parse(data))
+    _, peak = peak_of(lambda: messages.parse_stt_request(data))
     assert peak < 8 * len(data)  # a copy, and float32 of integers of a byte
 
 

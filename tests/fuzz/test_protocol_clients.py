@@ -21,11 +21,11 @@ from support.mutations import fuzzed
 
 from kyutai_onnx.models import events
 from kyutai_onnx.models.stt.words import WordAssembler
-from kyutai_onnx.server.moshi_server import stt_messages as listening
-from kyutai_onnx.server.moshi_server import tts_messages as speaking
+from kyutai_onnx.server.moshi_server import messages
+from kyutai_onnx.server.moshi_server.messages import EndWordMessage, SttReply, WordMessage
 from kyutai_onnx.server.moshi_server.stt_adapter import SttAdapter
-from kyutai_onnx.server.moshi_server.stt_messages import EndWord, Reply, Word
 from kyutai_onnx.server.moshi_server.tts_adapter import TtsAdapter
+from kyutai_onnx.server.wire.messagepack import pack
 
 FRAME_RATE, DELAY = 12.5, 6
 FRAME = 1 / FRAME_RATE
@@ -43,7 +43,7 @@ class Letters:
         return "".join(" " * (i % 2 == 0) + chr(ord("a") + (i - 4) // 2) for i in ids).strip()
 
 
-def moshi_server(tokens: list[int]) -> Iterator[Reply]:
+def moshi_server(tokens: list[int]) -> Iterator[SttReply]:
     """The rule of moshi-core's asr.rs, from the first frame that is looked at."""
     pending: list[int] = []
     start, is_open = 0.0, False
@@ -52,12 +52,12 @@ def moshi_server(tokens: list[int]) -> Iterator[Reply]:
             pending.append(token)
             continue
         if pending:
-            yield Word(Letters().decode(pending), start)
+            yield WordMessage(Letters().decode(pending), start)
             pending, is_open = [], True
         if token == BOUNDARY:
             start = (step - DELAY) / FRAME_RATE
             if is_open:
-                yield EndWord(start)
+                yield EndWordMessage(start)
             is_open = False
 
 
@@ -85,16 +85,16 @@ def test_words_are_told_as_moshi_server_tells_them(tokens: list[int]) -> None:
     """But for their ends, which are those of `transcribe`: the frame before the next word."""
     tokens = [PADDING] * DELAY + [BOUNDARY, *tokens]
     rules = SttAdapter()
-    told = [message for event in live_events(tokens) for message in rules.tell(event)]
-    words = [message for message in told if not isinstance(message, listening.Step)]
+    told = [message for event in live_events(tokens) for message in rules.report(event)]
+    words = [message for message in told if not isinstance(message, messages.StepMessage)]
     expected = list(moshi_server(tokens))
     assert [type(message) for message in words] == [type(message) for message in expected]
     for ours, theirs in zip(words, expected, strict=True):
-        if isinstance(ours, EndWord) and isinstance(theirs, EndWord):
+        if isinstance(ours, EndWordMessage) and isinstance(theirs, EndWordMessage):
             assert ours.stop_time == pytest.approx(theirs.stop_time - FRAME)
         else:
             assert ours == theirs
-    steps = [message for message in told if isinstance(message, listening.Step)]
+    steps = [message for message in told if isinstance(message, messages.StepMessage)]
     assert [step.step_idx for step in steps] == list(range(len(tokens)))
 
 
@@ -149,10 +149,10 @@ SAID: TypeAdapter[Said] = TypeAdapter(Annotated[Said, Field(discriminator="type"
 
 def test_unmute_takes_all_that_speech_to_text_tells() -> None:
     rules = SttAdapter()
-    told: list[Reply] = [rules.begin()]
-    told += [m for event in live_events([0, 4, 3, 0]) for m in rules.tell(event, 480)]
-    told += [listening.Marker(0), rules.refuse()]
-    read = [HEARD.validate_python(msgpack.unpackb(listening.pack(m)), strict=True) for m in told]
+    told: list[SttReply] = [rules.start()]
+    told += [m for event in live_events([0, 4, 3, 0]) for m in rules.report(event, 480)]
+    told += [messages.MarkerMessage(0), rules.refuse()]
+    read = [HEARD.validate_python(msgpack.unpackb(pack(m)), strict=True) for m in told]
     assert isinstance(read[0], UnmuteReady)
     assert {message.type for message in read} == {
         "Ready",
@@ -169,11 +169,11 @@ def test_unmute_takes_all_that_speech_to_text_tells() -> None:
 
 
 def test_unmute_takes_all_that_text_to_speech_tells() -> None:
-    rules = TtsAdapter(speaking.format_named("PcmMessagePack"), FRAME_RATE)
+    rules = TtsAdapter(messages.format_named("PcmMessagePack"), FRAME_RATE)
     rules.read('a <break time="1s"/> b')
-    told = rules.begin() + rules.tell(events.Audio(np.ones(1920, np.float32)))
-    told += rules.tell(events.Word("a", 0.0, 0.4)) + rules.tell(events.Word("b", 1.6, 2.0))
-    told += rules.finish() + rules.refuse()
+    told = rules.start() + rules.report(events.Audio(np.ones(1920, np.float32)))
+    told += rules.report(events.Word("a", 0.0, 0.4)) + rules.report(events.Word("b", 1.6, 2.0))
+    told += rules.end() + rules.refuse()
     read = [SAID.validate_python(msgpack.unpackb(data), strict=True) for data in told]
     kinds = [message.type for message in read]
     assert kinds == ["Ready", "Audio", "Text", "Text", "Text", "Error"]
@@ -206,24 +206,24 @@ def sent(**fields: Any) -> bytes:
 def test_a_file_is_sent_and_its_words_come_back_before_the_marker() -> None:
     speech = np.random.default_rng(0).normal(0, 0.1, 24000 * 2).astype(np.float32)
     second = [0.0] * 24000
-    messages = [sent(type="Audio", pcm=second)]
-    messages += [
+    sent_messages = [sent(type="Audio", pcm=second)]
+    sent_messages += [
         sent(type="Audio", pcm=speech[at : at + 1920].tolist())
         for at in range(0, len(speech), 1920)
     ]
-    messages += [sent(type="Audio", pcm=second)] * 5 + [sent(type="Marker", id=0)]
-    messages += [sent(type="Audio", pcm=second)] * 35
+    sent_messages += [sent(type="Audio", pcm=second)] * 5 + [sent(type="Marker", id=0)]
+    sent_messages += [sent(type="Audio", pcm=second)] * 35
     rules = SttAdapter()
-    requests = [listening.parse(message) for message in messages]
-    heard = [m.pcm for m in requests if isinstance(m, listening.Audio)]
+    requests = [messages.parse_stt_request(message) for message in sent_messages]
+    heard = [m.pcm for m in requests if isinstance(m, messages.AudioMessage)]
     assert np.array_equal(np.concatenate(heard)[24000 : -40 * 24000], speech)
     script = Script([])
     tokens = [PADDING] * DELAY + [0, 4, 3, 0, 6, 5, 3, 3, 0]
-    told = [rules.begin(), *(m for e in live_events(tokens) for m in rules.tell(e))]
-    told += [m for m in requests if isinstance(m, listening.Marker)]
+    told = [rules.start(), *(m for e in live_events(tokens) for m in rules.report(e))]
+    told += [m for m in requests if isinstance(m, messages.MarkerMessage)]
     for message in told:
         assert not script.done
-        script.read(listening.pack(message))
+        script.read(pack(message))
     assert script.done
     assert [word["text"] for word in script.words] == ["a", "ba"]
     assert all(word["stop"] > word["start"] for word in script.words)
@@ -231,23 +231,25 @@ def test_a_file_is_sent_and_its_words_come_back_before_the_marker() -> None:
 
 def test_unmute_sends_what_halves_of_floats_hold() -> None:
     speech = np.random.default_rng(0).normal(0, 0.1, 480).astype(np.float16)
-    (message,) = [listening.parse(sent(type="Audio", pcm=speech.astype(np.float32).tolist()))]
-    assert isinstance(message, listening.Audio)
+    (message,) = [
+        messages.parse_stt_request(sent(type="Audio", pcm=speech.astype(np.float32).tolist()))
+    ]
+    assert isinstance(message, messages.AudioMessage)
     assert np.array_equal(message.pcm, speech.astype(np.float32))
 
 
 def test_a_text_is_sent_word_by_word_and_comes_back_as_speech() -> None:
     words = ["Hello", "(there)", "it’s", "me"]
-    messages = [*(sent(type="Text", text=word) for word in words), sent(type="Eos")]
-    rules = TtsAdapter(speaking.Format.PCM_MESSAGE_PACK, FRAME_RATE)
-    requests = [speaking.parse(message) for message in messages]
-    assert requests[-1] == speaking.Eos()
-    fed = "".join(rules.read(m.text) for m in requests if isinstance(m, speaking.Say))
+    sent_messages = [*(sent(type="Text", text=word) for word in words), sent(type="Eos")]
+    rules = TtsAdapter(messages.TtsFormat.PCM_MESSAGE_PACK, FRAME_RATE)
+    requests = [messages.parse_tts_request(message) for message in sent_messages]
+    assert requests[-1] == messages.EosMessage()
+    fed = "".join(rules.read(m.text) for m in requests if isinstance(m, messages.TextMessage))
     assert fed == "Hello there it's me "
-    told = rules.begin()
+    told = rules.start()
     for index, word in enumerate(fed.split()):
-        told += rules.tell(events.Audio(np.zeros(1920, np.float32)))
-        told += rules.tell(events.Word(word, index * FRAME, (index + 1) * FRAME))
-    read = [msgpack.unpackb(data) for data in [*told, *rules.finish()]]
+        told += rules.report(events.Audio(np.zeros(1920, np.float32)))
+        told += rules.report(events.Word(word, index * FRAME, (index + 1) * FRAME))
+    read = [msgpack.unpackb(data) for data in [*told, *rules.end()]]
     assert [m["text"] for m in read if m["type"] == "Text"] == fed.split()
     assert sum(len(m["pcm"]) for m in read if m["type"] == "Audio") == 4 * 1920

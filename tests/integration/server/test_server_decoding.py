@@ -30,7 +30,7 @@ from kyutai_onnx.server.decoding import Decoders, RecordingDecoder
 from kyutai_onnx.server.engine.session import Session
 from kyutai_onnx.server.web.context import CONTEXT
 from kyutai_onnx.server.web.transcription import AHEAD
-from kyutai_onnx.server.wire.messagepack import NO_ROOM
+from kyutai_onnx.server.wire.errors import NO_ROOM
 from kyutai_onnx.server.wire.ogg_opus import OpusDecoder, OpusEncoder
 from kyutai_onnx.server.wyoming.adapter import ChunkDecoder
 from kyutai_onnx.server.wyoming.messages import AudioChunk, AudioStart, Transcribe, pack

@@ -11,74 +11,75 @@ import msgpack
 import numpy as np
 
 from kyutai_onnx.models import events
-from kyutai_onnx.server.moshi_server import tts_messages as speaking
-from kyutai_onnx.server.moshi_server.tts_adapter import TtsAdapter
-from kyutai_onnx.server.moshi_server.tts_messages import (
-    Audio,
-    Eos,
-    Error,
-    Format,
-    OggOpus,
-    Ready,
-    Reply,
-    Say,
-    Text,
-    Voice,
+from kyutai_onnx.server.moshi_server import messages
+from kyutai_onnx.server.moshi_server.messages import (
+    AudioMessage,
+    EosMessage,
+    ErrorMessage,
+    OggOpusMessage,
+    ReadyMessage,
+    TextMessage,
+    TimedTextMessage,
+    TtsFormat,
+    TtsReply,
+    VoiceMessage,
 )
+from kyutai_onnx.server.moshi_server.tts_adapter import TtsAdapter
 from kyutai_onnx.server.wire.errors import ProtocolError
+from kyutai_onnx.server.wire.messagepack import pack
 from kyutai_onnx.server.wire.ogg_opus import OpusDecoder
 
 PCM, PACKED, OGG, OGG_PACKED = (
-    Format.PCM,
-    Format.PCM_MESSAGE_PACK,
-    Format.OGG_OPUS,
-    Format.OGG_OPUS_MESSAGE_PACK,
+    TtsFormat.PCM,
+    TtsFormat.PCM_MESSAGE_PACK,
+    TtsFormat.OGG_OPUS,
+    TtsFormat.OGG_OPUS_MESSAGE_PACK,
 )
 TONE = np.sin(np.arange(1920) / 10).astype(np.float32)
 HEADER_BYTES = 102
 
 
-def rules(form: Format = PACKED) -> TtsAdapter:
+def rules(form: TtsFormat = PACKED) -> TtsAdapter:
     return TtsAdapter(form, 12.5)
 
 
-def replies(packed: list[bytes]) -> list[Reply]:
-    return [speaking.parse_reply(data) for data in packed]
+def replies(packed: list[bytes]) -> list[TtsReply]:
+    return [messages.parse_tts_reply(data) for data in packed]
 
 
-def samples(message: Reply) -> np.ndarray[Any, Any]:
-    assert isinstance(message, Audio)
+def samples(message: TtsReply) -> np.ndarray[Any, Any]:
+    assert isinstance(message, AudioMessage)
     return message.pcm
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("two words", Say("two words")),
-        (b"\0", Eos()),
-        (msgpack.packb({"type": "Eos"}), Eos()),
-        (msgpack.packb({"type": "Text", "text": "où"}), Say("où")),
-        (msgpack.packb({"text": "", "type": "Text", "more": [{}]}), Say("")),
+        ("two words", TextMessage("two words")),
+        (b"\0", EosMessage()),
+        (msgpack.packb({"type": "Eos"}), EosMessage()),
+        (msgpack.packb({"type": "Text", "text": "où"}), TextMessage("où")),
+        (msgpack.packb({"text": "", "type": "Text", "more": [{}]}), TextMessage("")),
     ],
 )
-def test_requests_are_read(data: bytes | str, message: speaking.Request) -> None:
-    assert speaking.parse(data) == message
+def test_requests_are_read(data: bytes | str, message: messages.TtsRequest) -> None:
+    assert messages.parse_tts_request(data) == message
 
 
 def test_requests_are_packed_as_clients_pack_them() -> None:
-    assert speaking.pack(Say("a")) == msgpack.packb({"type": "Text", "text": "a"})
-    assert speaking.pack(Eos()) == msgpack.packb({"type": "Eos"})
+    assert pack(TextMessage("a")) == msgpack.packb({"type": "Text", "text": "a"})
+    assert pack(EosMessage()) == msgpack.packb({"type": "Eos"})
 
 
 def test_a_voice_is_an_embedding_with_its_shape() -> None:
     numbers = np.random.default_rng(0).normal(size=512 * 125).astype(np.float32)
     fields = {"type": "Voice", "embeddings": numbers.tolist(), "shape": [1, 512, 125]}
     packed = msgpack.packb(fields, use_single_float=True)
-    voice = speaking.parse(packed)
-    assert isinstance(voice, Voice)
+    voice = messages.parse_tts_request(packed)
+    assert isinstance(voice, VoiceMessage)
     assert np.array_equal(voice.embeddings, numbers)
     assert voice.shape == (1, 512, 125)
-    assert speaking.pack(voice) == packed
+    assert pack(voice) == packed
 
 
 @pytest.mark.parametrize(
@@ -87,87 +88,90 @@ def test_a_voice_is_an_embedding_with_its_shape() -> None:
 def test_a_voice_of_another_shape_is_refused(shape: Any) -> None:
     fields = {"type": "Voice", "embeddings": [0.5, 0.5], "shape": shape}
     with pytest.raises(ProtocolError):
-        speaking.parse(msgpack.packb(fields))
+        messages.parse_tts_request(msgpack.packb(fields))
 
 
 def test_a_text_is_at_most_a_million_characters() -> None:
-    text = "a" * speaking.MOST_TEXT
-    assert speaking.parse(text) == Say(text)
+    text = "a" * messages.MAX_TEXT
+    assert messages.parse_tts_request(text) == TextMessage(text)
     for longer in (f"{text}a", msgpack.packb({"type": "Text", "text": f"{text}a"})):
         with pytest.raises(ProtocolError, match="1048577 characters"):
-            speaking.parse(longer)
+            messages.parse_tts_request(longer)
 
 
 @pytest.mark.parametrize("data", [b"", b"\1", b"\0\0", msgpack.packb({"type": "Ready"})])
 def test_what_is_no_request_is_refused(data: bytes) -> None:
     with pytest.raises(ProtocolError):
-        speaking.parse(data)
+        messages.parse_tts_request(data)
 
 
 @pytest.mark.parametrize(
     ("message", "fields"),
     [
-        (Ready(), {"type": "Ready"}),
-        (OggOpus(b"\1\xff"), {"type": "OggOpus", "data": [1, 255]}),
-        (Text("a", 0.08, 2.0), {"type": "Text", "text": "a", "start_s": 0.08, "stop_s": 2.0}),
-        (Error("no free channels"), {"type": "Error", "message": "no free channels"}),
+        (ReadyMessage(), {"type": "Ready"}),
+        (OggOpusMessage(b"\1\xff"), {"type": "OggOpus", "data": [1, 255]}),
+        (
+            TimedTextMessage("a", 0.08, 2.0),
+            {"type": "Text", "text": "a", "start_s": 0.08, "stop_s": 2.0},
+        ),
+        (ErrorMessage("no free channels"), {"type": "Error", "message": "no free channels"}),
     ],
 )
-def test_replies_are_packed_as_rust_packs_them(message: Reply, fields: dict[str, Any]) -> None:
-    assert speaking.pack(message) == msgpack.packb(fields)
-    assert speaking.parse_reply(msgpack.packb(fields)) == message
+def test_replies_are_packed_as_rust_packs_them(message: TtsReply, fields: dict[str, Any]) -> None:
+    assert pack(message) == msgpack.packb(fields)
+    assert messages.parse_tts_reply(msgpack.packb(fields)) == message
 
 
 def test_formats_are_named_as_in_the_query() -> None:
-    assert [str(form) for form in Format] == [PCM, PACKED, OGG, OGG_PACKED]
-    assert speaking.format_named("PcmMessagePack") is PACKED
+    assert [str(form) for form in TtsFormat] == [PCM, PACKED, OGG, OGG_PACKED]
+    assert messages.format_named("PcmMessagePack") is PACKED
     with pytest.raises(ProtocolError, match="no format 'pcm': choose Pcm, PcmMessagePack"):
-        speaking.format_named("pcm")
+        messages.format_named("pcm")
 
 
 def test_messages_begin_with_ready_and_opus_with_its_header() -> None:
-    assert rules(PCM).begin() == []
-    assert replies(rules(PACKED).begin()) == [Ready()]
-    (header,) = rules(OGG).begin()
+    assert rules(PCM).start() == []
+    assert replies(rules(PACKED).start()) == [ReadyMessage()]
+    (header,) = rules(OGG).start()
     assert len(header) == HEADER_BYTES
-    assert replies(rules(OGG_PACKED).begin()) == [Ready(), OggOpus(header)]
+    assert replies(rules(OGG_PACKED).start()) == [ReadyMessage(), OggOpusMessage(header)]
 
 
 def test_only_messages_can_tell_that_there_is_no_room() -> None:
     for form in (PACKED, OGG_PACKED):
-        assert replies(rules(form).refuse()) == [Error("no free channels")]
+        assert replies(rules(form).refuse()) == [ErrorMessage("no free channels")]
     for form in (PCM, OGG):
         assert rules(form).refuse() == []
 
 
 def test_samples_alone_are_floats_one_after_the_other() -> None:
-    (data,) = rules(PCM).tell(events.Audio(TONE))
+    (data,) = rules(PCM).report(events.Audio(TONE))
     assert len(data) == 7680
     assert np.array_equal(np.frombuffer(data, "<f4"), np.clip(TONE, -0.99, 0.99))
 
 
 def test_samples_are_clipped_as_upstream_clips_them() -> None:
-    (message,) = replies(rules().tell(events.Audio(2 * TONE)))
+    (message,) = replies(rules().report(events.Audio(2 * TONE)))
     assert np.array_equal(samples(message), np.clip(2 * TONE, -0.99, 0.99))
 
 
 def test_opus_is_two_pages_a_frame_and_the_rest_at_the_end() -> None:
     for form in (OGG, OGG_PACKED):
         speaker, decoder = rules(form), OpusDecoder()
-        packed = [*speaker.begin(), *speaker.tell(events.Audio(TONE))]
-        packed += speaker.tell(events.Audio(TONE[:100]))
+        packed = [*speaker.start(), *speaker.report(events.Audio(TONE))]
+        packed += speaker.report(events.Audio(TONE[:100]))
         assert len(packed) == (2 if form is OGG else 3)
-        packed += speaker.finish()
+        packed += speaker.end()
         if form is OGG_PACKED:
-            packed = [m.data for m in replies(packed) if isinstance(m, OggOpus)]
+            packed = [m.data for m in replies(packed) if isinstance(m, OggOpusMessage)]
         assert [page.count(b"OggS") for page in packed] == [2, 2, 1]
         assert sum(len(decoder.push(page)) for page in packed) == 1920 + 960
 
 
 def test_words_are_told_where_there_are_messages() -> None:
     word = events.Word("it's", 0.16, 0.4)
-    assert replies(rules().tell(word)) == [Text("it's", 0.16, 0.4)]
-    assert rules(PCM).tell(word) == rules(OGG).tell(word) == []
+    assert replies(rules().report(word)) == [TimedTextMessage("it's", 0.16, 0.4)]
+    assert rules(PCM).report(word) == rules(OGG).report(word) == []
 
 
 def test_a_text_is_read_as_upstream_reads_it() -> None:
@@ -201,26 +205,28 @@ def test_breaks_are_told_between_the_words() -> None:
     speaker = rules()
     speaker.read('<break time="1s"/> one <break time="0.5s"/>')
     speaker.read('<break time="1.5s"/> two three <break time="2s"/>')
-    told = speaker.tell(events.Word("one", 1.2, 1.6))
-    told += speaker.tell(events.Word("two", 4.0, 4.4))
-    told += speaker.tell(events.Word("three", 4.4, 5.0))
-    told += speaker.finish()
+    told = speaker.report(events.Word("one", 1.2, 1.6))
+    told += speaker.report(events.Word("two", 4.0, 4.4))
+    told += speaker.report(events.Word("three", 4.4, 5.0))
+    told += speaker.end()
     assert replies(told) == [
-        Text('<break time="1.00s">', 0.0, 1.2),
-        Text("one", 1.2, 1.6),
-        Text('<break time="0.50s">', 1.6, 2.1),
-        Text('<break time="1.50s">', 2.1, 4.0),
-        Text("two", 4.0, 4.4),
-        Text("three", 4.4, 5.0),
-        Text('<break time="2.00s">', 5.0, 7.0),
+        TimedTextMessage('<break time="1.00s">', 0.0, 1.2),
+        TimedTextMessage("one", 1.2, 1.6),
+        TimedTextMessage('<break time="0.50s">', 1.6, 2.1),
+        TimedTextMessage('<break time="1.50s">', 2.1, 4.0),
+        TimedTextMessage("two", 4.0, 4.4),
+        TimedTextMessage("three", 4.4, 5.0),
+        TimedTextMessage('<break time="2.00s">', 5.0, 7.0),
     ]
 
 
 def test_a_word_that_cannot_be_said_does_not_move_the_breaks() -> None:
     speaker = rules()
     speaker.read('\u200b one <break time="1s"/> two')
-    told = speaker.tell(events.Word("one", 0.0, 0.4)) + speaker.tell(events.Word("two", 2.0, 2.4))
-    assert [m.text for m in replies(told) if isinstance(m, Text)] == [
+    told = speaker.report(events.Word("one", 0.0, 0.4)) + speaker.report(
+        events.Word("two", 2.0, 2.4)
+    )
+    assert [m.text for m in replies(told) if isinstance(m, TimedTextMessage)] == [
         "one",
         '<break time="1.00s">',
         "two",
@@ -230,4 +236,4 @@ def test_a_word_that_cannot_be_said_does_not_move_the_breaks() -> None:
 def test_without_messages_nothing_is_kept_of_the_text() -> None:
     speaker = rules(PCM)
     assert speaker.read('one <break time="1s"/> two') == 'one <break time="0.960s"/> two '
-    assert speaker.finish() == []
+    assert speaker.end() == []

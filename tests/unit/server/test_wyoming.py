@@ -190,14 +190,14 @@ WORDS = [events.Word("Hello", 0.0, 0.4), events.Word("là.", 0.4, 0.8)]
 
 def test_a_transcript_comes_whole() -> None:
     rules = TranscriptAdapter(streaming=False)
-    assert [rules.tell(word) for word in WORDS] == [[], []]
-    assert rules.finish() == [ours.Transcript("Hello là.")]
+    assert [rules.report(word) for word in WORDS] == [[], []]
+    assert rules.end() == [ours.Transcript("Hello là.")]
 
 
 def test_a_transcript_comes_in_pieces_and_then_whole() -> None:
     rules = TranscriptAdapter(streaming=True)
-    told = [message for event in [events.Step(0, ()), *WORDS] for message in rules.tell(event)]
-    assert [*told, *rules.finish()] == [
+    told = [message for event in [events.Step(0, ()), *WORDS] for message in rules.report(event)]
+    assert [*told, *rules.end()] == [
         ours.TranscriptStart(),
         ours.TranscriptChunk("Hello"),
         ours.TranscriptChunk(" là."),
@@ -207,8 +207,8 @@ def test_a_transcript_comes_in_pieces_and_then_whole() -> None:
 
 
 def test_where_nothing_was_said_the_transcript_is_empty() -> None:
-    assert TranscriptAdapter(streaming=False).finish() == [ours.Transcript("")]
-    assert TranscriptAdapter(streaming=True).finish() == [
+    assert TranscriptAdapter(streaming=False).end() == [ours.Transcript("")]
+    assert TranscriptAdapter(streaming=True).end() == [
         ours.TranscriptStart(),
         ours.Transcript(""),
         ours.TranscriptStop(),
@@ -218,15 +218,15 @@ def test_where_nothing_was_said_the_transcript_is_empty() -> None:
 @pytest.mark.parametrize("streaming", [False, True])
 def test_speech_comes_in_chunks(streaming: bool) -> None:
     rules = SpeechAdapter(24000, streaming=streaming)
-    told = rules.tell(events.Word("a", 0.0, 0.1))
-    told += rules.tell(events.Audio(TONE)) + rules.tell(events.Audio(TONE)) + rules.finish()
+    told = rules.report(events.Word("a", 0.0, 0.1))
+    told += rules.report(events.Audio(TONE)) + rules.report(events.Audio(TONE)) + rules.end()
     assert told[0] == ours.AudioStart(24000, 2, 1)
     chunks = [message for message in told if isinstance(message, AudioChunk)]
     decoder = ChunkDecoder(24000)
     assert np.abs(np.concatenate([decoder.push(c) for c in chunks]) - np.tile(TONE, 2)).max() < 1e-4
     stopped = [ours.SynthesizeStopped()] if streaming else []
     assert told[3:] == [ours.AudioStop(), *stopped]
-    silent = SpeechAdapter(24000, streaming=streaming).finish()
+    silent = SpeechAdapter(24000, streaming=streaming).end()
     assert silent == [ours.AudioStart(24000, 2, 1), ours.AudioStop(), *stopped]
 
 
