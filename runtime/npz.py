@@ -8,10 +8,10 @@ from typing import IO, Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from .typing import Array
 
 MOST_ARRAYS = 100_000
-MOST_AXES = 32
+_MOST_AXES = 32
 MOST_EXPANDED = 1 << 29
 """Bytes that a compressed file may expand to; one that is not compressed may have any size."""
 
@@ -71,7 +71,7 @@ def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Array:
         shape, fortran, dtype = _header(file)
         if dtype.kind not in KINDS or dtype.fields or dtype.subdtype:
             raise ValueError(f"{entry.filename}: {dtype} is not a type of numbers")
-        if len(shape) > MOST_AXES or any(extent < 0 for extent in shape):
+        if len(shape) > _MOST_AXES or any(extent < 0 for extent in shape):
             raise ValueError(f"{entry.filename}: no array has the shape {shape}")
         size = math.prod(shape) * dtype.itemsize
         if size != entry.file_size - file.tell():

@@ -1,12 +1,9 @@
 """Drawing a token from logits, as moshi utils/sampling.py does, from numpy's random numbers."""
 
-from typing import Any
-
 import numpy as np
 
 from .errors import ModelError
-
-Array = np.ndarray[Any, Any]
+from .typing import Array
 
 
 def sample_token(

@@ -80,7 +80,7 @@ def check_samples(samples: object) -> Pcm:
         return pcm
     loudest = max(-least, most)
     if not math.isfinite(loudest):
-        raise UsageError("the audio has samples that are NaN or infinite: clean it before")
+        raise UsageError("the audio has samples that are NaN or infinite: remove them first")
     raise UsageError(f"the audio has a sample of {loudest:g}: give floats in [-1, 1]")
 
 

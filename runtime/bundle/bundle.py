@@ -78,7 +78,7 @@ def _check_version(file: Path, content: object) -> None:
         raise ModelError(f"{file}: not a {FORMAT} bundle; {REMEDY}")
     version = content.get("format_version")
     if not isinstance(version, int) or version < 1:
-        raise ModelError(f"{file}: format version {version!r} is none; {REMEDY}")
+        raise ModelError(f"{file}: format version {version!r} is invalid; {REMEDY}")
     if version > FORMAT_VERSION:
         raise ModelError(
             f"{file}: format version {version}, this program reads up to {FORMAT_VERSION}; "
@@ -120,7 +120,9 @@ def sha256(file: Path) -> str:
         with file.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise ModelError(f"{file}: cannot be read ({error.strerror})") from None
+        raise ModelError(
+            f"{file}: cannot be read ({error.strerror}); check its permissions and its disk"
+        ) from None
 
 
 _CACHE_NAME = "verified.json"

@@ -1,15 +1,16 @@
-"""Rows of state stepped through a graph together, as many of them as are in use."""
+"""Rows of state stepped through a graph together, and the buffers that each step is bound to."""
 
+import weakref
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..bundle.manifest import StateSpec, axis_extent
+from ..bundle.manifest import StateSpec, TensorSpec, axis_extent
 from ..errors import UsageError
 from ..exclusive import Exclusive, exclusive
+from ..providers.provider import load_onnxruntime
 from ..typing import Array
-from .binding import Binding
 from .buffers import Buffer
 from .graph import Graph
 from .graph_state import State, StateBuffers, check_fit, check_states, roll, unroll
@@ -20,6 +21,126 @@ ENTRIES_PER_FRAME = 8
 PARTS = 8
 """Of the rows in use, at whose borders those begin and end that are stepped alone: so few parts
 occur, for each of which buffers are kept."""
+
+NOT_CAPTURED = -1
+"""The `gpu_graph_id` of a run that is neither captured nor replayed."""
+
+
+class Binding:
+    """Buffers for one number of frames and rows, bound once for each of the states' two turns;
+    where `outputs` is not given, those too are its own.
+
+    Where the provider captures CUDA graphs, those of single frames are captured, one for each turn.
+    ONNX Runtime steps the graph several times to capture it, which changes nothing: what a step
+    reads it writes only in rings, and there the same entries to the same slots.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        batch: int,
+        frames: int,
+        states: Sequence[StateBuffers],
+        outputs: Mapping[str, Buffer] | None = None,
+    ) -> None:
+        self._graph, self._states = graph, states
+        self._captured = graph.captures and frames == 1
+
+        def shape(port: TensorSpec) -> list[int]:
+            return [axis_extent(axis, batch, frames) for axis in port.shape]
+
+        spec = graph.spec
+        fed = (*spec.inputs, spec.active)
+        self._inputs = {p.name: graph.allocate(p.name, shape(p), p.dtype) for p in fed}
+        self._outputs = outputs or {
+            p.name: graph.allocate(p.name, shape(p), p.dtype) for p in spec.outputs
+        }
+        self._bound = dict(self._inputs)
+        self._turns = [self._bind(turn) for turn in (0, 1)]
+        self._options = self._number_captures()
+
+    def for_rows(
+        self, start: int, stop: int, frames: int, states: Sequence[StateBuffers]
+    ) -> "Binding":
+        """Some of the rows alone, whose outputs lie among those of all."""
+        outputs = {name: buffer.view(start, stop) for name, buffer in self._outputs.items()}
+        rows = [state.view(start, stop) for state in states]
+        return Binding(self._graph, stop - start, frames, rows, outputs)
+
+    def fill(self, inputs: Mapping[str, Array | Buffer], active: Array, start: int = 0) -> None:
+        """Sets the inputs from as many rows as `active` has, which begin `start` rows before these;
+        those that are missing are held. Raises UsageError for an input of a wrong shape."""
+        for port in self._graph.spec.inputs:
+            name, own, value = port.name, self._inputs[port.name], inputs[port.name]
+            if isinstance(value, Buffer) and value.stands_for(own):
+                self._take(name, value)
+            else:
+                self._take(name, own)
+                own.write(self._own(name, value, len(active), start))
+        held = self._inputs[self._graph.spec.active.name]
+        stepped = np.zeros(held.shape[0], np.bool_)
+        here = active[start : start + len(stepped)]
+        stepped[: len(here)] = here
+        held.write(stepped.reshape(-1, *[1] * (len(held.shape) - 1)))
+
+    def run(self, turn: int) -> None:
+        if self._graph.provider.memory == "copied":
+            self._bind_inputs(self._turns[turn], turn)
+        self._graph.run(self._turns[turn], self._options[turn])
+
+    def outputs(self, keep: Collection[str], rows: int) -> dict[str, Any]:
+        """What the last run wrote: arrays of the first `rows`, and the buffers themselves of those
+        to `keep`."""
+        return {
+            name: buffer if name in keep else buffer.read()[:rows]
+            for name, buffer in self._outputs.items()
+        }
+
+    def _own(self, name: str, value: Array | Buffer, rows: int, start: int) -> Array:
+        """An input for every row of the graph, of one for `rows`: the last row's stands for those
+        that are missing. A buffer of another graph may have more rows."""
+        count, *rest = self._inputs[name].shape
+        array = np.asarray(value)[:rows] if isinstance(value, Buffer) else np.asarray(value)
+        if array.shape != (rows, *rest):
+            raise UsageError(f"{name} has shape {value.shape}, {(rows, *rest)} expected")
+        array = array[start : start + count]
+        missing = count - len(array)
+        return np.concatenate([array, *[array[-1:]] * missing]) if missing else array
+
+    def _take(self, name: str, buffer: Buffer) -> None:
+        """Reads an input from a buffer from now on."""
+        if self._bound[name] is buffer:
+            return
+        self._bound[name] = buffer
+        for binding in self._turns:
+            binding.bind_ortvalue_input(name, buffer.value)
+        self._options = self._number_captures()
+
+    def _bind(self, turn: int) -> Any:
+        binding = self._graph.session.io_binding()
+        self._bind_inputs(binding, turn)
+        for name, buffer in self._outputs.items():
+            binding.bind_ortvalue_output(name, buffer.value)
+        for state in self._states:
+            if state.spec.output is not None:
+                binding.bind_ortvalue_output(state.spec.output, state.buffers[turn ^ 1].value)
+        return binding
+
+    def _bind_inputs(self, binding: Any, turn: int) -> None:
+        for name, buffer in self._bound.items():
+            binding.bind_ortvalue_input(name, buffer.value)
+        for state in self._states:
+            binding.bind_ortvalue_input(state.spec.input, state.buffers[turn].value)
+
+    def _number_captures(self) -> list[Any]:
+        """Options of each turn's runs: a capture holds addresses, so it is of these alone."""
+        if not self._graph.captures:
+            return [None, None]
+        if not self._captured:
+            return [_run_options(NOT_CAPTURED)] * 2
+        numbers = [next(self._graph.captures_made) for _ in self._turns]
+        weakref.finalize(self, _release, self._graph.session, numbers)
+        return [_run_options(number) for number in numbers]
 
 
 class BatchState:
@@ -72,7 +193,9 @@ class BatchState:
         elsewhere. Raises UsageError for fewer than one or more than there are.
         """
         if not 1 <= rows <= self.batch:
-            raise UsageError(f"{rows} rows of {self.graph.name} in use: 1 to {self.batch}")
+            raise UsageError(
+                f"cannot use {rows} rows of {self.graph.name}: choose 1 to {self.batch}"
+            )
         if rows > self.used:
             self.reset(range(self.used, rows))
         if rows != self.used:
@@ -98,7 +221,7 @@ class BatchState:
         """
         missing = [port.name for port in self.graph.spec.inputs if port.name not in inputs]
         if missing:
-            raise UsageError(f"{self.graph.name} takes {', '.join(missing)}, which was not given")
+            raise UsageError(f"{self.graph.name} needs the input {', '.join(missing)}: pass it")
         frames, stepped = self._frames(inputs), self._active(active)
         whole, (start, stop) = self._binding(frames), self.active_range(stepped)
         alone = stop - start < self.used
@@ -158,7 +281,7 @@ class BatchState:
         states = [state for state in self._states if state.spec.carry == "constant"]
         for state in states:
             if state.spec.input not in constants:
-                raise UsageError(f"{self.graph.name} needs {state.spec.input}, which is not given")
+                raise UsageError(f"{self.graph.name} needs {state.spec.input}: pass it")
             check_fit(state.spec, constants[state.spec.input].shape, state.row_shape)
         for state in states:
             state.write(row, self._turn, constants[state.spec.input])
@@ -202,7 +325,9 @@ class BatchState:
     def _allowed(self, frames: int) -> int:
         most = self.graph.spec.max_frames
         if not 1 <= frames <= most:
-            raise UsageError(f"{frames} frames in one call of {self.graph.name}: 1 to {most}")
+            raise UsageError(
+                f"cannot step {self.graph.name} by {frames} frames in one call: choose 1 to {most}"
+            )
         return frames
 
     def _active(self, active: Array | Sequence[bool] | None) -> Array:
@@ -225,3 +350,16 @@ class BatchState:
             part = whole.for_rows(start, stop, frames, self._states)
             self._part_bindings[frames, start, stop] = part
         return self._part_bindings[frames, start, stop]
+
+
+def _run_options(number: int) -> Any:
+    options = load_onnxruntime().RunOptions()
+    options.add_run_config_entry("gpu_graph_id", str(number))
+    return options
+
+
+def _release(session: Any, numbers: Sequence[int]) -> None:
+    """Gives captured graphs back, which onnxruntime can from 1.31 on."""
+    for number in numbers:
+        if hasattr(session, "release_captured_graph"):
+            session.release_captured_graph(number)

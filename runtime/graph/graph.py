@@ -103,8 +103,8 @@ class Graph:
         current = threading.get_ident()
         if self._thread not in (None, current):
             raise UsageError(
-                f"{self.name} captures CUDA graphs, so one thread alone may step it; load the "
-                "model once for each thread, or take the provider cuda"
+                f"{self.name} captures CUDA graphs, so only one thread may step it; load the "
+                "model once for each thread, or use the provider cuda"
             )
         self._thread = current
 

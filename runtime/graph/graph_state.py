@@ -107,9 +107,9 @@ def check_states(specs: Sequence[StateSpec], saved: State) -> None:
     model, or damaged."""
     for spec in specs:
         if spec.input not in saved:
-            raise UsageError(f"the saved state has no {spec.input}; it is of another model")
+            raise UsageError(f"the saved state has no {spec.input}; another model saved it")
     for name in saved.keys() - {spec.input for spec in specs}:
-        raise UsageError(f"the saved state has a {name}; it is of another model")
+        raise UsageError(f"the saved state has a {name}; another model saved it")
     for spec in sorted(specs, key=lambda spec: spec.ring is not None):
         _check_dtype(spec, saved[spec.input])
         _check_shape(spec, saved)
@@ -118,8 +118,8 @@ def check_states(specs: Sequence[StateSpec], saved: State) -> None:
 def _check_dtype(spec: StateSpec, value: Array) -> None:
     if (value.dtype == np.int8) != (spec.dtype == "int8"):
         raise UsageError(
-            f"the saved {spec.input} is {value.dtype}, this model's is {spec.dtype}: it goes on in "
-            "a bundle with the same --kv-cache alone"
+            f"the saved {spec.input} is {value.dtype}, this model's is {spec.dtype}: load it "
+            "with a bundle of the same --kv-cache"
         )
     if value.dtype.kind != np.dtype(spec.dtype).kind:
         raise UsageError(f"the saved {spec.input} is {value.dtype}, this model's is {spec.dtype}")

@@ -119,9 +119,7 @@ def load_onnxruntime() -> Any:
         return importlib.import_module("onnxruntime")
     except ImportError as error:
         if installed:
-            raise ProviderError(
-                f"{installed[0]} does not load ({error}); install it anew"
-            ) from None
+            raise ProviderError(f"{installed[0]} failed to load ({error}); reinstall it") from None
         raise ProviderError(
             "onnxruntime is not installed; run 'pip install \"kyutai-onnx[cpu]\"'"
         ) from None
@@ -175,7 +173,7 @@ def choose(requested: str, target: Target, *, allow_fallback: bool = False) -> P
 def _remedy(provider: Provider) -> str:
     here = {"Darwin": "macOS"}.get(platform.system(), platform.system())
     if provider.system not in (None, here):
-        return f"it is for {provider.system} alone"
+        return f"it is available on {provider.system} only"
     return f"run 'pip install \"kyutai-onnx[{provider.extra}]\"'"
 
 
@@ -315,7 +313,7 @@ def check_provider(provider: Provider) -> None:
         cause = (str(error).splitlines() or [type(error).__name__])[0]
         raise ProviderError(f"{provider.name} does not run ({cause})") from None
     if list(found) != [0.0, 2.0, 4.0, 6.0]:
-        raise ProviderError(f"{provider.name} adds wrongly: {list(found)}")
+        raise ProviderError(f"{provider.name} computes a wrong sum: {list(found)}")
 
 
 SHAPE_OPERATORS = frozenset({
@@ -341,7 +339,7 @@ def placement(session: Any) -> Placement:
 
 
 def elsewhere(placed: Placement, asked: str) -> Placement:
-    """Of a placement what computes on another provider than the one asked for, without
+    """The part of a placement that computes on another provider than the one asked for, without
     work on shapes."""
     others = {
         name: Counter({op: n for op, n in operators.items() if op not in SHAPE_OPERATORS})

@@ -167,7 +167,7 @@ def _not_a_number(decoder: Decoder, position: int) -> AudioError:
     return AudioError(
         f"{decoder.name} has a sample that is NaN, infinite or above {LOUDEST:g} at "
         f"{position / decoder.info.sample_rate:.3f} s: what precedes was read; "
-        "export the audio again from where it was made"
+        "export the audio again from its source"
     )
 
 
@@ -216,7 +216,7 @@ def _choose(source: ByteSource, raw: RawFormat | None) -> Decoder:
     if source.path and source.path.suffix.lower() in _HEADERLESS_SUFFIXES:
         raise AudioError(
             f"{source.name} holds samples without a header: "
-            "say what they are (sample rate, encoding, channels)"
+            "give their sample rate, encoding and channels"
         )
     return _plausible(_open_whole(source, SndfileDecoder))
 

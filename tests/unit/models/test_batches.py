@@ -18,7 +18,7 @@ from kyutai_onnx.models.hub.resolve import DEMO
 from kyutai_onnx.models.tts.speech_options import SpeechOptions
 from kyutai_onnx.models.tts.stream import TextToSpeechStream
 from kyutai_onnx.runtime.errors import UsageError
-from kyutai_onnx.runtime.graph.binding import Binding
+from kyutai_onnx.runtime.graph.batch_state import Binding
 from kyutai_onnx.runtime.state_file import write_state
 
 ROWS = 4

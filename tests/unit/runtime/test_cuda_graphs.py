@@ -117,7 +117,7 @@ def test_one_thread_alone_steps_what_is_captured(graph: Graph) -> None:
     streams.step({"pcm": pcm})
 
     def step() -> None:
-        with pytest.raises(UsageError, match="one thread alone may step it") as error:
+        with pytest.raises(UsageError, match="only one thread may step it") as error:
             streams.step({"pcm": pcm})
         refused.append(error)
 

@@ -95,7 +95,7 @@ def test_an_onnxruntime_that_does_not_load_is_told(monkeypatch: pytest.MonkeyPat
     install(monkeypatch, "onnxruntime-gpu")
     monkeypatch.setattr(importlib, "import_module", refuse)
     line = told("cuda", "cuda")
-    assert line.startswith("onnxruntime-gpu does not load (libcudart.so.13: cannot open")
+    assert line.startswith("onnxruntime-gpu failed to load (libcudart.so.13: cannot open")
 
 
 def test_two_wheels_that_overwrite_one_another_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +124,7 @@ def test_a_provider_that_is_not_there_is_told_first(
     said = f"{name}: {provider.onnxruntime_name} is not in the installed onnxruntime (it"
     assert line.startswith(said)
     if (name, system) in FOREIGN:
-        assert line.endswith(f"; it is for {provider.system} alone")
+        assert line.endswith(f"; it is available on {provider.system} only")
     else:
         assert line.endswith(f"run 'pip install \"kyutai-onnx[{provider.extra}]\"'")
 

@@ -295,9 +295,9 @@ def test_a_language_model_must_give_what_it_has(tmp_path: Path) -> None:
         (put("format", "onnx"), "not a kyutai-onnx bundle"),
         (drop("format"), "not a kyutai-onnx bundle"),
         (put("format_version", 2), "format version 2, this program reads up to 1; upgrade"),
-        (put("format_version", 0), "format version 0 is none"),
-        (put("format_version", "1"), "format version '1' is none"),
-        (drop("format_version"), "format version None is none"),
+        (put("format_version", 0), "format version 0 is invalid"),
+        (put("format_version", "1"), "format version '1' is invalid"),
+        (drop("format_version"), "format version None is invalid"),
     ],
 )
 def test_another_format_or_a_newer_version_is_refused(

@@ -138,7 +138,7 @@ def test_what_another_graph_made_may_have_more_rows(make: Make) -> None:
 
 @pytest.mark.parametrize("rows", [0, ROWS + 1, -1])
 def test_rows_in_use_are_some_of_them(rows: int, make: Make) -> None:
-    with pytest.raises(UsageError, match=f"{rows} rows of toy in use: 1 to 4"):
+    with pytest.raises(UsageError, match=f"{rows} rows of toy: choose 1 to 4"):
         BatchState(make("in_place"), ROWS).use_rows(rows)
 
 

@@ -216,8 +216,8 @@ def graph(tmp_path: Path) -> Graph:
 @pytest.mark.parametrize(
     ("shape", "told"),
     [
-        ((1, 1, 8), "4 frames in one call of toy: 1 to 3"),
-        ((1, 1, 0), "0 frames in one call of toy: 1 to 3"),
+        ((1, 1, 8), "by 4 frames in one call"),
+        ((1, 1, 0), "by 0 frames in one call"),
         ((1, 1, 3), r"pcm has shape \(1, 1, 3\), \(1, 1, 2\) expected"),
         ((2, 1, 2), r"pcm has shape \(2, 1, 2\), \(1, 1, 2\) expected"),
         ((1, 2), r"pcm has shape \(1, 2\), \(1, 1, 2\) expected"),
@@ -231,7 +231,7 @@ def test_an_input_of_a_wrong_shape_is_refused(
 
 
 def test_a_missing_input_is_refused(graph: Graph) -> None:
-    with pytest.raises(UsageError, match="toy takes pcm, which was not given"):
+    with pytest.raises(UsageError, match="toy needs the input pcm"):
         BatchState(graph).step({})
 
 
