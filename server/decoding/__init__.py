@@ -3,8 +3,6 @@
 `Decoders` is the server's side, `worker` the other one, `jobs` is what runs there.
 """
 
-from .decoders import Decoders
-from .opus import OpusStream
-from .recording import RecordingDecoder
+from .decoders import Decoders, OpusStream, RecordingDecoder
 
 __all__ = ["Decoders", "OpusStream", "RecordingDecoder"]

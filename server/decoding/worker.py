@@ -7,19 +7,23 @@ over standard input and output.
 
 import gc
 import importlib
+import json
 import os
 import select
 import signal
 import socket
+import struct
 import sys
 import threading
 import traceback
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
-from .frames import ANSWER, ERROR, JobSpec, read_frame, write_frame
-
+HEADER = struct.Struct("<BI")
+"""Kind and length of a payload."""
+REQUEST, ANSWER, ERROR = range(3)
 FLAG = "--decode"
 """The first argument of a packed application that is to be such a process."""
 FORK, END = "fork", "end"
@@ -30,8 +34,46 @@ OURS = ("AudioError", "UsageError", "ProtocolError")
 Job = Callable[[bytes], bytes]
 
 
+@dataclass(frozen=True)
+class JobSpec:
+    """A job by the name of its class, `module:Class`, and what it is allowed: bytes of memory
+    besides what its process begins with, seconds of a processor for each request, and how much it
+    gives way to other processes."""
+
+    job: str
+    memory: int
+    processor: int
+    nice: int
+
+    def pack(self) -> str:
+        """Return it as JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def parse(cls, packed: str) -> Self:
+        """Read it from JSON."""
+        return cls(**json.loads(packed))
+
+
+def read_frame(stream: BinaryIO) -> bytes | None:
+    """Return the payload of the next frame; None at the end of the stream."""
+    header = stream.read(HEADER.size)
+    if len(header) < HEADER.size:
+        return None
+    _, size = HEADER.unpack(header)
+    payload = stream.read(size)
+    return payload if len(payload) == size else None
+
+
+def write_frame(stream: BinaryIO, kind: int, payload: bytes) -> None:
+    """Send a frame at once."""
+    stream.write(HEADER.pack(kind, len(payload)))
+    stream.write(payload)
+    stream.flush()
+
+
 def main(arguments: list[str]) -> None:
-    """Runs until the server has gone."""
+    """Run until the server has gone."""
     if arguments[0] == FORK:
         fork_jobs(socket.socket(fileno=int(arguments[1])))
         return
@@ -40,12 +82,12 @@ def main(arguments: list[str]) -> None:
     os.dup2(nothing, 0)
     os.dup2(nothing, 1)
     with os.fdopen(reading, "rb") as requests, os.fdopen(writing, "wb") as answers:
-        do(JobSpec.parse(arguments[0]), requests, answers)
+        run_job(JobSpec.parse(arguments[0]), requests, answers)
 
 
 def fork_jobs(control: socket.socket) -> None:
-    """Forks a process for each job that comes with a socket, ends those whose numbers come alone.
-    When the server has gone, all are ended."""
+    """Fork a process for each job that arrives with a socket, and end a process whose number
+    arrives alone. When the server has gone, end all."""
     _load_decoders()
     for descriptor in (1, 2):
         os.set_blocking(descriptor, False)  # what nobody reads fast enough is lost
@@ -70,8 +112,8 @@ def fork_jobs(control: socket.socket) -> None:
         os.waitpid(process, 0)
 
 
-def do(spec: JobSpec, requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answers the requests of a job until nobody asks any more."""
+def run_job(spec: JobSpec, requests: BinaryIO, answers: BinaryIO) -> None:
+    """Answer the requests of a job until the server has gone."""
     module, _, name = spec.job.partition(":")
     job: Job = getattr(importlib.import_module(module), name)()
     _limit(spec)
@@ -85,7 +127,7 @@ def do(spec: JobSpec, requests: BinaryIO, answers: BinaryIO) -> None:
 
 
 def _load_decoders() -> None:
-    """Imports all that jobs need, once for all that are forked."""
+    """Import all that jobs need, once for all processes that are forked."""
     from ...runtime.audio.files import media  # noqa: F401
     from . import jobs  # noqa: F401
 
@@ -110,7 +152,7 @@ def _fork(
         channel = socket.socket(fileno=descriptor)
         _end_with(channel)
         with channel, channel.makefile("rb") as requests, channel.makefile("wb") as answers:
-            do(spec, requests, answers)
+            run_job(spec, requests, answers)
     except OSError:
         pass  # the server wants no answer any more
     except BaseException:
@@ -146,7 +188,7 @@ def _limit(spec: JobSpec) -> None:
 
 
 def _allow(seconds: int) -> None:
-    """Lets the system end this process after so many seconds of a processor from now."""
+    """Have the system end this process after so many seconds of processor time from now."""
     try:
         import resource
     except ModuleNotFoundError:
@@ -156,7 +198,7 @@ def _allow(seconds: int) -> None:
 
 
 def _lower(kind: int, limit: int) -> None:
-    """Sets a limit of the system, under the one that whoever started the server has set."""
+    """Set a limit of the system, never above the one that the server was started with."""
     import resource
 
     _, most = resource.getrlimit(kind)
@@ -164,7 +206,7 @@ def _lower(kind: int, limit: int) -> None:
 
 
 def _described(error: Exception) -> bytes:
-    """The kind of an error and its line; of those that nobody foresaw, the name alone."""
+    """Return the type of an error and its line; of an unexpected one, the type alone."""
     name = type(error).__name__
     if name in OURS:
         return f"{name}\n{error}".encode()

@@ -50,7 +50,7 @@ class Context:
         self._turns = asyncio.Semaphore(AT_ONCE)
         self.spool = Spool(config.spool, limits.spooled)
         self.stopping = False
-        self.decoders = Decoders(limits.uploads + sum(map(_sessions, registry.all)), limits.wait)
+        self.decoders = Decoders(limits, sum(map(_sessions, registry.all)))
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="web")
         self._converters = ThreadPoolExecutor(CONVERTERS, thread_name_prefix="convert")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from kyutai_onnx.server.decoding.frames import JobSpec
+from kyutai_onnx.server.decoding.worker import JobSpec
 
 WORKER = "kyutai_onnx.server.decoding.worker"
 

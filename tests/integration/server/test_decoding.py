@@ -33,11 +33,10 @@ from support.recordings import FILMS, SOUNDS, film, tone
 from kyutai_onnx.runtime.audio import Pcm, read_audio
 from kyutai_onnx.runtime.errors import AudioError
 from kyutai_onnx.server.decoding import Decoders, OpusStream, RecordingDecoder
-from kyutai_onnx.server.decoding.decoders import DecoderLost
-from kyutai_onnx.server.decoding.frames import ANSWER, HEADER, REQUEST
-from kyutai_onnx.server.decoding.processes import Forking, Spawning
-from kyutai_onnx.server.decoding.worker import FLAG
+from kyutai_onnx.server.decoding.decoders import DecoderLost, Forking, Spawning
+from kyutai_onnx.server.decoding.worker import ANSWER, FLAG, HEADER, REQUEST
 from kyutai_onnx.server.engine.events import Busy
+from kyutai_onnx.server.limits import Limits
 from kyutai_onnx.server.wire.errors import ProtocolError
 from kyutai_onnx.server.wire.ogg_opus import OpusDecoder, OpusEncoder
 
@@ -50,7 +49,7 @@ STARTERS = [pytest.param(Forking, marks=forked, id="forked"), pytest.param(Spawn
 
 @asynccontextmanager
 async def decoding(most: int = 4, **options: Any) -> AsyncIterator[Decoders]:
-    decoders = Decoders(most, 0.0, **options)
+    decoders = Decoders(Limits(uploads=most, wait=0.0), 0, **options)
     try:
         async with asyncio.timeout(SECONDS):
             yield decoders

@@ -28,6 +28,7 @@ from support.speech import Array, wav_bytes
 
 from kyutai_onnx.server.decoding import Decoders, RecordingDecoder
 from kyutai_onnx.server.engine.session import Session
+from kyutai_onnx.server.limits import Limits
 from kyutai_onnx.server.web.context import CONTEXT
 from kyutai_onnx.server.web.transcription import AHEAD
 from kyutai_onnx.server.wire.errors import NO_ROOM
@@ -160,7 +161,7 @@ def test_a_stream_without_a_process_is_refused(pcm: Array, monkeypatch: pytest.M
     with running(STT) as server:
         app = server.server._app
         assert app is not None
-        monkeypatch.setattr(app[CONTEXT], "decoders", Decoders(0, 0.0))
+        monkeypatch.setattr(app[CONTEXT], "decoders", Decoders(Limits(uploads=0, wait=0.0), 0))
         assert asyncio.run(talk(server)) == [{"type": "Error", "message": NO_ROOM}]
         status, _, _ = asyncio.run(ask(server, "POST", LISTEN, data=wav_bytes(pcm)))
         assert status == 503
