@@ -33,15 +33,15 @@ class UnknownModel(LookupError):  # noqa: N818
 
 @dataclass(frozen=True)
 class ServedModel:
-    """One model. `speakers` is there where it speaks texts; `cfg_coef` is the guidance of those
-    who ask for none."""
+    """One model. `voice_catalog` is None unless it speaks texts; `cfg_coef` is the guidance of
+    sessions that choose none."""
 
     name: str
     family: Family
     config: ModelConfig
     model: Model
     engine: Engine
-    speakers: VoiceCatalog | None = None
+    voice_catalog: VoiceCatalog | None = None
     cfg_coef: float | None = None
     aliases: tuple[str, ...] = ()
     since: int = field(default_factory=lambda: int(time.time()))
@@ -72,6 +72,12 @@ class ServedModel:
             "delay": stt.audio_delay_seconds if stt else 0.0,
         }
 
+    @property
+    def voices(self) -> VoiceCatalog:
+        """The voices of a model that speaks texts."""
+        assert self.voice_catalog is not None
+        return self.voice_catalog
+
     def join(self, batch: Any, **given: Any) -> Row:
         """Join a batch on the engine's thread. `given` are arguments of the model's `stream`; for
         those that are None the server's own apply."""
@@ -86,16 +92,16 @@ class ServedModel:
         row: Row = batch.join(**{k: v for k, v in chosen.items() if v is not None})
         return row
 
-    def manner(self, **given: object) -> SpeechOptions:
-        """How a text is spoken: what a client gave, or else what the server was told."""
+    def speech_options(self, **given: object) -> SpeechOptions:
+        """Return how a text is spoken: as the client asked, or else as the server is configured."""
         config = self.config
-        told: SpeechKwargs = {}
+        options: SpeechKwargs = {}
         for name in SpeechKwargs.__annotations__:
             own = self.cfg_coef if name == "cfg_coef" else getattr(config, name, None)
             value = given.get(name, own)
             if value is not None:
-                told[name] = value  # type: ignore[literal-required]
-        return SpeechOptions(**told)
+                options[name] = value  # type: ignore[literal-required]
+        return SpeechOptions(**options)
 
 
 class ModelRegistry:
@@ -161,11 +167,11 @@ def _load(
     slots = wanted.slots or config.slots
     cfg_coef, guided = _guidance(model, wanted)
     engine = Engine(name, model, slots, config.limits, Statistics(), guided=guided)
-    speakers = None
+    voices = None
     if isinstance(model, TextToSpeech):
-        speakers = VoiceCatalog(model, wanted.voice, hub=config.hub_voices)
-        speakers.speaker(None, cfg_coef)
-    return ServedModel(name, family, wanted, model, engine, speakers, cfg_coef, wanted.aliases)
+        voices = VoiceCatalog(model, wanted.voice, hub=config.hub_voices)
+        voices.prepare(None, cfg_coef)
+    return ServedModel(name, family, wanted, model, engine, voices, cfg_coef, wanted.aliases)
 
 
 def _guidance(model: Model, wanted: ModelConfig) -> tuple[float | None, bool]:

@@ -13,9 +13,8 @@ from ..runtime.errors import KyutaiOnnxError, UsageError
 from .config import ServerConfig
 from .registry import ModelRegistry
 from .web.app import make_app
-from .web.connections import ConnectionLimiter
+from .web.connections import ConnectionLimiter, affordable_connections, logging_exhaustion
 from .web.context import CONTEXT
-from .web.descriptors import affordable, logging_exhaustion
 from .web.logs import log
 from .web.tls import ssl_context
 from .wyoming.server import WyomingServer
@@ -64,7 +63,9 @@ class Server:
             served.engine.start()
         loop = asyncio.get_running_loop()
         self._cleanup.enter_context(logging_exhaustion(loop))
-        limiter = ConnectionLimiter(config.limits, affordable(config.limits.connections))
+        limiter = ConnectionLimiter(
+            config.limits, affordable_connections(config.limits.connections)
+        )
         self._app = make_app(config, self.registry, limiter)
         self._runner = web.AppRunner(
             self._app,

@@ -4,15 +4,14 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..models.tts.model import TextToSpeech
 from ..models.tts.voices import ListedVoice, Voice
 from ..runtime.errors import UsageError
 
-Array = np.ndarray[Any, Any]
 DEFAULT_VOICE = "default"
 """What the default voice is called by those that must name one."""
 KEPT = 1 << 30
@@ -47,7 +46,7 @@ class VoiceCatalog:
                 self._listed = now, self._model.voices.listed(online=self._hub)[0]
             return self._listed[1]
 
-    def speaker(self, voice: str | None, cfg_coef: float | None) -> Voice:
+    def prepare(self, voice: str | None, cfg_coef: float | None) -> Voice:
         """A voice by its name, or the default one. Raises UnknownVoice for a name that is not
         listed, UsageError for a coefficient that the model lacks."""
         if voice in ("", DEFAULT_VOICE):
@@ -66,7 +65,7 @@ class VoiceCatalog:
                 self._ready.popitem(last=False)
         return made
 
-    def of_embedding(self, embedding: Array, cfg_coef: float | None) -> Voice:
+    def from_embedding(self, embedding: NDArray[np.float32], cfg_coef: float | None) -> Voice:
         """A voice that a client brings: float32 `[frames, dim]`. Raises UsageError where the model
         takes none, or none of that shape."""
         return self._model.voice_loader.from_embedding(embedding, cfg_coef)

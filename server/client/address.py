@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from ...runtime.errors import UsageError
-from ..web.keys import HEADER
+from ..web.auth import HEADER
 
 SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 

@@ -5,12 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from ...runtime.audio import check_samples
+from ...runtime.audio import Pcm, check_samples
 from ...runtime.errors import UsageError
-
-Array = np.ndarray[Any, Any]
 
 SHORTEST = 0.01
 """Seconds that a message of audio counts for at least, so that their number is limited too."""
@@ -23,7 +19,7 @@ LONGEST_WORD = 20
 class Chunk:
     """Samples float32 `[n]`, or text."""
 
-    item: Array | str
+    item: Pcm | str
     cost: int
 
 
@@ -45,14 +41,14 @@ class Reset:
 
 
 @dataclass(frozen=True)
-class End:
+class EndOfInput:
     """Nothing more will come; `cut` if the engine ends the session."""
 
     cut: bool = False
     cost: int = 0
 
 
-Input = Chunk | Mark | Reset | End
+Input = Chunk | Mark | Reset | EndOfInput
 
 
 @dataclass(frozen=True)

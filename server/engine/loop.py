@@ -9,7 +9,7 @@ from .active_streams import ActiveStreams
 from .admission import Admission
 from .commands import Cancel, Command, CommandQueue, Feed, Hold, Join, Stop
 from .events import SessionEvent
-from .inputs import End
+from .inputs import EndOfInput
 from .statistics import Statistics
 from .stream import Stream
 
@@ -76,7 +76,7 @@ class Loop:
         for stream in self.admission.waiting:
             self.active.end(stream, "shutdown")
         for stream in self.active.streams:
-            stream.queue(End(cut=True), self._clock())
+            stream.queue(EndOfInput(cut=True), self._clock())
 
     def _supply(self, stream: Stream) -> None:
         try:
@@ -100,7 +100,7 @@ class Loop:
             room()
 
     def _keep_limits(self) -> float:
-        """End what has reached a limit; return when the next limit is reached."""
+        """EndOfInput what has reached a limit; return when the next limit is reached."""
         now, next_one = self._clock(), self._deadline
         for stream in (*self.active.streams, *self.admission.waiting):
             when, reason = stream.limit(self._limits)

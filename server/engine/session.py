@@ -8,7 +8,7 @@ from ...runtime.errors import UsageError
 from .commands import Cancel, Feed, Hold
 from .engine import Engine
 from .events import Deliver
-from .inputs import End, Input, Mark, Reset
+from .inputs import EndOfInput, Input, Mark, Reset
 from .stream import MakeRow
 
 
@@ -77,7 +77,7 @@ class Session:
         """Finish what was fed, then have `Ended("done")` delivered."""
         if not self._ended:
             self._ended = True
-            self._engine.commands.put(Feed(self._stream, End()))
+            self._engine.commands.put(Feed(self._stream, EndOfInput()))
 
     def close(self) -> None:
         """Leave at once, whatever is left; nothing is delivered any more, but for what is being

@@ -14,7 +14,7 @@ from ...models.events import Event
 from ...runtime.errors import UsageError
 from ..limits import Limits
 from .events import Deliver, Marked, Ready, Reason, SessionEvent
-from .inputs import Chunk, End, Input, Mark, Reset
+from .inputs import Chunk, EndOfInput, Input, Mark, Reset
 
 MakeRow = Callable[[Any], Row]
 """Joins a batch, and returns the row."""
@@ -99,7 +99,7 @@ class Stream:
         """The client has left."""
         self.over = False
         """The engine has released it."""
-        self.ended: End | None = None
+        self.ended: EndOfInput | None = None
         self.row: Row | None = None
         self.steps = 0
         self._inbox: deque[Input] = deque()
@@ -118,7 +118,7 @@ class Stream:
         if self.ended is None:
             self._inbox.append(item)
             self._active = now
-            self.ended = item if isinstance(item, End) else None
+            self.ended = item if isinstance(item, EndOfInput) else None
 
     def hold(self, held: bool, now: float) -> None:
         """Pause, or resume."""
@@ -214,7 +214,7 @@ class Stream:
         if isinstance(item, Mark):
             return self._mark(row, item)
         self._supplied += item.cost
-        if isinstance(item, End):
+        if isinstance(item, EndOfInput):
             row.end()
             return []
         events: list[SessionEvent] = [*row.take(), *self._due(math.inf), Ready()]

@@ -9,9 +9,9 @@ from ..decoding import OpusStream
 from ..engine.events import Ended, Ready, SessionEvent
 from ..engine.session import Session
 from ..registry import ServedModel
-from ..web.build import build_info
 from ..web.context import Context
 from ..web.query_params import number, whole
+from ..web.status import build_info
 from ..web.websocket_session import WebSocket, run_session
 from ..wire.errors import NO_ROOM
 from .chat_adapter import ChatAdapter

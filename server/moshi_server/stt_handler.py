@@ -14,7 +14,7 @@ from ..registry import ServedModel
 from ..web.context import CONTEXT, Context
 from ..web.query_params import number, whole
 from ..web.transcription import Transcription
-from ..web.uploads import read_body, room_for_recording
+from ..web.uploads import receive_body, room_for_recording
 from ..web.websocket_session import WebSocket, run_session
 from ..wire.messagepack import pack
 from . import messages
@@ -95,7 +95,7 @@ async def post(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     served = context.registry.at(request.path, Task.SPEECH_TO_TEXT, request.query.get("model"))
     adapter, replies = SttAdapter(), list[messages.SttReply]()
-    async with read_body(request, context) as body, room_for_recording(context):
+    async with receive_body(request, context) as body, room_for_recording(context):
         heard = Transcription(context, served, body)
         async for event in heard.events():
             replies += adapter.report(event)

@@ -18,8 +18,8 @@ from ..voices import UnknownVoice
 from ..web.context import CONTEXT, Context
 from ..web.query_params import number, whole
 from ..web.streaming_response import StreamingResponse
-from ..web.synthesis import Synthesis, speakers_of
-from ..web.uploads import read_object
+from ..web.synthesis import Synthesis
+from ..web.uploads import receive_object
 from ..web.websocket_session import WebSocket, refuse, run_session
 from ..wire.errors import ProtocolError
 from ..wire.messagepack import pack
@@ -42,7 +42,7 @@ class TtsQuery:
     served: ServedModel
     format: TtsFormat
     voice: str | None
-    manner: SpeechOptions
+    options: SpeechOptions
 
 
 def parse_query(path: str, context: Context, query: Mapping[str, str]) -> TtsQuery:
@@ -55,7 +55,9 @@ def parse_query(path: str, context: Context, query: Mapping[str, str]) -> TtsQue
         served,
         format_named(query.get("format", TtsFormat.OGG_OPUS)),
         query.get("voice") or None,
-        served.manner(**{name: value for name, value in given.items() if value is not None}),
+        served.speech_options(
+            **{name: value for name, value in given.items() if value is not None}
+        ),
     )
 
 
@@ -99,8 +101,8 @@ class TtsHandler:
     async def _take_voice(self, session: Session, voice: messages.VoiceMessage) -> None:
         if self._said:
             raise ProtocolError("a voice after the first text: send it before")
-        speakers, manner = speakers_of(self.query.served), self.query.manner
-        speaker = await self.context.work(speakers.of_embedding, voice.embeddings, manner.cfg_coef)
+        voices, options = self.query.served.voices, self.query.options
+        speaker = await self.context.work(voices.from_embedding, voice.embeddings, options.cfg_coef)
         session.reset(lambda row: row.set_voice(speaker))
 
 
@@ -109,14 +111,12 @@ async def serve(context: Context, socket: WebSocket, query: TtsQuery) -> None:
     served = query.served
     adapter = TtsAdapter(query.format, served.model.frame_rate)
     try:
-        speaker = await context.work(
-            speakers_of(served).speaker, query.voice, query.manner.cfg_coef
-        )
+        speaker = await context.work(served.voices.prepare, query.voice, query.options.cfg_coef)
     except (UnknownVoice, UsageError) as error:
         await _tell_fault(socket, query.format, str(error))
         return
     handler, wait = TtsHandler(context, query, adapter), context.limits.stream_wait
-    await run_session(socket, handler, served, wait=wait, voice=speaker, options=query.manner)
+    await run_session(socket, handler, served, wait=wait, voice=speaker, options=query.options)
 
 
 async def _tell_fault(socket: WebSocket, form: TtsFormat, message: str) -> None:
@@ -130,7 +130,7 @@ async def post(request: web.Request) -> web.StreamResponse:
     """A text, spoken as a wav that comes as it is made."""
     context = request.app[CONTEXT]
     served = context.registry.at(request.path, Task.TEXT_TO_SPEECH, request.query.get("model"))
-    content = await read_object(request, context)
+    content = await receive_object(request, context)
     text, voice = content.get("text"), content.get("voice")
     if not isinstance(text, str) or not isinstance(voice, str):
         raise web.HTTPUnprocessableEntity(text="text and voice: two strings are wanted\n")

@@ -13,7 +13,7 @@ from ..moshi_server import stt_handler as listening
 from ..moshi_server import tts_handler as speaking
 from ..openai import handler as openai_audio
 from ..registry import ModelRegistry
-from . import health, voices
+from . import status
 from .connections import ConnectionLimiter
 from .context import CONTEXT, Context
 from .metrics import Metrics
@@ -32,15 +32,6 @@ POSTS: Mapping[Task, Handler] = {
     Task.SPEECH_TO_TEXT: listening.post,
     Task.TEXT_TO_SPEECH: speaking.post,
 }
-PUBLIC = (
-    "/health",
-    "/ready",
-    "/metrics",
-    "/api/build_info",
-    "/api/modules_info",
-    "/{name}",
-)
-"""What needs no key."""
 
 
 def make_app(
@@ -60,12 +51,12 @@ def make_app(
     app.router.add_post("/v1/audio/transcriptions", keyed(openai_audio.transcriptions_post))
     app.router.add_post("/v1/audio/speech", keyed(openai_audio.speech_post))
     app.router.add_get("/v1/models", keyed(openai_audio.models, session=False))
-    app.router.add_get("/api/voices", keyed(voices.voices, session=False))
-    app.router.add_get("/health", health.health)
-    app.router.add_get("/ready", health.ready)
+    app.router.add_get("/api/voices", keyed(status.voices, session=False))
+    app.router.add_get("/health", status.health)
+    app.router.add_get("/ready", status.ready)
     app.router.add_get("/metrics", Metrics(registry).show)
-    app.router.add_get("/api/build_info", health.build)
-    app.router.add_get("/api/modules_info", health.modules)
+    app.router.add_get("/api/build_info", status.build)
+    app.router.add_get("/api/modules_info", status.modules)
     app.router.add_get("/{name:.*}", Pages(context.config.static).show)
     return app
 

@@ -1,7 +1,8 @@
-"""Limits of connections: how many connections are kept, and for how long one may ask nothing or
-take nothing."""
+"""Limits of connections: how many the server keeps, how many there are file descriptors for, and
+for how long one may ask nothing or take nothing."""
 
 import asyncio
+import errno
 import functools
 import os
 import socket
@@ -10,11 +11,12 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Optional
+from pathlib import Path
+from typing import Any, Optional
 from weakref import WeakKeyDictionary, WeakSet, ref
 
 from ..limits import Limits
-from .logs import Seldom
+from .logs import Seldom, log
 from .tls import TlsProtocol
 
 FULL = (
@@ -36,6 +38,14 @@ LEAST_TAKEN = 1024
 SSL_SECONDS = 10
 """For a TLS handshake."""
 
+
+DESCRIPTORS_EACH = 3
+"""Descriptors of a connection: its own, that of a body it posts, and that of its decoder."""
+OTHER_DESCRIPTORS = 32
+"""Descriptors for all else that a server opens while it runs."""
+LEAST_CONNECTIONS = 4
+"""Connections that a server has in any case."""
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 LINGER_NOT = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
@@ -292,3 +302,62 @@ class _Full(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:  # noqa: ARG002
         self._transport.close()
+
+
+def affordable_connections(connections: int) -> int:
+    """Return how many of `connections` the process has file descriptors for, after raising its
+    limit as far as it may. Logs if there are fewer."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return connections
+    used = _open_descriptors() + OTHER_DESCRIPTORS
+    wanted = used + DESCRIPTORS_EACH * (connections + SPARE)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if _covers(soft, wanted):
+        return connections
+    most = wanted if _covers(hard, wanted) else hard
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        soft = most
+    if _covers(soft, wanted):
+        return connections
+    found = max(LEAST_CONNECTIONS, (soft - used) // DESCRIPTORS_EACH - SPARE)
+    log("fewer connections", connections=found, asked=connections, descriptors=soft)
+    return found
+
+
+def _covers(limit: int, wanted: int) -> bool:
+    import resource
+
+    return limit == resource.RLIM_INFINITY or limit >= wanted
+
+
+def _open_descriptors() -> int:
+    try:
+        return sum(1 for _ in Path("/dev/fd").iterdir())
+    except OSError:
+        return OTHER_DESCRIPTORS
+
+
+@contextmanager
+def logging_exhaustion(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Log connections that cannot be accepted for lack of descriptors in a line now and then; the
+    event loop accepts again after a second. It would log a traceback for each try."""
+    seldom = Seldom("no more file descriptors")
+    before = loop.get_exception_handler()
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in EXHAUSTED and "socket" in context:
+            seldom.log(why=error.strerror)
+        elif before is not None:
+            before(loop, context)
+        else:
+            loop.default_exception_handler(context)
+
+    loop.set_exception_handler(handle)
+    try:
+        yield
+    finally:
+        loop.set_exception_handler(before)

@@ -13,9 +13,8 @@ from ..config import ServerConfig
 from ..decoding import Decoders
 from ..engine.session import Session
 from ..registry import ModelRegistry, ServedModel
+from .auth import Keys, Origins, RateLimit, SessionCounts, WrongKeys
 from .connections import ConnectionLimiter
-from .keys import Keys, RateLimit, SessionCounts, WrongKeys
-from .origins import Origins
 from .spool import Spool
 
 WORKERS = 4
@@ -29,8 +28,8 @@ CONVERTED_AT_ONCE = 1 << 15
 """Bytes of a message whose parsing, or of samples whose check, takes the event loop no time to
 speak of."""
 
-Given = ParamSpec("Given")
-Result = TypeVar("Result")
+_Params = ParamSpec("_Params")
+_Result = TypeVar("_Result")
 
 
 class Context:
@@ -65,8 +64,11 @@ class Context:
         return not self.stopping and self.is_alive
 
     async def work(
-        self, function: Callable[Given, Result], *arguments: Given.args, **named: Given.kwargs
-    ) -> Result:
+        self,
+        function: Callable[_Params, _Result],
+        *arguments: _Params.args,
+        **named: _Params.kwargs,
+    ) -> _Result:
         """Calls a function that takes long, away from the event loop."""
         return await _called(self._workers, functools.partial(function, *arguments, **named))
 
@@ -79,17 +81,17 @@ class Context:
     async def convert(
         self,
         size: int,
-        function: Callable[Given, Result],
-        *arguments: Given.args,
-        **named: Given.kwargs,
-    ) -> Result:
+        function: Callable[_Params, _Result],
+        *arguments: _Params.args,
+        **named: _Params.kwargs,
+    ) -> _Result:
         """Calls a function on `size` bytes of a client's, away from the event loop if they are
         many."""
         if size <= CONVERTED_AT_ONCE:
             return function(*arguments, **named)
         return await _called(self._converters, functools.partial(function, *arguments, **named))
 
-    async def parse(self, parse: Callable[[bytes], Result], message: bytes) -> Result:
+    async def parse(self, parse: Callable[[bytes], _Result], message: bytes) -> _Result:
         """What a message says."""
         return await self.convert(len(message), parse, message)
 
@@ -105,8 +107,8 @@ class Context:
         self.spool.close()
 
 
-async def _called(threads: ThreadPoolExecutor, call: Callable[[], Result]) -> Result:
-    result: Result = await asyncio.get_running_loop().run_in_executor(threads, call)
+async def _called(threads: ThreadPoolExecutor, call: Callable[[], _Result]) -> _Result:
+    result: _Result = await asyncio.get_running_loop().run_in_executor(threads, call)
     return result
 
 

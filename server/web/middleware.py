@@ -12,9 +12,9 @@ from ..openai import messages as openai
 from ..registry import UnknownModel
 from ..wire.errors import ProtocolError
 from .async_session import SessionEnded
+from .auth import TooManySessions, caller_of, shown_key
 from .connections import LimitedConnection
 from .context import CONTEXT, Context
-from .keys import TooManySessions, caller_of, shown_key
 from .logs import LOG, Seldom, log
 from .spool import NoSpaceError
 

@@ -14,8 +14,8 @@ from ..engine.events import Busy
 SMALL = 64 << 10
 """Bytes of a body that is kept in memory."""
 
-Given = ParamSpec("Given")
-Result = TypeVar("Result")
+_Params = ParamSpec("_Params")
+_Result = TypeVar("_Result")
 
 
 class NoSpaceError(KyutaiOnnxError):
@@ -86,11 +86,14 @@ class Spool:
             self._thread.submit(body.close)
 
     async def work(
-        self, function: Callable[Given, Result], *arguments: Given.args, **named: Given.kwargs
-    ) -> Result:
+        self,
+        function: Callable[_Params, _Result],
+        *arguments: _Params.args,
+        **named: _Params.kwargs,
+    ) -> _Result:
         """Calls a function in the spool's thread."""
         call = asyncio.get_running_loop().run_in_executor
-        result: Result = await call(self._thread, lambda: function(*arguments, **named))
+        result: _Result = await call(self._thread, lambda: function(*arguments, **named))
         return result
 
     def take(self, size: int) -> None:

@@ -6,18 +6,11 @@ from typing import Any
 
 from ...models.events import Event
 from ..registry import ServedModel
-from ..voices import VoiceCatalog
 from .async_session import AsyncSession
 from .context import Context
 
 _PIECE = re.compile(r"(?:\s*\S+){1,200}\s*")
 """Words of a long text that are given at once."""
-
-
-def speakers_of(served: ServedModel) -> VoiceCatalog:
-    """The voices of a model that speaks texts."""
-    assert served.speakers is not None
-    return served.speakers
 
 
 class Synthesis:
@@ -32,14 +25,14 @@ class Synthesis:
         **options: Any,
     ) -> None:
         self._context, self._served, self._text, self._voice = context, served, text, voice
-        self._manner = served.manner(**options)
+        self._options = served.speech_options(**options)
 
     async def events(self) -> AsyncIterator[Event]:
         """What is spoken, as it is made. Raises UnknownVoice, and as `AsyncSession.events` does."""
-        speakers, manner = speakers_of(self._served), self._manner
-        speaker = await self._context.work(speakers.speaker, self._voice, manner.cfg_coef)
+        voices, options = self._served.voices, self._options
+        voice = await self._context.work(voices.prepare, self._voice, options.cfg_coef)
         wait = self._context.limits.wait
-        with AsyncSession(self._served, wait=wait, voice=speaker, options=manner) as session:
+        with AsyncSession(self._served, wait=wait, voice=voice, options=options) as session:
             async for event in session.events(self._feed(session)):
                 yield event
 

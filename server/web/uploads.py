@@ -37,7 +37,7 @@ class Form:
 
 @asynccontextmanager
 async def room_for_recording(context: Context) -> AsyncIterator[None]:
-    """Waits until another recording may be worked on; raises Busy if that takes too long."""
+    """Wait until another recording may be decoded; raises Busy if that takes too long."""
     try:
         async with asyncio.timeout(context.limits.wait):
             await context.uploads.acquire()
@@ -49,9 +49,9 @@ async def room_for_recording(context: Context) -> AsyncIterator[None]:
         context.uploads.release()
 
 
-async def receive(request: web.Request, limits: Limits, most: int) -> AsyncIterator[bytes]:
-    """A body piece by piece, with at least `LEAST_RATE`: the time that its pieces are worked on
-    does not count. Raises HTTPRequestEntityTooLarge, HTTPRequestTimeout, InvalidRequestError."""
+async def receive_pieces(request: web.Request, limits: Limits, most: int) -> AsyncIterator[bytes]:
+    """Receive a body piece by piece, at least at `LEAST_RATE`; the time that its pieces are worked
+    on does not count. Raises HTTPRequestEntityTooLarge, HTTPRequestTimeout, InvalidRequestError."""
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise web.HTTPUnsupportedMediaType(text="a compressed body is not taken\n")
     size, length = 0, request.content_length or 0
@@ -76,31 +76,31 @@ async def receive(request: web.Request, limits: Limits, most: int) -> AsyncItera
         yield data
 
 
-async def read_object(request: web.Request, context: Context) -> dict[str, Any]:
-    """The JSON object of a body. Raises as `receive` does, and ProtocolError."""
-    parts = [part async for part in receive(request, context.limits, MOST_BYTES)]
+async def receive_object(request: web.Request, context: Context) -> dict[str, Any]:
+    """Receive a JSON object. Raises as `receive_pieces` does, and ProtocolError."""
+    parts = [part async for part in receive_pieces(request, context.limits, MOST_BYTES)]
     return await context.parse(parse_object, b"".join(parts))
 
 
 @asynccontextmanager
-async def read_body(request: web.Request, context: Context) -> AsyncIterator[BinaryIO]:
-    """A whole body as a file, while the block runs. Raises as `receive` does, NoSpaceError and
-    Busy."""
+async def receive_body(request: web.Request, context: Context) -> AsyncIterator[BinaryIO]:
+    """Receive a whole body as a file, open while the block runs. Raises as `receive_pieces` does,
+    NoSpaceError and Busy."""
     spool = context.spool
     with spool.body() as body:
-        async for data in receive(request, context.limits, context.limits.body):
+        async for data in receive_pieces(request, context.limits, context.limits.body):
             await spool.work(body.write, data)
         yield await spool.work(body.finish)
 
 
 @asynccontextmanager
-async def read_form(request: web.Request, context: Context) -> AsyncIterator[Form]:
-    """A form of several parts, its file open while the block runs. Raises as `read_body` does, and
-    InvalidRequestError for an invalid form, or one with more in it than any needs."""
+async def receive_form(request: web.Request, context: Context) -> AsyncIterator[Form]:
+    """Receive a form of several parts, its file open while the block runs. Raises as `receive_body`
+    does, and InvalidRequestError for a form that is invalid or has more in it than any needs."""
     spool = context.spool
     with spool.body() as body:
         parser = FormParser(request.headers.get("Content-Type", ""), body)
-        async for data in receive(request, context.limits, context.limits.body):
+        async for data in receive_pieces(request, context.limits, context.limits.body):
             await spool.work(parser.push, data)
         yield await spool.work(parser.finish)
 

@@ -15,8 +15,8 @@ from ..limits import Limits
 from ..registry import ServedModel, UnknownModel
 from ..wire.errors import ProtocolError
 from .async_session import AsyncSession
+from .auth import TooManySessions
 from .context import CONTEXT, Context
-from .keys import TooManySessions
 from .logs import log
 from .middleware import Handler, admit, keeping_place
 
@@ -174,12 +174,12 @@ class WebSocket:
                     await self._ws.send_bytes(self.on_quiet)
 
 
-Query = TypeVar("Query")
+_Query = TypeVar("_Query")
 
 
 def websocket_route(
-    parse: Callable[[Context, Mapping[str, str]], Query],
-    serve: Callable[[Context, WebSocket, Query], Awaitable[None]],
+    parse: Callable[[Context, Mapping[str, str]], _Query],
+    serve: Callable[[Context, WebSocket, _Query], Awaitable[None]],
     message: int | None = None,
 ) -> Handler:
     """A handler that accepts clients whose query can be parsed and who have a key, and serves each

@@ -13,7 +13,7 @@ from ..registry import ServedModel, UnknownModel
 from ..web.async_session import AsyncSession
 from ..web.connections import LimitedConnection
 from ..web.context import Context
-from ..web.synthesis import TextFeeder, speakers_of
+from ..web.synthesis import TextFeeder
 from ..web.transcription import AHEAD
 from . import messages
 from .adapter import (
@@ -107,14 +107,14 @@ class WyomingClient:
 
     async def _speak(self, request: Begin) -> None:
         served = self._find(Task.TEXT_TO_SPEECH, None)
-        speakers, manner = speakers_of(served), served.manner()
+        voices, options = served.voices, served.speech_options()
         name = request.voice.name if request.voice is not None else None
-        speaker = await self._context.work(speakers.speaker, name, manner.cfg_coef)
+        voice = await self._context.work(voices.prepare, name, options.cfg_coef)
         adapter = SpeechAdapter(served.model.sample_rate, streaming=request.streaming)
         with (
             self._session(),
             AsyncSession(
-                served, wait=self._context.limits.wait, voice=speaker, options=manner
+                served, wait=self._context.limits.wait, voice=voice, options=options
             ) as session,
         ):
             async for event in session.events(self._feed_text(session)):

@@ -5,9 +5,8 @@ import re
 from ...models.families import Task
 from ..registry import ServedModel
 from ..voices import DEFAULT_VOICE
-from ..web.build import PACKAGE, package_version
 from ..web.context import Context
-from ..web.synthesis import speakers_of
+from ..web.status import PACKAGE, package_version
 from .messages import Artifact, Attribution, Info, ListeningProgram, SpeakingProgram
 
 KYUTAI = Attribution("Kyutai", "https://kyutai.org")
@@ -28,9 +27,9 @@ async def describe(context: Context) -> Info:
         asr.append(ListeningProgram(PACKAGE, OURS, "Speech to text", version, models))
     if speaking:
         served = speaking[0]
-        speakers = speakers_of(served)
-        names = [voice.name for voice in await context.work(speakers.names)]
-        usual = speakers.default or DEFAULT_VOICE
+        catalog = served.voices
+        names = [voice.name for voice in await context.work(catalog.names)]
+        usual = catalog.default or DEFAULT_VOICE
         ordered = dict.fromkeys([usual, *names])
         voices = tuple(_artifact(name, served, version) for name in ordered)
         tts.append(SpeakingProgram(PACKAGE, OURS, "Text to speech", version, voices))

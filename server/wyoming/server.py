@@ -6,9 +6,9 @@ import contextlib
 from ...runtime.errors import KyutaiOnnxError
 from ..engine.events import INTERNAL_ERROR, Busy
 from ..web.async_session import SessionEnded
+from ..web.auth import TooManySessions
 from ..web.connections import LimitedConnection
 from ..web.context import Context
-from ..web.keys import TooManySessions
 from ..web.logs import LOG, log
 from .handler import READ_BYTES, WyomingClient
 from .messages import Error, Message, pack

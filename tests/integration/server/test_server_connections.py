@@ -28,17 +28,19 @@ from support.speech import Array
 
 from benchmarks.served import served_process
 from kyutai_onnx.server.limits import Limits
+from kyutai_onnx.server.web.auth import WrongKeys
 from kyutai_onnx.server.web.connections import (
     FIRST_SLICE,
+    LEAST_CONNECTIONS,
     LEAST_SLICE,
     SLICE,
     TURN_SECONDS,
     ConnectionLimiter,
     LimitedConnection,
+    affordable_connections,
+    logging_exhaustion,
 )
 from kyutai_onnx.server.web.context import Context
-from kyutai_onnx.server.web.descriptors import LEAST, affordable, logging_exhaustion
-from kyutai_onnx.server.web.keys import WrongKeys
 from kyutai_onnx.server.web.websocket_session import MESSAGES_SECONDS
 
 PAGE = b"GET /page.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -328,14 +330,14 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("few")
 def test_connections_are_no_more_than_there_are_descriptors_for() -> None:
-    assert LEAST <= affordable(200) < 64
-    assert affordable(LEAST) == LEAST
+    assert LEAST_CONNECTIONS <= affordable_connections(200) < 64
+    assert affordable_connections(LEAST_CONNECTIONS) == LEAST_CONNECTIONS
 
 
 def test_there_are_descriptors_for_the_usual_connections() -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
-        assert affordable(8) == 8
+        assert affordable_connections(8) == 8
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 

@@ -28,13 +28,27 @@ from support.speech import hiss, wav_bytes
 
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.server.config import Tls
-from kyutai_onnx.server.web.app import PUBLIC
-from kyutai_onnx.server.web.keys import Keys, RateLimit, SessionCounts, TooManySessions, caller_of
-from kyutai_onnx.server.web.origins import Origins
+from kyutai_onnx.server.web.auth import (
+    Keys,
+    Origins,
+    RateLimit,
+    SessionCounts,
+    TooManySessions,
+    caller_of,
+)
 from kyutai_onnx.server.web.tls import TlsProtocol, self_signed, ssl_context
 
 KEY, OTHER = "first-key", "second-key"
 WAV = wav_bytes(hiss(0.2))
+
+PUBLIC = (
+    "/health",
+    "/ready",
+    "/metrics",
+    "/api/build_info",
+    "/api/modules_info",
+    "/{name}",
+)
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +219,7 @@ def test_a_rate_comes_back_with_time() -> None:
 
 
 def test_callers_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kyutai_onnx.server.web.keys.MOST_CALLERS", 2)
+    monkeypatch.setattr("kyutai_onnx.server.web.auth.MOST_CALLERS", 2)
     rate = RateLimit(1, clock=lambda: 0.0)
     assert [rate.admits(name) for name in "abca"] == [True] * 4
     assert not rate.admits("a")

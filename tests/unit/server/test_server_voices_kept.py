@@ -32,19 +32,19 @@ def test_no_more_is_kept_than_may_be(
     bundle = speaking_bundle(tmp_path / "bundle")
     for name in ("one", "two", "three"):
         write_voice(bundle.path / "voices" / f"{name}.wav{SUFFIX}")
-    speakers = VoiceCatalog(TextToSpeech(bundle), None, hub=False)
-    names = [voice.name for voice in speakers.names()]
+    voices = VoiceCatalog(TextToSpeech(bundle), None, hub=False)
+    names = [voice.name for voice in voices.names()]
     assert len(names) == 3
-    monkeypatch.setattr(module, "KEPT", 2 * speakers.speaker(names[0], None).nbytes)
+    monkeypatch.setattr(module, "KEPT", 2 * voices.prepare(names[0], None).nbytes)
     for name in (*names, names[2], names[1], names[0]):
-        assert speakers.speaker(name, None) is speakers.speaker(name, None)
+        assert voices.prepare(name, None) is voices.prepare(name, None)
     assert made == [*names, names[0]]
     with pytest.raises(UnknownVoice):
-        speakers.speaker("four", None)
+        voices.prepare("four", None)
 
 
 def test_a_recording_is_heard_once(tmp_path: Path) -> None:
     bundle = speaking_bundle(tmp_path / "bundle", embeddings=False)
     recording = write_wav(tmp_path / "me.wav", 20 * hiss(0.5))
-    speaker = VoiceCatalog(TextToSpeech(bundle), str(recording), hub=False).speaker(None, None)
+    speaker = VoiceCatalog(TextToSpeech(bundle), str(recording), hub=False).prepare(None, None)
     assert speaker.primed is not None

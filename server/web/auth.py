@@ -1,4 +1,8 @@
-"""Who may come in: API keys compared in constant time, sessions at once and requests a minute."""
+"""Who may use the server: API keys, sessions at once, requests a minute, and pages of other sites.
+
+A browser lets any page open websockets and post forms anywhere, which would open a server on this
+machine to every page that its user visits.
+"""
 
 import hashlib
 import hmac
@@ -6,12 +10,18 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from ..config import is_loopback
 
 HEADER = "kyutai-api-key"
 QUERY = ("auth_id", "worker_auth_id")
 """The second is that of Kyutai's own page."""
 BEARER = "bearer "
 MOST_CALLERS = 10_000
+ANY_ORIGIN = "*"
+CORS_METHODS = "GET, POST, OPTIONS"
+CORS_HEADERS = "authorization, content-type, kyutai-api-key"
 
 
 class TooManySessions(Exception):  # noqa: N818
@@ -137,3 +147,66 @@ class RateLimit:
         now = self._clock()
         left, since = self._left.get(caller, (float(self._most), now))
         return min(float(self._most), left + (now - since) * self._most / 60)
+
+
+def host_name(host: str) -> str:
+    """The name in a `Host` header, without its port."""
+    return urlsplit(f"//{host}").hostname or ""
+
+
+class Origins:
+    """The sites whose pages may use the server besides its own, `*` being any. A server without
+    keys, `local`, answers only to this machine's own names, so that no name of another site that
+    leads here makes its pages the server's own."""
+
+    def __init__(self, allowed: Sequence[str], *, local: bool) -> None:
+        self._allowed, self._local = set(allowed), local
+
+    def refuses(self, headers: Mapping[str, str], *, any_name: bool = False) -> str | None:
+        """Why a request is refused, if it is. With `any_name` the server's name does not matter."""
+        host = headers.get("Host", "")
+        if self._local and not any_name and not is_loopback(_safe_host_name(host)):
+            return (
+                "this server has no keys, so it answers only under the names of its own machine, "
+                "such as localhost; give it '--api-key' or '--no-auth'"
+            )
+        origin = headers.get("Origin")
+        if origin is None or self.allows(origin) or _is_same(origin, host):
+            return None
+        return "pages of other sites may not use this server unless '--cors' names them"
+
+    def allows(self, origin: str) -> bool:
+        """Whether a site was named."""
+        return ANY_ORIGIN in self._allowed or origin in self._allowed
+
+    def headers(self, origin: str | None) -> dict[str, str]:
+        """What tells a browser that a page of a named site may read the answer."""
+        if origin is None or not self.allows(origin):
+            return {}
+        return {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
+
+    def preflight(self, origin: str | None) -> dict[str, str]:
+        """What tells a browser that such a page may ask at all."""
+        found = self.headers(origin)
+        more = {
+            "Access-Control-Allow-Methods": CORS_METHODS,
+            "Access-Control-Allow-Headers": CORS_HEADERS,
+            "Access-Control-Max-Age": "600",
+        }
+        return found | more if found else {}
+
+
+def _is_same(origin: str, host: str) -> bool:
+    """Whether a page came from this very host and port. What scheme it came by is not told by a
+    proxy that adds TLS, so it is not compared."""
+    try:
+        return urlsplit(origin).netloc.lower() == host.lower() != ""
+    except ValueError:
+        return False
+
+
+def _safe_host_name(host: str) -> str:
+    try:
+        return host_name(host)
+    except ValueError:
+        return ""

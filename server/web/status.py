@@ -1,18 +1,49 @@
-"""How the server is: for those who watch it, not for clients."""
+"""What the server reports of itself: health, readiness, build, modules and voices."""
+
+import functools
+import platform
+from importlib.metadata import PackageNotFoundError, version
 
 from aiohttp import web
 
 from ...models.families import Task
 from ..registry import ServedModel
-from .build import build_info, package_version
 from .context import CONTEXT
 
-TYPES = {
+PACKAGE = "kyutai-onnx"
+UNKNOWN = "unknown"
+MODULE_TYPES = {
     Task.SPEECH_TO_TEXT: "batched_asr",
     Task.TEXT_TO_SPEECH: "py",
     Task.SPEECH_TO_SPEECH: "lm",
 }
 """What moshi-server calls a model of each task."""
+
+
+@functools.cache
+def package_version() -> str:
+    """That of the installed package."""
+    try:
+        return version(PACKAGE)
+    except PackageNotFoundError:
+        return UNKNOWN
+
+
+def build_info() -> dict[str, str]:
+    """The strings of moshi-server's `/api/build_info`; a package in Python has few of them."""
+    system = f"{platform.machine()}-{platform.system()}".lower()
+    return {
+        "build_timestamp": UNKNOWN,
+        "build_date": UNKNOWN,
+        "git_branch": UNKNOWN,
+        "git_timestamp": UNKNOWN,
+        "git_date": UNKNOWN,
+        "git_hash": UNKNOWN,
+        "git_describe": f"{PACKAGE} {package_version()}",
+        "rustc_host_triple": system,
+        "rustc_version": f"none; Python {platform.python_version()}",
+        "cargo_target_triple": system,
+    }
 
 
 async def health(request: web.Request) -> web.Response:
@@ -50,7 +81,7 @@ async def modules(request: web.Request) -> web.Response:
 
 def _module(served: ServedModel) -> dict[str, str]:
     name = served.name
-    told = {"type": TYPES[served.family.task], "path": served.path}
+    told = {"type": MODULE_TYPES[served.family.task], "path": served.path}
     told |= (
         {"script": name}
         if served.family.task is Task.TEXT_TO_SPEECH
@@ -58,3 +89,18 @@ def _module(served: ServedModel) -> dict[str, str]:
     )
     slots = {"used_slots": str(served.engine.used), "total_slots": str(served.engine.slots)}
     return told | slots
+
+
+async def voices(request: web.Request) -> web.Response:
+    """The voices of a model that speaks texts, the default one, and where each is."""
+    context = request.app[CONTEXT]
+    served = context.registry.find(Task.TEXT_TO_SPEECH, request.query.get("model"))
+    voices = served.voices
+    listed = await context.work(voices.names)
+    return web.json_response(
+        {
+            "model": served.name,
+            "default": voices.default,
+            "voices": [{"name": voice.name, "place": voice.place} for voice in listed],
+        }
+    )
