@@ -136,14 +136,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", nargs="?")
     parser.add_argument("--dataset", default=str(SAMPLES), help="as for 'kyutai-onnx evaluate'")
-    parser.add_argument("--policy", help="as for 'kyutai-onnx stream --turn-policy'")
+    parser.add_argument(
+        "--policy", default="default", help="as for 'kyutai-onnx stream --turn-policy'"
+    )
     parser.add_argument("--gap", type=float, default=2.0, help="seconds of rest that end a turn")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--show", action="store_true", help="a line for each missed or early end")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
-    policy = turn_policy(given.policy) or TurnPolicy()
+    policy = turn_policy(given.policy)
     model = SpeechToText.load(given.bundle, threads=given.threads)
     if not model.has_pauses:
         parser.error(f"{model.name} has no pause heads; export it again with '--extra-heads REPO'")

@@ -1,107 +1,73 @@
-"""Opens the model that a command was given, and tells of a choice that the user did not make."""
+"""The model that a command was given: loaded here, or found on a server."""
 
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..models.families import DEFAULT, HIBIKI, MOSHI, TEXT_TO_SPEECH, Family
+from ..models.families import DEFAULT, Family
 from ..models.hub.resolve import locate
 from ..runtime.bundle.bundle import Bundle
+from ..runtime.errors import UsageError
 from .files import protect_folder
-from .messages import say
+from .messages import print_note
+from .options import ModelOptions, ServerOptions
 
 if TYPE_CHECKING:
-    from ..models import Hibiki, Mimi, Moshi, SpeechToText, TextToSpeech
-    from ..runtime.audio import AudioSource
-
-
-def load_speech_to_text(
-    model: str | None, provider: str, threads: int | None, allow_fallback: bool, quiet: bool
-) -> "SpeechToText":
-    """Loads a speech-to-text bundle."""
     from ..models import SpeechToText
-
-    return SpeechToText.load(
-        open_model(model, quiet),
-        provider=provider,
-        threads=threads,
-        allow_fallback=allow_fallback,
-    )
+    from ..runtime.audio import AudioSource
+    from ..server.client import RemoteServer, RemoteSpeechToText
 
 
-def load_mimi(
-    model: str | None, provider: str, threads: int | None, allow_fallback: bool, quiet: bool
-) -> "Mimi":
-    """Loads the codec of any bundle."""
-    from ..models import Mimi
-
-    return Mimi.load(
-        open_model(model, quiet),
-        provider=provider,
-        threads=threads,
-        allow_fallback=allow_fallback,
-    )
-
-
-def load_hibiki(
-    model: str | None, provider: str, threads: int | None, allow_fallback: bool, quiet: bool
-) -> "Hibiki":
-    """Loads a speech translator."""
-    from ..models import Hibiki
-
-    return Hibiki.load(
-        open_model(model, quiet, HIBIKI),
-        provider=provider,
-        threads=threads,
-        allow_fallback=allow_fallback,
-    )
-
-
-def load_moshi(
-    model: str | None, provider: str, threads: int | None, allow_fallback: bool, quiet: bool
-) -> "Moshi":
-    """Loads a partner in conversation."""
-    from ..models import Moshi
-
-    return Moshi.load(
-        open_model(model, quiet, MOSHI),
-        provider=provider,
-        threads=threads,
-        allow_fallback=allow_fallback,
-    )
-
-
-def load_text_to_speech(
-    model: str | None,
-    provider: str,
-    threads: int | None,
-    allow_fallback: bool,
-    quiet: bool,
-    codebooks: int | None = None,
-) -> "TextToSpeech":
-    """Loads a text-to-speech bundle, to make so many codebooks of each frame."""
-    from ..models import TextToSpeech
-
-    return TextToSpeech.load(
-        open_model(model, quiet, TEXT_TO_SPEECH),
-        provider=provider,
-        threads=threads,
-        allow_fallback=allow_fallback,
-        codebooks=codebooks,
-    )
+def load(family: Family, given: ModelOptions, *, quiet: bool, **more: Any) -> Any:
+    """Load a model of a family, or the codec of any bundle; prints which one was chosen."""
+    bundle = open_model(given.model, quiet, family)
+    return family.model_class.load(bundle, **given.loading, **more)
 
 
 def open_model(model: str | None, quiet: bool, family: Family = DEFAULT) -> Bundle:
-    """Open the bundle that the command line means, without one the demo of a family."""
+    """Open the bundle that the command line names, or the demo of a family; prints its choice."""
     located = locate(model, family)
     if located.note:
-        say(located.note, quiet=quiet)
+        print_note(located.note, quiet=quiet)
     protect_folder(located.path)
     return Bundle.open(located.path)
 
 
+def connect(given: ServerOptions) -> "RemoteServer":
+    """Return the server that the command line names, to be closed after use.
+
+    Raises UsageError for an invalid URL and for a missing package.
+    """
+    require("serve", "aiohttp", "av", "msgspec")
+    from ..server.client import RemoteServer
+    from ..server.config import read_keys
+
+    assert given.server is not None
+    key = given.api_key
+    return RemoteServer(given.server, None if key is None else read_keys([key])[0])
+
+
+def require(extra: str, *packages: str) -> None:
+    """Raise UsageError, with the command to install it, if a package of an extra is missing."""
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"not installed: {', '.join(missing)}; run 'pip install \"kyutai-onnx[{extra}]\"'"
+        )
+
+
+def require_pauses(model: "SpeechToText | RemoteSpeechToText") -> None:
+    """Raise UsageError if a model cannot report pauses."""
+    if not model.has_pauses:
+        raise UsageError(
+            f"--vad: {model.name} has no extra heads; export it again with "
+            "'--extra-heads REPO', such as kyutai/stt-1b-en_fr-candle"
+        )
+
+
 def read_whole(source: "AudioSource", sample_rate: int) -> np.ndarray[Any, Any]:
-    """A short file at once: float32 `[n]` at `sample_rate`."""
+    """Read a short file: float32 `[n]` at `sample_rate`."""
     from ..runtime.audio import read_audio
 
     return np.concatenate(list(read_audio(source, sample_rate)))

@@ -2,40 +2,63 @@
 
 import signal
 import sys
+from importlib import import_module
 from typing import Annotated, Any, cast
 
 import typer
+from typer.core import TyperGroup
 
 from ..runtime.errors import KyutaiOnnxError
-from .commands import (
-    bench,
-    chat,
-    codec,
-    doctor,
-    evaluate,
-    export,
-    info,
-    say,
-    serve,
-    stream,
-    transcribe,
-    translate,
-    verify,
-    voices,
-)
 from .files import Declared
-from .messages import say_error, unforeseen
+from .messages import print_error, unforeseen
 from .options import Debugging
-from .signals import ENDINGS, ended_by
-from .standard_streams import discard_unwritten, open_streams
+from .process import ENDINGS, discard_unwritten, ended_by, open_streams
 
 INTERRUPTED = 130
 CLICK_ERROR = cast("type[Exception]", typer.BadParameter.__mro__[2])
 """The parser's `ClickException`: of click, or of the copy that newer releases of typer bring."""
 
+COMMANDS = {
+    "transcribe": "Speech",
+    "say": "Speech",
+    "translate": "Speech",
+    "chat": "Speech",
+    "stream": "Speech",
+    "serve": "Speech",
+    "export": "Models",
+    "verify": "Models",
+    "info": "Models",
+    "voices": "Models",
+    "codec": "Models",
+    "bench": "Measurements",
+    "doctor": "Measurements",
+    "evaluate": "Measurements",
+}
+"""Every command, a module of `commands` each, and its panel in the help."""
+
+
+class Commands(TyperGroup):
+    """Imports the module of a command when it is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        """Return the names in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        """Return the parser of a command; None for a name that is none."""
+        if cmd_name not in COMMANDS:
+            return None
+        if cmd_name not in self.commands:
+            module = import_module(f".commands.{cmd_name}", __package__)
+            command = typer.main.get_command(module.app)
+            command.name = cmd_name
+            command.rich_help_panel = COMMANDS[cmd_name]  # type: ignore[attr-defined]
+            self.commands[cmd_name] = command
+        return self.commands[cmd_name]
+
 
 def show_version(value: bool) -> None:
-    """Prints the version, if it is asked for, and ends the command."""
+    """Print the version, if it is asked for, and end the command."""
     if value:
         from importlib import metadata
 
@@ -45,6 +68,7 @@ def show_version(value: bool) -> None:
 
 app = typer.Typer(
     name="kyutai-onnx",
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -60,27 +84,11 @@ def entry(
         ),
     ] = False,
 ) -> None:
-    """Kyutai's streaming speech models on ONNX Runtime."""
-
-
-app.command("transcribe")(transcribe.transcribe)
-app.command("say")(say.say)
-app.command("translate")(translate.translate)
-app.command("chat")(chat.chat)
-app.command("stream")(stream.stream)
-app.command("serve")(serve.serve)
-app.command("export")(export.export)
-app.command("verify")(verify.verify)
-app.command("info")(info.info)
-app.command("bench")(bench.bench)
-app.command("doctor")(doctor.doctor)
-app.command("evaluate")(evaluate.evaluate)
-app.add_typer(codec.app, name="codec")
-app.add_typer(voices.app, name="voices")
+    """Run Kyutai's streaming speech models on ONNX Runtime."""
 
 
 def main() -> None:
-    """Runs a command and exits with its code."""
+    """Run a command and exit with its code."""
     open_streams()
     code = run(sys.argv[1:])
     discard_unwritten()
@@ -88,7 +96,7 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Runs a command and returns its exit code; errors are one line on stderr."""
+    """Run a command and return its exit code; an error is one line on stderr."""
     Debugging.enabled = False
     Declared.outputs = {}
     try:
@@ -96,7 +104,7 @@ def run(arguments: list[str]) -> int:
             result = app(arguments, prog_name=app.info.name, standalone_mode=False)
         sys.stdout.flush()
     except KyutaiOnnxError as error:
-        say_error(error)
+        print_error(error)
         return error.exit_code
     except CLICK_ERROR as error:
         return misused(error)
@@ -109,15 +117,15 @@ def run(arguments: list[str]) -> int:
             return 0
         raise
     except Exception as error:  # what nobody foresaw is still one line
-        say_error(unforeseen(error))
+        print_error(unforeseen(error))
         return 1
     return result if isinstance(result, int) else 0
 
 
 def misused(error: Any) -> int:
-    """What the parser refuses; where a command alone was given, it has shown the help instead."""
+    """Report what the parser refuses; for a bare command it has shown the help instead."""
     message = error.format_message().replace("Value error, ", "")
     if message:
         command = error.ctx.command_path if error.ctx else app.info.name
-        say_error(error, f"{message.rstrip('.')}; see '{command} --help'")
+        print_error(error, f"{message.rstrip('.')}; see '{command} --help'")
     return int(error.exit_code)

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from ..runtime.audio import AudioReader, Pcm
 
 
-def say(line: str, *, quiet: bool = False) -> None:
+def print_note(line: str, *, quiet: bool = False) -> None:
     """A note for a person, unless they asked for quiet."""
     if not quiet:
         print(line, file=sys.stderr, flush=True)
 
 
-def say_error(error: Exception, line: str | None = None) -> None:
+def print_error(error: Exception, line: str | None = None) -> None:
     """One line, by default the error's own; with `--debug`, first where it came from."""
     if Debugging.enabled:
         traceback.print_exception(error)

@@ -1,30 +1,35 @@
-"""Speaks a text into a file or a pipe as it is made; what was made before a fault is kept."""
+"""Speaks texts into files or a pipe as the audio is made; audio made before a fault is kept."""
 
 import secrets
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..models import TextToSpeech
 from ..models.events import Audio, Event, Word
 from ..models.tts.speech_options import SpeechKwargs
-from ..models.tts.synthesis import SpeechRequest
+from ..models.tts.synthesis import Speech, SpeechRequest
 from ..models.tts.task import Trace
 from ..runtime.audio import AudioWriter, Encoding, Pcm
 from ..runtime.errors import UsageError
+from ..runtime.output_file import refused
 from ..runtime.state_file import write_state
 from . import files
-from .messages import progress_bar, say
-from .output import words_file
-from .output.formats import Transcript
+from .messages import print_note, progress_bar
+from .output import transcripts
 from .output.token_trace import dump_tokens
-from .shapes import Speaking, SpeakingStream
+from .output.transcripts import Transcript
 from .text_input import read_text
+
+if TYPE_CHECKING:
+    from ..models.tts.stream import TextToSpeechStream
+    from ..server.client import RemoteSpeech, RemoteTextToSpeech
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class SpokenFiles:
 
 
 @dataclass(frozen=True)
-class Request:
+class SynthesisRequest:
     """What `say` was asked for."""
 
     text: str | None = None
@@ -64,7 +69,7 @@ class Request:
             )
         words = self.words if self.jsonl is None else self.files_of("words").words
         if words is not None:
-            words_file.format_of(words)
+            transcripts.format_of(words)
 
     @property
     def encoding(self) -> Encoding | None:
@@ -120,30 +125,35 @@ def count_of(codebooks: str) -> int | None:
     return int(codebooks)
 
 
-def manner(model: Speaking, *, quiet: bool, **given: Unpack[SpeechKwargs]) -> SpeechKwargs:
-    """How to speak; a seed that was drawn is told, so that the same can be said again."""
+def with_seed(
+    model: "TextToSpeech | RemoteTextToSpeech", given: SpeechKwargs, *, quiet: bool
+) -> SpeechKwargs:
+    """Return options with a seed; prints a random one, so that the output can be repeated."""
     temperature = given.get("temperature")
     drawn = not model.is_greedy if temperature is None else temperature > 0
     if drawn and given.get("seed") is None:
-        given["seed"] = secrets.randbits(32)
-        say(f"seed {given['seed']}", quiet=quiet)
+        seed = secrets.randbits(32)
+        print_note(f"seed {seed}", quiet=quiet)
+        return {**given, "seed": seed}
     return given
 
 
-def chosen_voices(model: Speaking, voices: tuple[str, ...], *, quiet: bool) -> tuple[str, ...]:
+def chosen_voices(
+    model: "TextToSpeech | RemoteTextToSpeech", voices: tuple[str, ...], *, quiet: bool
+) -> tuple[str, ...]:
     """The voices asked for, else the model's default, which is told."""
     default = model.default_voice
     if voices or default is None:
         return voices
-    say(f"no --voice given: using {default}", quiet=quiet)
+    print_note(f"no --voice given: using {default}", quiet=quiet)
     return (default,)
 
 
-def speak(model: TextToSpeech, request: Request, manner: SpeechKwargs) -> None:
+def speak(model: TextToSpeech, request: SynthesisRequest, given: SpeechKwargs) -> None:
     """Says one text, as it comes."""
     trace = None if request.dump_tokens is None else Trace()
     voices = chosen_voices(model, request.voices, quiet=request.quiet)
-    stream = model.stream(voices, trace=trace, **manner)
+    stream = model.stream(voices, trace=trace, **given)
     primed = list(stream.run())
     if request.save_voice is not None:
         write_state(request.save_voice, stream.save())
@@ -152,17 +162,20 @@ def speak(model: TextToSpeech, request: Request, manner: SpeechKwargs) -> None:
 
 
 def speak_by(
-    stream: SpeakingStream, request: Request, primed: Iterable[Event], trace: Trace | None = None
+    stream: "TextToSpeechStream | RemoteSpeech",
+    request: SynthesisRequest,
+    primed: Iterable[Event],
+    trace: Trace | None = None,
 ) -> None:
     """Says one text by a stream, after what its voice itself brings."""
     assert request.text is not None
     pieces = after_the_first_word(read_text() if request.text == "-" else [request.text])
     with AudioWriter(request.out, stream.model.sample_rate, raw=request.encoding) as writer:
-        session = Session(stream, request, writer.write)
+        session = SynthesisSession(stream, request, writer.write)
         try:
             session.run(primed, pieces)
         except KeyboardInterrupt:
-            say(f"interrupted after {session.seconds:.1f} s of speech", quiet=request.quiet)
+            print_note(f"interrupted after {session.seconds:.1f} s of speech", quiet=request.quiet)
             raise
         finally:
             session.end(trace)
@@ -181,11 +194,14 @@ def after_the_first_word(pieces: Iterable[str]) -> Iterator[str]:
     raise UsageError("the text is empty: there is nothing to say")
 
 
-class Session:
+class SynthesisSession:
     """One text on its way through a stream; `play` takes what it says."""
 
     def __init__(
-        self, stream: SpeakingStream, request: Request, play: Callable[[Pcm], None]
+        self,
+        stream: "TextToSpeechStream | RemoteSpeech",
+        request: SynthesisRequest,
+        play: Callable[[Pcm], None],
     ) -> None:
         self._stream, self._request, self._play = stream, request, play
         self._samples = 0
@@ -221,9 +237,9 @@ class Session:
         self._take(self._stream.break_off())
         if self._stream.unspelled:
             words = ", ".join(self._stream.unspelled)
-            say(f"note: the model cannot spell all of: {words}", quiet=request.quiet)
+            print_note(f"note: the model cannot spell all of: {words}", quiet=request.quiet)
         if request.words is not None:
-            words_file.write_words(request.words, cut(self._transcript, self.seconds))
+            transcripts.write_words(request.words, cut(self._transcript, self.seconds))
         if request.dump_tokens is not None and trace is not None:
             audio = np.array(trace.audio, np.int64).T if trace.audio else None
             dump_tokens(request.dump_tokens, text=trace.text, audio=audio)
@@ -254,3 +270,89 @@ def cut(transcript: Transcript, seconds: float) -> Transcript:
     transcript.words = [Word(word.text, word.start, min(word.end, seconds)) for word in made]
     transcript.duration = seconds
     return transcript
+
+
+def speak_list(
+    model: TextToSpeech,
+    texts: Sequence[SpeechRequest],
+    request: SynthesisRequest,
+    given: SpeechKwargs,
+) -> None:
+    """Says every text of the list, so many of them side by side."""
+    if not all(text.voices for text in texts):
+        default = chosen_voices(model, (), quiet=request.quiet)
+        texts = [SpeechRequest(text.turns, text.voices or default, text.id) for text in texts]
+    folders = [Path(request.out), *([request.dump_tokens] if request.dump_tokens else [])]
+    for folder in folders:
+        with refused(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+    _speak_together(model, texts, request, given)
+
+
+def _speak_together(
+    model: TextToSpeech,
+    texts: Sequence[SpeechRequest],
+    request: SynthesisRequest,
+    given: SpeechKwargs,
+) -> None:
+    """Writes what is said as it is made, and the words even where it breaks off."""
+    speeches = model.together(texts, rows=request.rows, **given)
+    outputs: dict[int, SpokenText] = {}
+    with ExitStack() as stack, progress_bar(quiet=request.quiet) as progress:
+        try:
+            for made in speeches.run():
+                text = texts[made.index]
+                if made.index not in outputs:
+                    progress(f"speaking {text.id}", made.index, len(texts))
+                    outputs[made.index] = SpokenText(model, text.id, request, stack)
+                outputs[made.index].take(made.events)
+                if made.ended:
+                    outputs.pop(made.index).tell(speeches.speech(made.index, []))
+        finally:
+            for output in outputs.values():
+                output.end()
+
+
+class SpokenText:
+    """The files of one text among many."""
+
+    def __init__(
+        self, model: TextToSpeech, name: str, request: SynthesisRequest, stack: ExitStack
+    ) -> None:
+        self._name, self._request = name, request
+        self._files = request.files_of(name)
+        path = self._files.sound
+        writer = AudioWriter(path, model.sample_rate, raw=request.encoding)
+        self._writer = stack.enter_context(writer)
+        manifest = model.bundle.manifest
+        self._transcript = Transcript(str(path), manifest.name, manifest.precision)
+
+    def take(self, events: Sequence[Event]) -> None:
+        """Files events away."""
+        for event in events:
+            if isinstance(event, Audio):
+                self._writer.write(event.pcm)
+            else:
+                self._transcript.add([event])
+
+    def end(self) -> None:
+        """Writes the words of what was made."""
+        if self._files.words is None:
+            return
+        made = cut(self._transcript, self._writer.frames / self._writer.sample_rate)
+        transcripts.write_words(self._files.words, made)
+
+    def tell(self, speech: Speech) -> None:
+        """Ends the files, writes the tokens, and notes what could not be spelled."""
+        self._writer.close()
+        self.end()
+        if speech.unspelled:
+            words = ", ".join(speech.unspelled)
+            note = f"note: {self._name}: the model cannot spell all of: {words}"
+            print_note(note, quiet=self._request.quiet)
+        if self._files.tokens is not None:
+            dump_tokens(
+                self._files.tokens,
+                text=speech.text_tokens.tolist(),
+                audio=speech.audio_tokens,
+            )

@@ -1,7 +1,9 @@
 """Text that comes in on standard input, in pieces, and lists of texts."""
 
 import codecs
+import queue
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from ..runtime.bundle.dataclass_json import parse_json
 from ..runtime.errors import KyutaiOnnxError, UsageError
 
 PIECE = 4096
+_END = object()
 
 
 def read_text() -> Iterator[str]:
@@ -24,6 +27,35 @@ def read_text() -> Iterator[str]:
     while data := stream.read1(PIECE):  # type: ignore[attr-defined]
         yield decoder.decode(data)
     yield decoder.decode(b"", final=True)
+
+
+def ticking(pieces: Iterator[str], seconds: float) -> Iterator[str]:
+    """The pieces as they come, and an empty one whenever so many seconds pass without any.
+
+    They are read in a thread of its own; what that raises is raised here.
+    """
+    read: queue.Queue[object] = queue.Queue(1)
+
+    def fill() -> None:
+        try:
+            for piece in pieces:
+                read.put(piece)
+            read.put(_END)
+        except BaseException as error:  # raised where the pieces are used
+            read.put(error)
+
+    threading.Thread(target=fill, name="pieces", daemon=True).start()
+    while True:
+        try:
+            found = read.get(timeout=seconds)
+        except queue.Empty:
+            yield ""
+            continue
+        if found is _END:
+            return
+        if isinstance(found, BaseException):
+            raise found
+        yield str(found)
 
 
 def read_requests(name: str, voices: tuple[str, ...]) -> list[SpeechRequest]:

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,12 +15,15 @@ from ..models.stt.task import Heard
 from ..runtime.audio import AudioReader, Pcm, read_audio
 from ..runtime.errors import KyutaiOnnxError, StandardOutputError, UsageError
 from .choices import Format, Style
-from .load import read_whole
-from .messages import progress_bar, say_error, unforeseen, watched
+from .load import read_whole, require_pauses
+from .messages import print_error, progress_bar, unforeseen, watched
 from .output import transcripts
-from .output.formats import Transcript, pause_text, word_text
 from .output.token_trace import dump_tokens
-from .shapes import Hearing, HearingBatch, HearingRow
+from .output.transcripts import Transcript, pause_text, word_text
+
+if TYPE_CHECKING:
+    from ..models import SpeechToText
+    from ..server.client import RemoteSpeechToText
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class Request:
+class TranscriptionRequest:
     """What `transcribe` was asked for."""
 
     files: tuple[str, ...]
@@ -58,25 +62,18 @@ class Request:
         transcripts.check_out(self.out, self.files, self.style.kind)
 
 
-def require_pauses(model: Hearing) -> None:
-    """Raises UsageError where a model cannot tell pauses."""
-    if not model.has_pauses:
-        raise UsageError(
-            f"--vad: {model.name} has no extra heads; export it again with "
-            "'--extra-heads REPO', such as kyutai/stt-1b-en_fr-candle"
-        )
-
-
 class Transcription:
     """All files of one request, several of them side by side."""
 
-    def __init__(self, model: Hearing, request: Request) -> None:
+    def __init__(
+        self, model: "SpeechToText | RemoteSpeechToText", request: TranscriptionRequest
+    ) -> None:
         if request.style.pauses:
             require_pauses(model)
         self._model, self._request = model, request
         self._to_stdout = request.out is None or str(request.out) == "-"
         self._prompt = self._read_prompt()
-        self._waiting, self._open = deque(request.files), deque[Listening]()
+        self._waiting, self._open = deque(request.files), deque[FileTranscription]()
         self._done: list[Transcript] = []
         self._code = 0
 
@@ -105,7 +102,7 @@ class Transcription:
                 transcripts.print_array(self._done)
         return self._code
 
-    def _join(self, batch: HearingBatch) -> None:
+    def _join(self, batch: Any) -> None:
         """Opens files while there is room; what cannot be read takes none."""
         while self._waiting and batch.free and len(self._open) < 2 * ROWS:
             file = self._waiting.popleft()
@@ -114,7 +111,7 @@ class Transcription:
             except KyutaiOnnxError as error:
                 self._fail(error)
 
-    def _listen(self, file: str, batch: HearingBatch) -> "Listening":
+    def _listen(self, file: str, batch: Any) -> "FileTranscription":
         request, model = self._request, self._model
         blocks = read_audio(file, model.sample_rate, channel=request.channel)
         heard = Heard() if request.dump_tokens is not None else None
@@ -134,7 +131,7 @@ class Transcription:
         live = LiveText(request.style) if self._is_live else None
         quiet = request.quiet or request.several or live is not None
         transcript = Transcript(file, model.name, model.precision)
-        return Listening(blocks, model.sample_rate, quiet, row, transcript, heard, live)
+        return FileTranscription(blocks, model.sample_rate, quiet, row, transcript, heard, live)
 
     def _write_whole(self) -> None:
         """Writes the files that were heard to their end, in the order in which they were given."""
@@ -154,7 +151,7 @@ class Transcription:
             if listening.error is not None:
                 self._fail(listening.error)
 
-    def _break_off(self, batch: HearingBatch, cause: str) -> None:
+    def _break_off(self, batch: Any, cause: str) -> None:
         """Writes what was found so far of the files that were begun."""
         for listening in self._open:
             listening.break_off(cause)
@@ -166,7 +163,7 @@ class Transcription:
         self._write_whole()
 
     def _fail(self, error: KyutaiOnnxError) -> None:
-        say_error(error)
+        print_error(error)
         self._code = self._code or error.exit_code
 
     @property
@@ -193,7 +190,7 @@ class Transcription:
         return read_whole(self._request.prompt.audio, self._model.sample_rate)
 
 
-class Listening:
+class FileTranscription:
     """A file that is being heard in a row of the batch, block by block as the row comes to it."""
 
     def __init__(
@@ -201,7 +198,7 @@ class Listening:
         blocks: AudioReader,
         sample_rate: int,
         quiet: bool,
-        row: HearingRow,
+        row: Any,
         transcript: Transcript,
         heard: Heard | None,
         live: "LiveText | None",
@@ -228,7 +225,7 @@ class Listening:
             self._samples += len(block)
             self._row.feed(block)
 
-    def gather(self, batch: HearingBatch) -> None:
+    def gather(self, batch: Any) -> None:
         """Takes what was found; where nothing more will be, gives the row to another file."""
         if self.finished:
             return
@@ -253,7 +250,7 @@ class Listening:
             self.transcript.error = cause
             self._end()
 
-    def _lose(self, error: KyutaiOnnxError, batch: HearingBatch) -> None:
+    def _lose(self, error: KyutaiOnnxError, batch: Any) -> None:
         """The stream broke off: what was taken before is all."""
         self.error = self.error or error
         self.transcript.error = str(self.error)

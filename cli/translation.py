@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..models.events import Audio, Event, Word
+from ..models.families import Family
 from ..models.speech.hibiki import HibikiStream
 from ..models.speech.model import too_short
 from ..models.speech.stream import SpeechStream
@@ -19,16 +20,20 @@ from ..runtime.errors import AudioError, UsageError
 from ..runtime.state_file import read_state, write_state
 from .choices import Format
 from .files import declare
-from .messages import say, watched
-from .output import words_file
-from .output.caption import Caption
-from .output.formats import Transcript
+from .load import load
+from .messages import print_note, watched
+from .options import ModelOptions, Recording, SpeechSampling, StateFiles
+from .output import transcripts
+from .output.live_output import Caption
 from .output.token_trace import dump_tokens
-from .shapes import TalkingStream
+from .output.transcripts import Transcript
+
+if TYPE_CHECKING:
+    from ..server.client import RemoteTalk
 
 
 @dataclass(frozen=True)
-class Request:
+class TranslationRequest:
     """What `translate`, `chat` or `stream` was asked for."""
 
     audio: str
@@ -48,7 +53,7 @@ class Request:
     def check(self, *, force: bool) -> None:
         """Declares the files; raises UsageError for what does not go together."""
         if self.words is not None:
-            words_file.format_of(self.words)
+            transcripts.format_of(self.words)
         declare(
             reads=[self.audio, self.load_state],
             audio=[self.out],
@@ -57,7 +62,54 @@ class Request:
         )
 
 
-def resume(stream: SpeechStream, request: Request, seed: int | None, **given: object) -> None:
+def answer(
+    family: Family,
+    recording: Recording,
+    model: ModelOptions,
+    sampling: SpeechSampling,
+    state: StateFiles,
+    *,
+    quiet: bool,
+    **asked: Any,
+) -> None:
+    """Answer a recording with a model of a family, to the files that a command names.
+
+    `asked` are further arguments for a stream of that family, those that are not None.
+    """
+    request = TranslationRequest(
+        audio=recording.audio,
+        out=recording.out,
+        channel=recording.channel,
+        words=recording.words,
+        srt=recording.srt,
+        dump_tokens=recording.dump_tokens,
+        save_state=state.save_state,
+        load_state=state.load_state,
+        quiet=quiet,
+    )
+    request.check(force=recording.force)
+    loaded, trace = load(family, model, quiet=quiet), request.trace()
+    stream = loaded.stream(
+        temperature=sampling.temp,
+        text_temperature=sampling.text,
+        seed=sampling.seed,
+        trace=trace,
+        **{name: value for name, value in asked.items() if value is not None},
+    )
+    resume(
+        stream,
+        request,
+        sampling.seed,
+        cfg_coef=asked.get("cfg_coef"),
+        temp=sampling.temp,
+        temp_text=sampling.temp_text,
+    )
+    interpret(stream, request, trace)
+
+
+def resume(
+    stream: SpeechStream, request: TranslationRequest, seed: int | None, **given: object
+) -> None:
     """Loads the saved stream that a request names, or says what a new one draws by.
 
     Raises UsageError for options `given` that come with the saved stream.
@@ -65,7 +117,7 @@ def resume(stream: SpeechStream, request: Request, seed: int | None, **given: ob
     if request.load_state is None:
         drawing = stream.settings.drawing
         if seed is None and (drawing.temperature > 0 or drawing.text_temperature > 0):
-            say(f"seed {stream.seed}", quiet=request.quiet)
+            print_note(f"seed {stream.seed}", quiet=request.quiet)
         return
     extra = [name for name, value in given.items() if value is not None]
     if extra:
@@ -74,7 +126,9 @@ def resume(stream: SpeechStream, request: Request, seed: int | None, **given: ob
     stream.load(read_state(request.load_state), seed=seed)
 
 
-def interpret(stream: SpeechStream, request: Request, trace: Trace | None = None) -> None:
+def interpret(
+    stream: SpeechStream, request: TranslationRequest, trace: Trace | None = None
+) -> None:
     """Feeds a recording to a stream and writes what it says, as it says it.
 
     Where reading fails, what was read before is answered. Interrupted, what was made is kept.
@@ -87,13 +141,13 @@ def interpret(stream: SpeechStream, request: Request, trace: Trace | None = None
         play = None
         if request.out is not None:
             play = stack.enter_context(AudioWriter(request.out, model.sample_rate)).write
-        session = Session(stream, request, caption, play)
+        session = TranslationSession(stream, request, caption, play)
         quiet = request.quiet or caption.is_on_terminal
         shown = stack.enter_context(closing(watched(blocks, model.sample_rate, quiet=quiet)))
         try:
             session.run(cut_frames(shown, model.frame_size))
         except KeyboardInterrupt:
-            say(f"interrupted after {session.seconds:.1f} s of speech", quiet=request.quiet)
+            print_note(f"interrupted after {session.seconds:.1f} s of speech", quiet=request.quiet)
             raise
         finally:
             session.end(trace)
@@ -101,13 +155,13 @@ def interpret(stream: SpeechStream, request: Request, trace: Trace | None = None
         raise session.failure
 
 
-class Session:
+class TranslationSession:
     """One recording on its way through a stream; `play` takes what it says."""
 
     def __init__(
         self,
-        stream: TalkingStream,
-        request: Request,
+        stream: "SpeechStream | RemoteTalk",
+        request: TranslationRequest,
         caption: Caption,
         play: Callable[[Pcm], None] | None,
     ) -> None:
@@ -139,7 +193,7 @@ class Session:
             self._take([event])
         if isinstance(self._stream, HibikiStream) and not self._stream.complete:
             note = "note: the translation did not come to its end and was cut; see --max-tail"
-            say(note, quiet=request.quiet)
+            print_note(note, quiet=request.quiet)
 
     def _readable(self, pieces: Iterable[Pcm]) -> Iterator[Pcm]:
         """The pieces up to a fault in the recording."""
@@ -155,11 +209,11 @@ class Session:
         self._transcript.duration = self.seconds
         self._caption.end()
         if self._caption.unread:
-            say("note: nobody read the text to its end", quiet=request.quiet)
+            print_note("note: nobody read the text to its end", quiet=request.quiet)
         if request.words is not None:
-            words_file.write_words(request.words, self._transcript)
+            transcripts.write_words(request.words, self._transcript)
         if request.srt is not None:
-            words_file.write_words(request.srt, self._transcript, Format.SRT)
+            transcripts.write_words(request.srt, self._transcript, Format.SRT)
         if request.dump_tokens is not None and trace is not None:
             dump_tokens(
                 request.dump_tokens,

@@ -1,43 +1,136 @@
 """`bench`: how fast a bundle runs on this machine."""
 
 import json
-from typing import Annotated
-
-import typer
+import platform
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
 
 from .. import options
+from ..options import HARDWARE, MODEL, option
+
+if TYPE_CHECKING:
+    from ...models.frame_benchmark import FrameBenchmark, FrameTimes
+
+app = options.new_app()
 
 
+@app.command()
+@options.with_groups
 def bench(
-    model: options.Model = None,
-    frames: Annotated[int, typer.Option(min=1, help="Frames that are timed.")] = 100,
-    batch: Annotated[int, typer.Option(min=1, help="Streams side by side.")] = 1,
+    *,
+    model: options.ModelOptions,
+    frames: Annotated[int, option("--frames", min=1, panel=HARDWARE, help="Frames to time.")] = 100,
+    batch: Annotated[
+        int, option("--batch", min=1, panel=HARDWARE, help="Streams to step side by side.")
+    ] = 1,
     codebooks: Annotated[
-        int | None, typer.Option(min=1, help="Make only so many codebooks of speech.")
+        int | None,
+        option("--codebooks", min=1, panel=MODEL, help="Codebooks of speech. Default: all."),
     ] = None,
     guided: Annotated[
-        bool, typer.Option("--guided", help="With guidance, as --cfg-coef does in translate.")
+        bool,
+        option("--guided", panel=MODEL, help="With guidance, as --cfg-coef of 'translate'."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="The figures as JSON.")] = False,
-    provider: options.Provider = "auto",
-    allow_fallback: options.AllowFallback = False,
-    threads: options.Threads = None,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,  # noqa: ARG001
+    as_json: options.Json = False,
+    general: options.General,
 ) -> None:
-    """Time a bundle on this machine, as after hours of use: every ring full."""
+    """Time each graph of a bundle, at full KV caches."""
     from ...models.frame_benchmark import FrameBenchmark
-    from ..bench_report import figures, table
     from ..load import open_model
 
     loop = FrameBenchmark(
-        open_model(model, quiet),
-        provider=provider,
-        threads=threads,
-        allow_fallback=allow_fallback,
+        open_model(model.model, general.quiet),
+        **model.loading,
         batch=batch,
         codebooks=codebooks,
         guided=guided,
     )
     found = figures(loop, loop.time(frames))
     print(json.dumps(found, indent=2) if as_json else table(found))
+
+
+def figures(loop: "FrameBenchmark", times: "FrameTimes") -> dict[str, Any]:
+    """Times in milliseconds a frame of all streams together, memory and size in megabytes."""
+    from ...runtime.providers.provider import default_threads, load_onnxruntime
+
+    manifest = loop.bundle.manifest
+    return {
+        "model": manifest.name,
+        "family": manifest.family,
+        "precision": manifest.precision,
+        "provider": loop.provider,
+        "threads": loop.threads or default_threads(),
+        "streams": times.streams,
+        "frames": len(times.total),
+        "placement": {
+            graph.name: {name: dict(nodes) for name, nodes in graph.placement.items()}
+            for graph in loop.graphs()
+        },
+        "elsewhere": misplaced(loop),
+        "cuda_graphs": [graph.name for graph in loop.graphs() if graph.captures],
+        "graphs_ms": {name: 1e3 * value for name, value in times.medians.items()},
+        "rest_ms": 1e3 * times.rest,
+        "frame_ms": 1e3 * times.median,
+        "frame_p99_ms": 1e3 * times.p99,
+        "first_frame_ms": 1e3 * loop.first_seconds,
+        "frame_lasts_ms": 1e3 * times.frame_seconds,
+        "times_real_time": times.times_real_time,
+        "keeps_up": times.p99 <= times.frame_seconds,
+        "open_seconds": loop.load_seconds,
+        "peak_memory_mb": peak_memory_mb(),
+        "size_mb": sum(entry.bytes for entry in manifest.files.values()) / 1e6,
+        "machine": platform.processor() or platform.machine(),
+        "onnxruntime": str(load_onnxruntime().__version__),
+    }
+
+
+def misplaced(loop: "FrameBenchmark") -> dict[str, dict[str, int]]:
+    """Of each graph that computes on another provider than asked, which operators, how often."""
+    from ...runtime.providers.provider import elsewhere
+
+    found: dict[str, dict[str, int]] = {}
+    for graph in loop.graphs():
+        for nodes in elsewhere(graph.placement, graph.provider.onnxruntime_name).values():
+            found[graph.name] = found.get(graph.name, {}) | dict(nodes)
+    return found
+
+
+def table(found: dict[str, Any]) -> str:
+    """One line a graph, then the verdict."""
+    rows = [(name.replace("_", " "), value, None) for name, value in found["graphs_ms"].items()]
+    rows.append(("the rest", found["rest_ms"], None))
+    rows.append(("a frame", found["frame_ms"], found["frame_p99_ms"]))
+    count = found["streams"]
+    streams = "1 stream" if count == 1 else f"{count} streams"
+    lines = [
+        f"{found['model']}: {found['precision']}, {found['provider']}, {found['threads']} threads, "
+        f"{streams}, every ring full",
+        f"{'':24}{'ms (median)':>12}{'99 % under':>12}",
+    ]
+    for name, nodes in found["elsewhere"].items():
+        operators = ", ".join(f"{count} {operator}" for operator, count in nodes.items())
+        lines.insert(1, f"{name.replace('_', ' ')} computes elsewhere than asked: {operators}")
+    for name, median, p99 in rows:
+        lines.append(f"{name:24}{median:12.2f}" + ("" if p99 is None else f"{p99:12.2f}"))
+    each = "" if count == 1 else f", {found['times_real_time'] / count:.2f} for each stream"
+    lines.append(
+        f"a frame lasts {found['frame_lasts_ms']:.0f} ms: runs at "
+        f"{found['times_real_time']:.2f} times real time{each}"
+    )
+    memory = found["peak_memory_mb"]
+    lines.append(
+        f"open in {found['open_seconds']:.2f} s, first frame {found['first_frame_ms']:.0f} ms, "
+        + ("" if memory is None else f"{memory:.0f} MB of memory at most, ")
+        + f"{found['size_mb']:.1f} MB on disk"
+    )
+    return "\n".join(lines)
+
+
+def peak_memory_mb() -> float | None:
+    """The most that this process ever held; None where the system does not tell."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    unit = 1e6 if sys.platform == "darwin" else 1e3
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

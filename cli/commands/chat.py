@@ -1,62 +1,26 @@
-"""`chat`: Moshi on a recorded side of a talk."""
-
-from typing import Annotated
-
-import typer
+"""`chat`: Moshi on a recorded side of a conversation."""
 
 from .. import options
 
+app = options.new_app()
 
+
+@app.command()
+@options.with_groups
 def chat(
-    audio: Annotated[
-        str, typer.Argument(metavar="IN", help="Your side of the talk; - is standard input.")
-    ],
-    out: Annotated[
-        str,
-        typer.Argument(
-            metavar="OUT",
-            help="Audio file for Moshi's side; - is standard output, with the text on stderr then.",
-        ),
-    ],
-    model: options.Model = None,
-    words: options.Words = None,
-    srt: options.Srt = None,
-    channel: options.Channel = None,
-    dump_tokens: options.DumpTokens = None,
-    save_state: options.SaveState = None,
-    load_state: options.LoadState = None,
-    temp: options.Temp = None,
-    temp_text: options.TempText = None,
-    seed: options.Seed = None,
-    provider: options.Provider = "auto",
-    allow_fallback: options.AllowFallback = False,
-    threads: options.Threads = None,
-    force: options.Force = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,  # noqa: ARG001
+    *,
+    recording: options.Recording,
+    model: options.ModelOptions,
+    sampling: options.SpeechSampling,
+    state: options.StateFiles,
+    general: options.General,
 ) -> None:
-    """Let Moshi answer a recording: its side of the talk to a file, the text to standard output.
+    """Let Moshi answer a recording.
 
-    Tokens are drawn by chance; without --seed by one that is told, since the best ones alone keep
-    Moshi silent.
+    Its speech goes to OUT; the text is printed as it comes. Output is sampled, because greedy
+    decoding keeps Moshi silent. Without --seed a random seed is used and printed.
     """
-    from ..load import load_moshi
-    from ..translation import Request, interpret, resume
+    from ...models.families import MOSHI
+    from ..translation import answer
 
-    request = Request(
-        audio=audio,
-        out=out,
-        channel=channel,
-        words=words,
-        srt=srt,
-        dump_tokens=dump_tokens,
-        save_state=save_state,
-        load_state=load_state,
-        quiet=quiet,
-    )
-    request.check(force=force)
-    loaded, trace = load_moshi(model, provider, threads, allow_fallback, quiet), request.trace()
-    text = temp if temp_text is None else temp_text
-    stream = loaded.stream(temperature=temp, text_temperature=text, seed=seed, trace=trace)
-    resume(stream, request, seed, temp=temp, temp_text=temp_text)
-    interpret(stream, request, trace)
+    answer(MOSHI, recording, model, sampling, state, quiet=general.quiet)

@@ -2,68 +2,68 @@
 
 from typing import Annotated
 
-import typer
-
 from .. import options
+from ..options import argument, option
 
-app = typer.Typer(
-    help="Mimi on files: audio to codes and back.", no_args_is_help=True, add_completion=False
-)
+HELP = "Encode audio to Mimi codes, and decode them."
+app = options.new_app(help=HELP, no_args_is_help=True)
 
 
 @app.command()
+@options.with_groups
 def encode(
-    audio: Annotated[str, typer.Argument(help="Audio file; - is standard input.")],
-    codes: Annotated[
-        str, typer.Argument(help="File of codes to write (.npz); - is standard output.")
-    ],
-    model: options.Model = None,
-    codebooks: Annotated[
-        int | None, typer.Option(min=1, help="How many of the bundle's codebooks; default: all.")
-    ] = None,
+    *,
+    audio: Annotated[str, argument(help="Audio file; - is standard input.")],
+    codes: Annotated[str, argument(help="File of codes to write (.npz); - is standard output.")],
     channel: options.Channel = None,
     dump_tokens: options.DumpTokens = None,
-    provider: options.Provider = "auto",
-    allow_fallback: options.AllowFallback = False,
-    threads: options.Threads = None,
     force: options.Force = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,  # noqa: ARG001
+    model: options.ModelOptions,
+    codebooks: Annotated[
+        int | None,
+        option(
+            "--codebooks",
+            min=1,
+            panel=options.MODEL,
+            help="Codebooks to write. Default: all of the bundle.",
+        ),
+    ] = None,
+    general: options.General,
 ) -> None:
-    """Turn audio into Mimi's codes."""
+    """Encode audio to Mimi codes."""
+    from ...models.families import MIMI
     from ..files import declare
-    from ..load import load_mimi
-    from ..output import codes_file
-    from ..output.token_trace import dump_tokens as write_dump
+    from ..load import load
+    from ..output import codes_file, token_trace
 
     declare(reads=[audio], others=[codes, dump_tokens], force=force)
-    mimi = load_mimi(model, provider, threads, allow_fallback, quiet)
-    made = codes_file.encode(mimi, audio, codes, codebooks=codebooks, channel=channel, quiet=quiet)
+    mimi = load(MIMI, model, quiet=general.quiet)
+    made = codes_file.encode_file(
+        mimi, audio, codes, codebooks=codebooks, channel=channel, quiet=general.quiet
+    )
     if dump_tokens is not None:
-        write_dump(dump_tokens, codes=made)
+        token_trace.dump_tokens(dump_tokens, codes=made)
 
 
 @app.command()
+@options.with_groups
 def decode(
-    codes: Annotated[str, typer.Argument(help="File of codes (.npz); - is standard input.")],
-    audio: Annotated[str, typer.Argument(help="Audio file to write; - is standard output.")],
-    model: options.Model = None,
+    *,
+    codes: Annotated[str, argument(help="File of codes (.npz); - is standard input.")],
+    audio: Annotated[str, argument(help="Audio file to write; - is standard output.")],
     dump_tokens: options.DumpTokens = None,
-    provider: options.Provider = "auto",
-    allow_fallback: options.AllowFallback = False,
-    threads: options.Threads = None,
     force: options.Force = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,  # noqa: ARG001
+    model: options.ModelOptions,
+    general: options.General,
 ) -> None:
-    """Turn Mimi's codes back into audio."""
+    """Decode Mimi codes to audio."""
+    from ...models.families import MIMI
     from ..files import declare
-    from ..load import load_mimi
-    from ..output import codes_file
-    from ..output.token_trace import dump_tokens as write_dump
+    from ..load import load
+    from ..output import codes_file, token_trace
 
     declare(reads=[codes], audio=[audio], others=[dump_tokens], force=force)
-    mimi = load_mimi(model, provider, threads, allow_fallback, quiet)
-    read = codes_file.decode(mimi, codes, audio)
+    mimi = load(MIMI, model, quiet=general.quiet)
+    read = codes_file.decode_file(mimi, codes, audio)
     if dump_tokens is not None:
-        write_dump(dump_tokens, codes=read)
+        token_trace.dump_tokens(dump_tokens, codes=read)

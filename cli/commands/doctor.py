@@ -1,27 +1,198 @@
-"""`doctor`: what is installed here, what works, and which models this machine runs live."""
+"""`doctor`: what is installed here and what works.
+
+A part that is not available says why; the other parts are still checked.
+"""
 
 import json
-from typing import Annotated
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import typer
-
+from ...runtime.errors import KyutaiOnnxError, UsageError
 from .. import options
 
+if TYPE_CHECKING:
+    from ...models.frame_benchmark import FrameBenchmark
 
+app = options.new_app()
+PACKAGES = ("kyutai-onnx", "onnxruntime-ep-webgpu", "numpy", "soxr", "soundfile", "sentencepiece",
+            "sounddevice", "huggingface-hub", "torch")  # fmt: skip
+BENCH_SECONDS = 2.0
+READ_BYTES = 1 << 28
+READ_TRIES = 5
+
+Found = dict[str, Any]
+
+
+@app.command()
+@options.with_groups
 def doctor(
-    model: options.Model = None,
-    as_json: Annotated[bool, typer.Option("--json", help="What was found as JSON.")] = False,
-    provider: options.Provider = "auto",
-    allow_fallback: options.AllowFallback = False,
-    threads: options.Threads = None,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,  # noqa: ARG001
+    *, model: options.ModelOptions, as_json: options.Json = False, general: options.General
 ) -> None:
-    """Tell versions, providers that really run, sound devices, the cache and the disk; time a
-    bundle for two seconds, and say which models run live here."""
-    from ..checkup import checkup, report
+    """Check this installation, and time a bundle.
 
-    found = checkup(
-        model, provider=provider, threads=threads, allow_fallback=allow_fallback, quiet=quiet
-    )
+    Prints versions, the providers that really run, the speed of memory, sound devices, the cache
+    and the disk; runs a bundle for two seconds to say whether it keeps up with live audio.
+    """
+    found = checkup(model, quiet=general.quiet)
     print(json.dumps(found, indent=2) if as_json else "\n".join(report(found)))
+
+
+def checkup(model: options.ModelOptions, *, quiet: bool) -> Found:
+    """Return every part by name; `{"error": cause}` for a part that failed.
+
+    Raises UsageError for an unknown provider.
+    """
+    from ...runtime.providers.memory_speed import read_bandwidth
+    from ...runtime.providers.provider import PROVIDERS, default_threads
+
+    speed = read_bandwidth(default_threads(), READ_BYTES, READ_TRIES)
+    return {
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        "packages": packages(),
+        "processors": os.cpu_count(),
+        "threads": model.threads or default_threads(),
+        "memory_read_gb_per_second": round(speed / 1e9, 1),
+        "providers": {name: attempt(partial(provider_runs, name)) for name in PROVIDERS},
+        "devices": attempt(devices),
+        "cache": cache(),
+        "bench": attempt(lambda: time_frames(open_benchmark(model, quiet=quiet))),
+    }
+
+
+def open_benchmark(model: options.ModelOptions, *, quiet: bool) -> "FrameBenchmark":
+    """Open a bundle to be timed."""
+    from ...models.frame_benchmark import FrameBenchmark
+    from ..load import open_model
+
+    return FrameBenchmark(open_model(model.model, quiet), **model.loading)
+
+
+def attempt(part: Callable[[], Any]) -> Any:
+    """What a part finds, or the error that it met; mistakes of usage pass."""
+    try:
+        return part()
+    except UsageError:
+        raise
+    except KyutaiOnnxError as error:
+        return {"error": str(error)}
+
+
+def packages() -> dict[str, str]:
+    """The versions of what is installed."""
+    from ...runtime.providers.provider import WHEELS
+
+    found = {}
+    for name in (*PACKAGES[:1], *WHEELS, *PACKAGES[1:]):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def provider_runs(name: str) -> Found:
+    """Opens the provider and runs a graph on it; raises ProviderError where it does not."""
+    from ...runtime.providers.provider import check_provider, choose
+
+    provider = choose(name, name)  # type: ignore[arg-type]
+    check_provider(provider)
+    return {"runs": True, "name": provider.onnxruntime_name}
+
+
+def devices() -> list[Found]:
+    """The sound devices; raises AudioError where nothing can look for them."""
+    from ...runtime.audio.live import SoundCard
+
+    return [asdict(device) for device in SoundCard().devices()]
+
+
+def cache() -> Found:
+    """The bundles exported here, what they take, and what the disk has left."""
+    from ...models.hub.resolve import exported_names
+    from ...runtime.cache import bundles_folder
+
+    folder = bundles_folder()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return {
+        "folder": str(folder),
+        "bundles": exported_names(),
+        "gigabytes": round(size_of(folder) / 1e9, 2),
+        "free_gigabytes": round(shutil.disk_usage(there).free / 1e9, 1),
+    }
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of the files in a folder; 0 where there is none."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def time_frames(loop: "FrameBenchmark") -> Found:
+    """Steps a bundle for two seconds, every ring full."""
+    frames: list[float] = []
+    until = time.perf_counter() + BENCH_SECONDS
+    while time.perf_counter() < until or len(frames) < 2:
+        frames.append(loop.timed_step()["frame"])
+    frames.sort()
+    manifest = loop.bundle.manifest
+    frame, lasts = frames[len(frames) // 2], 1 / manifest.audio.frame_rate
+    return {
+        "model": manifest.name,
+        "precision": manifest.precision,
+        "provider": loop.provider,
+        "frames": len(frames),
+        "frame_ms": round(1e3 * frame, 2),
+        "frame_lasts_ms": round(1e3 * lasts, 2),
+        "times_real_time": round(lasts / frame, 2),
+        "runs_live": frames[int(0.9 * (len(frames) - 1))] < lasts,
+    }
+
+
+def report(found: Found) -> list[str]:
+    """The same for a person, a line or more each."""
+    versions = ", ".join(f"{name} {version}" for name, version in found["packages"].items())
+    lines = [
+        f"system     {found['system']}, Python {found['python']}",
+        f"installed  {versions}",
+        f"machine    {found['processors']} processors, {found['threads']} threads are used; memory "
+        f"is read at {found['memory_read_gb_per_second']:.1f} GB/s",
+    ]
+    for name, state in found["providers"].items():
+        lines.append(f"{name:10} {state.get('error') or 'runs'}")
+    lines += _sound(found["devices"])
+    cached = found["cache"]
+    lines.append(
+        f"cache      {cached['folder']}: {len(cached['bundles'])} bundles, "
+        f"{cached['gigabytes']:.1f} GB; {cached['free_gigabytes']:.0f} GB are free"
+    )
+    lines += [f"           {name}" for name in cached["bundles"]]
+    lines.append(_bench(found["bench"]))
+    return lines
+
+
+def _sound(found: Any) -> list[str]:
+    if isinstance(found, dict):
+        return [f"sound      {found['error']}"]
+    if not found:
+        return ["sound      no device"]
+    names = ", ".join(device["name"] for device in found)
+    return [f"sound      {len(found)} devices: {names}"]
+
+
+def _bench(found: Found) -> str:
+    if "error" in found:
+        return f"bench      {found['error']}"
+    return (
+        f"bench      {found['model']} {found['precision']} on {found['provider']}: "
+        f"{found['frame_ms']:.1f} ms a frame of {found['frame_lasts_ms']:.0f} ms, "
+        f"{found['times_real_time']:.1f} times real time: "
+        f"{'runs live' if found['runs_live'] else 'does not run live'}"
+    )

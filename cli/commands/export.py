@@ -1,87 +1,114 @@
 """`export`: a checkpoint becomes a bundle."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from ...runtime.errors import UsageError
+from ...models.families import FAMILIES, Task
+from ...runtime.errors import ProviderError, QualityError, UsageError
 from .. import options
 from ..choices import CodecPrecision, Precision, Target
 from ..files import declare_folder
-from ..messages import progress_bar, say
+from ..messages import print_note, progress_bar
+from ..options import HARDWARE, MODEL, OUTPUT, option
+
+if TYPE_CHECKING:
+    from ...export.checkpoint.checkpoint import Checkpoint
+    from ...runtime.audio import Pcm
+
+QUALITY = "Quality gate"
+app = options.new_app()
 
 
+@app.command()
+@options.with_groups
 def export(
-    repo: Annotated[
-        str,
-        typer.Option("--repo", metavar="REPO", help="owner/name on the Hub, or a folder like one."),
-    ],
+    *,
+    checkpoint: options.CheckpointOptions,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder of the bundle; default: the cache.")
+        Path | None,
+        option("--out", "-o", panel=OUTPUT, help="Folder of the bundle. Default: in the cache."),
     ] = None,
+    force: Annotated[
+        bool, option("--force", panel=OUTPUT, help="Replace an existing folder.")
+    ] = False,
     precision: Annotated[
         Precision | None,
-        typer.Option(help="Of the language model; default: int8 on the CPU, fp16 elsewhere."),
+        option(
+            "--precision",
+            panel=MODEL,
+            help="Precision of the language model. Default: int8 for CPU, fp16 for other targets.",
+        ),
     ] = None,
     codec_precision: Annotated[
         CodecPrecision | None,
-        typer.Option(help="Of Mimi; int8 is faster, and one code in six is another."),
+        option(
+            "--codec-precision",
+            panel=MODEL,
+            help="Precision of the Mimi codec. int8 is faster but changes about 1 in 6 codes.",
+        ),
     ] = None,
     kv_cache: Annotated[
         CodecPrecision | None,
-        typer.Option(
-            help="Of what the language model keeps of the past; int8, the default with int4 on the "
-            "CPU, is a quarter of the size and read in half the time."
+        option(
+            "--kv-cache",
+            panel=MODEL,
+            help="Precision of the KV cache. int8 (default with int4 on the CPU) needs a quarter "
+            "of the memory and half the time to read.",
+        ),
+    ] = None,
+    codebooks: Annotated[
+        int | None,
+        option("--codebooks", min=1, panel=MODEL, help="Codebooks of the codec to keep."),
+    ] = None,
+    decoder: Annotated[
+        bool | None,
+        option(
+            "--decoder/--no-decoder",
+            panel=MODEL,
+            help="Include the decoder of Mimi. Default: yes, but not for speech to text.",
         ),
     ] = None,
     target: Annotated[
-        Target, typer.Option(help="The provider that the bundle is for.")
+        Target, option("--target", panel=HARDWARE, help="Provider that the bundle is for.")
     ] = Target.CPU,
     batch: Annotated[
-        int | None, typer.Option(min=1, help="Fix the batch, for providers that want it.")
-    ] = None,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")] = None,
-    lora: Annotated[
-        str | None, typer.Option(help="A LoRA adapter to merge: a file, or hf://owner/name/file.")
-    ] = None,
-    extra_heads: Annotated[
-        str | None,
-        typer.Option(help="Another repository of the same model that has the pause heads."),
-    ] = None,
-    codebooks: Annotated[int | None, typer.Option(min=1, help="Codebooks of the codec.")] = None,
-    decoder: Annotated[
-        bool | None,
-        typer.Option(
-            "--decoder/--no-decoder", help="Mimi's decoder too; default: not for speech-to-text."
-        ),
-    ] = None,
-    gate_audio: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FILE",
-            help="Recordings that a speech-to-text bundle must hear as its checkpoint does in "
-            "fp32; default: the samples that ship with the demo.",
-        ),
+        int | None,
+        option("--batch", min=1, panel=HARDWARE, help="Fixed batch, if the provider needs one."),
     ] = None,
     gate: Annotated[
-        bool, typer.Option("--gate/--no-gate", help="Whether to check that; exit 6 if it does not.")
+        bool,
+        option(
+            "--gate/--no-gate",
+            panel=QUALITY,
+            help="Check that a speech-to-text bundle transcribes as its checkpoint does in fp32; "
+            "exit with 6 if not.",
+        ),
     ] = True,
-    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,  # noqa: ARG001
+    gate_audio: Annotated[
+        list[Path] | None,
+        option(
+            "--gate-audio",
+            metavar="FILE",
+            panel=QUALITY,
+            help="Recording to check on; may be repeated. Default: the samples of the demo.",
+        ),
+    ] = None,
+    general: options.General,
 ) -> None:
-    """Export a checkpoint to a bundle that runs without torch. Prints the bundle's folder."""
+    """Export a checkpoint to a bundle that runs without torch.
+
+    Prints the folder of the bundle.
+    """
     try:
         from ...export.bundle import Request, export_checkpoint, open_request
-        from ..gate import hear_recordings, pass_gate
     except ImportError as error:
         raise UsageError(
             f"exporting needs more packages ({error.name} is missing); run "
             "'pip install \"kyutai-onnx[cpu,export]\"'"
         ) from None
     request = Request(
-        repo=repo,
+        repo=checkpoint.repo,
         out=out,
         target=target.value,
         precision=None if precision is None else precision.value,
@@ -89,18 +116,69 @@ def export(
         kv_cache=None if kv_cache is None else kv_cache.value,
         batch=batch,
         codebooks=codebooks,
-        revision=revision,
-        lora=lora,
-        extra_heads=extra_heads,
+        revision=checkpoint.revision,
+        lora=checkpoint.lora,
+        extra_heads=checkpoint.extra_heads,
         decoder=decoder,
         force=force,
     )
-    declare_folder(out, reads=[repo, lora, extra_heads, *(gate_audio or ())])
-    checkpoint = open_request(request)
-    recordings = hear_recordings(checkpoint, gate_audio) if gate_audio else []
-    with progress_bar(quiet=quiet) as progress:
-        folder = export_checkpoint(checkpoint, request, progress)
-    say(f"try it: kyutai-onnx info {folder}", quiet=quiet)
+    reads = [checkpoint.repo, checkpoint.lora, checkpoint.extra_heads, *(gate_audio or ())]
+    declare_folder(out, reads=reads)
+    opened = open_request(request)
+    recordings = read_recordings(opened, gate_audio) if gate_audio else []
+    with progress_bar(quiet=general.quiet) as progress:
+        folder = export_checkpoint(opened, request, progress)
+    print_note(f"try it: kyutai-onnx info {folder}", quiet=general.quiet)
     print(folder)
     if gate:
-        pass_gate(folder, checkpoint, recordings, quiet=quiet)
+        check_quality(folder, opened, recordings, quiet=general.quiet)
+
+
+def read_recordings(checkpoint: "Checkpoint", files: Sequence[Path]) -> "list[Pcm]":
+    """Recordings at the codec's rate; raises AudioError where one cannot be read, UsageError where
+    the model does not transcribe."""
+    from ..load import read_whole
+
+    if FAMILIES[checkpoint.family].task is not Task.SPEECH_TO_TEXT:
+        raise UsageError(
+            f"--gate-audio checks speech-to-text, this model is of the family {checkpoint.family}; "
+            "leave it out"
+        )
+    rate = checkpoint.mimi_config.sample_rate
+    return [read_whole(file, rate) for file in files]
+
+
+def check_quality(
+    folder: Path, checkpoint: "Checkpoint", recordings: "Sequence[Pcm]", *, quiet: bool
+) -> None:
+    """Checks a speech-to-text bundle of lower precision than fp32 on recordings, those of the demo
+    unless others are given. What cannot be judged is noted.
+
+    Raises QualityError where it does not hear what its checkpoint hears; the bundle stays.
+    """
+    from ...export.verification.gate import is_exact, judge
+    from ...models.hub.resolve import SAMPLES
+    from ...runtime.bundle.bundle import Bundle
+
+    bundle = Bundle.open(folder)
+    if FAMILIES[bundle.manifest.family].task is not Task.SPEECH_TO_TEXT or is_exact(bundle):
+        return
+    samples = sorted(file for file in SAMPLES.iterdir() if file.suffix in (".wav", ".flac"))
+    recordings = recordings or read_recordings(checkpoint, samples)
+    try:
+        verdict = judge(bundle, checkpoint, recordings)
+    except (ProviderError, UsageError) as error:
+        print_note(f"quality not checked: {error}", quiet=quiet)
+        return
+    if not verdict.understands:
+        print_note(
+            "quality not checked: even in fp32 this checkpoint does not understand the recordings; "
+            "give others with '--gate-audio'",
+            quiet=quiet,
+        )
+    elif verdict.passes:
+        print_note(f"quality: {verdict}", quiet=quiet)
+    else:
+        raise QualityError(
+            f"{folder}: {verdict}; choose a higher --precision, or accept it with '--no-gate'"
+        )

@@ -3,93 +3,113 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from .. import options
+from ..options import INPUT, OUTPUT, SAMPLING, argument, option
+
+app = options.new_app()
 
 
+@app.command()
+@options.with_groups
 def say(
+    *,
     text: Annotated[
         str | None,
-        typer.Argument(metavar="TEXT", help="What to say; - is standard input, said as it comes."),
+        argument(metavar="TEXT", help="Text to speak; - is standard input, spoken as it comes."),
     ] = None,
     jsonl: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--jsonl",
             metavar="FILE",
-            help="Say many texts side by side: a JSON object a line with 'turns' (or 'text'), "
+            panel=INPUT,
+            help="Speak many texts side by side: a JSON object per line with 'turns' (or 'text'), "
             "'voices' and 'id'; - is standard input.",
-        ),
-    ] = None,
-    out: Annotated[
-        str,
-        typer.Option(
-            "--out",
-            "-o",
-            help="Audio file to write (.wav, .flac, .ogg, .opus, .mp3); - is standard output. "
-            "With --jsonl a folder.",
-        ),
-    ] = "-",
-    model: options.Model = None,
-    voice: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--voice",
-            metavar="V",
-            help="A name ('kyutai-onnx voices list'), a file, or one saved by --save-voice; twice "
-            "for two speakers.",
         ),
     ] = None,
     turns: Annotated[
         bool,
-        typer.Option("--turns", help="Every line is a turn of a conversation between two voices."),
+        option("--turns", panel=INPUT, help="Each line is a turn of a dialogue of two voices."),
     ] = False,
-    cfg_coef: Annotated[
-        float | None,
-        typer.Option(help="How much the voice is insisted on; default: 2 where there is one."),
-    ] = None,
-    padding_between: Annotated[
-        int, typer.Option(min=0, help="Least rest between words, in steps of 80 ms.")
-    ] = 1,
-    padding_bonus: Annotated[
-        float, typer.Option(help="From -2 to 2: positive is slower speech, negative quicker.")
-    ] = 0.0,
-    codebooks: Annotated[
-        str, typer.Option(metavar="N", help="Codebooks to make, quicker with less; or all.")
-    ] = "all",
-    words: options.Words = None,
+    out: Annotated[
+        str,
+        option(
+            "--out",
+            "-o",
+            panel=OUTPUT,
+            help="Audio file to write (.wav, .flac, .ogg, .opus, .mp3), or a folder with --jsonl; "
+            "- is standard output.",
+        ),
+    ] = "-",
     raw: Annotated[
-        bool, typer.Option("--raw", help="Samples alone, 16-bit little-endian, without a header.")
+        bool,
+        option("--raw", panel=OUTPUT, help="Write 16-bit little-endian samples without a header."),
     ] = False,
+    words: options.Words = None,
     save_voice: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE.npz", help="Keep the voice, ready, in a file for later; needs no TEXT."
+        option(
+            "--save-voice",
+            metavar="FILE.npz",
+            panel=OUTPUT,
+            help="Save the prepared voice for later calls; needs no TEXT.",
         ),
     ] = None,
-    server: options.Server = None,
-    api_key: options.ApiKey = None,
-    rows: Annotated[
-        int, typer.Option("--batch-size", min=1, help="Texts of --jsonl spoken side by side.")
-    ] = 32,
     dump_tokens: options.DumpTokens = None,
-    temp: options.Temp = None,
-    seed: options.Seed = None,
-    provider: options.Provider = "auto",
-    allow_fallback: options.AllowFallback = False,
-    threads: options.Threads = None,
     force: options.Force = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,  # noqa: ARG001
+    model: options.ModelOptions,
+    voice: options.Voice = None,
+    codebooks: Annotated[
+        str,
+        option(
+            "--codebooks",
+            metavar="N",
+            panel=options.MODEL,
+            help="Codebooks to generate; fewer are faster.",
+        ),
+    ] = "all",
+    rows: Annotated[
+        int,
+        option(
+            "--batch-size",
+            min=1,
+            panel=options.HARDWARE,
+            help="Texts of --jsonl to speak side by side.",
+        ),
+    ] = 32,
+    sampling: options.Sampling,
+    cfg_coef: options.CfgCoef = None,
+    padding_between: Annotated[
+        int,
+        option(
+            "--padding-between",
+            min=0,
+            panel=SAMPLING,
+            help="Least pause between words, in steps of 80 ms.",
+        ),
+    ] = 1,
+    padding_bonus: Annotated[
+        float,
+        option(
+            "--padding-bonus",
+            panel=SAMPLING,
+            help="From -2 to 2: positive is slower speech, negative is faster.",
+        ),
+    ] = 0.0,
+    server: options.ServerOptions,
+    general: options.General,
 ) -> None:
-    """Say a text: speech to a file or to standard output, as it is made."""
+    """Speak a text: to a file or to standard output.
+
+    Audio is written as it is generated, from text that may still be arriving on a pipe.
+    """
+    from ...models.families import TEXT_TO_SPEECH
     from ...models.tts.speech_options import SpeechKwargs
-    from .. import remote, synthesis, synthesis_batch
-    from ..load import load_text_to_speech
+    from .. import synthesis
+    from ..load import connect, load
     from ..text_input import read_requests
 
-    request = synthesis.Request(
+    request = synthesis.SynthesisRequest(
         text=text,
         jsonl=jsonl,
         out=out,
@@ -100,39 +120,39 @@ def say(
         save_voice=save_voice,
         dump_tokens=dump_tokens,
         rows=rows,
-        quiet=quiet,
+        quiet=general.quiet,
     )
     request.check()
-    texts = [] if jsonl is None or server is not None else read_requests(jsonl, request.voices)
-    request.declare(texts, reads=[remote.key_file(api_key)], force=force)
+    here = server.server is None
+    texts = read_requests(jsonl, request.voices) if jsonl is not None and here else []
+    request.declare(texts, reads=[server.key_file], force=force)
     count = synthesis.count_of(codebooks)
     chosen: SpeechKwargs = {
         "cfg_coef": cfg_coef,
-        "temperature": temp,
-        "seed": seed,
+        "temperature": sampling.temp,
+        "seed": sampling.seed,
         "padding_between": padding_between,
         "padding_bonus": padding_bonus,
     }
-    if server is not None:
-        remote.refuse(
+    if not here:
+        options.refuse(
+            options.NOT_HERE,
             jsonl=jsonl,
             turns=turns,
             codebooks=count,
             save_voice=save_voice,
             dump_tokens=dump_tokens,
-            provider=provider != "auto",
-            allow_fallback=allow_fallback,
-            threads=threads,
         )
-        with remote.connect(server, api_key) as there:
-            found = there.text_to_speech(model)
-            manner = synthesis.manner(found, quiet=quiet, **chosen)
-            synthesis.speak_by(found.stream(request.voices, **manner), request, ())
+        model.refuse_hardware()
+        with connect(server) as there:
+            found = there.text_to_speech(model.model)
+            given = synthesis.with_seed(found, chosen, quiet=general.quiet)
+            synthesis.speak_by(found.stream(request.voices, **given), request, ())
         return
-    remote.refuse_without(api_key=api_key)
-    loaded = load_text_to_speech(model, provider, threads, allow_fallback, quiet, count)
-    manner = synthesis.manner(loaded, quiet=quiet, **chosen)
+    server.refuse()
+    loaded = load(TEXT_TO_SPEECH, model, quiet=general.quiet, codebooks=count)
+    given = synthesis.with_seed(loaded, chosen, quiet=general.quiet)
     if jsonl is None:
-        synthesis.speak(loaded, request, manner)
+        synthesis.speak(loaded, request, given)
     else:
-        synthesis_batch.speak(loaded, texts, request, manner)
+        synthesis.speak_list(loaded, texts, request, given)

@@ -1,85 +1,151 @@
 """`serve`: a server of any models, for the clients of moshi-server, OpenAI and Wyoming."""
 
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Annotated, Any
 
 from .. import options
+from ..messages import print_note
+from ..options import HARDWARE, MODEL, option
+
+if TYPE_CHECKING:
+    from ...server.config import ServerConfig
+    from ...server.server import Server
+
+NETWORK, ACCESS, LOGS = "Network", "Access", "Logs"
+app = options.new_app()
 
 
+@app.command()
+@options.with_groups
 def serve(
+    *,
     model: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
             "--model",
             metavar="M",
-            help="Bundle folder, a repository exported before, or hf://owner/name[@rev]; as often "
-            "as there are models. Default: KYUTAI_ONNX_MODEL, else the embedded demos.",
+            panel=MODEL,
+            help="Bundle folder, exported repository or hf://owner/name[@rev]; repeat it for more "
+            "models. Default: KYUTAI_ONNX_MODEL, else the embedded demos.",
         ),
     ] = None,
-    host: Annotated[
-        str | None, typer.Option(help="Address to listen on; default: 127.0.0.1.")
-    ] = None,
-    port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Default: 8998; 0 takes any that is free.")
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.toml", help="Settings, our own or moshi-server's; flags win."),
-    ] = None,
-    api_key: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--api-key",
-            metavar="KEY",
-            help="A key that opens the server, or @FILE with one a line.",
-        ),
-    ] = None,
-    no_auth: Annotated[
-        bool, typer.Option("--no-auth", help="Let in others than this machine without a key.")
-    ] = False,
     slots: Annotated[
-        int | None, typer.Option(min=1, help="Streams that a model runs at once; default: 4.")
-    ] = None,
-    static: Annotated[
-        str | None,
-        typer.Option(metavar="DIR", help="Folder of a page to show instead of ours, or none."),
-    ] = None,
-    tls: Annotated[
-        tuple[Path, Path] | None,
-        typer.Option("--tls", metavar="CERT KEY", help="Certificate and key in PEM, for https."),
-    ] = None,
-    tls_self_signed: Annotated[
-        bool, typer.Option("--tls-self-signed", help="Https by a certificate made at the start.")
-    ] = False,
-    wyoming_port: Annotated[
         int | None,
-        typer.Option(min=0, max=65535, help="Speak Wyoming there, for Home Assistant: 10300."),
-    ] = None,
-    wyoming_host: Annotated[
-        str | None, typer.Option(help="Address for that; default: 127.0.0.1.")
-    ] = None,
-    cors: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ORIGIN", help="A site whose pages may use the server; * is any."),
+        option("--slots", min=1, panel=MODEL, help="Streams per model at once. Default: 4."),
     ] = None,
     hub_voices: Annotated[
         bool,
-        typer.Option("--hub-voices", help="Offer published voices too, downloaded when used."),
+        option(
+            "--hub-voices",
+            panel=MODEL,
+            help="Offer the voices on the Hub too; each is downloaded when first used.",
+        ),
     ] = False,
+    config: Annotated[
+        Path | None,
+        option(
+            "--config",
+            metavar="FILE.toml",
+            help="Settings of this server, or a configuration of moshi-server. Options win.",
+        ),
+    ] = None,
+    host: Annotated[
+        str | None,
+        option("--host", panel=NETWORK, help="Address to listen on. Default: 127.0.0.1."),
+    ] = None,
+    port: Annotated[
+        int | None,
+        option(
+            "--port",
+            min=0,
+            max=65535,
+            panel=NETWORK,
+            help="Port to listen on; 0 is any free port. Default: 8998.",
+        ),
+    ] = None,
+    tls: Annotated[
+        tuple[Path, Path] | None,
+        option(
+            "--tls",
+            metavar="CERT KEY",
+            panel=NETWORK,
+            help="Certificate and key in PEM format, for https.",
+        ),
+    ] = None,
+    tls_self_signed: Annotated[
+        bool,
+        option(
+            "--tls-self-signed",
+            panel=NETWORK,
+            help="Serve https with a certificate made at the start.",
+        ),
+    ] = False,
+    wyoming_port: Annotated[
+        int | None,
+        option(
+            "--wyoming-port",
+            min=0,
+            max=65535,
+            panel=NETWORK,
+            help="Port for Wyoming, the protocol of Home Assistant, usually 10300.",
+        ),
+    ] = None,
+    wyoming_host: Annotated[
+        str | None,
+        option("--wyoming-host", panel=NETWORK, help="Address for Wyoming. Default: 127.0.0.1."),
+    ] = None,
+    static: Annotated[
+        str | None,
+        option(
+            "--static",
+            metavar="DIR",
+            panel=NETWORK,
+            help="Folder of a web page to show instead of the built-in one, or none.",
+        ),
+    ] = None,
+    api_key: Annotated[
+        list[str] | None,
+        option(
+            "--api-key",
+            metavar="KEY",
+            panel=ACCESS,
+            help="API key for clients, or @FILE with one key per line. May be repeated.",
+        ),
+    ] = None,
+    no_auth: Annotated[
+        bool,
+        option("--no-auth", panel=ACCESS, help="Accept other machines without an API key."),
+    ] = False,
+    cors: Annotated[
+        list[str] | None,
+        option(
+            "--cors",
+            metavar="ORIGIN",
+            panel=ACCESS,
+            help="Site whose pages may use the server; * is any. May be repeated.",
+        ),
+    ] = None,
     json_logs: Annotated[
-        bool, typer.Option("--json-logs", help="Log an object of JSON a line.")
+        bool, option("--json-logs", panel=LOGS, help="Log a JSON object per line.")
     ] = False,
-    provider: Annotated[str | None, typer.Option(help="See 'kyutai-onnx info --help'.")] = None,
+    provider: Annotated[
+        str | None,
+        option(
+            "--provider",
+            panel=HARDWARE,
+            help="auto (the provider that a bundle was exported for), cpu, cuda, cuda-graphs, "
+            "directml, webgpu or coreml. Default: auto.",
+        ),
+    ] = None,
     allow_fallback: options.AllowFallback = False,
     threads: options.Threads = None,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
+    general: options.General,
 ) -> None:
-    """Serve models to many clients at once, with a page to try them."""
-    from ..serving import Flags, run_server
-
+    """Serve models to many clients, with a web page."""
     given: dict[str, Any] = {
         "host": host,
         "port": port,
@@ -95,7 +161,7 @@ def serve(
         "json_logs": json_logs or None,
         "allow_fallback": allow_fallback or None,
     }
-    flags = Flags(
+    flags = ServerFlags(
         file=config,
         models=tuple(model or ()),
         api_keys=tuple(api_key or ()),
@@ -103,4 +169,72 @@ def serve(
         self_signed=tls_self_signed,
         given={name: value for name, value in given.items() if value is not None},
     )
-    run_server(flags, quiet=quiet, debug=debug)
+    run_server(flags, quiet=general.quiet, debug=general.debug)
+
+
+@dataclass(frozen=True)
+class ServerFlags:
+    """What the command line says; `given` are fields of `ServerConfig`."""
+
+    file: Path | None = None
+    models: tuple[str, ...] = ()
+    api_keys: tuple[str, ...] = ()
+    certificate: tuple[Path, Path] | None = None
+    self_signed: bool = False
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+
+def configured(flags: ServerFlags) -> "tuple[ServerConfig, list[str]]":
+    """What the server is told, flags before the file, and notes; raises UsageError."""
+    from ...server.config import ModelConfig, ServerConfig, Tls, read_config, read_keys
+
+    config, notes = read_config(flags.file) if flags.file else (ServerConfig(), [])
+    changes = dict(flags.given)
+    models = flags.models or (() if config.models else _usual_model())
+    if models:
+        changes["models"] = tuple(ModelConfig(model=model) for model in models)
+    if flags.api_keys:
+        changes["api_keys"] = read_keys(flags.api_keys)
+    if flags.certificate is not None:
+        cert, key = map(str, flags.certificate)
+        changes["tls"] = Tls(cert, key, self_signed=flags.self_signed)
+    elif flags.self_signed:
+        changes["tls"] = Tls(self_signed=True)
+    config = dataclasses.replace(config, **changes)
+    config.check()
+    return config, notes
+
+
+def run_server(flags: ServerFlags, *, quiet: bool, debug: bool) -> None:
+    """Serves until the process is told to end. Raises UsageError for what cannot be, ModelError
+    and ProviderError for models that cannot be loaded, ListenError for a port that is taken."""
+    import asyncio
+
+    from ..load import require
+
+    require("serve", "aiohttp", "av", "msgspec", "multipart", "prometheus_client")
+    from ...server.registry import load_models
+    from ...server.server import Server
+    from ...server.web.logs import open_log
+
+    config, notes = configured(flags)
+    for note in notes:
+        print_note(note, quiet=quiet)
+    open_log(as_json=config.json_logs, quiet=quiet, debug=debug)
+    registry = load_models(config, lambda note: print_note(note, quiet=quiet))
+    asyncio.run(Server(config, registry).run(lambda server: _tell(server, quiet=quiet)))
+
+
+def _tell(server: "Server", *, quiet: bool) -> None:
+    names = ", ".join(f"{served.name} ({served.engine.slots})" for served in server.registry.all)
+    if server.wyoming_port is not None:
+        print_note(f"Wyoming at {server.config.wyoming_host}:{server.wyoming_port}", quiet=quiet)
+    print_note(f"serving {names} at {server.url}", quiet=quiet)
+
+
+def _usual_model() -> tuple[str, ...]:
+    """What the environment names."""
+    from ...models.hub.resolve import VARIABLE
+
+    named = os.environ.get(VARIABLE)
+    return (named,) if named else ()

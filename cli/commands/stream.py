@@ -1,131 +1,146 @@
 """`stream`: any model, live: a microphone or a recording at the pace of speech, and the speaker."""
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
+from typing import TYPE_CHECKING, Annotated
 
 from .. import options
 from ..choices import LiveFormat
+from ..options import INPUT, OUTPUT, TURNS, option
+
+if TYPE_CHECKING:
+    from ...models import TurnPolicy
 
 DEVICE = "DEVICE"
 WATCHDOG = 10.0
+app = options.new_app()
 
 
+@app.command()
+@options.with_groups
 def stream(
+    *,
     input_file: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--input-file",
             metavar="FILE",
-            help="Recording to hear at the pace of speech, or the text that text to speech is to "
-            "say; - is standard input. Without it: the microphone, or for text to speech standard "
-            "input.",
+            panel=INPUT,
+            help="Recording to read at the pace of speech, or for text to speech the text; - is "
+            "standard input. Default: the microphone, or standard input for text to speech.",
         ),
     ] = None,
+    rate: Annotated[
+        float,
+        option("--rate", min=0.01, panel=INPUT, help="Pace of --input-file; 2 is twice as fast."),
+    ] = 1.0,
     input_device: Annotated[
         str | None,
-        typer.Option(metavar=DEVICE, help="Microphone: its number, or a part of its name."),
+        option(
+            "--input-device",
+            metavar=DEVICE,
+            panel=INPUT,
+            help="Microphone: its number, or a part of its name.",
+        ),
     ] = None,
-    output_device: Annotated[
-        str | None, typer.Option(metavar=DEVICE, help="Speaker: its number, or a part of its name.")
-    ] = None,
-    disable_speaker: Annotated[
-        bool, typer.Option("--disable-speaker", help="Play nothing.")
-    ] = False,
     half_duplex: Annotated[
         bool,
-        typer.Option(
+        option(
             "--half-duplex",
-            help="Mute the microphone while the model can be heard: for loudspeakers, whose sound "
-            "comes back.",
+            panel=INPUT,
+            help="Mute the microphone while the model speaks, so that it does not hear itself.",
         ),
     ] = False,
+    channel: options.Channel = None,
     list_devices: Annotated[
-        bool, typer.Option("--list-devices", help="Show microphones and speakers.")
+        bool, option("--list-devices", help="List microphones and output devices, then exit.")
     ] = False,
-    model: options.Model = None,
+    output_device: Annotated[
+        str | None,
+        option(
+            "--output-device",
+            metavar=DEVICE,
+            panel=OUTPUT,
+            help="Output device: its number, or a part of its name.",
+        ),
+    ] = None,
+    disable_speaker: Annotated[
+        bool, option("--disable-speaker", panel=OUTPUT, help="Play no audio.")
+    ] = False,
     kind: Annotated[
-        LiveFormat, typer.Option("--format", "-f", help="Text, or an event a line as JSON.")
+        LiveFormat,
+        option("--format", "-f", panel=OUTPUT, help="Text, or one JSON event per line."),
     ] = LiveFormat.TEXT,
-    vad: Annotated[
-        bool, typer.Option("--vad", help="Show pauses (needs a model with extra heads).")
-    ] = False,
-    rate: Annotated[
-        float, typer.Option("--rate", min=0.01, help="Pace of --input-file; 2 is twice as fast.")
-    ] = 1.0,
     save_output: Annotated[
         str | None,
-        typer.Option(
+        option(
+            "--save-output",
             metavar="OUT",
-            help="Audio file for what the model says; - is standard output, with the text on "
-            "stderr then.",
+            panel=OUTPUT,
+            help="Audio file for the speech of the model; - is standard output, and then the text "
+            "goes to stderr.",
         ),
     ] = None,
     save_input: Annotated[
-        str | None, typer.Option(metavar="OUT", help="Audio file for what the model hears.")
+        str | None,
+        option("--save-input", metavar="OUT", panel=OUTPUT, help="Audio file for the input audio."),
     ] = None,
     words: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Subtitles that grow with the words; .srt or .vtt."),
+        option(
+            "--words",
+            metavar="FILE",
+            panel=OUTPUT,
+            help="Subtitles (.srt or .vtt) that grow with the words.",
+        ),
     ] = None,
     stats: Annotated[
-        bool, typer.Option("--stats", help="Tell how long sound takes to become words or sound.")
+        bool, option("--stats", panel=OUTPUT, help="Print latencies at the end.")
+    ] = False,
+    force: options.Force = False,
+    vad: Annotated[
+        bool, option("--vad", panel=TURNS, help="Show pauses (the model needs pause heads).")
     ] = False,
     turn_policy: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--turn-policy",
             metavar="NAME|FILE",
-            help="When a turn ends: quick, default, patient, or a file of TOML.",
+            panel=TURNS,
+            help="When a turn ends: quick, default, patient, or a TOML file.",
         ),
     ] = None,
     turn_flush: Annotated[
         bool,
-        typer.Option("--turn-flush", help="At the end of a turn tell its last words at once."),
+        option(
+            "--turn-flush", panel=TURNS, help="Print the last words of a turn as soon as it ends."
+        ),
     ] = False,
     watchdog: Annotated[
         float,
-        typer.Option(
+        option(
+            "--watchdog",
             min=0.0,
-            help="Seconds of speech without a word after which speech to text is begun anew; 0 is "
+            panel=TURNS,
+            help="Restart speech to text after so many seconds of speech without a word; 0 is "
             "never.",
         ),
     ] = WATCHDOG,
-    server: options.Server = None,
-    api_key: options.ApiKey = None,
-    voice: Annotated[
-        list[str] | None,
-        typer.Option("--voice", metavar="V", help="Of text to speech; twice for two speakers."),
-    ] = None,
-    cfg_coef: Annotated[
-        float | None,
-        typer.Option(
-            help="Guidance to the voice, at twice the cost; default: 1, of text to speech 2 where "
-            "there is one."
-        ),
-    ] = None,
-    save_state: options.SaveState = None,
-    load_state: options.LoadState = None,
-    channel: options.Channel = None,
-    temp: options.Temp = None,
-    seed: options.Seed = None,
-    provider: options.Provider = "auto",
-    allow_fallback: options.AllowFallback = False,
-    threads: options.Threads = None,
-    force: options.Force = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,  # noqa: ARG001
+    model: options.ModelOptions,
+    voice: options.Voice = None,
+    sampling: options.Sampling,
+    cfg_coef: options.CfgCoef = None,
+    server: options.ServerOptions,
+    state: options.StateFiles,
+    general: options.General,
 ) -> None:
-    """Live: write what is said while it is being said; let Hibiki translate it, Moshi answer, and
-    text to speech say what comes in on standard input."""
-    from .. import remote
+    """Run a model live with a microphone and speakers.
+
+    Speech to text prints words as they are spoken, Hibiki translates, Moshi answers, and text to
+    speech speaks standard input.
+    """
     from ..files import declare
-    from ..live.device_list import show_devices
-    from ..live.request import LiveRequest
-    from ..live.session import Live
-    from ..live.turn_policy import turn_policy as read_policy
-    from ..load import open_model
+    from ..live import session
+    from ..live.live_audio import LiveRequest, show_devices
 
     if list_devices:
         show_devices(kind)
@@ -144,34 +159,40 @@ def stream(
         kind=kind,
         vad=vad,
         stats=stats,
-        policy=read_policy(turn_policy),
+        policy=None if turn_policy is None else _read_policy(turn_policy),
         turn_flush=turn_flush,
         watchdog=watchdog,
-        save_state=save_state,
-        load_state=load_state,
-        quiet=quiet,
+        save_state=state.save_state,
+        load_state=state.load_state,
+        voices=tuple(voice or ()),
+        temp=sampling.temp,
+        seed=sampling.seed,
+        cfg_coef=cfg_coef,
+        quiet=general.quiet,
     )
     request.check()
     declare(
-        reads=[input_file, load_state, *(voice or ()), remote.key_file(api_key)],
+        reads=[input_file, state.load_state, *(voice or ()), server.key_file],
         audio=[save_input, save_output],
-        others=[words, save_state],
+        others=[words, state.save_state],
         force=force,
     )
-    live = Live(request, tuple(voice or ()), temp=temp, seed=seed, cfg_coef=cfg_coef)
-    if server is not None:
-        remote.refuse(
+    if server.server is not None:
+        options.refuse(
+            options.NOT_HERE,
             turn_flush=turn_flush,
-            watchdog=watchdog != WATCHDOG,
-            save_state=save_state,
-            load_state=load_state,
-            provider=provider != "auto",
-            allow_fallback=allow_fallback,
-            threads=threads,
+            watchdog=None if watchdog == WATCHDOG else watchdog,
+            save_state=state.save_state,
+            load_state=state.load_state,
         )
-        with remote.connect(server, api_key) as there:
-            live.run_there(there, model)
-        return
-    remote.refuse_without(api_key=api_key)
-    bundle = open_model(model, quiet)
-    live.run(bundle, provider=provider, threads=threads, allow_fallback=allow_fallback)
+        model.refuse_hardware()
+        session.run_there(request, server, model.model)
+    else:
+        server.refuse()
+        session.run_here(request, model)
+
+
+def _read_policy(name: str) -> "TurnPolicy":
+    from ..live.turn_policy import turn_policy
+
+    return turn_policy(name)

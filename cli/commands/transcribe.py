@@ -3,91 +3,107 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from .. import options
 from ..choices import Format, Style
+from ..options import INPUT, MODEL, OUTPUT, SERVER, argument, option
+
+app = options.new_app()
 
 
+@app.command()
+@options.with_groups
 def transcribe(
-    files: Annotated[list[str], typer.Argument(help="Audio files; - is standard input.")],
-    model: options.Model = None,
-    kind: Annotated[Format, typer.Option("--format", "-f", help="What to write.")] = Format.TEXT,
+    *,
+    files: Annotated[list[str], argument(help="Audio files; - is standard input.")],
+    channel: options.Channel = None,
+    kind: Annotated[
+        Format, option("--format", "-f", panel=OUTPUT, help="Format of the transcript.")
+    ] = Format.TEXT,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="A file or, of several inputs, a folder; - is stdout."),
-    ] = None,
-    timestamps: Annotated[
-        bool, typer.Option("--timestamps", help="Text with the times of each word.")
-    ] = False,
-    vad: Annotated[
-        bool, typer.Option("--vad", help="Show pauses (needs a model with extra heads).")
-    ] = False,
-    prompt_text: Annotated[
-        str | None, typer.Option(help="Text that the model is made to begin with.")
-    ] = None,
-    prompt_audio: Annotated[
-        Path | None, typer.Option(help="Audio heard first, such as a voice or a subject.")
-    ] = None,
-    cut_prompt: Annotated[
-        bool, typer.Option("--cut-prompt", help="Leave out what the audio prompt says.")
-    ] = False,
-    server: options.Server = None,
-    api_key: options.ApiKey = None,
-    rtf: Annotated[
-        float | None,
-        typer.Option(
-            "--rtf",
-            min=0.01,
-            help="Send seconds of audio a second to the server; default: as fast as it takes them.",
+        option(
+            "--out",
+            "-o",
+            panel=OUTPUT,
+            help="File to write, or a folder for several inputs; - is standard output.",
         ),
     ] = None,
-    channel: options.Channel = None,
+    timestamps: Annotated[
+        bool, option("--timestamps", panel=OUTPUT, help="Add the times of each word to text.")
+    ] = False,
+    vad: Annotated[
+        bool,
+        option("--vad", panel=OUTPUT, help="Show pauses (the model needs pause heads)."),
+    ] = False,
     dump_tokens: options.DumpTokens = None,
-    temp: options.Temp = None,
-    seed: options.Seed = None,
-    provider: options.Provider = "auto",
-    allow_fallback: options.AllowFallback = False,
-    threads: options.Threads = None,
     force: options.Force = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,  # noqa: ARG001
+    model: options.ModelOptions,
+    prompt_text: Annotated[
+        str | None,
+        option("--prompt-text", panel=MODEL, help="Text that the transcript starts from."),
+    ] = None,
+    prompt_audio: Annotated[
+        Path | None,
+        option(
+            "--prompt-audio",
+            panel=INPUT,
+            help="Audio to transcribe first, such as the voice or the subject.",
+        ),
+    ] = None,
+    cut_prompt: Annotated[
+        bool,
+        option("--cut-prompt", panel=OUTPUT, help="Leave out the words of the audio prompt."),
+    ] = False,
+    sampling: options.Sampling,
+    server: options.ServerOptions,
+    rtf: Annotated[
+        float | None,
+        option(
+            "--rtf",
+            min=0.01,
+            panel=SERVER,
+            help="Seconds of audio to send per second. Default: as fast as the server accepts.",
+        ),
+    ] = None,
+    general: options.General,
 ) -> int:
-    """Write what is said in recordings and films, with times, as it is found."""
-    from .. import remote
-    from ..files import declare
-    from ..load import load_speech_to_text
-    from ..output import transcripts
-    from ..transcription import Prompt, Request, Transcription
+    """Transcribe recordings and films to text.
 
-    request = Request(
+    Words are printed as they are found. Several files are transcribed side by side.
+    """
+    from ...models.families import SPEECH_TO_TEXT
+    from ..files import declare
+    from ..load import connect, load
+    from ..output import transcripts
+    from ..transcription import Prompt, Transcription, TranscriptionRequest
+
+    request = TranscriptionRequest(
         files=tuple(files),
         style=Style(kind, timestamps, pauses=vad),
         out=out,
         prompt=Prompt(prompt_text, prompt_audio, cut_prompt),
         channel=channel,
-        temperature=temp,
-        seed=seed,
+        temperature=sampling.temp,
+        seed=sampling.seed,
         dump_tokens=dump_tokens,
-        quiet=quiet,
+        quiet=general.quiet,
     )
     request.check()
     declare(
-        reads=[*files, prompt_audio, remote.key_file(api_key)],
+        reads=[*files, prompt_audio, server.key_file],
         others=[*transcripts.out_paths(out, files, kind), dump_tokens],
         force=force,
     )
-    if server is not None:
-        remote.refuse(
+    if server.server is not None:
+        options.refuse(
+            options.NOT_HERE,
             prompt_text=prompt_text,
             prompt_audio=prompt_audio,
             dump_tokens=dump_tokens,
-            provider=provider != "auto",
-            allow_fallback=allow_fallback,
-            threads=threads,
         )
-        with remote.connect(server, api_key) as there:
-            return Transcription(there.speech_to_text(model, rtf=rtf), request).run()
-    remote.refuse_without(api_key=api_key, rtf=rtf)
-    loaded = load_speech_to_text(model, provider, threads, allow_fallback, quiet)
+        model.refuse_hardware()
+        with connect(server) as there:
+            return Transcription(there.speech_to_text(model.model, rtf=rtf), request).run()
+    server.refuse(rtf=rtf)
+    loaded = load(SPEECH_TO_TEXT, model, quiet=general.quiet)
     return Transcription(loaded, request).run()

@@ -3,33 +3,35 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from ...runtime.errors import QualityError, UsageError
 from .. import options
 from ..messages import progress_bar
+from ..options import INPUT, argument, option
+
+app = options.new_app()
 
 
+@app.command()
+@options.with_groups
 def verify(
-    model: Annotated[str, typer.Argument(help="Bundle folder, exported repository or hf://...")],
-    repo: Annotated[
-        str, typer.Option("--repo", metavar="REPO", help="The checkpoint it was made from.")
+    *,
+    model: Annotated[
+        str, argument(help="Bundle folder, exported repository or hf://owner/name[@rev].")
     ],
+    checkpoint: options.CheckpointOptions,
     audio: Annotated[
-        Path | None, typer.Option(help="Speech to compare on; default: a made-up voice.")
+        Path | None,
+        option("--audio", panel=INPUT, help="Speech to compare on. Default: a synthetic voice."),
     ] = None,
-    frames: Annotated[int, typer.Option(min=1, help="Frames to compare.")] = 300,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")] = None,
-    lora: Annotated[str | None, typer.Option(help="The LoRA adapter that was merged.")] = None,
-    extra_heads: Annotated[
-        str | None, typer.Option(help="The repository that the heads were taken from.")
-    ] = None,
+    frames: Annotated[int, option("--frames", min=1, panel=INPUT, help="Frames to compare.")] = 300,
     provider: options.Provider = "auto",
     allow_fallback: options.AllowFallback = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,  # noqa: ARG001
+    general: options.General,
 ) -> None:
-    """Run a bundle and the moshi package side by side and report how far they agree."""
+    """Compare a bundle with Kyutai's own package.
+
+    Runs the bundle and the moshi package side by side and reports how far they agree.
+    """
     try:
         from ...export.checkpoint.checkpoint import open_checkpoint
         from ...export.verification.verify import made_up_voice, verify_bundle
@@ -41,14 +43,16 @@ def verify(
         ) from None
     from ..load import open_model, read_whole
 
-    bundle = open_model(model, quiet)
-    checkpoint = open_checkpoint(repo, revision, lora, extra_heads)
+    bundle = open_model(model, general.quiet)
+    opened = open_checkpoint(
+        checkpoint.repo, checkpoint.revision, checkpoint.lora, checkpoint.extra_heads
+    )
     rate, samples = bundle.manifest.audio.sample_rate, frames * bundle.manifest.audio.frame_size
     pcm = made_up_voice(rate, samples) if audio is None else read_whole(audio, rate)[:samples]
-    with progress_bar(quiet=quiet) as progress:
+    with progress_bar(quiet=general.quiet) as progress:
         report = verify_bundle(
             bundle,
-            checkpoint,
+            opened,
             pcm,
             provider=provider,
             allow_fallback=allow_fallback,
@@ -58,4 +62,6 @@ def verify(
     manifest = bundle.manifest
     failures = list(report.failures(manifest.precision, manifest.codec.precision))
     if failures:
-        raise QualityError(f"{bundle.path} is not what {repo} computes: {'; '.join(failures)}")
+        raise QualityError(
+            f"{bundle.path} is not what {checkpoint.repo} computes: {'; '.join(failures)}"
+        )

@@ -2,41 +2,43 @@
 
 from typing import Annotated
 
-import typer
-
 from .. import options
+from ..options import OUTPUT, option
 
-app = typer.Typer(
-    help="The voices that a model can speak in.", no_args_is_help=True, add_completion=False
-)
+HELP = "List the voices of a model."
+app = options.new_app(help=HELP, no_args_is_help=True)
 
 
 @app.callback()
 def voices() -> None:
-    """The voices that a model can speak in."""
+    """List the voices of a model."""
 
 
 @app.command("list")
+@options.with_groups
 def list_voices(
+    *,
     model: options.Model = None,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Those that are on this machine alone.")
+        bool, option("--offline", panel=OUTPUT, help="List the voices on this machine only.")
     ] = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,  # noqa: ARG001
+    general: options.General,
 ) -> None:
-    """List voices by name, with where they are: in the bundle, in the cache or on the Hub."""
+    """List voices, and where each is stored.
+
+    A voice is in the bundle, in the cache or on the Hub.
+    """
     from ...models.families import TEXT_TO_SPEECH
     from ...models.hub.resolve import open_bundle
     from ...models.tts.voices import Voices
     from ..load import open_model
-    from ..messages import say
+    from ..messages import print_note
 
-    bundle = open_bundle(open_model(model, quiet, TEXT_TO_SPEECH), TEXT_TO_SPEECH)
+    bundle = open_bundle(open_model(model, general.quiet, TEXT_TO_SPEECH), TEXT_TO_SPEECH)
     found, reason = Voices(bundle).listed(online=not offline)
     for voice in found:
         print(f"{voice.name}\t{voice.place}")
     if reason is not None:
-        say(f"note: {reason}", quiet=quiet)
+        print_note(f"note: {reason}", quiet=general.quiet)
     if not found:
-        say(f"{bundle.manifest.name} has no voices here", quiet=quiet)
+        print_note(f"{bundle.manifest.name} has no voices here", quiet=general.quiet)

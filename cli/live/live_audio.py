@@ -8,31 +8,103 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, redirect_stdout, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
 import numpy as np
 
+from ...models import TurnPolicy
 from ...runtime.audio import AudioWriter, Pcm, read_audio
 from ...runtime.audio.live import Frame, LiveSound, Meter, SoundCard, WallClock
 from ...runtime.audio.live.capture import cut_frames, paced
+from ...runtime.audio.live.devices import CALLED, Device
+from ...runtime.audio.live.meter import RunningStats
 from ...runtime.audio.live.sound_card import PORTAUDIO_PREFIXES
 from ...runtime.audio.pcm import Dither
 from ...runtime.audio.stderr_filter import filtered_stderr
-from ...runtime.errors import AudioError
+from ...runtime.errors import AudioError, UsageError
 from ..choices import LiveFormat
-from ..messages import say
+from ..messages import print_note
+from ..options import refuse
 from ..output.live_output import line
-from ..signals import ENDINGS, ended_by
-from . import statistics
-from .request import LiveRequest
+from ..process import ENDINGS, ended_by
 
 TICK_SECONDS = 0.2
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class LiveRequest:
+    """What `stream` was asked for.
+
+    Without an input file the microphone is read; `rate` is how much faster than its own pace a file
+    is read. `voices`, `temp`, `seed` and `cfg_coef` are for the model.
+    """
+
+    input_file: str | None = None
+    input_device: str | None = None
+    output_device: str | None = None
+    disable_speaker: bool = False
+    half_duplex: bool = False
+    save_input: str | None = None
+    save_output: str | None = None
+    channel: int | None = None
+    rate: float = 1.0
+    words: Path | None = None
+    kind: LiveFormat = LiveFormat.TEXT
+    vad: bool = False
+    stats: bool = False
+    policy: TurnPolicy | None = None
+    turn_flush: bool = False
+    watchdog: float = 0.0
+    save_state: Path | None = None
+    load_state: Path | None = None
+    voices: tuple[str, ...] = ()
+    temp: float | None = None
+    seed: int | None = None
+    cfg_coef: float | None = None
+    quiet: bool = False
+
+    @property
+    def source(self) -> str:
+        """What messages call the sound that is heard."""
+        return self.input_file or "the microphone"
+
+    @property
+    def may_speak(self) -> bool:
+        """Whether a model that speaks is to be heard."""
+        return not self.disable_speaker and self.rate == 1
+
+    def check(self) -> None:
+        """Raise UsageError for options that exclude each other."""
+        if self.input_file is not None:
+            refuse(
+                "not with --input-file; leave one of them out",
+                input_device=self.input_device,
+                half_duplex=self.half_duplex,
+            )
+        elif self.rate != 1:
+            raise UsageError("--rate is for --input-file: a microphone has a pace of its own")
+        if self.disable_speaker:
+            refuse(
+                "not with --disable-speaker; leave one of them out",
+                output_device=self.output_device,
+                half_duplex=self.half_duplex,
+            )
+        if self.rate != 1:
+            refuse(
+                f"not with --rate {self.rate:g}; leave one of them out",
+                output_device=self.output_device,
+            )
+        if self.save_input == "-":
+            raise UsageError("--save-input: standard output is for what is written; name a file")
 
 
 class LiveAudio:
     """Opens what a request names when entered, and closes it however the `with` block ends; then
-    tells how it went. `hears` is False for a model that reads, `speaks` for one that writes.
+    tells how it went. `reads_audio` is False for a model that reads, `speaks` for one that writes.
 
     Raises AudioError and UsageError for what cannot be opened. The first interrupt of a microphone
     ends its sound; what is left is finished, and KeyboardInterrupt raised at the end. A request to
@@ -45,11 +117,11 @@ class LiveAudio:
         rate: int,
         frame_size: int,
         *,
-        hears: bool = True,
+        reads_audio: bool = True,
         speaks: bool = True,
     ) -> None:
         self._request, self._rate, self._frame_size = request, rate, frame_size
-        self._hears, self._speaks = hears, speaks
+        self._reads_audio, self._speaks = reads_audio, speaks
         self.clock = WallClock()
         self.sound: LiveSound | None = None
         self._stack, self._dither = ExitStack(), Dither()
@@ -131,7 +203,7 @@ class LiveAudio:
 
     def _open(self) -> None:
         request = self._request
-        if self._hears and request.input_file is not None:
+        if self._reads_audio and request.input_file is not None:
             blocks = read_audio(request.input_file, self._rate, channel=request.channel)
             self._stack.enter_context(blocks)
             pace = self._frame_size / self._rate / request.rate
@@ -143,7 +215,7 @@ class LiveAudio:
         self._open_devices()
 
     def _open_devices(self) -> None:
-        request, microphone = self._request, self._hears and self._file is None
+        request, microphone = self._request, self._reads_audio and self._file is None
         speaker = self._speaks and request.may_speak
         if not (microphone or speaker):
             return
@@ -153,7 +225,7 @@ class LiveAudio:
             sound = LiveSound(SoundCard(), self.clock, self._rate, self._frame_size)
             self._stack.callback(sound.close)
             if speaker:
-                sound.open_output(request.output_device, wait=not self._hears)
+                sound.open_output(request.output_device, wait=not self._reads_audio)
             if microphone:
                 sound.open_microphone(
                     request.input_device, channel=request.channel, half_duplex=request.half_duplex
@@ -161,7 +233,7 @@ class LiveAudio:
         except AudioError as error:
             if microphone or request.save_output is None or request.output_device is not None:
                 raise AudioError(f"{error}{self._way_out(microphone)}") from None
-            say(f"note: {error}; the speech goes to {request.save_output} alone")
+            print_note(f"note: {error}; the speech goes to {request.save_output} alone")
             return
         self.sound = sound
         self._keeper = threading.Thread(target=self._look_after, args=(sound,), daemon=True)
@@ -191,16 +263,126 @@ class LiveAudio:
         """A note, on a line of its own."""
         if self._shares_line:
             note = f"\r\x1b[K{note}"
-        say(note, quiet=self._request.quiet)
+        print_note(note, quiet=self._request.quiet)
 
     def _tell_statistics(self) -> None:
-        said = None if self._hears else self._made
-        figures = statistics.figures(self.meter, self.sound, said)
-        say(statistics.in_a_line(figures), quiet=self._request.quiet)
+        said = None if self._reads_audio else self._made
+        figures = _figures(self.meter, self.sound, said)
+        print_note(_in_a_line(figures), quiet=self._request.quiet)
         if self._request.stats:
             if self._request.kind is LiveFormat.JSONL:
                 with redirect_stdout(
                     sys.stderr if self._request.save_output == "-" else sys.stdout
                 ):
-                    line({"type": "statistics", **statistics.rounded(figures)})
-            say(statistics.latencies(self.meter))
+                    line({"type": "statistics", **_rounded(figures)})
+            print_note(_latencies(self.meter))
+
+
+def _figures(meter: Meter, sound: LiveSound | None, said: float | None) -> Figures:
+    """Seconds, but for the real-time factor and for what is counted; `said` is how much a model
+    that reads has made, None of one that hears."""
+    found: Figures = {}
+    if said is not None:
+        found["said"] = said
+    else:
+        found |= {
+            "heard": meter.audio,
+            "real_time_factor": meter.real_time_factor,
+            "lag": meter.lag.median,
+            "greatest_lag": meter.lag.greatest,
+        }
+    if sound is not None and sound.microphone is not None:
+        found |= {
+            "dropped": sound.capture_buffer.dropped,
+            "overflows": sound.capture_buffer.overflows,
+            "microphone_away": sound.microphone.away,
+            "muted": sound.muted,
+        }
+    if sound is not None and sound.output_device is not None:
+        found |= {
+            "played": sound.playback_buffer.played,
+            "not_played": sound.playback_buffer.dropped,
+            "underruns": sound.playback_buffer.underruns,
+            "speaker_away": sound.output_device.away,
+        }
+    for name, spread in _delays(meter):
+        found |= {name: spread.median, f"greatest_{name}": spread.greatest}
+    return found
+
+
+def _in_a_line(found: Figures) -> str:
+    """For a person; what did not happen is left out, but for drops, which are always told."""
+    parts = []
+    if found.get("heard"):
+        parts += [
+            f"heard {found['heard']:.1f} s",
+            f"real-time factor {found['real_time_factor']:.2f}",
+            f"lag {found['lag']:.2f} s (at most {found['greatest_lag']:.2f})",
+        ]
+    elif "said" in found:
+        parts.append(f"said {found['said']:.1f} s")
+    if "dropped" in found:
+        parts.append(f"dropped {found['dropped']:.1f} s")
+    if found.get("overflows"):
+        parts.append(f"{found['overflows']} overflows of the device")
+    if found.get("muted"):
+        parts.append(f"muted {found['muted']:.1f} s")
+    if "played" in found:
+        parts.append(f"played {found['played']:.1f} s")
+        if found["not_played"]:
+            parts.append(f"not played {found['not_played']:.1f} s")
+        parts.append(f"{found['underruns']} underruns")
+    for name in ("microphone", "speaker"):
+        if found.get(f"{name}_away"):
+            parts.append(f"without the {name} {found[f'{name}_away']:.1f} s")
+    return ", ".join(parts) or "nothing was heard"
+
+
+def _latencies(meter: Meter) -> str:
+    """From a word's end to its being told, from a sound to the one that answers it, and from a text
+    to its being said."""
+    parts = [
+        f"{name.replace('_', ' ')} {spread.median:.2f} s (at most {spread.greatest:.2f})"
+        for name, spread in _delays(meter)
+    ]
+    return "latency: " + (", ".join(parts) or "nothing was told")
+
+
+def _delays(meter: Meter) -> list[tuple[str, RunningStats]]:
+    """Those that were measured."""
+    delays = (
+        ("sound_to_word", meter.to_word),
+        ("sound_to_sound", meter.to_sound),
+        ("text_to_sound", meter.text_to_sound),
+    )
+    return [(name, spread) for name, spread in delays if spread.count]
+
+
+def _rounded(found: Figures) -> dict[str, object]:
+    """To a thousandth."""
+    return {name: round(value, 3) for name, value in found.items()}
+
+
+def show_devices(kind: LiveFormat) -> None:
+    """Prints them. Raises AudioError where nothing can look for them."""
+    devices = SoundCard().devices()
+    if kind is LiveFormat.JSONL:
+        for device in devices:
+            line({"type": "device", **asdict(device)})
+    elif devices:
+        print(device_table(devices))
+    else:
+        print_note("there is no sound device here: connect one, or start the system's sound server")
+
+
+def device_table(devices: list[Device]) -> str:
+    """A line a device, under a line of titles."""
+    width = max(4, *(len(device.name) for device in devices))
+    rows = [f"{'':>4}  {'name':{width}}  {'in':>3} {'out':>3} {'rate':>6}  system"]
+    for device in devices:
+        default = " and ".join(CALLED[direction] for direction in device.is_default)
+        rows.append(
+            f"{device.index:4}  {device.name:{width}}  {device.inputs:3} {device.outputs:3} "
+            f"{device.rate:6}  {device.host}{f', its {default}' if default else ''}"
+        )
+    return "\n".join(rows)

@@ -1,72 +1,71 @@
-"""Hears live what comes on stage, and shows the words."""
+"""Speech to text, live: prints the words of a microphone or a recording as they come."""
 
-from ...models import SpeechToText
+from typing import TYPE_CHECKING, Any
+
 from ...models.events import EndOfTurn, Event, Restart, Word
-from ...models.stt.stream import SpeechToTextStream
 from ...runtime.state_file import read_state, write_state
-from ..output.live_output import open_screen
+from ..load import require_pauses
+from ..output.live_output import open_renderer
 from ..output.subtitles import SubtitleFile
-from ..shapes import HearingStream, Named
-from ..transcription import require_pauses
-from .live_audio import LiveAudio
-from .request import LiveRequest
+from .live_audio import LiveAudio, LiveRequest
+
+if TYPE_CHECKING:
+    from ...models import SpeechToText
+    from ...server.client import RemoteSpeechToText
 
 
-def listen(
-    model: SpeechToText, request: LiveRequest, temperature: float | None, seed: int | None
-) -> None:
-    """Shows what a model here hears, by a stream that may be saved and loaded."""
-    if request.vad or request.turn_flush:
-        require_pauses(model)
-    stream = model.stream(
-        temperature=temperature, seed=seed, policy=request.policy, watchdog=request.watchdog
-    )
-    if request.load_state is not None:
-        stream.load(read_state(request.load_state))
-    hear(model, stream, request)
+class LiveTranscription:
+    """A stream of speech to text between live audio and what prints its words."""
 
+    def __init__(
+        self, request: LiveRequest, model: "SpeechToText | RemoteSpeechToText", **given: Any
+    ) -> None:
+        if request.vad or request.turn_flush:
+            require_pauses(model)
+        self._request, self._model = request, model
+        opened: Any = model
+        self._stream = opened.stream(
+            temperature=request.temp, seed=request.seed, policy=request.policy, **given
+        )
+        if request.load_state is not None:
+            self._stream.load(read_state(request.load_state))
 
-def hear(model: Named, stream: HearingStream, request: LiveRequest) -> None:
-    """Shows words as they come; interrupted or broken off, what was heard so far is finished.
+    def run(self) -> None:
+        """Print words as they come; interrupted or broken off, what was read so far is finished.
 
-    The stream is saved where the sound ends, before what it still has to say.
-    """
-    with LiveAudio(request, model.sample_rate, model.frame_size, speaks=False) as stage:
-        subtitles = None if request.words is None else SubtitleFile(request.words)
-        screen = open_screen(request.kind, vad=request.vad)
+        The stream is saved where the audio ends, before the words that are still to come.
+        """
+        request, model, stream = self._request, self._model, self._stream
+        with LiveAudio(request, model.sample_rate, model.frame_size, speaks=False) as audio:
+            subtitles = None if request.words is None else SubtitleFile(request.words)
+            renderer = open_renderer(request.kind, vad=request.vad)
 
-        def show(events: list[Event]) -> None:
-            screen.show(events, stream)
-            if subtitles is not None:
-                subtitles.add(events)
+            def show(events: list[Event]) -> None:
+                renderer.show(events, stream)
+                if subtitles is not None:
+                    subtitles.add(events)
 
-        try:
-            for pcm in stage.frames():
-                events = stream.feed(pcm)
-                if isinstance(stream, SpeechToTextStream) and _flushes(request, events):
-                    events += stream.catch_up()
-                show(events)
-                note(events, stage)
-            if request.save_state is not None:
-                assert isinstance(stream, SpeechToTextStream)
-                write_state(request.save_state, stream.save())
-        finally:
             try:
-                for event in stream.finish():
-                    show([event])
+                for pcm in audio.frames():
+                    events = stream.feed(pcm)
+                    if request.turn_flush and any(isinstance(e, EndOfTurn) for e in events):
+                        events += stream.catch_up()
+                    show(events)
+                    _note(events, audio)
+                if request.save_state is not None:
+                    write_state(request.save_state, stream.save())
             finally:
-                screen.end()
+                try:
+                    for event in stream.finish():
+                        show([event])
+                finally:
+                    renderer.end()
 
 
-def _flushes(request: LiveRequest, events: list[Event]) -> bool:
-    """Whether a turn has ended whose last words are wanted at once."""
-    return request.turn_flush and any(isinstance(event, EndOfTurn) for event in events)
-
-
-def note(events: list[Event], stage: LiveAudio) -> None:
-    """Measures when words were told, and says where the model was begun anew."""
+def _note(events: list[Event], audio: LiveAudio) -> None:
+    """Measure when words were printed, and report where the model was restarted."""
     for event in events:
         if isinstance(event, Word):
-            stage.meter.note_word(event.end)
+            audio.meter.note_word(event.end)
         elif isinstance(event, Restart):
-            stage.tell(f"note: speech but no words: the model begins anew at {event.time:.1f} s")
+            audio.tell(f"note: speech but no words: the model restarts at {event.time:.1f} s")

@@ -1,88 +1,93 @@
-"""Says a text to the speaker as it comes: a pipe as one speech, a terminal line by line."""
+"""Text to speech, live: a pipe is one speech, and each line of a terminal is one."""
 
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Any
 
-from ...models.tts.speech_options import SpeechKwargs
 from ...models.tts.stream import TextToSpeechStream
 from ...runtime.errors import KyutaiOnnxError, UsageError
 from .. import synthesis
-from ..messages import say, say_error
-from ..output import words_file
-from ..shapes import Speaking, SpeakingStream
-from ..text_input import read_text
-from ..ticking import ticking
-from .live_audio import LiveAudio
-from .request import LiveRequest
+from ..messages import print_error, print_note
+from ..output import transcripts
+from ..text_input import read_text, ticking
+from .live_audio import LiveAudio, LiveRequest
+
+if TYPE_CHECKING:
+    from ...models import TextToSpeech
+    from ...server.client import RemoteTextToSpeech
 
 TICK_SECONDS = 0.08
 
 
-def speak(
-    model: Speaking, live: LiveRequest, voices: tuple[str, ...], **given: Unpack[SpeechKwargs]
-) -> None:
-    """Says standard input, or a text file, until it ends."""
-    by_line = live.input_file is None and sys.stdin is not None and sys.stdin.isatty()
-    if live.words is not None:
-        words_file.format_of(live.words)
-        if by_line:
-            raise UsageError("--words is for one text: give it by a pipe or by '--input-file'")
-    manner = synthesis.manner(model, quiet=live.quiet, **given)
-    voices = synthesis.chosen_voices(model, voices, quiet=live.quiet)
-    stream = model.stream(voices, **manner)
-    with LiveAudio(live, model.sample_rate, model.frame_size, hears=False) as stage:
-        if by_line:
-            _speak_lines(stream, live, stage)
-        else:
-            pieces = synthesis.after_the_first_word(_text(live.input_file))
-            if isinstance(stream, TextToSpeechStream):
-                _speak_one(stream, live, stage, _resting(pieces, stage))
+class LiveSynthesis:
+    """A stream of text to speech between a text and an output device."""
+
+    def __init__(self, request: LiveRequest, model: "TextToSpeech | RemoteTextToSpeech") -> None:
+        stdin = request.input_file is None and sys.stdin is not None
+        self._by_line = stdin and sys.stdin.isatty()
+        if request.words is not None:
+            transcripts.format_of(request.words)
+            if self._by_line:
+                raise UsageError("--words is for one text: give it by a pipe or by '--input-file'")
+        self._request, self._model = request, model
+        given = synthesis.with_seed(
+            model,
+            {"temperature": request.temp, "seed": request.seed, "cfg_coef": request.cfg_coef},
+            quiet=request.quiet,
+        )
+        voices = synthesis.chosen_voices(model, request.voices, quiet=request.quiet)
+        self._stream: Any = model.stream(voices, **given)
+
+    def run(self) -> None:
+        """Speak standard input, or a text file, until it ends."""
+        request, model = self._request, self._model
+        with LiveAudio(request, model.sample_rate, model.frame_size, reads_audio=False) as audio:
+            if self._by_line:
+                self._speak_lines(audio)
+                return
+            pieces = synthesis.after_the_first_word(_text(request.input_file))
+            if isinstance(self._stream, TextToSpeechStream):
+                self._speak(audio, _resting(pieces, audio))
             else:
-                _speak_one(stream, live, stage, _ticking(pieces, stage, stream))
+                self._speak(audio, self._ticking(pieces, audio))
+
+    def _speak(self, audio: LiveAudio, pieces: Iterator[str]) -> None:
+        audio.meter.note_text()
+        request = synthesis.SynthesisRequest(words=self._request.words, quiet=self._request.quiet)
+        primed = list(self._stream.run())
+        session = synthesis.SynthesisSession(self._stream, request, audio.play)
+        try:
+            session.run(primed, pieces)
+        finally:
+            session.end(None)
+
+    def _speak_lines(self, audio: LiveAudio) -> None:
+        """Speak each line as a text of its own; an error in one does not end the others."""
+        print_note("type a line to hear it; Ctrl-D ends", quiet=self._request.quiet)
+        for line in read_text():
+            if line.strip():
+                try:
+                    self._speak(audio, iter([line]))
+                except UsageError as error:
+                    print_error(error)
+                audio.rest()
+                self._stream.reset()
+
+    def _ticking(self, pieces: Iterator[str], audio: LiveAudio) -> Iterator[str]:
+        """Yield the pieces and, between them, empty ones, so that the audio that a server has sent
+        meanwhile is played."""
+        for piece in ticking(pieces, TICK_SECONDS):
+            yield piece
+            if not self._stream.waiting:
+                audio.rest()
 
 
-def _speak_one(
-    stream: SpeakingStream, live: LiveRequest, stage: LiveAudio, pieces: Iterator[str]
-) -> None:
-    stage.meter.note_text()
-    request = synthesis.Request(words=live.words, quiet=live.quiet)
-    primed = list(stream.run())
-    session = synthesis.Session(stream, request, stage.play)
-    try:
-        session.run(primed, pieces)
-    finally:
-        session.end(None)
-
-
-def _speak_lines(stream: SpeakingStream, live: LiveRequest, stage: LiveAudio) -> None:
-    """A line is a text of its own; one that cannot be said is told, and the next may be better."""
-    say("type a line to hear it; Ctrl-D ends", quiet=live.quiet)
-    for line in read_text():
-        if line.strip():
-            try:
-                _speak_one(stream, live, stage, iter([line]))
-            except UsageError as error:
-                say_error(error)
-            stage.rest()
-            stream.reset()
-
-
-def _resting(pieces: Iterator[str], stage: LiveAudio) -> Iterator[str]:
-    """The pieces; while the next one is waited for, silence is right."""
+def _resting(pieces: Iterator[str], audio: LiveAudio) -> Iterator[str]:
+    """Yield the pieces; silence is right while the next one is waited for."""
     for piece in pieces:
         yield piece
-        stage.rest()
-
-
-def _ticking(pieces: Iterator[str], stage: LiveAudio, stream: SpeakingStream) -> Iterator[str]:
-    """The pieces and, while the next one is waited for, empty ones, by which what a server has said
-    meanwhile is played."""
-    for piece in ticking(pieces, TICK_SECONDS):
-        yield piece
-        if not stream.waiting:
-            stage.rest()
+        audio.rest()
 
 
 def _text(name: str | None) -> Iterator[str]:

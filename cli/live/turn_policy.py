@@ -15,13 +15,13 @@ PRESETS = {
 }
 
 
-def turn_policy(name: str | None) -> TurnPolicy | None:
-    """Return the policy of a preset or of a file with fields of `TurnPolicy`; None for no name.
+def turn_policy(name: str) -> TurnPolicy:
+    """Return the policy of a preset, or of a file with fields of `TurnPolicy`.
 
     Raises UsageError for a file that cannot be read, unknown keys and values out of range.
     """
-    if name is None or name in PRESETS:
-        return None if name is None else PRESETS[name]
+    if name in PRESETS:
+        return PRESETS[name]
     path = Path(name)
     try:
         content = tomllib.loads(read_bounded(path).decode("utf-8"))

@@ -24,7 +24,7 @@ FRAMES = 25
 """Decoded at once."""
 
 
-def encode(
+def encode_file(
     mimi: Mimi,
     audio: str,
     path: str,
@@ -51,7 +51,7 @@ def encode(
     return codes
 
 
-def decode(mimi: Mimi, path: str, audio: str) -> Array:
+def decode_file(mimi: Mimi, path: str, audio: str) -> Array:
     """Decodes a file into another and returns the codes."""
     codes, samples = _read(path)
     stream = mimi.stream("decode")

@@ -5,11 +5,14 @@ import math
 import shutil
 import sys
 from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
 from typing import Protocol
 
-from ...models.events import EndOfTurn, Event, Pause, Word
+from ...models.events import EndOfTurn, Event, Pause, Text, Word
 from ..choices import LiveFormat
-from .formats import rounded
+from .subtitles import SubtitleFile
+from .transcripts import rounded
 
 NAMES = {
     "Word": "word",
@@ -21,45 +24,45 @@ NAMES = {
 PAUSE = "[pause]"
 
 
-class Hearing(Protocol):
-    """What a screen asks a stream of speech to text for."""
+class Transcribing(Protocol):
+    """What a renderer asks a stream of speech to text for."""
 
     @property
     def partial(self) -> str:
-        """The word that is not yet closed."""
+        """The word that is still growing."""
 
     @property
     def told_until(self) -> float:
-        """Seconds up to which words were told."""
+        """Seconds up to which all words were reported."""
 
 
-class Screen(Protocol):
+class Renderer(Protocol):
     """Shows what a stream told."""
 
-    def show(self, events: Iterable[Event], stream: Hearing) -> None:
+    def show(self, events: Iterable[Event], stream: Transcribing) -> None:
         """Shows more, `stream` being as it is after it told these events."""
 
     def end(self) -> None:
         """Shows what was held back, and ends the line."""
 
 
-def open_screen(kind: LiveFormat, *, vad: bool) -> Screen:
-    """The screen for standard output as it is; `vad` shows pauses, which JSON always has."""
+def open_renderer(kind: LiveFormat, *, vad: bool) -> Renderer:
+    """Return the renderer for standard output; `vad` shows pauses, which JSON always has."""
     if kind is LiveFormat.JSONL:
-        return Lines()
-    return LiveLine(vad=vad) if sys.stdout.isatty() else Tape(vad=vad)
+        return JsonRenderer()
+    return TerminalRenderer(vad=vad) if sys.stdout.isatty() else PlainRenderer(vad=vad)
 
 
-class Lines:
+class JsonRenderer:
     """An event a line, as JSON."""
 
-    def show(self, events: Iterable[Event], stream: Hearing) -> None:  # noqa: ARG002
-        """See `Screen.show`."""
+    def show(self, events: Iterable[Event], stream: Transcribing) -> None:  # noqa: ARG002
+        """See `Renderer.show`."""
         for event in events:
             line({"type": NAMES[type(event).__name__], **rounded(event)})
 
     def end(self) -> None:
-        """See `Screen.end`."""
+        """See `Renderer.end`."""
 
 
 def line(content: dict[str, object]) -> None:
@@ -84,7 +87,7 @@ class Pauses:
             yield self._waiting.pop(0)
 
 
-class Tape:
+class PlainRenderer:
     """Words on a line as soon as a token of them is there; the end of a turn ends the line."""
 
     def __init__(self, *, vad: bool) -> None:
@@ -92,8 +95,8 @@ class Tape:
         self._shown = ""
         self._begun = self._ended = False
 
-    def show(self, events: Iterable[Event], stream: Hearing) -> None:
-        """See `Screen.show`."""
+    def show(self, events: Iterable[Event], stream: Transcribing) -> None:
+        """See `Renderer.show`."""
         for event in events:
             self._pauses.add(event)
             if isinstance(event, Word):
@@ -103,7 +106,7 @@ class Tape:
         self._put_pauses(stream.told_until)
 
     def end(self) -> None:
-        """See `Screen.end`."""
+        """See `Renderer.end`."""
         self._put_pauses(math.inf)
         if self._begun or not self._ended:
             print(flush=True)
@@ -138,7 +141,7 @@ class Tape:
             self._begun = True
 
 
-class LiveLine:
+class TerminalRenderer:
     """A terminal's last line, written anew with every word, the one that is growing at its end;
     when it is full, or a turn ends, the next one begins."""
 
@@ -147,8 +150,8 @@ class LiveLine:
         self._settled = self._drawn = ""
         self._ended = False
 
-    def show(self, events: Iterable[Event], stream: Hearing) -> None:
-        """See `Screen.show`."""
+    def show(self, events: Iterable[Event], stream: Transcribing) -> None:
+        """See `Renderer.show`."""
         for event in events:
             self._pauses.add(event)
             if isinstance(event, Word):
@@ -158,7 +161,7 @@ class LiveLine:
         self._draw(stream.partial.rstrip("\N{REPLACEMENT CHARACTER}"))
 
     def end(self) -> None:
-        """See `Screen.end`."""
+        """See `Renderer.end`."""
         self._settle_pauses(math.inf)
         self._draw("")
         if self._settled or not self._ended:
@@ -192,3 +195,65 @@ class LiveLine:
 
 def _width() -> int:
     return max(20, shutil.get_terminal_size().columns - 1)
+
+
+class Caption:
+    """Shows `Text` as it comes or, as lines of JSON, words too; `subtitles` names a file that grows
+    with them. Where nobody reads any more it falls silent, and `unread` is True: the sound goes on.
+    """
+
+    def __init__(
+        self,
+        kind: LiveFormat = LiveFormat.TEXT,
+        *,
+        aside: bool = False,
+        subtitles: Path | None = None,
+    ) -> None:
+        self._kind = kind
+        self._subtitles = None if subtitles is None else SubtitleFile(subtitles)
+        self._stream = sys.stderr if aside else sys.stdout
+        self._begun = False
+        self.unread = False
+
+    @property
+    def is_on_terminal(self) -> bool:
+        """Whether the text shares a terminal with whatever else is shown."""
+        return self._stream.isatty()
+
+    def show(self, events: Iterable[Event]) -> None:
+        """Shows what is text among the events."""
+        events = list(events)
+        if self._subtitles is not None:
+            self._subtitles.add(events)
+        for event in events:
+            if self._kind is LiveFormat.JSONL:
+                self._line(event)
+            elif isinstance(event, Text):
+                self._piece(event.text)
+
+    def end(self) -> None:
+        """Ends the line."""
+        if self._kind is LiveFormat.TEXT:
+            self._put("\n")
+
+    def _line(self, event: Event) -> None:
+        if isinstance(event, Text):
+            content: dict[str, object] = {"type": "text", **asdict(event)}
+        elif isinstance(event, Word):
+            content = {"type": "word", **rounded(event)}
+        else:
+            return
+        self._put(json.dumps(content, ensure_ascii=False) + "\n")
+
+    def _piece(self, text: str) -> None:
+        shown = text if self._begun else text.lstrip()
+        self._begun = self._begun or bool(shown)
+        self._put(shown)
+
+    def _put(self, text: str) -> None:
+        if self.unread or not text:
+            return
+        try:
+            print(text, end="", flush=True, file=self._stream)
+        except BrokenPipeError:
+            self.unread = True

@@ -1,14 +1,111 @@
-"""Where transcripts go: standard output, a file, or one file each in a folder."""
+"""Transcripts: what is found in a recording, its formats, and the files it is written to."""
 
+import heapq
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from ...models.events import Event, Pause, Word
+from ...models.text.subtitles import srt, vtt
 from ...runtime.errors import UsageError
 from ...runtime.output_file import output_file, refused
 from ..choices import Format, Style
-from .formats import SUFFIXES, TABLE_HEAD, Transcript, as_json, render
+
+SUFFIXES = {Format.TEXT: ".txt"}
+ENDINGS = {
+    ".srt": Format.SRT,
+    ".vtt": Format.VTT,
+    ".json": Format.JSON,
+    ".jsonl": Format.JSONL,
+    ".tsv": Format.TSV,
+    ".txt": Format.TEXT,
+}
+TABLE_HEAD = "start\tend\ttext"
+
+
+@dataclass
+class Transcript:
+    """What was found in one file; `error` says why it ends early, if it does."""
+
+    file: str
+    model: str
+    precision: str
+    words: list[Word] = field(default_factory=list)
+    pauses: list[Pause] = field(default_factory=list)
+    duration: float = 0.0
+    error: str | None = None
+
+    def add(self, events: Iterable[Event]) -> list[Word]:
+        """Files events away and returns the words among them."""
+        events = list(events)
+        words = [event for event in events if isinstance(event, Word)]
+        self.words += words
+        self.pauses += [event for event in events if isinstance(event, Pause)]
+        return words
+
+    @property
+    def text(self) -> str:
+        return " ".join(word.text for word in self.words)
+
+
+def word_text(word: Word, timestamps: bool) -> str:
+    """A word as the text format has it: alone, or on a line with its times."""
+    if not timestamps:
+        return word.text
+    return f"[{word.start:7.2f} -{word.end:7.2f}] {word.text}"
+
+
+def pause_text(pause: Pause) -> str:
+    """A pause as the text format has it."""
+    return f"[pause at {pause.time:.2f} s]"
+
+
+def render(transcript: Transcript, style: Style) -> str:
+    """A whole transcript, without the line feed at its end."""
+    kind = style.kind
+    if kind is Format.TEXT:
+        return ("\n" if style.timestamps else " ").join(_text_parts(transcript, style))
+    if kind is Format.SRT:
+        return srt(transcript.words).rstrip("\n")
+    if kind is Format.VTT:
+        return vtt(transcript.words).rstrip("\n")
+    if kind is Format.TSV:
+        rows = [f"{w.start:.3f}\t{w.end:.3f}\t{w.text}" for w in transcript.words]
+        return "\n".join([TABLE_HEAD, *rows])
+    return json.dumps(
+        as_json(transcript), ensure_ascii=False, indent=2 if kind is Format.JSON else None
+    )
+
+
+def _text_parts(transcript: Transcript, style: Style) -> Iterable[str]:
+    """Words, and pauses among them by their times."""
+    words = ((word.start, word_text(word, style.timestamps)) for word in transcript.words)
+    pauses = ((pause.time, pause_text(pause)) for pause in transcript.pauses if style.pauses)
+    return (text for _, text in heapq.merge(words, pauses, key=lambda part: part[0]))
+
+
+def as_json(transcript: Transcript) -> dict[str, object]:
+    """Times in seconds, to a thousandth."""
+    content: dict[str, object] = {
+        "file": transcript.file,
+        "text": transcript.text,
+        "words": [rounded(word) for word in transcript.words],
+        "pauses": [rounded(pause) for pause in transcript.pauses],
+        "duration": round(transcript.duration, 3),
+        "model": transcript.model,
+        "precision": transcript.precision,
+    }
+    return content if transcript.error is None else content | {"error": transcript.error}
+
+
+def rounded(event: Event) -> dict[str, object]:
+    """An event's fields, its numbers to a thousandth."""
+    return {
+        name: round(value, 3) if isinstance(value, float) else value
+        for name, value in asdict(event).items()
+    }
 
 
 def out_path(out: Path | None, file: str, kind: Format, several: bool) -> Path | None:
@@ -76,3 +173,17 @@ def print_head(kind: Format) -> None:
 def print_array(transcripts: Sequence[Transcript]) -> None:
     """Several transcripts as one JSON document."""
     print(json.dumps([as_json(t) for t in transcripts], ensure_ascii=False, indent=2), flush=True)
+
+
+def format_of(path: Path) -> Format:
+    """Raises UsageError for an ending that names no format."""
+    found = ENDINGS.get(path.suffix.lower())
+    if found is None:
+        said = f"the ending {path.suffix}" if path.suffix else "no ending"
+        raise UsageError(f"{path}: {said} names no format of words; use {', '.join(ENDINGS)}")
+    return found
+
+
+def write_words(path: Path, transcript: Transcript, kind: Format | None = None) -> None:
+    """Writes a transcript in a format, by default that of the ending; text has times too."""
+    write_file(path, transcript, Style(kind or format_of(path), timestamps=True))

@@ -13,12 +13,14 @@ from email import message_from_bytes
 from email.message import Message
 from importlib import import_module, metadata
 from pathlib import Path, PurePosixPath
+from typing import Any
 from zipfile import ZipFile
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from support.paths import ROOT
+from typer.core import TyperGroup
 from typer.main import get_command
 
 from kyutai_onnx.cli.main import app
@@ -234,12 +236,16 @@ def test_a_command_that_a_page_shows_exists(line: str, about: Message) -> None:
 
 def check_own(words: list[str]) -> None:
     """A subcommand and its options, as the parser knows them."""
-    command = get_command(app)
-    while words and words[0] in getattr(command, "commands", ()):
-        command = command.commands[words.pop(0)]  # type: ignore[attr-defined]
+    command: Any = get_command(app)
+    while isinstance(command, TyperGroup) and words:
+        inner = command.get_command(command.context_class(command), words[0])
+        if inner is None:
+            break
+        command = inner
+        words.pop(0)
     known = {name for p in command.params for name in [*p.opts, *p.secondary_opts]} | {"--help"}
     used = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
-    assert not hasattr(command, "commands") or used, f"no such command: {words}"
+    assert not isinstance(command, TyperGroup) or used, f"no such command: {words}"
     assert used <= known
 
 

@@ -14,7 +14,8 @@ from support.commands import Command, run_here
 from support.serving import HIBIKI, STT, TTS, Running, running, tight
 from support.speech import Array, hiss, say_aloud, write_wav
 
-from kyutai_onnx.cli import remote
+from kyutai_onnx.cli.load import connect
+from kyutai_onnx.cli.options import ServerOptions
 from kyutai_onnx.models.hub.resolve import DEMO
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.server.client import RemoteServer, RemoteSpeechToTextStream, ServerError
@@ -237,7 +238,7 @@ def test_what_does_not_go_together_is_misuse(
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "av" else name)
     with pytest.raises(UsageError, match=r"not installed: av; run 'pip install .*\[serve\]"):
-        remote.connect("http://localhost", None)
+        connect(ServerOptions("http://localhost"))
 
 
 @pytest.mark.parametrize(

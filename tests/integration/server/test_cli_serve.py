@@ -12,7 +12,7 @@ import pytest
 from support.commands import Command
 
 from benchmarks.served import served_process
-from kyutai_onnx.cli.serving import Flags, configured
+from kyutai_onnx.cli.commands.serve import ServerFlags, configured
 from kyutai_onnx.models import Word
 from kyutai_onnx.models.hub.resolve import DEMO, VARIABLE
 from kyutai_onnx.runtime.errors import UsageError
@@ -114,7 +114,7 @@ def test_flags_come_before_the_file(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text("b\nc\n")
     config, _ = configured(
-        Flags(
+        ServerFlags(
             file=file,
             models=("x",),
             api_keys=(f"@{keys}",),
@@ -125,21 +125,21 @@ def test_flags_come_before_the_file(tmp_path: Path) -> None:
     assert (config.host, config.port, config.slots, config.static) == ("0.0.0.0", 2, 7, "none")
     assert (config.api_keys, config.tls) == (("b", "c"), Tls("c", "k"))
     assert config.models == (ModelConfig(model="x"),)
-    assert configured(Flags(file=file))[0].models == (ModelConfig(task="tts"),)
+    assert configured(ServerFlags(file=file))[0].models == (ModelConfig(task="tts"),)
 
 
 def test_the_environment_names_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "somewhere")
-    assert configured(Flags())[0].models == (ModelConfig(model="somewhere"),)
+    assert configured(ServerFlags())[0].models == (ModelConfig(model="somewhere"),)
     monkeypatch.delenv(VARIABLE)
-    assert configured(Flags())[0].models == ()
+    assert configured(ServerFlags())[0].models == ()
 
 
 def test_both_ways_of_tls(tmp_path: Path) -> None:
-    both = Flags(certificate=(tmp_path, tmp_path), self_signed=True)
+    both = ServerFlags(certificate=(tmp_path, tmp_path), self_signed=True)
     with pytest.raises(UsageError, match="tls"):
         configured(both)
-    assert configured(Flags(self_signed=True))[0].tls == Tls(self_signed=True)
+    assert configured(ServerFlags(self_signed=True))[0].tls == Tls(self_signed=True)
 
 
 def test_what_is_missing_is_named(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

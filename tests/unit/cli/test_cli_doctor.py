@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.commands import Command
 
-from kyutai_onnx.cli import checkup
+from kyutai_onnx.cli.commands import doctor
 from kyutai_onnx.models.hub.resolve import DEMO
 from kyutai_onnx.runtime.cache import bundles_folder
 from kyutai_onnx.runtime.errors import ProviderError
@@ -20,8 +20,8 @@ from kyutai_onnx.runtime.providers.provider import PROVIDERS
 
 @pytest.fixture(autouse=True)
 def _brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkup, "BENCH_SECONDS", 0.05)
-    monkeypatch.setattr(checkup, "READ_BYTES", 1 << 22)
+    monkeypatch.setattr(doctor, "BENCH_SECONDS", 0.05)
+    monkeypatch.setattr(doctor, "READ_BYTES", 1 << 22)
 
 
 @pytest.fixture

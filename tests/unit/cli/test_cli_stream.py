@@ -15,7 +15,12 @@ from support.commands import Command
 from support.soundcards import FakeClock
 from support.speech import Array, hiss, write_wav
 
-from kyutai_onnx.cli.output.live_output import Lines, LiveLine, Screen, Tape
+from kyutai_onnx.cli.output.live_output import (
+    JsonRenderer,
+    PlainRenderer,
+    Renderer,
+    TerminalRenderer,
+)
 from kyutai_onnx.models import EndOfTurn, Event, Pause, Word
 from kyutai_onnx.runtime.audio.live.capture import cut_frames, paced
 
@@ -105,7 +110,7 @@ class Growing:
 Step = tuple[Sequence[Event], str] | tuple[Sequence[Event], str, float]
 
 
-def show(screen: Screen, *steps: Step) -> None:
+def show(screen: Renderer, *steps: Step) -> None:
     for events, *rest in steps:
         screen.show(events, Growing(*rest))
     screen.end()
@@ -117,7 +122,7 @@ def word(text: str, start: float = 0.0) -> Word:
 
 def test_a_word_grows_in_its_place(capsys: pytest.CaptureFixture[str]) -> None:
     show(
-        Tape(vad=False),
+        PlainRenderer(vad=False),
         ([], "se"),
         ([], "seven"),
         ([word("seven")], ""),
@@ -128,12 +133,12 @@ def test_a_word_grows_in_its_place(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_words_said_as_one_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
     pair = [word("ten"), word("past"), word("two")]
-    show(Tape(vad=False), ([], "ten pa"), (pair, ""))
+    show(PlainRenderer(vad=False), ([], "ten pa"), (pair, ""))
     assert capsys.readouterr().out == "ten past two\n"
 
 
 def test_a_pause_waits_for_the_text_that_lags(capsys: pytest.CaptureFixture[str]) -> None:
-    screen = Tape(vad=True)
+    screen = PlainRenderer(vad=True)
     screen.show([], Growing("se", 0.5))
     screen.show([Pause(1.0, 0.9)], Growing("se", 0.6))
     screen.show([], Growing("seven", 0.9))
@@ -148,25 +153,25 @@ def test_a_pause_comes_before_a_word_that_is_told_with_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     events = [Pause(1.0, 0.9), word("one", 0.5), word("two", 2.0)]
-    show(Tape(vad=True), (events, "", 3.0))
+    show(PlainRenderer(vad=True), (events, "", 3.0))
     assert capsys.readouterr().out == "one [pause] two\n"
 
 
 def test_half_a_character_waits_for_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
-    show(Tape(vad=False), ([], "caf\ufffd"), ([], "café"), ([word("café")], ""))
+    show(PlainRenderer(vad=False), ([], "caf\ufffd"), ([], "café"), ([word("café")], ""))
     assert capsys.readouterr().out == "café\n"
 
 
 def test_an_end_of_turn_is_shown_as_an_event_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    show(Tape(vad=True), ([EndOfTurn(1.0)], ""))
+    show(PlainRenderer(vad=True), ([EndOfTurn(1.0)], ""))
     assert capsys.readouterr().out == "\n"
-    show(Lines(), ([EndOfTurn(1.0)], "ignored"))
+    show(JsonRenderer(), ([EndOfTurn(1.0)], "ignored"))
     assert json.loads(capsys.readouterr().out) == {"type": "end_of_turn", "time": 1.0}
 
 
 def test_the_end_of_a_turn_ends_the_line(capsys: pytest.CaptureFixture[str]) -> None:
     events = [word("one", 0.5), Pause(1.0, 0.9), EndOfTurn(1.0), word("two", 3.0)]
-    show(Tape(vad=True), (events, "", 4.0))
+    show(PlainRenderer(vad=True), (events, "", 4.0))
     assert capsys.readouterr().out == "one [pause]\ntwo\n"
 
 
@@ -184,9 +189,9 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("terminal")
-@pytest.mark.parametrize("screen", [Tape, LiveLine])
+@pytest.mark.parametrize("screen", [PlainRenderer, TerminalRenderer])
 def test_no_line_is_empty_where_a_turn_ends_last(
-    screen: type[Tape | LiveLine], capsys: pytest.CaptureFixture[str]
+    screen: type[PlainRenderer | TerminalRenderer], capsys: pytest.CaptureFixture[str]
 ) -> None:
     events = [word("one", 0.5), Pause(1.0, 0.9), EndOfTurn(1.0)]
     show(screen(vad=True), (events, "", 4.0))
@@ -196,7 +201,7 @@ def test_no_line_is_empty_where_a_turn_ends_last(
 @pytest.mark.usefixtures("terminal")
 def test_a_terminal_shows_the_growing_word_in_place(capsys: pytest.CaptureFixture[str]) -> None:
     show(
-        LiveLine(vad=False),
+        TerminalRenderer(vad=False),
         ([], "sev"),
         ([], "seventeen"),
         ([word("seven")], "teen"),
@@ -222,7 +227,7 @@ def test_a_full_line_is_followed_by_another(capsys: pytest.CaptureFixture[str]) 
         "the",
         "morning",
     ]
-    show(LiveLine(vad=False), *(([word(text)], "") for text in words))
+    show(TerminalRenderer(vad=False), *(([word(text)], "") for text in words))
     assert drawn(capsys.readouterr().out) == [
         "a train leaves from",
         "boston at nine fifty in",
@@ -232,7 +237,7 @@ def test_a_full_line_is_followed_by_another(capsys: pytest.CaptureFixture[str]) 
 
 @pytest.mark.usefixtures("terminal")
 def test_a_growing_word_never_wraps(capsys: pytest.CaptureFixture[str]) -> None:
-    show(LiveLine(vad=False), ([word("y" * 15)], "x" * 80))
+    show(TerminalRenderer(vad=False), ([word("y" * 15)], "x" * 80))
     longest = max(len(part) for part in re.split(r"\r|\x1b\[K|\n", capsys.readouterr().out))
     assert longest == 24
 
@@ -240,5 +245,5 @@ def test_a_growing_word_never_wraps(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.usefixtures("terminal")
 def test_a_terminal_shows_pauses_and_turns(capsys: pytest.CaptureFixture[str]) -> None:
     events = [word("one", 0.5), Pause(1.0, 0.9), EndOfTurn(1.0)]
-    show(LiveLine(vad=True), (events, "", 0.9), ([word("two", 3.0)], "", 3.5))
+    show(TerminalRenderer(vad=True), (events, "", 0.9), ([word("two", 3.0)], "", 3.5))
     assert drawn(capsys.readouterr().out) == ["one [pause]", "two"]

@@ -30,10 +30,12 @@ from support.scripted import (
 )
 from support.speech import write_wav
 
-from kyutai_onnx.cli import load
+from kyutai_onnx.cli import translation
 from kyutai_onnx.cli.main import run
 from kyutai_onnx.models import SpeechToText
+from kyutai_onnx.models.families import HIBIKI, Family
 from kyutai_onnx.models.hub.resolve import DEMO, VARIABLE
+from kyutai_onnx.models.speech.model import SpeechModel
 
 Use = Callable[[Script], None]
 SAYS = tokens(PADDING, BOUNDARY, ONE, PLURAL, *[PADDING] * 8, BOUNDARY, TWO, PADDING, PADDING, END)
@@ -44,8 +46,10 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Use:
     """Makes the commands follow a script instead of a bundle."""
 
     def use(script: Script) -> None:
-        monkeypatch.setattr(load, "load_hibiki", lambda *_: hibiki(script))
-        monkeypatch.setattr(load, "load_moshi", lambda *_: moshi(script))
+        def load(family: Family, *_: object, **__: object) -> SpeechModel:
+            return hibiki(script) if family is HIBIKI else moshi(script)
+
+        monkeypatch.setattr(translation, "load", load)
 
     return use
 

@@ -1,31 +1,66 @@
 """What is wrong with a command line is told in one line, and help is there for every command."""
 
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 import pytest
 from support.commands import Command
+from typer.core import TyperGroup
+from typer.main import get_command
 
-COMMANDS = [
-    ("transcribe",),
-    ("stream",),
-    ("export",),
-    ("verify",),
-    ("info",),
-    ("evaluate",),
-    ("doctor",),
-    ("codec",),
-    ("codec", "encode"),
-    ("codec", "decode"),
-]
+from kyutai_onnx.cli import main
+from kyutai_onnx.cli.main import app
 
 
-@pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
-def test_every_command_explains_itself(command: Command, name: tuple[str, ...]) -> None:
+def parsers(command: Any, name: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command and group by its name, and its parser."""
+    yield name, command
+    if isinstance(command, TyperGroup):
+        context = command.context_class(command)
+        for inner in command.list_commands(context):
+            yield from parsers(command.get_command(context, inner), (*name, inner))
+
+
+PARSERS = dict(parsers(get_command(app)))
+DEFAULT = re.compile(r"[Dd]efault: ")
+
+
+def test_there_is_a_command_for_each_module() -> None:
+    assert {name[0] for name in PARSERS if name} == {
+        file.stem for file in Path(main.__file__).parent.glob("commands/[a-z]*.py")
+    }
+
+
+@pytest.mark.parametrize("name", PARSERS, ids=" ".join)
+def test_every_command_explains_itself(
+    command: Command, name: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
     done = command(*name, "--help")
     assert (done.code, done.err) == (0, "")
-    assert f"Usage: kyutai-onnx {' '.join(name)}" in done.plain
+    assert f"Usage: kyutai-onnx {' '.join(name)}".rstrip() in done.plain
+    shown = "".join(re.sub(r"[\u2500-\u257f]", "", done.plain).split())
+    for option in PARSERS[name].params:
+        told = "".join((option.help or "").replace("\\[", "[").split())
+        assert told in shown
 
 
-def test_help_shows_brackets(command: Command) -> None:
-    assert "[@rev]" in "".join(command("stream", "--help").plain.split())
+@pytest.mark.parametrize("name", PARSERS, ids=" ".join)
+def test_help_says_what_a_command_does_in_a_short_line(name: tuple[str, ...]) -> None:
+    first = PARSERS[name].help.splitlines()[0]
+    assert len(first) <= 60
+    assert first.endswith(".")
+    assert not first.split()[0].endswith("s")  # an imperative
+
+
+@pytest.mark.parametrize("name", PARSERS, ids=" ".join)
+def test_help_shows_a_default_once(name: tuple[str, ...]) -> None:
+    for option in PARSERS[name].params:
+        assert option.help, option.name
+        shown = option.default not in (None, False) and option.show_default
+        assert len(DEFAULT.findall(option.help)) <= (not shown), option.name
 
 
 @pytest.mark.parametrize("name", [(), ("codec",)])

@@ -17,9 +17,8 @@ from support.soundcards import BOX, LATENCY, MIC, SIZE, Room
 from support.speech import RATE, Array
 from support.threaded_card import ThreadedCard, Use, using
 
-from kyutai_onnx.cli import load
 from kyutai_onnx.cli.live import session
-from kyutai_onnx.models import Audio
+from kyutai_onnx.models import Audio, Moshi
 from kyutai_onnx.models.speech.stream import Trace
 from kyutai_onnx.runtime.audio.live.live_sound import KEPT_SECONDS, PREBUFFER_SECONDS
 
@@ -131,8 +130,8 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Use:
         model = moshi(SAYS)
         made = SimpleNamespace(family="moshi")
         bundle = SimpleNamespace(manifest=made, path="moshi")
-        monkeypatch.setattr(load, "open_model", lambda *_: bundle)
-        monkeypatch.setattr(session.Moshi, "load", lambda *_, **__: model)
+        monkeypatch.setattr(session, "open_model", lambda *_: bundle)
+        monkeypatch.setattr(Moshi, "load", lambda *_, **__: model)
         return on_card(said, MIC, BOX)
 
     return use

@@ -1,13 +1,47 @@
-"""Standard output and error of the command: a full or closed one is a line, never a crash."""
+"""The process of a command: the signals that end it, and its standard output and error.
+
+A full or closed standard stream is one line on stderr, never a crash.
+"""
 
 import errno
 import io
 import os
+import signal
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any, TextIO
 
 from ..runtime.errors import StandardOutputError
 from ..runtime.output_file import OutputFile
+
+ENDINGS = ("SIGTERM", "SIGHUP")
+"""Signals that end a command as Ctrl-C does, if the system has them."""
+
+Handler = Callable[[int, FrameType | None], Any]
+
+
+@contextmanager
+def ended_by(handler: Handler, *names: str) -> Iterator[None]:
+    """Answers signals until the block ends; only the main thread can. One of `ENDINGS` that this
+    program is to ignore, as with `nohup`, stays ignored."""
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in names:
+            number = getattr(signal, name, None)
+            if number is not None and not (name in ENDINGS and _is_ignored(number)):
+                before[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def _is_ignored(number: int) -> bool:
+    return signal.getsignal(number) is signal.SIG_IGN
 
 
 class _Raw(io.RawIOBase):

@@ -1,0 +1,59 @@
+"""Hibiki and Moshi, live: speech answers the microphone, and its text is printed."""
+
+from typing import TYPE_CHECKING, Any
+
+from ...models.speech.stream import SpeechStream
+from ...runtime.errors import AudioError
+from ..output.live_output import Caption
+from ..translation import TranslationRequest, TranslationSession, resume
+from .live_audio import LiveAudio, LiveRequest
+
+if TYPE_CHECKING:
+    from ...server.client import RemoteTalk
+
+
+class LiveTranslation:
+    """A stream of a model that answers speech, between live audio and what prints its text."""
+
+    def __init__(self, request: LiveRequest, stream: "SpeechStream | RemoteTalk") -> None:
+        self._request, self._stream = request, stream
+
+    def run(self) -> None:
+        """Answer until the audio ends; what is still to be spoken is spoken."""
+        request, stream = self._request, self._stream
+        model = stream.model
+        with LiveAudio(request, model.sample_rate, model.frame_size) as audio:
+            caption = Caption(
+                request.kind, aside=request.save_output == "-", subtitles=request.words
+            )
+            session = TranslationSession(stream, _as_recording(request), caption, audio.play)
+            try:
+                session.run(audio.frames(), then=audio.last_words)
+            except AudioError:
+                if not audio.interrupted or stream.heard_seconds:
+                    raise
+            finally:
+                session.end(None)
+        if session.failure is not None:
+            raise session.failure
+
+
+def open_stream(request: LiveRequest, model: Any) -> SpeechStream:
+    """Open a stream of a model of this machine, or continue a saved one."""
+    given: dict[str, Any] = {} if request.cfg_coef is None else {"cfg_coef": request.cfg_coef}
+    stream: SpeechStream = model.stream(
+        temperature=request.temp, text_temperature=request.temp, seed=request.seed, **given
+    )
+    asked = {"cfg_coef": request.cfg_coef, "temp": request.temp}
+    resume(stream, _as_recording(request), request.seed, **asked)
+    return stream
+
+
+def _as_recording(request: LiveRequest) -> TranslationRequest:
+    return TranslationRequest(
+        audio=request.source,
+        out=request.save_output,
+        save_state=request.save_state,
+        load_state=request.load_state,
+        quiet=request.quiet,
+    )
