@@ -1,0 +1,1 @@
+"""Export checkpoints of PyTorch to bundles; needs the `export` extra."""

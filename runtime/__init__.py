@@ -1,0 +1,1 @@
+"""Run the graphs of a bundle: its format, states, execution providers and audio."""
