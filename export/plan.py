@@ -1,11 +1,9 @@
-"""Which graphs a checkpoint becomes for a target, and how the manifest names them."""
+"""Which graphs a checkpoint becomes for a target."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-
-from ..runtime.bundle.manifest import Codec, GraphSpec, Precision, Ring, StateSpec, TensorSpec
+from ..runtime.bundle.manifest import Precision
 from ..runtime.bundle.manifest import Target as TargetName
 from ..runtime.errors import UsageError
 from .checkpoint.checkpoint import Checkpoint
@@ -13,13 +11,12 @@ from .checkpoint.config import LMConfig, RepositoryConfig
 from .checkpoint.tensors import Tensors
 from .graphs.conditions import Conditions, condition_lengths, source_length
 from .graphs.depth import DepthTransformer
-from .graphs.graph import Sizes
 from .graphs.lm import TemporalTransformer
 from .graphs.mimi import MimiDecoder, MimiEncoder, MimiStep, Part
-from .graphs.step_module import NEXT, Axis, Port, StepModule
+from .graphs.step_module import StepModule
+from .graphs.trace import Sizes
 from .modules.linear import Style
 from .modules.opset_dialect import Arithmetic
-from .modules.step import StateSpec as ModuleState
 from .quantization.recipe import QuantizationRecipe
 from .targets import Precisions, Target
 
@@ -30,18 +27,10 @@ TEMPORAL = "temporal_transformer"
 DEPTH = "depth_transformer"
 CONDITIONS = "conditions"
 
-DTYPES = {
-    torch.float32: "float32",
-    torch.float16: "float16",
-    torch.int64: "int64",
-    torch.bool: "bool",
-    torch.int8: "int8",
-}
-
 
 @dataclass(frozen=True)
-class Planned:
-    """One graph to be: its name, how to make its module, and where its weights come from."""
+class GraphPlan:
+    """A graph to be written: its name, how its module is made, and where its weights are."""
 
     name: str
     build: Callable[[], StepModule]
@@ -49,63 +38,66 @@ class Planned:
     sizes: Sizes
     runs_on: TargetName | None = None
 
-    def spec(self, module: StepModule, data: str | None) -> GraphSpec:
-        """What the manifest says of the graph once it is written."""
-        return GraphSpec(
-            file=f"{self.name}.onnx",
-            data=data,
-            inputs=tuple(self._port(port) for port in module.inputs()),
-            active=self._port(module.active()),
-            outputs=tuple(self._port(port) for port in module.outputs()),
-            states=tuple(self._state(state) for state in module.states()),
-            max_frames=self.sizes.most_frames,
-            runs_on=self.runs_on,
-        )
 
-    def _port(self, port: Port) -> TensorSpec:
-        shape = tuple(self._axis(axis) for axis in port.shape)
-        return TensorSpec(port.name, DTYPES[port.dtype], shape)  # type: ignore[arg-type]
+@dataclass(frozen=True)
+class BundlePlan:
+    """The graphs of a bundle. `lm` is empty for a codec alone, `decoder` where it is left out."""
 
-    def _state(self, state: ModuleState) -> StateSpec:
-        return StateSpec(
-            input=state.name,
-            output=None if state.carry == "constant" else state.name + NEXT,
-            dtype=DTYPES[state.dtype],  # type: ignore[arg-type]
-            shape=(self._axis("batch"), *state.shape),
-            initial=state.initial,
-            carry=state.carry,
-            ring=None if state.position is None else Ring(2, state.position),
-        )
+    codebooks: int
+    encoder: list[GraphPlan]
+    decoder: list[GraphPlan]
+    lm: list[GraphPlan]
 
-    def _axis(self, axis: Axis) -> int | str:
-        factor, name = axis if isinstance(axis, tuple) else (1, axis)
-        if isinstance(name, int):
-            return name
-        fixed: int | None = getattr(self.sizes, name)
-        if fixed is not None:
-            return factor * fixed
-        return name if factor == 1 else f"{factor}*{name}"
+    @property
+    def graphs(self) -> list[GraphPlan]:
+        return [*self.encoder, *self.decoder, *self.lm]
 
 
-def plan_codec(
+def plan_bundle(
     checkpoint: Checkpoint,
     target: Target,
-    precision: Precision,
-    codebooks: int,
-    batch: int | None,
-    decoder: bool,
-) -> tuple[list[Planned], Codec]:
-    """Mimi's graphs: encoder, and decoder if asked for, each in halves where the target splits."""
+    precisions: Precisions,
+    *,
+    batch: int | None = None,
+    codebooks: int | None = None,
+    decoder: bool | None = None,
+    recipe: QuantizationRecipe | None = None,
+) -> BundlePlan:
+    """Plan the graphs of a checkpoint; None leaves a choice to the model.
+
+    Raises:
+        UsageError: a number of codebooks that the codec does not have or the model needs more of,
+            or a precision that the target does not take.
+    """
+    config, tensors = checkpoint.config, checkpoint.lm
+    codebooks = codebooks or config.mimi_codebooks
+    if config.lm is not None and codebooks < config.mimi_codebooks:
+        raise UsageError(
+            f"--codebooks {codebooks}: this model needs {config.mimi_codebooks} of the codec's"
+        )
+    if decoder is None:
+        decoder = config.lm is None or config.lm.dep_q > 0
+    encoder_graphs, decoder_graphs = _plan_codec(
+        checkpoint, target, precisions.codec, codebooks, batch
+    )
+    lm = [] if tensors is None else plan_lm(config, tensors, target, precisions, batch, recipe)
+    return BundlePlan(codebooks, encoder_graphs, decoder_graphs if decoder else [], lm)
+
+
+def _plan_codec(
+    checkpoint: Checkpoint, target: Target, precision: Precision, codebooks: int, batch: int | None
+) -> tuple[list[GraphPlan], list[GraphPlan]]:
+    """Mimi's encoder and its decoder, each in two graphs where the target splits the codec."""
     config, style = checkpoint.mimi_config, target.codec_style(precision)
     most = config.quantizer.n_q
     if not config.quantizer.n_q_semantic <= codebooks <= most:
         raise UsageError(f"--codebooks {codebooks}: this codec has {most}")
 
-    def plan(name: str, kind: type[MimiStep], part: Part = Part.WHOLE) -> Planned:
+    def plan(name: str, kind: type[MimiStep], part: Part = Part.WHOLE) -> GraphPlan:
         convolutions = part is Part.CONVOLUTIONS
         chosen = Style(Arithmetic()) if convolutions else style
         sizes = Sizes(1, 1) if target.splits_codec else Sizes(batch, most_frames=MOST_FRAMES)
-        return Planned(
+        return GraphPlan(
             name,
             lambda: kind(config, codebooks, chosen, sizes.most_frames, part),
             checkpoint.mimi,
@@ -113,27 +105,17 @@ def plan_codec(
             runs_on="cpu" if target.splits_codec and not convolutions else None,
         )
 
-    encoder, decoder_graphs = [plan("mimi_encoder", MimiEncoder)], []
-    if target.splits_codec:
-        encoder = [
-            plan("mimi_encoder_convolutions", MimiEncoder, Part.CONVOLUTIONS),
-            plan("mimi_encoder_latents", MimiEncoder, Part.LATENTS),
-        ]
-    if decoder:
-        decoder_graphs = [plan("mimi_decoder", MimiDecoder)]
-    if decoder and target.splits_codec:
-        decoder_graphs = [
-            plan("mimi_decoder_latents", MimiDecoder, Part.LATENTS),
-            plan("mimi_decoder_convolutions", MimiDecoder, Part.CONVOLUTIONS),
-        ]
-    entry = Codec(
-        codebooks=codebooks,
-        cardinality=config.quantizer.bins,
-        encoder=tuple(graph.name for graph in encoder),
-        decoder=tuple(graph.name for graph in decoder_graphs),
-        precision=precision,
-    )
-    return [*encoder, *decoder_graphs], entry
+    if not target.splits_codec:
+        return [plan("mimi_encoder", MimiEncoder)], [plan("mimi_decoder", MimiDecoder)]
+    encoder = [
+        plan("mimi_encoder_convolutions", MimiEncoder, Part.CONVOLUTIONS),
+        plan("mimi_encoder_latents", MimiEncoder, Part.LATENTS),
+    ]
+    decoder = [
+        plan("mimi_decoder_latents", MimiDecoder, Part.LATENTS),
+        plan("mimi_decoder_convolutions", MimiDecoder, Part.CONVOLUTIONS),
+    ]
+    return encoder, decoder
 
 
 def plan_lm(
@@ -143,7 +125,7 @@ def plan_lm(
     precisions: Precisions,
     batch: int | None,
     recipe: QuantizationRecipe | None = None,
-) -> list[Planned]:
+) -> list[GraphPlan]:
     """The graphs of the language model: the temporal transformer, and the depth transformer and the
     conditions of a model that has them."""
     lm, style = config.lm, target.style(precisions.model, precisions.cache, recipe)
@@ -160,7 +142,7 @@ def plan_lm(
         builders[CONDITIONS] = lambda: Conditions(lm, lengths, style)
     runs_on: TargetName | None = "cpu" if target.splits_codec else None
     return [
-        Planned(name, _written_by(recipe, build), tensors, Sizes(batch), runs_on)
+        GraphPlan(name, _written_by(recipe, build), tensors, Sizes(batch), runs_on)
         for name, build in builders.items()
     ]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..runtime.bundle.manifest import Flavour, Precision, Quantization
+from ..runtime.bundle.manifest import Flavour, Precision
 from ..runtime.bundle.manifest import Target as TargetName
 from ..runtime.errors import UsageError
 from .modules.linear import Style
@@ -120,17 +120,3 @@ def target(name: str) -> Target:
         if known.name == name:
             return known
     raise UsageError(f"no target {name!r}; choose among {', '.join(TARGETS)}")
-
-
-def quantization(style: Style) -> Quantization | None:
-    """What the manifest says of a style's weights."""
-    if style.blocks is None or style.sensitive is None:
-        return None
-    return Quantization(
-        bits=style.blocks.bits,
-        block_size=style.blocks.size,
-        symmetric=style.blocks.symmetric,
-        head_bits=style.sensitive.bits,
-        head_symmetric=style.sensitive.symmetric,
-        head_block_size=style.sensitive.size,
-    )

@@ -13,7 +13,7 @@ from huggingface_hub import errors
 
 from ...models.hub.download import MissingFileError, hub_errors
 from ...runtime.bundle.bundle import sha256
-from ...runtime.bundle.manifest import is_inside
+from ...runtime.bundle.manifest import FileEntry, is_inside
 from ...runtime.errors import ModelError, UsageError
 
 HUB = "hf://"
@@ -160,9 +160,11 @@ class Repository:
         self._paths |= {f"{other.name}/{name}": path for name, path in other.paths.items()}
 
     @property
-    def files_used(self) -> Mapping[str, tuple[str, int]]:
-        """SHA-256 and bytes of each of `paths`, worked out now."""
-        return {name: (sha256(path), path.stat().st_size) for name, path in self._paths.items()}
+    def files_used(self) -> Mapping[str, FileEntry]:
+        """SHA-256 and size of each of `paths`, computed now."""
+        return {
+            name: FileEntry(sha256(path), path.stat().st_size) for name, path in self._paths.items()
+        }
 
     def _find(self, name: str) -> Path:
         if name.startswith(HUB):

@@ -4,12 +4,10 @@ ONNX Runtime folds the Cast of a constant as it loads a graph, so that every ste
 same float32 weights as ever; only the file is half as large.
 """
 
-from typing import Any
-
 import numpy as np
 import onnx_ir as ir
 
-Array = np.ndarray[Any, Any]
+from ...runtime.typing import Array
 
 
 def halved(array: Array) -> Array | None:

@@ -1,82 +1,48 @@
-"""The steps in which an 8-bit KV cache counts: found by letting the bundle itself run.
+"""The steps in which an 8-bit KV cache counts, found by letting the bundle itself run.
 
-It hears the samples that ship with the demo, or speaks as it likes, with coarse steps at first;
-from the ranges that keys and values took the next, finer steps follow.
+The graph is written with coarse steps. From the ranges that keys and values take in a run follow
+finer ones, with which it runs again.
 """
 
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 
-from ...models.hub.resolve import SAMPLES
-from ...models.lm.generation import Generator
-from ...models.lm.language_model import LanguageModel
-from ...models.mimi.model import Mimi
-from ...models.options import SamplingParams
-from ...runtime.bundle.bundle import Bundle, read_manifest, sha256
-from ...runtime.bundle.dataclass_json import write_json
-from ...runtime.bundle.manifest import FILE_NAME, FileEntry, GraphSpec
+from ...runtime.bundle.bundle import Bundle, sha256
+from ...runtime.bundle.manifest import FileEntry, GraphSpec
+from ...runtime.typing import Array
 from ..modules.quantized_kv_cache import MOST
 
-Array = np.ndarray[Any, Any]
 PASSES = 3
-FRAMES = 150
 MARGIN = 1.25
 """By how much later entries may exceed what was seen."""
 SATURATED = 4.0
 """By how much a range grows where entries met its end."""
 
 
-def settle_cache_steps(folder: Path) -> None:
-    """Finds and writes the steps of a bundle with an 8-bit KV cache, in place."""
-    manifest = read_manifest(folder)
-    assert manifest.lm is not None
-    spec = manifest.graphs[manifest.lm.temporal]
-    steps = _Steps(folder, spec)
+def calibrate_cache(
+    bundle: Bundle, cache_entries: Callable[[Bundle], Mapping[str, Array]]
+) -> dict[str, FileEntry]:
+    """Find the steps of a bundle's 8-bit KV cache and write them into its graph.
+
+    `cache_entries` runs the bundle and returns, by the name of the state, the entries int8
+    `[heads, n, head_dim]` that its cache then holds. Returns the files that changed.
+    """
+    lm = bundle.manifest.lm
+    assert lm is not None
+    spec = bundle.graph(lm.temporal)
+    steps = _Steps(bundle.path, spec)
     for _ in range(PASSES):
-        bundle = Bundle(folder, manifest)
-        entries = _entries(bundle)
+        entries = cache_entries(bundle)
         for state in spec.states:
             if state.carry == "append":
                 steps.refine(state.input, entries[state.input])
         steps.save()
-    files = dict(manifest.files)
-    for name in filter(None, (spec.file, spec.data)):
-        file = folder / name
-        files[name] = FileEntry(sha256(file), file.stat().st_size)
-    write_json(folder / FILE_NAME, replace(manifest, files=files))
-
-
-def _entries(bundle: Bundle) -> dict[str, Array]:
-    """The states of a stream that has heard or said something."""
-    manifest = bundle.manifest
-    lm, sampling = manifest.lm, manifest.sampling
-    assert lm is not None
-    assert sampling is not None
-    model = LanguageModel(bundle, allow_fallback=True)
-    generator = Generator(model)
-    drawing = SamplingParams(
-        sampling.temp, sampling.temp_text, sampling.top_k, sampling.top_k_text, seed=0
-    )
-    generator.begin(0, drawing, conditions=model.condition())
-    frames = min(FRAMES, lm.context - 1)
-    for codes in _heard(bundle, lm.n_q - lm.dep_q, frames):
-        generator.step(codes[None])
-    saved: dict[str, Array] = generator.save(0)["transformer"]
-    return saved
-
-
-def _heard(bundle: Bundle, codebooks: int, frames: int) -> Array:
-    """Codes int64 `[frames, codebooks]` of the samples, over and over."""
-    if not codebooks:
-        return np.zeros((frames, 0), np.int64)
-    mimi = Mimi(bundle, allow_fallback=True)
-    files = sorted(file for file in SAMPLES.iterdir() if file.suffix in (".wav", ".flac"))
-    codes = np.concatenate([mimi.encode(file, codebooks) for file in files], axis=1)
-    return np.resize(codes.T, (frames, codebooks))
+    names = [name for name in (spec.file, spec.data) if name is not None]
+    files = {name: bundle.file(name) for name in names}
+    return {name: FileEntry(sha256(file), file.stat().st_size) for name, file in files.items()}
 
 
 class _Steps:

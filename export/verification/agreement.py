@@ -5,11 +5,11 @@ all: that is a tie, which rounding decides. Ties are counted apart.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from ...runtime.typing import Array
+
 TIE = 1e-4
 
 

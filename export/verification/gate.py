@@ -7,7 +7,6 @@ different future.
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -18,10 +17,9 @@ from ...models.stt.batch import SpeechToTextBatch, SpeechToTextRow
 from ...models.stt.model import SpeechToText
 from ...models.stt.task import Hearing
 from ...runtime.bundle.bundle import Bundle
+from ...runtime.typing import Array
 from ..checkpoint.checkpoint import Checkpoint
 from .layerwise_forward import WholeSequences
-
-Array = np.ndarray[Any, Any]
 
 MOST_DOUBTED = 0.03
 """Of words, but one in any case: doubted where the checkpoint would have said something else."""

@@ -5,12 +5,11 @@ So a model of any size can be asked, on a small machine, what it makes of tokens
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...runtime.typing import Array
 from ..checkpoint.config import LMConfig
 from ..checkpoint.tensors import Tensors
 from ..modules.attention import Frames
@@ -20,8 +19,6 @@ from ..modules.norm import make_norm
 from ..modules.opset_dialect import Portable
 from ..modules.step import Step, all_states, materialize, name_states
 from ..modules.transformer import StreamingTransformer
-
-Array = np.ndarray[Any, Any]
 
 
 class WholeSequences(nn.Module):

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Array = np.ndarray[Any, Any]
+from ...runtime.typing import Array
+
 Hook = Callable[[Array], Array]
 """From the tokens that were drawn to those that are gone on with, `[batch]` or `[batch, dep_q]`."""
 

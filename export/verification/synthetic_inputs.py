@@ -12,11 +12,10 @@ from ...models.lm.generation import Generator
 from ...models.lm.language_model import Guidance, LanguageModel
 from ...models.options import SamplingParams
 from ...runtime.bundle.manifest import Conditioner, Manifest
+from ...runtime.typing import Array
 from ..graphs.conditions import VOICE_FRAMES
 from .reference_trace import Conditioning, Recording, condition_tensors
 from .teacher_forcing import Agreement, Following
-
-Array = np.ndarray[Any, Any]
 
 WANTED = {"description": "very_good", "cfg": "2.0", "control": "ok"}
 """Values of Kyutai's own conditioners; of others it is their first."""

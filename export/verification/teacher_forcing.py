@@ -5,15 +5,13 @@ So one different token is one difference, and not a different future.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from ...models.lm.generation import Generator, StepHooks
+from ...runtime.typing import Array
 from .agreement import Choices, Numbers
 from .reference_trace import Recorded
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass

@@ -5,7 +5,6 @@ Both hear the same frames, one a call. Our language model goes on with what the 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,13 +14,13 @@ from ...models.mimi.model import Mimi
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.errors import ModelError
 from ...runtime.providers.provider import choose
+from ...runtime.typing import Array
 from ..checkpoint.checkpoint import Checkpoint
 from .agreement import Choices, Numbers
 from .reference import reference_lm, reference_mimi
 from .synthetic_inputs import made_up_case, make_generator, make_recording
 from .teacher_forcing import Agreement, SideBySide
 
-Array = np.ndarray[Any, Any]
 WAVEFORM_BOUND = 1e-4
 """Part of the peak by which a waveform may differ, and, of a codec in int8, that part."""
 ROUNDED_WAVEFORM_BOUND = 0.05

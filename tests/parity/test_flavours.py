@@ -8,8 +8,10 @@ from support.parity.fixtures import Bundles, Checkpoints
 
 from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
 from kyutai_onnx.export.graphs.aliasing import unsafe_states
-from kyutai_onnx.export.graphs.graph import fill, trace, write
 from kyutai_onnx.export.graphs.operators import check_graph
+from kyutai_onnx.export.graphs.trace import trace
+from kyutai_onnx.export.graphs.write import fill, write
+from kyutai_onnx.export.manifest import graph_spec
 from kyutai_onnx.export.plan import plan_lm
 from kyutai_onnx.export.targets import TARGETS, Precisions
 from kyutai_onnx.runtime.bundle.manifest import GraphSpec, Precision
@@ -53,9 +55,9 @@ def check_language_model(folder: Path, target: str, precision: Precision, out: P
     for graph in planned:
         traced = trace(graph.build, graph.sizes)
         fill(traced, graph.tensors)
-        path, data = write(traced, out, graph.name, lambda _: None)
-        spec = graph.spec(traced.module, data.name)
-        check(out / path.name, spec, spec.runs_on or target)
+        written = write(traced, out, graph.name, lambda _: None)
+        spec = graph_spec(graph, traced.module, written)
+        check(out / spec.file, spec, spec.runs_on or target)
     return [graph.name for graph in planned]
 
 

@@ -11,6 +11,7 @@ from kyutai_onnx.export import bundle
 from kyutai_onnx.runtime.bundle.manifest import FileEntry, GraphSpec
 
 Key = tuple[object, ...]
+Written = tuple[GraphSpec, dict[str, FileEntry]]
 
 
 class Codecs:
@@ -18,24 +19,23 @@ class Codecs:
 
     def __init__(self) -> None:
         self._write = bundle._write_graph
-        self._written: dict[Key, tuple[GraphSpec, dict[str, FileEntry], Path]] = {}
+        self._written: dict[Key, tuple[Written, Path]] = {}
 
     @contextmanager
     def shared(self, key: Key, out: Path) -> Iterator[None]:
         """While a bundle is exported to `out`; `key` tells codecs apart."""
 
-        def write(graph: Any, folder: Path, files: dict[str, FileEntry], progress: Any) -> Any:
+        def write(graph: Any, folder: Path, progress: Any) -> Written:
             if not graph.name.startswith("mimi"):
-                return self._write(graph, folder, files, progress)
+                return self._write(graph, folder, progress)
             whole = (*key, graph.name)
             if whole not in self._written:
-                own: dict[str, FileEntry] = {}
-                self._written[whole] = self._write(graph, folder, own, progress), own, out
-            else:
-                for name in self._written[whole][1]:
-                    shutil.copy(self._written[whole][2] / name, folder / name)
-            files |= self._written[whole][1]
-            return self._written[whole][0]
+                self._written[whole] = self._write(graph, folder, progress), out
+                return self._written[whole][0]
+            written, place = self._written[whole]
+            for name in written[1]:
+                shutil.copy(place / name, folder / name)
+            return written
 
         with mock.patch.object(bundle, "_write_graph", write):
             yield

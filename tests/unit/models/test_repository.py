@@ -8,6 +8,7 @@ from huggingface_hub import constants, errors
 
 from kyutai_onnx.export.checkpoint.repository import Repository
 from kyutai_onnx.models.hub.download import HTTP_ERROR
+from kyutai_onnx.runtime.bundle.manifest import FileEntry
 from kyutai_onnx.runtime.errors import ModelError, UsageError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -221,8 +222,8 @@ def test_files_are_hashed_for_those_who_ask(hub, folder):
     repository.file("hf://kyutai/mimi/codec.safetensors")
     repository.optional("absent")
     assert repository.files_used == {
-        "voices/a.wav": (hashlib.sha256(b"voice").hexdigest(), 5),
-        "hf://kyutai/mimi/codec.safetensors": (hashlib.sha256(b"codec").hexdigest(), 5),
+        "voices/a.wav": FileEntry(hashlib.sha256(b"voice").hexdigest(), 5),
+        "hf://kyutai/mimi/codec.safetensors": FileEntry(hashlib.sha256(b"codec").hexdigest(), 5),
     }
 
 

@@ -1,0 +1,236 @@
+"""The manifest of a bundle, put together from what was read, planned and written."""
+
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from ..runtime.bundle.manifest import (
+    FORMAT,
+    FORMAT_VERSION,
+    Audio,
+    Codec,
+    Conditioner,
+    FileEntry,
+    GraphSpec,
+    LanguageModel,
+    Manifest,
+    Quantization,
+    Ring,
+    Sampling,
+    Source,
+    SpeechToText,
+    StateSpec,
+    TensorSpec,
+    TextToSpeech,
+    Tokens,
+)
+from .checkpoint.checkpoint import Checkpoint
+from .checkpoint.config import LMConfig, LutConditioner, RepositoryConfig
+from .graphs.conditions import condition_lengths
+from .graphs.step_module import NEXT, Axis, Port, StepModule
+from .graphs.trace import Sizes
+from .modules.linear import Style
+from .modules.step import StateSpec as ModuleState
+from .plan import CONDITIONS, DEPTH, TEMPORAL, BundlePlan, GraphPlan, is_conditioned
+from .targets import Precisions, Target
+
+SPEECH_TEMPERATURE = 0.6
+
+DTYPES = {
+    torch.float32: "float32",
+    torch.float16: "float16",
+    torch.int64: "int64",
+    torch.bool: "bool",
+    torch.int8: "int8",
+}
+
+
+def make_manifest(
+    checkpoint: Checkpoint,
+    target: Target,
+    precisions: Precisions,
+    style: Style,
+    plan: BundlePlan,
+    graphs: dict[str, GraphSpec],
+    files: dict[str, FileEntry],
+) -> Manifest:
+    """Make the manifest of a bundle whose graphs are written.
+
+    `style` is how the language model was written, `files` what was written so far.
+    """
+    config, mimi = checkpoint.config, checkpoint.mimi_config
+    lm = config.lm
+    return Manifest(
+        format=FORMAT,
+        format_version=FORMAT_VERSION,
+        minimum_onnxruntime=target.oldest_onnxruntime(precisions),
+        generator=f"kyutai-onnx {metadata.version('kyutai-onnx')}",
+        name=_plain_name(checkpoint),
+        family=config.family,  # type: ignore[arg-type]
+        source=_source(checkpoint),
+        target=target.name,
+        flavour=target.flavour,
+        precision=precisions.model,
+        quantization=None if lm is None else _quantization(style),
+        audio=Audio(mimi.sample_rate, mimi.channels, mimi.frame_size, mimi.frame_rate),
+        codec=Codec(
+            codebooks=plan.codebooks,
+            cardinality=mimi.quantizer.bins,
+            encoder=tuple(graph.name for graph in plan.encoder),
+            decoder=tuple(graph.name for graph in plan.decoder),
+            precision=precisions.codec,
+        ),
+        lm=None if lm is None else _language_model(config, lm, graphs),
+        sampling=None if lm is None else _sampling(checkpoint),
+        stt=_speech_to_text(config) if config.family == "stt" else None,
+        tts=_text_to_speech(config) if config.family == "tts" else None,
+        tokenizer="tokenizer.model" if checkpoint.tokenizer is not None else None,
+        graphs=graphs,
+        files=files,
+    )
+
+
+def graph_spec(plan: GraphPlan, module: StepModule, written: Mapping[str, FileEntry]) -> GraphSpec:
+    """Describe a graph that was written from `module` to the files `written`."""
+    sizes, data = plan.sizes, f"{plan.name}.data"
+    return GraphSpec(
+        file=f"{plan.name}.onnx",
+        data=data if data in written else None,
+        inputs=tuple(_port(port, sizes) for port in module.inputs()),
+        active=_port(module.active(), sizes),
+        outputs=tuple(_port(port, sizes) for port in module.outputs()),
+        states=tuple(_state(state, sizes) for state in module.states()),
+        max_frames=sizes.most_frames,
+        runs_on=plan.runs_on,
+    )
+
+
+def _port(port: Port, sizes: Sizes) -> TensorSpec:
+    shape = tuple(_axis(axis, sizes) for axis in port.shape)
+    return TensorSpec(port.name, DTYPES[port.dtype], shape)  # type: ignore[arg-type]
+
+
+def _state(state: ModuleState, sizes: Sizes) -> StateSpec:
+    return StateSpec(
+        input=state.name,
+        output=None if state.carry == "constant" else state.name + NEXT,
+        dtype=DTYPES[state.dtype],  # type: ignore[arg-type]
+        shape=(_axis("batch", sizes), *state.shape),
+        initial=state.initial,
+        carry=state.carry,
+        ring=None if state.position is None else Ring(2, state.position),
+    )
+
+
+def _axis(axis: Axis, sizes: Sizes) -> int | str:
+    factor, name = axis if isinstance(axis, tuple) else (1, axis)
+    if isinstance(name, int):
+        return name
+    fixed: int | None = getattr(sizes, name)
+    if fixed is not None:
+        return factor * fixed
+    return name if factor == 1 else f"{factor}*{name}"
+
+
+def _plain_name(checkpoint: Checkpoint) -> str:
+    """A repository by its name on the Hub, a folder by its own."""
+    name = checkpoint.repository.name
+    return Path(name).resolve().name if Path(name).exists() else name
+
+
+def _source(checkpoint: Checkpoint) -> Source:
+    return Source(
+        repository=_plain_name(checkpoint),
+        revision=checkpoint.repository.revision,
+        files=dict(sorted(checkpoint.repository.files_used.items())),
+        model_id=dict(checkpoint.config.model_id) or None,
+    )
+
+
+def _quantization(style: Style) -> Quantization | None:
+    """Of the language model's weights; None if they are not in blocks."""
+    if style.blocks is None or style.sensitive is None:
+        return None
+    return Quantization(
+        bits=style.blocks.bits,
+        block_size=style.blocks.size,
+        symmetric=style.blocks.symmetric,
+        head_bits=style.sensitive.bits,
+        head_symmetric=style.sensitive.symmetric,
+        head_block_size=style.sensitive.size,
+    )
+
+
+def _speech_to_text(config: RepositoryConfig) -> SpeechToText:
+    return SpeechToText(
+        audio_delay_seconds=config.stt.audio_delay_seconds,
+        audio_silence_prefix_seconds=config.stt.audio_silence_prefix_seconds,
+    )
+
+
+def _text_to_speech(config: RepositoryConfig) -> TextToSpeech:
+    """Voices for cross-attention are files made for one model (moshi models/tts.py)."""
+    tts, model = config.tts, config.model_id
+    has_voices = config.lm is not None and "speaker_wavs" in config.lm.conditioners
+    return TextToSpeech(
+        audio_delay_seconds=tts.audio_delay,
+        second_stream_ahead=tts.second_stream_ahead,
+        max_speakers=tts.max_speakers,
+        multistream=tts.multistream,
+        voice_suffix=f".{model.get('sig')}@{model.get('epoch')}.safetensors" if has_voices else "",
+    )
+
+
+def _conditioners(repository: RepositoryConfig, config: LMConfig) -> dict[str, Conditioner]:
+    lengths = condition_lengths(config, repository.tts.max_speakers)
+    return {
+        name: Conditioner("lut", values=given.possible_values, bins=given.n_bins)
+        if isinstance(given, LutConditioner)
+        else Conditioner("tensor", length=lengths[name], dim=given.dim)
+        for name, given in config.conditioners.items()
+        if is_conditioned(config)
+    }
+
+
+def _language_model(
+    repository: RepositoryConfig, config: LMConfig, graphs: dict[str, GraphSpec]
+) -> LanguageModel:
+    assert config.transformer.context is not None
+    return LanguageModel(
+        temporal=TEMPORAL,
+        depth=DEPTH if DEPTH in graphs else None,
+        conditions=CONDITIONS if CONDITIONS in graphs else None,
+        conditioners=_conditioners(repository, config),
+        second_text_stream=config.demux_second_text_stream,
+        n_q=config.n_q,
+        dep_q=config.dep_q,
+        card=config.card,
+        text_card=config.text_card,
+        context=config.transformer.context,
+        delays=config.delays,
+        tokens=Tokens(
+            text_initial=config.text_card,
+            audio_initial=config.card,
+            text_padding=config.existing_text_padding_id,
+            text_end_of_padding=config.existing_text_end_padding_id,
+        ),
+        extra_heads=config.extra_heads_num_heads,
+        extra_head_classes=config.extra_heads_dim if config.extra_heads_num_heads else 0,
+    )
+
+
+def _sampling(checkpoint: Checkpoint) -> Sampling:
+    """What the repository sets of moshi LMGen's arguments, and its defaults for the rest; text to
+    speech has one temperature (moshi models/tts.py)."""
+    given, default = checkpoint.config.lm_gen, Sampling()
+    if checkpoint.family == "tts":
+        default = Sampling(temp=SPEECH_TEMPERATURE)
+        given = {**given, "temp_text": given.get("temp", default.temp)}
+    return Sampling(
+        temp=float(str(given.get("temp", default.temp))),
+        temp_text=float(str(given.get("temp_text", default.temp_text))),
+        top_k=int(str(given.get("top_k", default.top_k))),
+        top_k_text=int(str(given.get("top_k_text", default.top_k_text))),
+    )

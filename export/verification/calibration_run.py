@@ -1,0 +1,45 @@
+"""A run of a bundle by which its KV cache is calibrated."""
+
+import numpy as np
+
+from ...models.hub.resolve import SAMPLES
+from ...models.lm.generation import Generator
+from ...models.lm.language_model import LanguageModel
+from ...models.mimi.model import Mimi
+from ...models.options import SamplingParams
+from ...runtime.bundle.bundle import Bundle
+from ...runtime.typing import Array
+
+FRAMES = 150
+
+
+def cache_entries(bundle: Bundle) -> dict[str, Array]:
+    """Run the language model on the samples of the demo, or freely if it reads no audio.
+
+    Returns the states of its temporal transformer by name, a ring as `[heads, n, head_dim]`.
+    """
+    manifest = bundle.manifest
+    lm, sampling = manifest.lm, manifest.sampling
+    assert lm is not None
+    assert sampling is not None
+    model = LanguageModel(bundle, allow_fallback=True)
+    generator = Generator(model)
+    params = SamplingParams(
+        sampling.temp, sampling.temp_text, sampling.top_k, sampling.top_k_text, seed=0
+    )
+    generator.begin(0, params, conditions=model.condition())
+    frames = min(FRAMES, lm.context - 1)
+    for codes in _sample_codes(bundle, lm.n_q - lm.dep_q, frames):
+        generator.step(codes[None])
+    saved: dict[str, Array] = generator.save(0)["transformer"]
+    return saved
+
+
+def _sample_codes(bundle: Bundle, codebooks: int, frames: int) -> Array:
+    """Codes int64 `[frames, codebooks]` of the samples, repeated."""
+    if not codebooks:
+        return np.zeros((frames, 0), np.int64)
+    mimi = Mimi(bundle, allow_fallback=True)
+    files = sorted(file for file in SAMPLES.iterdir() if file.suffix in (".wav", ".flac"))
+    codes = np.concatenate([mimi.encode(file, codebooks) for file in files], axis=1)
+    return np.resize(codes.T, (frames, codebooks))
