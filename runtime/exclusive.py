@@ -1,4 +1,4 @@
-"""Objects that belong to one thread at a time, and name it where two use them at once."""
+"""Objects that one thread at a time may use, and the error if two do."""
 
 import threading
 from collections.abc import Callable

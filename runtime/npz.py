@@ -1,4 +1,4 @@
-"""Arrays of an `.npz` file from a stranger: sizes are checked before anything is expanded."""
+"""Reads arrays of an untrusted `.npz` file: sizes are checked before anything is expanded."""
 
 import math
 import warnings
@@ -29,9 +29,8 @@ KINDS = "biuf"
 def read_arrays(source: Path | str | IO[bytes]) -> dict[str, Array]:
     """Reads every array by its name.
 
-    Raises ValueError with a cause of one line where it is not such a file, is damaged, holds other
-    things than numbers, or expands to more than `MOST_EXPANDED` bytes; OSError where it cannot be
-    read.
+    Raises ValueError with a cause of one line if it is not such a file, is damaged, holds anything
+    but numbers, or expands to more than `MOST_EXPANDED` bytes; OSError if it cannot be read.
     """
     try:
         with zipfile.ZipFile(source) as archive:

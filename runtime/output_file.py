@@ -1,4 +1,4 @@
-"""The one writer of files: a file is written beside its target and renamed over it when whole."""
+"""Writes files: each is written beside its target and renamed over it when it is whole."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ from typing import BinaryIO
 from .errors import KyutaiOnnxError
 
 SUFFIX = ".part"
-"""What the name of an unfinished file ends with; one is left only where a program is killed."""
+"""What the name of an unfinished file ends with; one is left only if a program is killed."""
 
 STDOUT_PATHS = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 

@@ -1,4 +1,4 @@
-"""Drawing a token from logits, as moshi utils/sampling.py does, from numpy's random numbers."""
+"""Samples tokens from logits, as moshi utils/sampling.py does, by numpy's random numbers."""
 
 import numpy as np
 
@@ -11,10 +11,10 @@ def sample_token(
 ) -> Array:
     """One token `[...]` from each of `logits [..., cardinality]`.
 
-    A temperature of 0 takes the best. Otherwise the `top_k` likeliest (all if 0) are drawn from by
-    their probability: the greatest of `p / e` with `e` exponential is such a draw. One `e` is
-    taken for each candidate, the likeliest first, or in the order of the tokens where all are.
-    Scores of plus infinity rule out all others. Raises ModelError for scores that are NaN.
+    A temperature of 0 takes the best. Otherwise one of the `top_k` likeliest (all if 0) is drawn by
+    its probability: the greatest of `p / e` with `e` exponential is such a draw. One `e` is taken
+    for each candidate, the likeliest first; without `top_k`, in the order of the tokens. A score of
+    plus infinity rules out all others. Raises ModelError for scores that are NaN.
     """
     if np.isnan(logits).any():
         raise ModelError("the model's scores are NaN: reset the stream, or verify the bundle")

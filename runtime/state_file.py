@@ -1,4 +1,4 @@
-"""A stream's memory in a file: nested dictionaries of arrays and plain values, as `.npz`."""
+"""Stream states in files: nested dictionaries of arrays and plain values, as `.npz`."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ META = "kyutai-onnx"
 
 
 def write_state(path: Path | str, state: dict[str, Any]) -> None:
-    """Writes what a stream's `save` returned; raises KyutaiOnnxError where the disk refuses."""
+    """Writes what a stream's `save` returned; raises KyutaiOnnxError if the disk refuses."""
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     plain = _split(state, "", arrays)
     content = np.frombuffer(json.dumps(plain).encode(), np.uint8)
@@ -24,7 +24,7 @@ def write_state(path: Path | str, state: dict[str, Any]) -> None:
 
 
 def read_state(path: Path | str) -> dict[str, Any]:
-    """Reads a state file; raises ModelError where it is none or is damaged."""
+    """Reads a state file; raises ModelError if it is another file or damaged."""
     try:
         arrays = read_arrays(path)
         return _join(parse_object(bytes(arrays[META])), "", arrays)

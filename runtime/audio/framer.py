@@ -45,9 +45,9 @@ class Framer:
         return frames
 
     def flush(self, pad: bool) -> Pcm:
-        """The last frame [1, frame_size], filled with zeros, or [0, frame_size]; then starts anew.
+        """The last frame [1, frame_size], filled with zeros, or [0, frame_size]; then restarts.
 
-        Without `pad`, and when nothing waits, there is none.
+        Without `pad`, and when nothing waits, there is no last frame.
         """
         last = self._rest[np.newaxis, :].copy()
         last[:, self._pending :] = 0

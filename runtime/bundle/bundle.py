@@ -38,7 +38,8 @@ class Bundle:
 
     @cached_property
     def identity(self) -> str:
-        """Tells bundles of the same weights and settings from others: states fit among them."""
+        """Distinguishes bundles by weights and settings: states fit bundles of the same
+        identity."""
         source = self.manifest.source
         hashes = sorted((name, entry.sha256) for name, entry in source.files.items())
         content = json.dumps([self.manifest.family, source.repository, hashes])
@@ -115,7 +116,7 @@ def check_files(path: Path, manifest: Manifest) -> None:
 
 
 def sha256(file: Path) -> str:
-    """Hash of a file's content; raises ModelError where it cannot be read."""
+    """SHA-256 of a file's content, hexadecimal; raises ModelError if it cannot be read."""
     try:
         with file.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -148,7 +149,7 @@ class HashCache:
             self._changed = True
 
     def save(self) -> None:
-        """Writes what was added; where the cache cannot be written, nothing is remembered."""
+        """Writes what was added; if the cache cannot be written, nothing is remembered."""
         if not self._changed:
             return
         try:

@@ -100,7 +100,7 @@ def _deeper(value: object, depth: int) -> bool:
 
 
 def parse(kind: type[T], value: object, place: str = "") -> T:
-    """Builds the dataclass `kind` from parsed JSON; unknown keys are left alone.
+    """Builds the dataclass `kind` from parsed JSON; unknown keys are ignored.
 
     Raises ValueError with a line such as `graphs.mimi_encoder.inputs[0].dtype: expected a string`.
     """

@@ -92,11 +92,12 @@ class Ring:
 class StateSpec:
     """A state: an input that the next step gets from an output.
 
-    `carry` is `replace` where the output is a new tensor, `in_place` where the graph is safe with
-    one buffer as both, `constant` where there is no output: the host gives it to a row once, and
-    the row keeps it, `append` where it is a ring that the graph writes its one new entry behind,
-    in place: in the last slot, from which the host moves it to its own, of rows that are not held.
-    A row is reset by filling it with `initial`; of a `ring`, resetting its position is enough; a
+    `carry` is `replace` if the output is a new tensor; `in_place` if the graph is safe with one
+    buffer as both; `constant` if there is no output: the host sets it once for a row, and the row
+    keeps it; `append` if it is a ring and the graph writes its one new entry behind it, in place:
+    in the last slot, from which the host moves it to its own, for rows that are not held.
+
+    A row is reset by filling it with `initial`; for a `ring`, resetting its position is enough; a
     constant stays.
     """
 
@@ -121,7 +122,7 @@ class GraphSpec:
 
     `active` is the input that says which rows are stepped, by true or 1.0 in each element of a row;
     a held row's states stay as they are and its outputs mean nothing. `max_frames` is how many
-    frames a call may bring. `runs_on` is set where the graph does not run on the bundle's target.
+    frames a call may bring. `runs_on` is set if the graph does not run on the bundle's target.
     """
 
     file: str
@@ -241,8 +242,8 @@ class TextToSpeech:
 
 @dataclass(frozen=True)
 class Quantization:
-    """Weights in blocks along the input axis, smaller ones where a row is no multiple of them; the
-    text and extra heads may keep more bits."""
+    """Weights in blocks along the input axis, with smaller blocks if a row is no multiple of them;
+    the text and extra heads may keep more bits."""
 
     bits: Few
     block_size: Width
@@ -291,7 +292,7 @@ def _is_odd(part: str) -> bool:
 
 
 def axis_extent(axis: int | str, batch: int, frames: int) -> int:
-    """The extent of a manifest axis for so many rows and frames."""
+    """The extent of a manifest axis for a number of rows and of frames."""
     if isinstance(axis, int):
         return axis
     factor, _, name = axis.rpartition("*")

@@ -53,7 +53,7 @@ DEPTH_INPUTS = {
 
 
 def check_manifest(manifest: Manifest) -> None:
-    """Raises ValueError with a line that names the place where a manifest contradicts itself."""
+    """Raises ValueError, naming the place, if a manifest contradicts itself."""
     oldest = manifest.minimum_onnxruntime
     _require(VERSION.fullmatch(oldest), f"minimum_onnxruntime: {oldest!r} is not a version")
     for name in manifest.files:
@@ -178,7 +178,7 @@ PortShape = tuple[str, str, tuple[int | str, ...]]
 """A name, a type and a shape, as the manifest writes them."""
 
 ELEMENTS = {"float": "float32"}
-"""Types by ONNX Runtime's names where the manifest has others."""
+"""Types whose name in ONNX Runtime differs from the manifest's."""
 
 
 def check_graph_io(file: Path, spec: GraphSpec, session: Any) -> None:
@@ -210,7 +210,7 @@ def _compare(what: str, expected: Sequence[PortShape], found: Sequence[Any]) -> 
 
 
 def _fits(expected: Sequence[int | str], found: Sequence[int | str | None]) -> bool:
-    """Where a graph leaves an axis open any extent fits, and any shape where it has none."""
+    """Any extent fits an axis that a graph leaves open, and any shape a graph without shapes."""
     if not found:
         return True
     pairs = zip(expected, found, strict=False)

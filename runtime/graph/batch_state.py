@@ -16,21 +16,21 @@ from .graph import Graph
 from .graph_state import State, StateBuffers, check_fit, check_states, roll, unroll
 
 ENTRIES_PER_FRAME = 8
-"""A ring takes at most so many of a frame; Mimi's take two."""
+"""Most entries that a ring takes of one frame; Mimi's take two."""
 
 PARTS = 8
-"""Of the rows in use, at whose borders those begin and end that are stepped alone: so few parts
-occur, for each of which buffers are kept."""
+"""Parts of the rows in use; a step of some rows begins and ends at their borders. So few different
+ranges occur, for each of which buffers are kept."""
 
 NOT_CAPTURED = -1
 """The `gpu_graph_id` of a run that is neither captured nor replayed."""
 
 
 class Binding:
-    """Buffers for one number of frames and rows, bound once for each of the states' two turns;
-    where `outputs` is not given, those too are its own.
+    """Buffers for one number of frames and rows, bound once for each of the states' two turns; the
+    outputs too, unless `outputs` is given.
 
-    Where the provider captures CUDA graphs, those of single frames are captured, one for each turn.
+    If the provider captures CUDA graphs, those of single frames are captured, one for each turn.
     ONNX Runtime steps the graph several times to capture it, which changes nothing: what a step
     reads it writes only in rings, and there the same entries to the same slots.
     """
@@ -62,7 +62,7 @@ class Binding:
     def for_rows(
         self, start: int, stop: int, frames: int, states: Sequence[StateBuffers]
     ) -> "Binding":
-        """Some of the rows alone, whose outputs lie among those of all."""
+        """A binding of some of the rows, whose outputs lie among those of all."""
         outputs = {name: buffer.view(start, stop) for name, buffer in self._outputs.items()}
         rows = [state.view(start, stop) for state in states]
         return Binding(self._graph, stop - start, frames, rows, outputs)
@@ -133,7 +133,7 @@ class Binding:
             binding.bind_ortvalue_input(state.spec.input, state.buffers[turn].value)
 
     def _number_captures(self) -> list[Any]:
-        """Options of each turn's runs: a capture holds addresses, so it is of these alone."""
+        """Options of each turn's runs: a capture holds addresses, so each binding has its own."""
         if not self._graph.captures:
             return [None, None]
         if not self._captured:
@@ -144,14 +144,14 @@ class Binding:
 
 
 class BatchState:
-    """Rows of state, stepped together through a graph; each row is a stream of its own. Not for two
-    threads at once.
+    """Rows of state, stepped together through a graph; each row is an independent stream. For one
+    thread at a time.
 
     Of the `batch` rows that there is memory for, the first `used` are stepped: all of them, unless
-    `use_rows` says otherwise. If the graph allows it, it runs over no more of these than from the
-    first active one to the last, both rounded to the next border of `PARTS`.
+    `use_rows` says otherwise. If the graph allows it, it runs only over the rows from the first
+    active one to the last, rounded to the borders of `PARTS`.
 
-    Raises UsageError where the graph's batch is fixed to another number.
+    Raises UsageError if the graph's batch is fixed to another number.
     """
 
     def __init__(self, graph: Graph, batch: int = 1) -> None:
@@ -186,11 +186,12 @@ class BatchState:
 
     @exclusive
     def use_rows(self, rows: int) -> None:
-        """Steps the first `rows` rows alone from now on: inputs, `active` and outputs have so many.
+        """Steps only the first `rows` rows from now on: inputs, `active` and outputs have that
+        many.
 
-        Rows that come into use are at the beginning of a stream; what is out of use costs nothing
-        where the graph takes any number of rows from memory that is shared with numpy, and is held
-        elsewhere. Raises UsageError for fewer than one or more than there are.
+        Rows that come into use are at the beginning of a stream. Rows out of use cost nothing if
+        the graph takes any number of rows from memory that is shared with numpy; otherwise they are
+        held. Raises UsageError for fewer than one or more than `batch`.
         """
         if not 1 <= rows <= self.batch:
             raise UsageError(
@@ -211,13 +212,14 @@ class BatchState:
     ) -> dict[str, Any]:
         """Steps the active rows (all in use by default) and returns the outputs by name.
 
-        The outputs are views of buffers that the next step with as many frames and rows writes
-        again; rows that were held are meaningless. Those named in `keep` stay where they were
-        computed: buffers for another graph to read, with rows that are not in use perhaps. Raises
-        UsageError for an input that is missing or of a wrong shape.
+        The outputs are views of buffers that the next step with as many frames and rows overwrites;
+        rows that were held are meaningless. Outputs named in `keep` stay where they were computed:
+        they are buffers for another graph to read, possibly with rows that are not in use. Raises
+        UsageError for an input that is missing or has a wrong shape.
 
-        A run that fails leaves all rows as a step does that holds them, and may be repeated: states
-        of two buffers were written to the other one, and rings where the next step writes first.
+        A run that fails leaves all rows as a step that holds them does, and may be repeated: states
+        of two buffers were written to the other one, and rings only at the place that the next step
+        writes first.
         """
         missing = [port.name for port in self.graph.spec.inputs if port.name not in inputs]
         if missing:
@@ -276,8 +278,7 @@ class BatchState:
 
     @exclusive
     def set_constants(self, row: int, constants: State) -> None:
-        """Sets the constant states of a row, all of them; raises UsageError where they do not
-        fit."""
+        """Sets all constant states of a row; raises UsageError if they do not fit."""
         states = [state for state in self._states if state.spec.carry == "constant"]
         for state in states:
             if state.spec.input not in constants:
@@ -297,8 +298,8 @@ class BatchState:
 
     @exclusive
     def load(self, row: int, saved: State) -> None:
-        """Continues in `row` what `save` returned; raises UsageError where it does not fit, and
-        leaves the row as it was."""
+        """Continues in `row` what `save` returned; raises UsageError, and leaves the row as it was,
+        if it does not fit."""
         check_states(self.states, saved)
         rolled = [roll(saved[state.spec.input], state.spec, saved) for state in self._states]
         for state, value in zip(self._states, rolled, strict=True):
@@ -337,7 +338,7 @@ class BatchState:
         return rows
 
     def _binding(self, frames: int) -> Binding:
-        """What is bound to step so many frames of the rows in use."""
+        """The binding that steps `frames` frames of the rows in use."""
         rows = self.used if self.graph.narrows else self.batch
         if (frames, rows) not in self._bindings:
             states = [state.view(0, rows) for state in self._states]
@@ -345,7 +346,7 @@ class BatchState:
         return self._bindings[frames, rows]
 
     def _part_binding(self, whole: Binding, frames: int, start: int, stop: int) -> Binding:
-        """What is bound to step some of the rows in use alone."""
+        """The binding that steps some of the rows in use."""
         if (frames, start, stop) not in self._part_bindings:
             part = whole.for_rows(start, stop, frames, self._states)
             self._part_bindings[frames, start, stop] = part

@@ -1,6 +1,6 @@
-"""Tensors at addresses that stay: in memory that numpy shares, or in a device's own.
+"""Tensors at fixed addresses: in memory that numpy shares, or in a device's own.
 
-What lies on a device is reached by copies, of the whole or of single rows, and never otherwise.
+A tensor on a device is reached only by copies, of the whole or of single rows.
 """
 
 from collections.abc import Iterable, Sequence
@@ -55,7 +55,7 @@ class Buffer:
         return self if stop - start == self.shape[0] else BufferView(self._array[start:stop])
 
     def read(self) -> Array:
-        """All of it; a view where memory is shared."""
+        """All of it; a view if memory is shared."""
         return self._array
 
     def write(self, value: Array) -> None:
@@ -63,7 +63,7 @@ class Buffer:
         self._array[...] = value
 
     def row(self, row: int) -> Array:
-        """One row; a view where memory is shared."""
+        """One row; a view if memory is shared."""
         one: Array = self._array[row]
         return one
 

@@ -1,7 +1,7 @@
-"""Graphs that streams run through, from the manifest alone.
+"""Graphs of a bundle, opened on a provider by the manifest.
 
-A `Graph` is the weights: loaded once, shared by threads. `BatchState` is rows of state that
-are stepped through it together.
+A `Graph` is the weights: loaded once, shared by threads. `BatchState` is rows of state that are
+stepped through it together.
 """
 
 import threading
@@ -28,12 +28,12 @@ from .buffers import Buffer, DeviceBuffer
 
 
 class Graph:
-    """A graph of a bundle, opened on a provider, with all of its outputs or those named alone.
+    """A graph of a bundle, opened on a provider, with all of its outputs or only those named.
 
     `seconds` is how long ONNX Runtime has run it so far, in all threads together.
 
-    Raises ModelError where ONNX Runtime is too old, the graph unreadable or not as the manifest
-    says, ProviderError where it does not open on the provider.
+    Raises ModelError if ONNX Runtime is too old, or the graph unreadable or not as the manifest
+    says; ProviderError if it does not open on the provider.
     """
 
     def __init__(
@@ -75,21 +75,21 @@ class Graph:
 
     @property
     def narrows(self) -> bool:
-        """Whether it may run over the first of its streams' rows alone: parts of memory that numpy
-        shares, in any number, at addresses that are not captured."""
+        """Whether it may run over the first rows only: parts of memory that numpy shares, in any
+        number, at addresses that are not captured."""
         fixed = self.fixed_batch is not None or self.captures
         return not fixed and self.provider.memory != "device"
 
     def allocate(self, name: str, shape: Sequence[int], dtype: str, initial: float = 0) -> Buffer:
-        """A buffer for an input, a state or an output, where the graph has it on the provider."""
+        """A buffer for an input, a state or an output, on the device where the graph has it."""
         on_host = name in self._on_host and self.provider.device != "cpu"
         if self.provider.memory == "device" and not on_host:
             return DeviceBuffer(shape, dtype, self.provider, initial)
         return Buffer(shape, dtype, initial)
 
     def run(self, binding: Any, options: Any) -> None:
-        """Runs it on what is bound; raises UsageError where it captures CUDA graphs and another
-        thread ran it before."""
+        """Runs it on what is bound; raises UsageError if it captures CUDA graphs and another thread
+        ran it before."""
         if self.captures:
             self._hold_thread()
         started = time.perf_counter()
@@ -99,7 +99,7 @@ class Graph:
             self.seconds += elapsed
 
     def _hold_thread(self) -> None:
-        """onnxruntime captures CUDA graphs for one thread alone."""
+        """onnxruntime captures CUDA graphs for one thread only."""
         current = threading.get_ident()
         if self._thread not in (None, current):
             raise UsageError(
@@ -116,7 +116,7 @@ def open_graph(
     threads: int | None = None,
     outputs: Collection[str] | None = None,
 ) -> Graph:
-    """A graph on the provider, or on the one that the manifest says it runs on instead."""
+    """Opens a graph on the provider, or on the one that the manifest's `runs_on` names."""
     spec = bundle.graph(name)
     elsewhere = spec.runs_on is not None and provider.name == bundle.manifest.target
     chosen = PROVIDERS[spec.runs_on] if elsewhere and spec.runs_on else provider

@@ -12,7 +12,7 @@ from ..typing import Array
 from .buffers import Buffer
 
 State = dict[str, Array]
-"""One row's states by name. A ring is its filled part alone, the oldest entry first."""
+"""One row's states by name. Of a ring it has only the filled part, the oldest entry first."""
 
 FURTHEST = 2**53 - 1
 """The longest stream: every reader of JSON holds its number of entries exactly."""
@@ -22,8 +22,8 @@ Allocate = Callable[[str, Sequence[int], str, float], Buffer]
 
 
 class StateBuffers:
-    """A state's memory: one buffer where the graph may update it in place or never does, else two
-    that take turns."""
+    """A state's memory: one buffer if the graph may update it in place or never does, else two that
+    take turns."""
 
     def __init__(self, spec: StateSpec, batch: int, allocate: Allocate) -> None:
         self.spec = spec
@@ -46,9 +46,10 @@ class StateBuffers:
             self.buffers[turn].write_rows(rows, np.asarray(self.spec.initial, self.spec.dtype))
 
     def clear(self, row: int, turn: int, entries: int) -> None:
-        """Empties the slots of a ring that so many `entries` were written to, and those behind it.
+        """Empties the slots of a ring that took `entries` entries, and the slots behind it.
 
-        Attention weighs empty slots by 0, which is no help against a NaN. Integers have none.
+        Attention weighs empty slots by 0, which does not help against a NaN. Integers cannot be
+        NaN.
         """
         assert self.spec.ring is not None
         if self.buffers[0].dtype.kind != "f":
@@ -66,7 +67,7 @@ class StateBuffers:
         self.buffers[turn].write_rows([row], value)
 
     def move(self, source: int, target: int, turn: int, entries: int | None) -> None:
-        """Copies a row over another; a ring was given so many `entries`, and holds no more."""
+        """Copies a row over another; a ring was given `entries` entries, and holds no more."""
         filled: tuple[slice, ...] = ()
         if self.spec.ring is not None and entries is not None:
             filled = (slice(None),) * (self.spec.ring.axis - 1)
@@ -103,8 +104,7 @@ def unroll(value: Array, spec: StateSpec, whole: State) -> Array:
 
 
 def check_states(specs: Sequence[StateSpec], saved: State) -> None:
-    """Raises UsageError where a saved row is not one of a graph with these states: one of another
-    model, or damaged."""
+    """Raises UsageError if a saved row is damaged or does not fit a graph with these states."""
     for spec in specs:
         if spec.input not in saved:
             raise UsageError(f"the saved state has no {spec.input}; another model saved it")
@@ -160,7 +160,7 @@ def roll(value: Array, spec: StateSpec, saved: State) -> Array:
 
 
 def check_fit(spec: StateSpec, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
-    """Raises UsageError where a saved state has another shape than this model's."""
+    """Raises UsageError if a saved state has another shape than this model's."""
     if found != expected:
         raise UsageError(
             f"the saved {spec.input} has shape {list(found)}, this model's is {list(expected)}"

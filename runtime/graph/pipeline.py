@@ -1,4 +1,4 @@
-"""Graphs that run one after the other, as one: outputs of each are inputs of the next."""
+"""Graphs that run one after the other as one: the outputs of each are the inputs of the next."""
 
 from collections.abc import Mapping, Sequence
 
@@ -30,7 +30,7 @@ class GraphPipeline:
 
     @property
     def states(self) -> list[StateSpec]:
-        """Those of all its graphs."""
+        """States of all its graphs."""
         return [spec for graph in self.graphs for spec in graph.spec.states]
 
     def batch_state(self, batch: int = 1) -> "PipelineState":

@@ -8,7 +8,8 @@ import numpy as np
 
 
 def read_bandwidth(threads: int, size: int = 1 << 30, tries: int = 7) -> float:
-    """Bytes a second: so many threads read `size` bytes that no cache holds; the best try."""
+    """Bytes per second at which `threads` threads read `size` bytes that no cache holds; the best
+    try."""
     parts = [np.full(size // 4 // threads, index + 1, np.float32) for index in range(threads)]
     return size / min(_together(parts) for _ in range(tries))
 

@@ -19,7 +19,7 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 @dataclass(frozen=True)
 class Field:
-    """One field of a message: its number, all of its bytes, and its value where it has a length."""
+    """One field of a message: its number, all of its bytes, and its value if it has a length."""
 
     number: int
     whole: memoryview
@@ -27,10 +27,9 @@ class Field:
 
 
 def prune(model: bytes, outputs: Collection[str]) -> bytes:
-    """The model with these outputs alone, and the nodes and weights that they need.
+    """The model with only these outputs, and the nodes and weights that they need.
 
-    Raises:
-        ModelError: the bytes are no ONNX model, or it has no such output.
+    Raises ModelError if the bytes are not an ONNX model, or it has no such output.
     """
     try:
         parts = [

@@ -1,7 +1,7 @@
 """Execution providers: which one to use, how to set it up, and proof that it is the one in use.
 
-ONNX Runtime falls back to the CPU by itself, with no more than a line in a log. Here a provider is
-checked before a session is made and again after, and a provider that is not there is an error.
+ONNX Runtime falls back to the CPU by itself, with only a line in a log. Here a provider is checked
+before a session is made and again after, and a provider that is not available is an error.
 """
 
 import importlib
@@ -39,12 +39,13 @@ WHEELS = (
 
 @dataclass(frozen=True)
 class Provider:
-    """One execution provider: ONNX Runtime's name for it, its options, and who installs it.
+    """One execution provider: ONNX Runtime's name for it, its options, and the extra that installs
+    it.
 
-    `memory` tells where its inputs and outputs lie: in memory that it `shared` with numpy; in such
-    that is `copied` to its own, which ONNX Runtime does when inputs are bound and not when the
-    graph runs; or in that of its `device`, where they stay from step to step. `captures` tells that
-    steps are captured as CUDA graphs where ONNX Runtime can.
+    `memory` says where its inputs and outputs lie: `shared` with numpy; `copied` to its own memory,
+    which ONNX Runtime does when inputs are bound and not when the graph runs; or on its `device`,
+    where they stay from step to step. `captures` asks for steps to be captured as CUDA graphs, if
+    ONNX Runtime can.
     """
 
     name: Target
@@ -56,7 +57,7 @@ class Provider:
     captures: bool = False
     plugin: str | None = None
     system: str | None = None
-    """The only one that has it; None where all do."""
+    """The only system that has it; None if all do."""
 
 
 PROVIDERS: dict[Target, Provider] = {
@@ -103,10 +104,10 @@ CAPTURING = "cuda-graphs"
 
 @cache
 def load_onnxruntime() -> Any:
-    """Imports onnxruntime; raises ProviderError where none, or more than one, is installed.
+    """Imports onnxruntime; raises ProviderError if none, or more than one, is installed.
 
-    From 1.29 on its wheels write a device identifier and send events to Microsoft, unless
-    ORT_DISABLE_TELEMETRY says not to before the import: here it does, if it is not set.
+    Since 1.29 its wheels write a device identifier and send events to Microsoft, unless
+    ORT_DISABLE_TELEMETRY forbids it before the import: here it does, if it is not set.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     installed = [wheel for wheel in WHEELS if _installed(wheel)]
@@ -143,9 +144,9 @@ def available(provider: Provider) -> bool:
 def choose(requested: str, target: Target, *, allow_fallback: bool = False) -> Provider:
     """The provider for a bundle made for `target`.
 
-    `auto` is the bundle's own, `cuda-graphs` CUDA that captures its steps. Raises UsageError where
-    there is no such provider, ProviderError where it is not installed or another than the bundle's,
-    unless `allow_fallback` accepts to run there all the same.
+    `auto` is the bundle's own, `cuda-graphs` is CUDA that captures its steps. Raises UsageError for
+    an unknown provider; ProviderError if it is not installed, or if it is not the bundle's own and
+    `allow_fallback` is false.
     """
     if requested == CAPTURING:
         return capturing(choose("cuda", target, allow_fallback=allow_fallback))
@@ -183,15 +184,15 @@ def capturing(provider: Provider) -> Provider:
 
 
 def captures_graphs(session: Any, provider: Provider) -> bool:
-    """Whether a session that was to capture CUDA graphs can: ONNX Runtime refuses where a node runs
-    on the CPU and is not of shapes alone."""
+    """Whether a session that should capture CUDA graphs can: ONNX Runtime refuses if a node runs on
+    the CPU and does not only compute shapes."""
     options = session.get_provider_options().get(provider.onnxruntime_name, {})
     return provider.captures and options.get("enable_cuda_graph") == "1"
 
 
 def default_threads() -> int:
-    """Threads for one graph: the processors this process may use, four at most, since the steps are
-    too small for more to help."""
+    """Threads for one graph: the processors that this process may use, at most four, since the
+    steps are too small for more to help."""
     if hasattr(os, "sched_getaffinity"):
         return min(4, len(os.sched_getaffinity(0)))
     return min(4, os.cpu_count() or 1)
@@ -206,7 +207,7 @@ DATA_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
 NO_CAPTURE = "graph capture feature"
-"""What onnxruntime says where it does not capture a graph."""
+"""What onnxruntime says if it does not capture a graph."""
 
 
 def make_session(
@@ -215,8 +216,8 @@ def make_session(
     threads: int | None = None,
     outputs: Collection[str] | None = None,
 ) -> "onnxruntime.InferenceSession":
-    """Opens a graph on the provider, with some of its outputs alone if these are named; raises
-    ModelError where ONNX Runtime cannot read it, ProviderError where it does not open there."""
+    """Opens a graph on the provider, with only some of its outputs if these are named; raises
+    ModelError if ONNX Runtime cannot read it, ProviderError if it does not open there."""
     runtime = load_onnxruntime()
     options = session_options(provider, threads)
     providers = _providers(runtime, provider, options)
@@ -274,10 +275,10 @@ def _register_plugin(runtime: Any, provider: Provider, options: Any) -> None:
 
 
 SPIN_MICROSECONDS = "10"
-"""How long a thread without work waits awake, inside a run: long enough for the next kernel of the
-graph, too short to starve whoever else wants the processor. Where nothing else runs, a frame of
-stt-1b-en_fr takes a sixth less than with none; beside one busy process as long, where twice the
-wait takes a fifth more (docs/performance.md)."""
+"""How long a thread without work stays awake, inside a run: long enough for the next kernel of the
+graph, too short to starve other processes. On a free machine it makes a frame of stt-1b-en_fr 17 %
+faster. Beside one busy process a frame takes as long as without; twice the wait makes it 20 %
+slower (docs/performance.md)."""
 
 SHORT_SPIN = Version("1.28")
 """The oldest onnxruntime that is known to take so short a wait."""
@@ -328,7 +329,7 @@ Placement = Mapping[str, Counter[str]]
 
 
 def placement(session: Any) -> Placement:
-    """Where the nodes of a session lie; empty where onnxruntime is too old to tell."""
+    """Which provider runs the nodes of a session; empty if onnxruntime is too old to report it."""
     if not hasattr(session, "get_provider_graph_assignment_info"):
         return {}
     found: dict[str, Counter[str]] = {}

@@ -13,7 +13,7 @@ _SLACK_BYTES = 64  # writers that count their header as data
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """Rate in Hz, channels, length in samples per channel (None where only the end will tell)."""
+    """Rate in Hz, channels, and length in samples per channel (None if only the end tells)."""
 
     sample_rate: int
     channels: int
@@ -23,7 +23,7 @@ class AudioInfo:
 
     @property
     def duration(self) -> float | None:
-        """Length in seconds, None where unknown."""
+        """Length in seconds; None if unknown."""
         return None if self.frames is None else self.frames / self.sample_rate
 
 

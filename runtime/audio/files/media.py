@@ -28,8 +28,8 @@ _FAILURES = (av.FFmpegError, OSError, ValueError)
 class MediaDecoder:
     """See `Decoder`; the first sound track of a whole source, which it closes.
 
-    FFmpeg may use no demuxer but the one named, and decoders of sound alone: no file can lead it to
-    another, or to what sound does not need. Raises AudioError where there is no sound.
+    FFmpeg may use only the demuxer named and decoders of sound: no file can lead it to another, or
+    to what sound does not need. Raises AudioError if there is no sound.
     """
 
     def __init__(self, source: ByteSource, demuxer: str) -> None:
@@ -81,7 +81,7 @@ class MediaDecoder:
         return round(track.duration * track.time_base * rate)
 
     def _next(self) -> Pcm | None:
-        """None at the end, and at damage, which is told once all before it was given."""
+        """None at the end, and at damage, which is raised after all samples before it."""
         try:
             return None if self._failure else next(self._samples, None)
         except _FAILURES as error:

@@ -58,7 +58,7 @@ class MpegScan:
 
 
 def parse_frame(header: bytes) -> MpegFrame | None:
-    """The layer III frame that these four bytes begin, None if they begin none."""
+    """The layer III frame that these four bytes begin; None if there is none."""
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:
         return None
     version, rate_index = header[1] >> 3 & 3, header[2] >> 2 & 3
@@ -78,7 +78,7 @@ def looks_like_mpeg(head: bytes) -> bool:
 
 
 def scan(stream: BinaryIO) -> MpegScan | None:
-    """Walk the frames of a whole file in constant memory; None if none is found."""
+    """Walk the frames of a whole file in constant memory; None if it has no frames."""
     found = _next_frame(stream, 0, None)
     if not found or not _is_followed(stream, *found):
         return None

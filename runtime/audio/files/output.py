@@ -23,7 +23,7 @@ def open_for_writing(path: Path) -> OutputFile:
 
 
 def open_stdout() -> BinaryIO:
-    """Standard output as bytes; AudioError where it is missing or a terminal."""
+    """Standard output as bytes; AudioError if it is missing or a terminal."""
     stream = getattr(sys.stdout, "buffer", None)
     if stream is None:
         raise AudioError("there is no standard output here: name a file")

@@ -31,7 +31,8 @@ FOREIGN: tuple[tuple[int, bytes, str, str | None], ...] = (
     (0, b"DSD ", "DSD", None),
     (0, b"FRM8", "DSD", None),
 )
-"""What libsndfile does not read: where its mark lies, the mark, its name and FFmpeg's demuxer."""
+"""Containers that libsndfile does not read: position of their mark, mark, name, FFmpeg's
+demuxer."""
 _HEADERLESS_SUFFIXES = (".raw", ".pcm")
 _SAMPLE_RATES = range(1_000, 1_000_001)
 

@@ -124,7 +124,7 @@ class SndfileDecoder:
         self._source.close()
 
     def _virtual_file(self) -> VirtualFile | None:
-        """None where libsndfile may open the path itself."""
+        """None if libsndfile may open the path itself."""
         stream = self._source.stream
         mpeg = scan(stream) if self._mpeg else None
         if mpeg and mpeg.misdeclared:

@@ -20,7 +20,7 @@ _SPOOL_STEP = 1 << 20
 
 
 class ByteSource:
-    """A named stream of bytes that takes back bytes it gave; `path` only where it can be reopened.
+    """A named stream of bytes that takes back bytes it gave; `path` only if it can be reopened.
 
     A seekable stream is `whole`: it starts at its first byte and its size is known.
     """

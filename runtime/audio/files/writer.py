@@ -57,8 +57,8 @@ class Encoder(Protocol):
 class PcmEncoder:
     """Linear PCM into a byte stream, behind a WAV header unless `headerless`.
 
-    The header says "unknown size" until `close` corrects it, where the stream can seek: a file
-    left behind by a killed program is still read to its end.
+    The header says "unknown size" until `close` corrects it, if the stream can seek: a file left
+    behind by a killed program is still read to its end.
     """
 
     def __init__(

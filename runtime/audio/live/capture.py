@@ -51,7 +51,7 @@ class CaptureBuffer:
         """How often the device itself lost sound before it could be copied."""
 
     def put(self, samples: Pcm, rate: int, *, lost: bool = False) -> None:
-        """Copies a block; `lost` tells that the device lost sound before it."""
+        """Copies a block; `lost` means that the device lost sound before it."""
         block = CapturedBlock(samples.copy(), rate, self._clock.now())
         with self._lock:
             if self.closed:
@@ -71,7 +71,7 @@ class CaptureBuffer:
         self._clock.wake()
 
     def take(self) -> CapturedBlock | None:
-        """The oldest block, None where none waits."""
+        """The oldest block; None if no block waits."""
         with self._lock:
             if not self._blocks:
                 self.queued = 0.0
@@ -144,7 +144,7 @@ class Capture:
         return np.concatenate([last, pcm]) if len(last) else pcm
 
     def _change_rate(self, rate: int | None) -> Pcm:
-        """Begins another signal where the rate is another; returns the end of the one before."""
+        """Begins another signal if the rate changes; returns the end of the one before."""
         before = self._resampler
         if before is not None and before[0] == rate:
             return np.empty(0, np.float32)

@@ -6,13 +6,13 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What tells the time and waits."""
+    """Reads the time and waits."""
 
     def now(self) -> float:
         """Seconds since some moment; never goes back."""
 
     def wait(self, seconds: float) -> None:
-        """Returns when somebody wakes it, or after so many seconds."""
+        """Returns when somebody wakes it, or after the given seconds."""
 
     def wake(self) -> None:
         """Ends the wait that is going on, or else the next one; from any thread."""

@@ -43,11 +43,11 @@ class Device:
 
 
 def choose_device(devices: Sequence[Device], wanted: str | None, direction: Direction) -> Device:
-    """The device of that number, or whose name is or has `wanted` in it, in any case; by default
+    """The device whose number is `wanted`, or whose name is or contains it, in any case; by default
     the system's own.
 
-    Where one name stands in several host APIs, the preferred of these counts. Raises UsageError,
-    listing them, where several match, and AudioError, listing what there is, where none does.
+    If one name stands in several host APIs, the preferred one counts. Raises UsageError, listing
+    them, if several match, and AudioError, listing the available ones, if none does.
     """
     able = [device for device in devices if device.channels(direction)]
     if not able:

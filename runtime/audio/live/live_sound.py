@@ -1,7 +1,7 @@
-"""Live sound in and out of the machine, which goes on where devices come and go.
+"""Live sound in and out of the machine, which continues as devices come and go.
 
-Callbacks only copy into bounded queues. Whoever works on the sound does so in a thread of its own;
-`tick` is for another one, which looks after the devices.
+Callbacks only copy into bounded queues. The work on the sound has a thread of its own; `tick` is
+for another one, which looks after the devices.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ from .playback import PlaybackBuffer, Player
 from .sound_card import Card, OpenDevice
 
 KEPT_SECONDS = 2.0
-"""Of sound that came in and was not yet worked on, and of sound that waits to be heard."""
+"""Of sound that came in and waits for work, and of sound that waits to be played."""
 
 PREBUFFER_SECONDS = 0.16
 """Two frames of Kyutai's models."""
@@ -52,7 +52,7 @@ class ReconnectingDevice:
         self.device: Device | None = None
         """The device that is or was open."""
         self.away = 0.0
-        """Seconds in which there was none."""
+        """Seconds without a device."""
         self.losses = 0
         """How often it went."""
 
@@ -81,7 +81,8 @@ class ReconnectingDevice:
         self._seen = now
 
     def open(self) -> None:
-        """Starts the device; raises AudioError or UsageError where there is none that is meant."""
+        """Starts the device; raises AudioError or UsageError if no device is the one that is
+        wanted."""
         self.device = choose_device(self._card.devices(), self._wanted, self.direction)
         if self._wanted is not None:
             self._wanted = self.device.name
@@ -129,7 +130,7 @@ class LiveSound:
         self._card, self._clock, self._rate, self._frame_size = card, clock, rate, frame_size
         self.capture_buffer = CaptureBuffer(keep, clock)
         self.playback_buffer = PlaybackBuffer(PREBUFFER_SECONDS, keep)
-        """Counts what is heard, dropped and missing."""
+        """Counts the seconds that are played, dropped and missing."""
         self.muted = 0.0
         """Seconds of the microphone that became silence since the output was heard."""
         self.microphone: ReconnectingDevice | None = None
@@ -146,7 +147,7 @@ class LiveSound:
         """Opens the microphone that is wanted (see `choose_device`). With `half_duplex` it gives
         silence while the output can be heard.
 
-        Raises AudioError or UsageError where there is none.
+        Raises AudioError or UsageError if it is not available.
         """
         device = ReconnectingDevice(self._card, self._clock, "input", wanted, self._start_input)
         self._half_duplex = half_duplex
@@ -160,7 +161,7 @@ class LiveSound:
         """Opens the output device that is wanted. With `wait`, `play` returns only when little is
         queued.
 
-        Raises AudioError or UsageError where there is none.
+        Raises AudioError or UsageError if it is not available.
         """
         device = ReconnectingDevice(self._card, self._clock, "output", wanted, self._start_output)
         self._player = Player(self.playback_buffer, self._clock, self._rate)

@@ -61,7 +61,7 @@ class Meter:
 
     @contextmanager
     def working(self, seconds: float, arrived: float) -> Iterator[None]:
-        """Around the work on so many seconds of sound, of which the last had come at `arrived`."""
+        """Wraps the work on `seconds` of sound, the last of which came at `arrived`."""
         started = self._clock.now()
         self._begun += seconds
         self._arrivals.append((self._begun, arrived))
@@ -74,22 +74,22 @@ class Meter:
             self.lag.add(max(0.0, now - arrived))
 
     def note_word(self, end: float) -> None:
-        """Notes that a word was reported that ended at so many seconds of the sound."""
+        """Notes that a word was reported that ended at `end` seconds of the sound."""
         arrived = next((when for until, when in self._arrivals if until >= end), None)
         if arrived is not None:
             self.to_word.add(max(0.0, self._clock.now() - arrived))
 
     def note_answer(self, ahead: float) -> None:
-        """Notes that an answer was made which will be heard after `ahead` seconds."""
+        """Notes that an answer was generated that will be heard after `ahead` seconds."""
         if self._arrivals:
             self.to_sound.add(max(0.0, self._clock.now() - self._arrivals[-1][1]) + ahead)
 
     def note_text(self) -> None:
-        """Notes that there is a text to be said."""
+        """Notes that a text waits to be spoken."""
         self._asked = self._clock.now()
 
     def note_speech(self, ahead: float) -> None:
-        """Notes that something of a text was said which will be heard after `ahead` seconds."""
+        """Notes that speech of a text was generated that will be heard after `ahead` seconds."""
         if self._asked is not None:
             self.text_to_sound.add(self._clock.now() - self._asked + ahead)
             self._asked = None

@@ -15,7 +15,7 @@ AUDIBLE = 10 ** (-50 / 20)
 says nothing may still be off zero."""
 
 ECHO_SECONDS = 0.25
-"""For how long a room goes on sounding."""
+"""How long a room keeps sounding."""
 
 POLL_SECONDS = 0.1
 
@@ -38,7 +38,7 @@ class PlaybackBuffer:
         self._samples = 0
         self._playing = self._resting = False
         self.rate: int | None = None
-        """The device's rate in Hz; None while there is no device."""
+        """The device's rate in Hz; None without a device."""
         self.played = 0.0
         """Seconds that a device took."""
         self.dropped = 0.0
@@ -52,8 +52,8 @@ class PlaybackBuffer:
         return self._samples / self._queued_rate if self._queued_rate else 0.0
 
     def connect(self, rate: int | None) -> None:
-        """A device at `rate` takes over, or none. What waits for one at another rate is dropped,
-        as it is for none unless the buffer is patient."""
+        """A device at `rate` takes over, or none. Sound that waits for another rate is dropped;
+        without a device it is dropped unless the buffer is patient."""
         with self._lock:
             if rate != self._queued_rate and not (rate is None and self.limit is None):
                 self._drop(self._samples)
@@ -61,7 +61,7 @@ class PlaybackBuffer:
             self.rate, self._playing = rate, False
 
     def put(self, pcm: Pcm, rate: int) -> None:
-        """Queues samples [n] at the rate of the device; drops them where that is another now."""
+        """Queues samples [n] at the rate of the device; drops them if that has changed."""
         with self._lock:
             self._resting = False
             if rate != self.rate:
@@ -128,9 +128,9 @@ class PlaybackBuffer:
 class Player:
     """Puts sound at a model's rate into a buffer, at the device's rate.
 
-    `ahead` makes `play` wait for a device, and `wait` until no more than so many seconds are
-    queued, for what is made quicker than it is spoken; without it sound for which no device is
-    there is missed.
+    `ahead` is for sound that is generated faster than it is played: `play` then waits for a device,
+    and `wait` until at most that many seconds are queued. Without it, sound is dropped while there
+    is no device.
     """
 
     def __init__(self, buffer: PlaybackBuffer, clock: Clock, rate: int) -> None:
@@ -174,7 +174,7 @@ class Player:
         self._buffer.flush()
 
     def drain(self, latency: float) -> None:
-        """Returns when all was heard."""
+        """Returns when all has been played."""
         self.flush()
         while self._buffer.queued > 0:
             self._clock.wait(POLL_SECONDS)

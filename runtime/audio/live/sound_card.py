@@ -21,7 +21,7 @@ PORTAUDIO_PREFIXES: tuple[bytes, ...] = (
     b"Cannot connect to server",
     b"jack server",
 )
-"""How the lines begin that PortAudio and ALSA write to standard error where a device is missing."""
+"""How the lines begin that PortAudio and ALSA write to standard error if a device is missing."""
 
 CaptureCallback = Callable[[Pcm, bool], None]
 """Takes a block [n, channels], valid until it returns, and whether the device lost sound before."""
@@ -55,16 +55,16 @@ class Card(Protocol):
         """Looks for devices again, while none is open."""
 
     def open_input(self, device: Device, take: CaptureCallback) -> OpenDevice:
-        """Starts a microphone at its own rate; raises AudioError where it does not start."""
+        """Starts a microphone at its own rate; raises AudioError if it does not start."""
 
     def open_output(self, device: Device, fill: PlaybackCallback) -> OpenDevice:
-        """Starts an output device at its own rate; raises AudioError where it does not start."""
+        """Starts an output device at its own rate; raises AudioError if it does not start."""
 
 
 class SoundCard:
     """`Card` by PortAudio; every device runs at its own rate, or at `rate`.
 
-    Raises AudioError where sounddevice or PortAudio is not installed.
+    Raises AudioError if sounddevice or PortAudio is not installed.
     """
 
     def __init__(self, rate: int | None = None) -> None:
