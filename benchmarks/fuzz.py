@@ -249,25 +249,30 @@ def opus_stream() -> bytes:
 
 
 def wyoming() -> tuple[list[bytes], Parse]:
-    from kyutai_onnx.server.wyoming import messages as own
-    from kyutai_onnx.server.wyoming.adapter import SynthesisRequests
-    from kyutai_onnx.server.wyoming.frames import EventReader
+    from wyoming.asr import Transcribe
+    from wyoming.audio import AudioChunk, AudioStart, AudioStop
+    from wyoming.info import Describe
+    from wyoming.ping import Ping
+    from wyoming.tts import Synthesize, SynthesizeChunk, SynthesizeStart, SynthesizeVoice
+
+    from kyutai_onnx.server.wyoming.adapter import TextRequests
+    from kyutai_onnx.server.wyoming.messages import EventReader, pack_event, parse_request
 
     messages = [
-        [own.Describe(), own.Ping("a"), own.Transcribe("a", "en"), own.AudioStart(16000, 2, 1)],
-        [own.AudioChunk(16000, 2, 1, bytes(64)), own.AudioStop()],
-        [own.SynthesizeStart(own.VoiceChoice("a")), own.SynthesizeChunk("a"), own.Synthesize("a")],
+        [Describe(), Ping("a"), Transcribe("a", "en"), AudioStart(16000, 2, 1)],
+        [AudioChunk(16000, 2, 1, bytes(64)), AudioStop()],
+        [SynthesizeStart(SynthesizeVoice("a")), SynthesizeChunk("a"), Synthesize("a")],
     ]
 
     def parse(data: bytes) -> object:
-        rules = SynthesisRequests()
+        requests = TextRequests()
         for event in EventReader().push(data):
-            message = own.parse(event)
-            if message is not None and not isinstance(message, own.AudioChunk):
-                rules.take(message)
+            message = parse_request(event)
+            if message is not None and not isinstance(message, AudioChunk):
+                requests.read(message)
         return None
 
-    return [b"".join(map(own.pack, some)) for some in messages], parse
+    return [b"".join(map(pack_event, some)) for some in messages], parse
 
 
 def speech_request() -> tuple[list[bytes], Parse]:

@@ -17,7 +17,7 @@ from .web.connections import ConnectionLimiter, affordable_connections, logging_
 from .web.context import CONTEXT
 from .web.logs import log
 from .web.tls import ssl_context
-from .wyoming.server import WyomingServer
+from .wyoming.handler import WyomingServer
 
 KEEP_ALIVE = 30.0
 """Seconds for which a connection may ask for nothing after an answer."""

@@ -212,7 +212,7 @@ def run_server(flags: ServerFlags, *, quiet: bool, debug: bool) -> None:
 
     from ..load import require
 
-    require("serve", "aiohttp", "av", "msgspec", "multipart", "prometheus_client")
+    require("serve", "aiohttp", "av", "msgspec", "multipart", "prometheus_client", "wyoming")
     from ...server.registry import load_models
     from ...server.server import Server
     from ...server.web.logs import open_log

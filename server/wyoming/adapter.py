@@ -1,16 +1,25 @@
-"""What lies between Wyoming's messages and a model: audio to words, and text to audio."""
+"""Between Wyoming's events and a stream: audio and texts in, the stream's events out."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+from wyoming.asr import Transcript, TranscriptChunk, TranscriptStart, TranscriptStop
+from wyoming.audio import AudioChunk, AudioStart, AudioStop
+from wyoming.event import Eventable
+from wyoming.tts import (
+    Synthesize,
+    SynthesizeChunk,
+    SynthesizeStart,
+    SynthesizeStop,
+    SynthesizeStopped,
+    SynthesizeVoice,
+)
 
 from ...models import events
 from ...runtime.audio import Encoding, Pcm, Resampler
 from ...runtime.audio.pcm import decode, encode
 from ..wire.errors import ProtocolError
-from . import messages
-from .messages import AudioChunk, AudioStart, AudioStop, Message, VoiceChoice
 
 _ENCODINGS: dict[int, Encoding] = {1: "u8", 2: "s16le", 3: "s24le", 4: "s32le"}
 
@@ -55,53 +64,52 @@ def decoded_size(chunk: AudioChunk) -> int:
 
 
 class TranscriptAdapter:
-    """A stream's events to the messages of one transcript, piece by piece if it is `streaming`."""
+    """A stream's events to those of one transcript, piece by piece if it is `streaming`."""
 
     def __init__(self, *, streaming: bool) -> None:
         self._streaming = streaming
         self._words: list[str] = []
 
-    def report(self, event: events.Event) -> list[Message]:
-        """The messages of an event."""
+    def report(self, event: events.Event) -> list[Eventable]:
+        """Return the events for an event of the stream."""
         if not isinstance(event, events.Word):
             return []
         self._words.append(event.text)
         if not self._streaming:
             return []
         if len(self._words) == 1:
-            return [messages.TranscriptStart(), messages.TranscriptChunk(event.text)]
-        return [messages.TranscriptChunk(f" {event.text}")]
+            return [TranscriptStart(), TranscriptChunk(event.text)]
+        return [TranscriptChunk(f" {event.text}")]
 
-    def end(self) -> list[Message]:
-        """All was heard."""
-        whole = messages.Transcript(" ".join(self._words))
+    def end(self) -> list[Eventable]:
+        """Return the last events, once the stream has ended."""
+        whole = Transcript(" ".join(self._words))
         if not self._streaming:
             return [whole]
-        begun = [] if self._words else [messages.TranscriptStart()]
-        return [*begun, whole, messages.TranscriptStop()]
+        begun = [] if self._words else [TranscriptStart()]
+        return [*begun, whole, TranscriptStop()]
 
 
 class SpeechAdapter:
-    """A stream's events to the messages of one speech; `streaming` where its text came in
-    pieces."""
+    """A stream's events to those of one speech; `streaming` if its text came in pieces."""
 
     def __init__(self, rate: int, *, streaming: bool) -> None:
         self._rate, self._streaming = rate, streaming
         self._begun = False
 
-    def report(self, event: events.Event) -> list[Message]:
-        """The messages of an event."""
+    def report(self, event: events.Event) -> list[Eventable]:
+        """Return the events for an event of the stream."""
         if not isinstance(event, events.Audio):
             return []
         chunk = AudioChunk(self._rate, 2, 1, encode(event.pcm, "s16le"))
         return [*self._begin(), chunk]
 
-    def end(self) -> list[Message]:
-        """All was said."""
-        stopped = [messages.SynthesizeStopped()] if self._streaming else []
+    def end(self) -> list[Eventable]:
+        """Return the last events, once the stream has ended."""
+        stopped = [SynthesizeStopped()] if self._streaming else []
         return [*self._begin(), AudioStop(), *stopped]
 
-    def _begin(self) -> list[Message]:
+    def _begin(self) -> list[Eventable]:
         if self._begun:
             return []
         self._begun = True
@@ -109,49 +117,49 @@ class SpeechAdapter:
 
 
 @dataclass(frozen=True)
-class Begin:
-    """A text comes, to be said by a voice."""
+class TextStart:
+    """A text follows, to be spoken by a voice."""
 
-    voice: VoiceChoice | None
+    voice: SynthesizeVoice | None
     streaming: bool
 
 
 @dataclass(frozen=True)
-class Say:
+class TextPiece:
     text: str
 
 
 @dataclass(frozen=True)
-class End:
-    """That was all of the text."""
+class TextEnd:
+    """The text is complete."""
 
 
-class SynthesisRequests:
-    """What a client asks to be said, whole or in pieces, as one kind of request."""
+class TextRequests:
+    """The texts of a client, whole or in pieces, as one kind of request."""
 
     def __init__(self) -> None:
         self._streaming = False
 
-    def take(self, message: Message) -> list[Begin | Say | End]:
-        """What a message asks for; nothing where it is no such request.
+    def read(self, message: Eventable) -> list[TextStart | TextPiece | TextEnd]:
+        """Return what an event asks for, nothing if it is no such request.
 
         The whole text within a stream is left out: it repeats the pieces. Raises ProtocolError for
         a piece outside of one.
         """
         match message:
-            case messages.Synthesize(text, voice) if not self._streaming:
-                return [Begin(voice, streaming=False), Say(text), End()]
-            case messages.SynthesizeStart(voice):
+            case Synthesize(text, voice) if not self._streaming:
+                return [TextStart(voice, streaming=False), TextPiece(text), TextEnd()]
+            case SynthesizeStart(voice):
                 self._check(streaming=False)
                 self._streaming = True
-                return [Begin(voice, streaming=True)]
-            case messages.SynthesizeChunk(text):
+                return [TextStart(voice, streaming=True)]
+            case SynthesizeChunk(text):
                 self._check(streaming=True)
-                return [Say(text)]
-            case messages.SynthesizeStop():
+                return [TextPiece(text)]
+            case SynthesizeStop():
                 self._check(streaming=True)
                 self._streaming = False
-                return [End()]
+                return [TextEnd()]
         return []
 
     def _check(self, *, streaming: bool) -> None:

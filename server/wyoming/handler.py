@@ -1,40 +1,124 @@
-"""One client that speaks Wyoming: what it asks for, one thing after the other."""
+"""Clients that speak Wyoming, on a port of its own: speech to text and text to speech for Home
+Assistant."""
 
 import asyncio
+import contextlib
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
+from typing import Any
+
+from wyoming.asr import Transcribe
+from wyoming.audio import AudioChunk, AudioStart, AudioStop
+from wyoming.error import Error
+from wyoming.event import Event, Eventable
+from wyoming.info import AsrModel, AsrProgram, Attribution, Describe, Info, TtsProgram, TtsVoice
+from wyoming.ping import Ping, Pong
 
 from ...models.families import Task
-from ...runtime.errors import UsageError
-from ..engine.events import Busy
+from ...runtime.errors import KyutaiOnnxError, UsageError
+from ..engine.events import INTERNAL_ERROR, Busy
 from ..registry import ServedModel, UnknownModel
-from ..web.async_session import AsyncSession
+from ..voices import DEFAULT_VOICE
+from ..web.async_session import AsyncSession, SessionEnded
+from ..web.auth import TooManySessions
 from ..web.connections import LimitedConnection
 from ..web.context import Context
+from ..web.logs import LOG, log
+from ..web.status import PACKAGE, package_version
 from ..web.synthesis import TextFeeder
 from ..web.transcription import AHEAD
-from . import messages
 from .adapter import (
-    Begin,
     ChunkDecoder,
-    End,
-    Say,
     SpeechAdapter,
-    SynthesisRequests,
+    TextEnd,
+    TextPiece,
+    TextRequests,
+    TextStart,
     TranscriptAdapter,
     decoded_size,
     pieces,
 )
-from .frames import Event, EventReader
-from .info import describe
-from .messages import Message, pack, parse
+from .messages import EventReader, pack_event, parse_request
 
 READ_BYTES = 1 << 14
 """Bytes that are read at once."""
 EVENTS_AT_ONCE = 16
 """Events of a client that are parsed and answered in one turn of the event loop."""
+KYUTAI = Attribution("Kyutai", "https://kyutai.org")
+OURS = Attribution(PACKAGE, "https://pypi.org/project/kyutai-onnx/")
+LANGUAGES = ("en", "fr", "de", "es", "it", "pt")
+
+
+class WyomingServer:
+    """Belongs to the event loop."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._server: asyncio.Server | None = None
+        self._clients: set[asyncio.Task[None]] = set()
+
+    async def start(self, host: str, port: int) -> int:
+        """Listens; returns the port."""
+        opener = self._context.limiter.opener(self._protocol, http=False)
+        self._server = await asyncio.get_running_loop().create_server(opener, host, port)
+        number: int = self._server.sockets[0].getsockname()[1]
+        return number
+
+    async def stop(self) -> None:
+        """Lets nobody in any more, and ends what is left."""
+        if self._server is not None:
+            self._server.close()
+        for client in self._clients:
+            client.cancel()
+        await asyncio.gather(*self._clients, return_exceptions=True)
+
+    def _protocol(self) -> asyncio.Protocol:
+        reader = asyncio.StreamReader(READ_BYTES)
+        return asyncio.StreamReaderProtocol(reader, self._accept)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._clients.add(task)
+        try:
+            await self._serve(reader, writer)
+        finally:
+            self._clients.discard(task)
+            writer.transport.abort() if task.cancelling() else writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        address = str((writer.get_extra_info("peername") or ("unknown",))[0])
+        connection = LimitedConnection.of(writer.transport)
+        if connection is None:
+            return
+        client = WyomingClient(self._context, connection, address, reader, writer)
+        log("client came", protocol="wyoming", caller=address)
+        try:
+            await client.serve()
+        except (ConnectionError, TimeoutError) as error:
+            log("client gone", protocol="wyoming", why=str(error) or "sent nothing")
+        except (KyutaiOnnxError, SessionEnded, TooManySessions) as error:
+            code = "busy" if isinstance(error, Busy | TooManySessions) else None
+            text = str(error) or "as many sessions of yours run as may"
+            log("client refused", protocol="wyoming", why=text)
+            await _report_error(writer, Error(text, code))
+        except Exception as error:
+            LOG.error("request failed", exc_info=error)
+            await _report_error(writer, Error(INTERNAL_ERROR))
+        finally:
+            log("client left", protocol="wyoming", caller=address)
+
+
+async def _report_error(writer: asyncio.StreamWriter, error: Error) -> None:
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        async with asyncio.timeout(1):
+            writer.write(pack_event(error))
+            await writer.drain()
 
 
 class WyomingClient:
@@ -54,26 +138,26 @@ class WyomingClient:
         self._events = EventReader()
         self._come: Iterator[Event] = iter(())
         """Events that have come and are not parsed yet."""
-        self._waiting: deque[Message] = deque()
-        self._requests = SynthesisRequests()
-        self._asked_for: deque[Begin | Say | End] = deque()
+        self._waiting: deque[Eventable] = deque()
+        self._requests = TextRequests()
+        self._text: deque[TextStart | TextPiece | TextEnd] = deque()
         self._model: str | None = None
 
     async def serve(self) -> None:
         """To the end."""
         while (message := await self._next()) is not None:
             match message:
-                case messages.Describe():
+                case Describe():
                     await self._send([await describe(self._context)])
-                case messages.Ping(text):
-                    await self._send([messages.Pong(text)])
-                case messages.Transcribe(name):
+                case Ping(text):
+                    await self._send([Pong(text)])
+                case Transcribe(name):
                     self._model = name
-                case messages.AudioStart():
+                case AudioStart():
                     await self._transcribe()
                 case _:
-                    self._asked_for.extend(self._requests.take(message))
-                    if self._asked_for and isinstance(begin := self._asked_for.popleft(), Begin):
+                    self._text.extend(self._requests.read(message))
+                    if self._text and isinstance(begin := self._text.popleft(), TextStart):
                         await self._speak(begin)
 
     async def _transcribe(self) -> None:
@@ -87,16 +171,16 @@ class WyomingClient:
         self._model = None
 
     async def _feed_audio(self, session: AsyncSession, decoder: ChunkDecoder) -> None:
-        while not isinstance(message := await self._next(), messages.AudioStop):
+        while not isinstance(message := await self._next(), AudioStop):
             if message is None:
                 raise ConnectionResetError("left before the audio had ended")
-            if isinstance(message, messages.AudioChunk):
+            if isinstance(message, AudioChunk):
                 await self._feed_chunk(session, decoder, message)
         session.feed(decoder.flush())
         session.end()
 
     async def _feed_chunk(
-        self, session: AsyncSession, decoder: ChunkDecoder, chunk: messages.AudioChunk
+        self, session: AsyncSession, decoder: ChunkDecoder, chunk: AudioChunk
     ) -> None:
         """A second at a time: decoded, it may be many times as large."""
         context = self._context
@@ -105,7 +189,7 @@ class WyomingClient:
             await context.feed(session, pcm)
             await session.room()
 
-    async def _speak(self, request: Begin) -> None:
+    async def _speak(self, request: TextStart) -> None:
         served = self._find(Task.TEXT_TO_SPEECH, None)
         voices, options = served.voices, served.speech_options()
         name = request.voice.name if request.voice is not None else None
@@ -123,21 +207,21 @@ class WyomingClient:
 
     async def _feed_text(self, session: AsyncSession) -> None:
         text, left = TextFeeder(session), self._context.limits.characters
-        while not isinstance(request := await self._next_request(), End):
-            if isinstance(request, Say):
+        while not isinstance(request := await self._next_request(), TextEnd):
+            if isinstance(request, TextPiece):
                 left -= len(request.text)
                 if left < 0:
                     raise UsageError("the text is too long")
                 await text.feed(request.text)
         session.end()
 
-    async def _next_request(self) -> Begin | Say | End:
-        while not self._asked_for:
+    async def _next_request(self) -> TextStart | TextPiece | TextEnd:
+        while not self._text:
             message = await self._next()
             if message is None:
                 raise ConnectionResetError("left before the text had ended")
-            self._asked_for.extend(self._requests.take(message))
-        return self._asked_for.popleft()
+            self._text.extend(self._requests.read(message))
+        return self._text.popleft()
 
     @contextmanager
     def _session(self) -> Iterator[None]:
@@ -152,7 +236,7 @@ class WyomingClient:
         except UnknownModel as error:
             raise UsageError(str(error)) from None
 
-    async def _next(self) -> Message | None:
+    async def _next(self) -> Eventable | None:
         """The next message of a known kind; None where the client has left. One that has begun is
         whole within the time of a silence."""
         limits, loop = self._context.limits, asyncio.get_running_loop()
@@ -173,12 +257,62 @@ class WyomingClient:
         self._connection.ask()
         return self._waiting.popleft()
 
-    def _some(self) -> list[Message | None]:
+    def _some(self) -> list[Eventable | None]:
         """The messages of a few events that are whole."""
-        return [parse(event) for event in islice(self._come, EVENTS_AT_ONCE)]
+        return [parse_request(event) for event in islice(self._come, EVENTS_AT_ONCE)]
 
-    async def _send(self, told: Iterable[Message]) -> None:
+    async def _send(self, told: Iterable[Eventable]) -> None:
         for message in told:
-            self._writer.write(pack(message))
+            self._writer.write(pack_event(message))
         async with asyncio.timeout(self._context.limits.stall):
             await self._writer.drain()
+
+
+async def describe(context: Context) -> Info:
+    """Return the models that transcribe, and the voices of the first that speaks."""
+    transcribing, speaking = (
+        [served for served in context.registry.all if served.family.task is task]
+        for task in (Task.SPEECH_TO_TEXT, Task.TEXT_TO_SPEECH)
+    )
+    info = Info()
+    if transcribing:
+        models = [
+            AsrModel(languages=languages_of(served), **_artifact(served.name, served))
+            for served in transcribing
+        ]
+        asr = AsrProgram(models=models, **_program("Speech to text"))
+        asr.supports_transcript_streaming = True
+        info.asr.append(asr)
+    if speaking:
+        served = speaking[0]
+        catalog = served.voices
+        names = [voice.name for voice in await context.work(catalog.names)]
+        voices = [
+            TtsVoice(languages=languages_of(served), **_artifact(name, served))
+            for name in dict.fromkeys([catalog.default or DEFAULT_VOICE, *names])
+        ]
+        tts = TtsProgram(voices=voices, **_program("Text to speech"))
+        tts.supports_synthesize_streaming = True
+        info.tts.append(tts)
+    return info
+
+
+def _artifact(name: str, served: ServedModel) -> dict[str, Any]:
+    return {**_program(f"{name} by {served.name}"), "name": name, "attribution": KYUTAI}
+
+
+def _program(description: str) -> dict[str, Any]:
+    return {
+        "name": PACKAGE,
+        "attribution": OURS,
+        "installed": True,
+        "description": description,
+        "version": package_version(),
+    }
+
+
+def languages_of(served: ServedModel) -> list[str]:
+    """The languages that are in the name of a model, as Kyutai names its own; else English."""
+    manifest = served.model.bundle.manifest
+    words = re.split(r"[^a-z]+", f"{manifest.name} {manifest.source.repository}".lower())
+    return [language for language in LANGUAGES if language in words] or [*LANGUAGES[:1]]

@@ -1,264 +1,151 @@
-"""Wyoming's events of speech to text and text to speech, typed."""
+"""Wyoming's events, as Home Assistant sends them: a line of JSON, more JSON, and a payload.
 
-from dataclasses import dataclass, replace
-from typing import ClassVar, get_args
+The events are those of the package `wyoming`. Its own reader trusts the peer; this one has bounds
+and checks types.
+"""
 
-from ...runtime.bundle.dataclass_json import dump
-from ...runtime.bundle.dataclass_json import parse as parse_fields
+import json
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+from wyoming.asr import Transcribe
+from wyoming.audio import AudioChunk, AudioStart, AudioStop
+from wyoming.event import Event, Eventable
+from wyoming.info import Describe
+from wyoming.ping import Ping
+from wyoming.tts import Synthesize, SynthesizeChunk, SynthesizeStart, SynthesizeStop
+from wyoming.version import __version__
+
 from ..wire.errors import ProtocolError
-from . import frames as wyoming
-from .frames import Event
+from ..wire.strict_json import parse_object
 
-_RATES = range(8000, 192001)
-_WIDTHS = (1, 2, 3, 4)
-_CHANNELS = range(1, 9)
-
-
-@dataclass(frozen=True)
-class Describe:
-    """To the server: tell what you can."""
-
-    tag: ClassVar = "describe"
+MAX_HEADER = 2**16
+MAX_DATA = 2**20
+MAX_PAYLOAD = 2**22
 
 
-@dataclass(frozen=True)
-class Attribution:
-    name: str
-    url: str
+class _Checked(msgspec.Struct, omit_defaults=True):
+    """The fields of an event that are read, with their types; the others are left out."""
 
 
-@dataclass(frozen=True)
-class Artifact:
-    """A model or a voice."""
-
-    name: str
-    attribution: Attribution
-    description: str
-    version: str
-    languages: tuple[str, ...]
-    installed: bool = True
-
-
-@dataclass(frozen=True)
-class ListeningProgram:
-    """What turns speech to text."""
-
-    name: str
-    attribution: Attribution
-    description: str
-    version: str
-    models: tuple[Artifact, ...]
-    supports_transcript_streaming: bool = True
-    installed: bool = True
-
-
-@dataclass(frozen=True)
-class SpeakingProgram:
-    """What turns text to speech."""
-
-    name: str
-    attribution: Attribution
-    description: str
-    version: str
-    voices: tuple[Artifact, ...]
-    supports_synthesize_streaming: bool = True
-    installed: bool = True
-
-
-@dataclass(frozen=True)
-class Info:
-    """What the server can."""
-
-    tag: ClassVar = "info"
-    asr: tuple[ListeningProgram, ...] = ()
-    tts: tuple[SpeakingProgram, ...] = ()
-
-
-@dataclass(frozen=True)
-class Transcribe:
-    """To the server: audio follows, to be written down by the model `name`."""
-
-    tag: ClassVar = "transcribe"
+class _Name(_Checked):
     name: str | None = None
-    language: str | None = None
 
 
-@dataclass(frozen=True)
-class AudioStart:
-    """Audio follows: of so many samples a second, bytes a sample, and channels."""
-
-    tag: ClassVar = "audio-start"
-    rate: int
-    width: int
-    channels: int
-
-    def __post_init__(self) -> None:
-        _check_audio(self.rate, self.width, self.channels)
-
-
-@dataclass(frozen=True)
-class AudioChunk:
-    """A piece of linear PCM, little-endian, with channels side by side."""
-
-    tag: ClassVar = "audio-chunk"
-    rate: int
-    width: int
-    channels: int
-    audio: bytes = b""
-
-    def __post_init__(self) -> None:
-        _check_audio(self.rate, self.width, self.channels)
-        if len(self.audio) % (self.width * self.channels):
-            raise ProtocolError("audio that is cut within a sample")
-
-
-@dataclass(frozen=True)
-class AudioStop:
-    """All audio was sent."""
-
-    tag: ClassVar = "audio-stop"
-
-
-@dataclass(frozen=True)
-class Transcript:
-    """All that was heard."""
-
-    tag: ClassVar = "transcript"
+class _Text(_Checked):
     text: str
 
 
-@dataclass(frozen=True)
-class TranscriptStart:
-    """What is heard follows in pieces."""
-
-    tag: ClassVar = "transcript-start"
-
-
-@dataclass(frozen=True)
-class TranscriptChunk:
-    tag: ClassVar = "transcript-chunk"
-    text: str
-
-
-@dataclass(frozen=True)
-class TranscriptStop:
-    tag: ClassVar = "transcript-stop"
-
-
-@dataclass(frozen=True)
-class VoiceChoice:
-    """A voice that is asked for: by name, or any of a language."""
-
-    name: str | None = None
-    language: str | None = None
-    speaker: str | None = None
-
-
-@dataclass(frozen=True)
-class Synthesize:
-    """To the server: say this. Between the start and the stop of a stream it repeats, for servers
-    that know no streams, what the chunks said."""
-
-    tag: ClassVar = "synthesize"
-    text: str
-    voice: VoiceChoice | None = None
-
-
-@dataclass(frozen=True)
-class SynthesizeStart:
-    """To the server: a text follows in pieces."""
-
-    tag: ClassVar = "synthesize-start"
-    voice: VoiceChoice | None = None
-
-
-@dataclass(frozen=True)
-class SynthesizeChunk:
-    tag: ClassVar = "synthesize-chunk"
-    text: str
-
-
-@dataclass(frozen=True)
-class SynthesizeStop:
-    tag: ClassVar = "synthesize-stop"
-
-
-@dataclass(frozen=True)
-class SynthesizeStopped:
-    """To the client: all that was asked for in pieces was said."""
-
-    tag: ClassVar = "synthesize-stopped"
-
-
-@dataclass(frozen=True)
-class Ping:
-    """To be answered by a pong of the same text."""
-
-    tag: ClassVar = "ping"
+class _OptionalText(_Checked):
     text: str | None = None
 
 
-@dataclass(frozen=True)
-class Pong:
-    tag: ClassVar = "pong"
-    text: str | None = None
+class _Voice(_Checked):
+    voice: _Name | None = None
 
 
-@dataclass(frozen=True)
-class Error:
-    tag: ClassVar = "error"
+class _VoiceAndText(_Voice, kw_only=True):
     text: str
-    code: str | None = None
 
 
-Message = (
-    Describe
-    | Info
-    | Transcribe
-    | AudioStart
-    | AudioChunk
-    | AudioStop
-    | Transcript
-    | TranscriptStart
-    | TranscriptChunk
-    | TranscriptStop
-    | Synthesize
-    | SynthesizeStart
-    | SynthesizeChunk
-    | SynthesizeStop
-    | SynthesizeStopped
-    | Ping
-    | Pong
-    | Error
-)
-_KINDS: dict[str, type[Message]] = {kind.tag: kind for kind in get_args(Message)}
+class _Format(_Checked):
+    rate: Annotated[int, Meta(ge=8000, le=192000)]
+    width: Annotated[int, Meta(ge=1, le=4)]
+    channels: Annotated[int, Meta(ge=1, le=8)]
 
 
-def parse(event: Event) -> Message | None:
-    """The message that an event is; None for an event of another kind, which is to be ignored.
+_REQUESTS: dict[str, tuple[type[Eventable], type[_Checked]]] = {
+    "describe": (Describe, _Checked),
+    "ping": (Ping, _OptionalText),
+    "transcribe": (Transcribe, _Name),
+    "audio-start": (AudioStart, _Format),
+    "audio-chunk": (AudioChunk, _Format),
+    "audio-stop": (AudioStop, _Checked),
+    "synthesize": (Synthesize, _VoiceAndText),
+    "synthesize-start": (SynthesizeStart, _Voice),
+    "synthesize-chunk": (SynthesizeChunk, _Text),
+    "synthesize-stop": (SynthesizeStop, _Checked),
+}
 
-    Raises ProtocolError for fields that are missing or out of range.
+
+class EventReader:
+    """Bytes of a stream in pieces of any size, as events. It keeps no more than the event that is
+    not yet whole."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+        self._needed = 1
+
+    @property
+    def pending(self) -> int:
+        """Bytes of the event that is not yet whole."""
+        return len(self._held)
+
+    def push(self, data: bytes) -> Iterator[Event]:
+        """Yield the events that are whole now.
+
+        Raises ProtocolError for bytes that are no event, and for an event beyond the bounds above;
+        the reader is of no use after that.
+        """
+        self._held += data
+        if len(self._held) < self._needed:
+            return
+        self._needed = 1
+        while (end := self._held.find(b"\n", 0, MAX_HEADER)) >= 0:
+            header = parse_object(bytes(self._held[:end]))
+            payload_start = end + 1 + _length(header, "data_length", MAX_DATA)
+            stop = payload_start + _length(header, "payload_length", MAX_PAYLOAD)
+            if len(self._held) < stop:
+                self._needed = stop
+                return
+            extra, payload = self._held[end + 1 : payload_start], self._held[payload_start:stop]
+            del self._held[:stop]
+            yield _event(header, bytes(extra), bytes(payload))
+        if len(self._held) >= MAX_HEADER:
+            raise ProtocolError(f"an event whose first line is over {MAX_HEADER} bytes")
+
+
+def parse_request(event: Event) -> Eventable | None:
+    """The request that an event is; None for an event of another kind, which is to be ignored.
+
+    Raises ProtocolError for fields that are missing, of another type or out of range.
     """
-    kind = _KINDS.get(event.type)
+    kind, fields = _REQUESTS.get(event.type, (None, _Checked))
     if kind is None:
         return None
-    fields = {name: value for name, value in event.data.items() if name != "audio"}
     try:
-        message = parse_fields(kind, fields)
-    except (ValueError, RecursionError) as error:
-        raise ProtocolError(f"a {event.type} that is none: {error}") from error
-    return replace(message, audio=event.payload) if isinstance(message, AudioChunk) else message
+        data = msgspec.to_builtins(msgspec.convert(event.data, fields))
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise ProtocolError(f"an invalid {event.type}: {error}") from error
+    request = kind.from_event(Event(event.type, data, event.payload))
+    if isinstance(request, AudioChunk) and len(request.audio) % (request.width * request.channels):
+        raise ProtocolError("audio that is cut within a sample")
+    return request
 
 
-def pack(message: Message) -> bytes:
-    """The bytes of a message."""
-    fields = dump(message)
-    return wyoming.pack(Event(message.tag, fields, fields.pop("audio", b"")))
+def pack_event(message: Eventable) -> bytes:
+    """The bytes of an event."""
+    event = message.event()
+    data = json.dumps(event.data).encode() if event.data else b""
+    header: dict[str, Any] = {"type": event.type, "version": __version__}
+    if data:
+        header["data_length"] = len(data)
+    if event.payload:
+        header["payload_length"] = len(event.payload)
+    return json.dumps(header).encode() + b"\n" + data + (event.payload or b"")
 
 
-def _check_audio(rate: int, width: int, channels: int) -> None:
-    if rate not in _RATES or width not in _WIDTHS or channels not in _CHANNELS:
-        raise ProtocolError(
-            "audio of a format that is not taken: send 8 to 192 kHz, 1 to 4 bytes a sample and 1 "
-            "to 8 channels"
-        )
+def _event(header: dict[str, Any], extra: bytes, payload: bytes) -> Event:
+    kind, data = header.get("type"), header.get("data") or {}
+    if not isinstance(kind, str) or not isinstance(data, dict):
+        raise ProtocolError("an event without a type, or whose data is no object")
+    return Event(kind, {**data, **(parse_object(extra) if extra else {})}, payload)
+
+
+def _length(header: dict[str, Any], name: str, most: int) -> int:
+    length = header.get(name) or 0
+    if type(length) is not int or not 0 <= length <= most:
+        raise ProtocolError(f"an event whose {name} is not from 0 to {most}")
+    return length

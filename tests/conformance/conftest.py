@@ -18,7 +18,7 @@ models = [{task = "stt"}, {task = "tts"}, {task = "hibiki"}]
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedProcess]:
-    for package in ("aiohttp", "av", "msgpack", "prometheus_client"):
+    for package in ("aiohttp", "av", "msgpack", "msgspec", "prometheus_client", "wyoming"):
         pytest.importorskip(package, reason="the serve extra is not installed")
     config = tmp_path_factory.mktemp("conformance") / "server.toml"
     config.write_text(SETTINGS, "utf-8")

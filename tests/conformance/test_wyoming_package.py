@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from wyoming.client import AsyncTcpClient
     from wyoming.event import Event
 
-pytestmark = pytest.mark.filterwarnings("ignore:.audioop. is deprecated")
 pytest.importorskip("wyoming")
 SENTENCE = "set an alarm at six twenty"
 SECONDS = 60.0

@@ -11,11 +11,23 @@ import pytest
 pytest.importorskip("hypothesis", reason="fuzzes by hypothesis")
 pytest.importorskip("msgpack", reason="the serve extra is not installed")
 pytest.importorskip("av", reason="the serve extra is not installed")
+pytest.importorskip("wyoming", reason="the serve extra is not installed")
 
 import msgpack
 from hypothesis import given
 from hypothesis import strategies as st
 from support.mutations import broken, cuts, fuzzed, pieces
+from wyoming.asr import Transcribe
+from wyoming.audio import AudioChunk, AudioStart, AudioStop
+from wyoming.info import Describe
+from wyoming.ping import Ping
+from wyoming.tts import (
+    Synthesize,
+    SynthesizeChunk,
+    SynthesizeStart,
+    SynthesizeStop,
+    SynthesizeVoice,
+)
 
 from kyutai_onnx.server.moshi_server import messages
 from kyutai_onnx.server.moshi_server.chat_messages import ChatAudio, pack_chat, parse_chat
@@ -24,9 +36,8 @@ from kyutai_onnx.server.wire.errors import ProtocolError
 from kyutai_onnx.server.wire.messagepack import pack
 from kyutai_onnx.server.wire.ogg import OggReader, OggWriter
 from kyutai_onnx.server.wire.ogg_opus import MOST_SECONDS, OpusDecoder, OpusEncoder
-from kyutai_onnx.server.wyoming import messages as wyoming_messages
-from kyutai_onnx.server.wyoming.adapter import ChunkDecoder, SynthesisRequests
-from kyutai_onnx.server.wyoming.frames import EventReader
+from kyutai_onnx.server.wyoming.adapter import ChunkDecoder, TextRequests
+from kyutai_onnx.server.wyoming.messages import EventReader, pack_event, parse_request
 
 NOISE = np.random.default_rng(0).normal(0, 0.1, 24000).astype(np.float32)
 OPUS = OpusEncoder().push(NOISE[:4800])
@@ -58,20 +69,20 @@ CHAT = [
     b"\7\3 a",
 ]
 WYOMING = [
-    b"".join(map(wyoming_messages.pack, messages))
+    b"".join(map(pack_event, messages))
     for messages in (
-        [wyoming_messages.Describe(), wyoming_messages.Ping("a")],
+        [Describe(), Ping("a")],
         [
-            wyoming_messages.Transcribe("a", "en"),
-            wyoming_messages.AudioStart(16000, 2, 1),
-            wyoming_messages.AudioChunk(16000, 2, 1, bytes(64)),
-            wyoming_messages.AudioStop(),
+            Transcribe("a", "en"),
+            AudioStart(16000, 2, 1),
+            AudioChunk(16000, 2, 1, bytes(64)),
+            AudioStop(),
         ],
         [
-            wyoming_messages.SynthesizeStart(wyoming_messages.VoiceChoice("a")),
-            wyoming_messages.SynthesizeChunk("a"),
-            wyoming_messages.Synthesize("a"),
-            wyoming_messages.SynthesizeStop(),
+            SynthesizeStart(SynthesizeVoice("a")),
+            SynthesizeChunk("a"),
+            Synthesize("a"),
+            SynthesizeStop(),
         ],
     )
 ]
@@ -179,13 +190,13 @@ def test_events_of_wyoming_however_they_are_cut(data: bytes, places: list[float]
 
     events = read([data])
     assert read(pieces(data, places)) == events
-    requests, decoder = SynthesisRequests(), ChunkDecoder(24000)
+    requests, decoder = TextRequests(), ChunkDecoder(24000)
     for event in events[: -1 if ProtocolError in events else None]:
-        message = result(lambda event=event: wyoming_messages.parse(event))  # type: ignore[misc]
-        if isinstance(message, wyoming_messages.AudioChunk):
+        message = result(lambda event=event: parse_request(event))  # type: ignore[misc]
+        if isinstance(message, AudioChunk):
             result(lambda message=message: decoder.push(message))  # type: ignore[misc]
         elif message not in (None, ProtocolError):
-            result(lambda message=message: requests.take(message))  # type: ignore[misc]
+            result(lambda message=message: requests.read(message))  # type: ignore[misc]
 
 
 def peak_of(parse: Callable[[], Any]) -> tuple[Any, int]:

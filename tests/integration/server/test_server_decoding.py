@@ -25,6 +25,8 @@ from support.serving import (
     words_of,
 )
 from support.speech import Array, wav_bytes
+from wyoming.asr import Transcribe
+from wyoming.audio import AudioChunk, AudioStart
 
 from kyutai_onnx.server.decoding import Decoders, RecordingDecoder
 from kyutai_onnx.server.engine.session import Session
@@ -34,7 +36,7 @@ from kyutai_onnx.server.web.transcription import AHEAD
 from kyutai_onnx.server.wire.errors import NO_ROOM
 from kyutai_onnx.server.wire.ogg_opus import OpusDecoder, OpusEncoder
 from kyutai_onnx.server.wyoming.adapter import ChunkDecoder
-from kyutai_onnx.server.wyoming.messages import AudioChunk, AudioStart, Transcribe, pack
+from kyutai_onnx.server.wyoming.messages import pack_event
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 
@@ -205,7 +207,7 @@ def test_a_large_chunk_is_converted_a_second_at_a_time(monkeypatch: pytest.Monke
     async def talk(port: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for message in (Transcribe(), AudioStart(rate, 1, 1), chunk):
-            writer.write(pack(message))
+            writer.write(pack_event(message))
         assert await asyncio.to_thread(done.wait, SECONDS)
         writer.close()
         await writer.wait_closed()

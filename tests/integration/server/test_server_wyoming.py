@@ -1,7 +1,6 @@
 """Wyoming on its own port, spoken by the `wyoming` package, as Home Assistant does."""
 
 import asyncio
-import warnings
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,25 +13,23 @@ from support.speech import Array
 
 from kyutai_onnx.models import SpeechToText, TextToSpeech, Word
 
-pytest.importorskip("wyoming", reason="the wyoming package is not installed")
+pytest.importorskip("wyoming", reason="the serve extra is not installed")
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)  # of Python's audioop, which it imports
-    from wyoming.asr import Transcribe, Transcript
-    from wyoming.audio import AudioChunk, AudioStart, AudioStop
-    from wyoming.client import AsyncTcpClient
-    from wyoming.error import Error
-    from wyoming.event import Event
-    from wyoming.info import Describe, Info
-    from wyoming.ping import Ping, Pong
-    from wyoming.tts import (
-        Synthesize,
-        SynthesizeChunk,
-        SynthesizeStart,
-        SynthesizeStop,
-        SynthesizeStopped,
-        SynthesizeVoice,
-    )
+from wyoming.asr import Transcribe, Transcript
+from wyoming.audio import AudioChunk, AudioStart, AudioStop
+from wyoming.client import AsyncTcpClient
+from wyoming.error import Error
+from wyoming.event import Event
+from wyoming.info import Describe, Info
+from wyoming.ping import Ping, Pong
+from wyoming.tts import (
+    Synthesize,
+    SynthesizeChunk,
+    SynthesizeStart,
+    SynthesizeStop,
+    SynthesizeStopped,
+    SynthesizeVoice,
+)
 
 SEED = 1
 TEXT = "the train leaves at seven twenty three"
@@ -147,7 +144,7 @@ def test_text_is_spoken_as_it_comes(server: Running) -> None:
     [
         ([Synthesize("seven", SynthesizeVoice("nobody"))], "nobody"),
         ([Transcribe(name="nobody"), AudioStart(16000, 2, 1)], "stt-demo-en"),
-        ([AudioStart(16000, 9, 1)], "format"),
+        ([AudioStart(16000, 9, 1)], "width"),
         ([SynthesizeChunk("seven")], "piece"),
     ],
 )
