@@ -27,8 +27,8 @@ from statistics import median
 import numpy as np
 
 from kyutai_onnx.models import SpeechToText, Word
-from kyutai_onnx.models.stt.stream import SpeechToTextStream
-from kyutai_onnx.models.stt.task import Heard
+from kyutai_onnx.models.batch import Stream, TokenTrace
+from kyutai_onnx.models.stt.task import SpeechToTextTask
 from kyutai_onnx.runtime.audio import Pcm, read_audio
 from kyutai_onnx.runtime.state_file import read_state, write_state
 
@@ -85,7 +85,7 @@ class Times:
 class Digest:
     """Of the tokens and codes that a stream made, which are not kept."""
 
-    def __init__(self, trace: Heard) -> None:
+    def __init__(self, trace: TokenTrace) -> None:
         self._trace, self._digest = trace, hashlib.sha256()
 
     def take(self) -> None:
@@ -135,7 +135,7 @@ class Run:
     def work(self, stop: int, last: int) -> None:
         """Continues up to frame `stop`; after the last one the stream is flushed."""
         model = SpeechToText.load(threads=1)
-        trace, times = Heard(), Times()
+        trace, times = TokenTrace(), Times()
         stream = self._open(model, trace)
         sound = Sound(model.sample_rate, model.frame_size)
         before = self.progress.windows[-1] if self.progress.windows else Window(0, 0, 0, 0, 0)
@@ -152,8 +152,8 @@ class Run:
                 stream.flush()
             self._keep(stream, made.taken(), window)
 
-    def _open(self, model: SpeechToText, trace: Heard) -> SpeechToTextStream:
-        stream = model.stream(heard=trace)
+    def _open(self, model: SpeechToText, trace: TokenTrace) -> Stream[SpeechToTextTask]:
+        stream = model.stream(trace=trace)
         if self.progress.frame:
             stream.load(read_state(self._state(self.progress.frame)))
             self.progress.loads += 1
@@ -164,7 +164,7 @@ class Run:
         """The end of the next window."""
         return self.progress.frame + self._window
 
-    def _keep(self, stream: SpeechToTextStream, made: str, window: Window) -> None:
+    def _keep(self, stream: Stream[SpeechToTextTask], made: str, window: Window) -> None:
         """Writes the state before the progress that names it."""
         write_state(self._state(window.frame), stream.save())
         past = self._state(self.progress.frame)
@@ -188,7 +188,7 @@ class Run:
 
 
 def _transcribe(
-    stream: SpeechToTextStream, block: Pcm, number: int, times: Times, made: Digest
+    stream: Stream[SpeechToTextTask], block: Pcm, number: int, times: Times, made: Digest
 ) -> list[float]:
     """The seconds of processor time that a frame of each call took."""
     model, took = stream.model, list[float]()

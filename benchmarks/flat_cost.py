@@ -15,15 +15,16 @@ import numpy as np
 
 from kyutai_onnx.export.verification.verify import made_up_voice
 from kyutai_onnx.models import SpeechToText
+from kyutai_onnx.models.batch import Stream
 from kyutai_onnx.models.frame_benchmark import fill_kv_caches
-from kyutai_onnx.models.stt.stream import SpeechToTextStream
+from kyutai_onnx.models.stt.task import SpeechToTextTask
 
 from .memory import resident_mb
 
 TIMED = 1000
 
 
-def full_stream(model: SpeechToText) -> SpeechToTextStream:
+def full_stream(model: SpeechToText) -> Stream[SpeechToTextTask]:
     """A stream in which every ring of the codec and of the language model is full of noise."""
     noise = np.random.default_rng(0)
     stream = model.stream()
@@ -34,7 +35,7 @@ def full_stream(model: SpeechToText) -> SpeechToTextStream:
     return stream
 
 
-def advance(stream: SpeechToTextStream, voice: np.ndarray, count: int) -> None:
+def advance(stream: Stream[SpeechToTextTask], voice: np.ndarray, count: int) -> None:
     for index in range(count):
         stream.feed(voice[index % len(voice)])
 

@@ -10,10 +10,9 @@ import numpy as np
 
 from kyutai_onnx.cli.evaluation.datasets import Sample, read_samples
 from kyutai_onnx.cli.load import read_whole
-from kyutai_onnx.export.verification.gate import Said, SaidRow
+from kyutai_onnx.export.verification.gate import Said, SaidTask
 from kyutai_onnx.models import SpeechToText
-from kyutai_onnx.models.events import Event
-from kyutai_onnx.models.stt.task import Hearing
+from kyutai_onnx.models.events import Event, Word
 from training import augment
 
 Array = np.ndarray[Any, Any]
@@ -71,10 +70,10 @@ def _audio(
 
 
 def _codes(model: SpeechToText, pcm: Array) -> Array:
-    hearing, spec = Hearing(model), model.language_model.spec
-    hearing.push(pcm)
-    hearing.end()
-    frames = hearing.ear.frames(hearing.ear.unheard)
+    task, spec = model.task(), model.language_model.spec
+    task.feed(pcm)
+    task.end()
+    frames = task.queue.frames(task.queue.unheard)
     return model.mimi.stream("encode", spec.n_q - spec.dep_q).encode(frames).T
 
 
@@ -90,15 +89,17 @@ def hear(
 
 def _together(model: SpeechToText, codes: Sequence[Array]) -> tuple[list[Said], list[list[Event]]]:
     batch, most = model.batch(len(codes)), model.language_model.spec.context
-    rows = [SaidRow(batch, most) for _ in codes]
+    tasks = [SaidTask(model, most) for _ in codes]
+    rows = [batch.join(task) for task in tasks]
     for row, one in zip(rows, codes, strict=True):
-        batch.add(row)
-        row.ear.give(one)
-        row.end(silence=False)
+        row.task.queue.give(one)
+        row.end()
     while batch.step():
         pass
-    events = [row.take() for row in rows]
-    return [row.said for row in rows], events
+    events = [row.events() for row in rows]
+    for task, found in zip(tasks, events, strict=True):
+        task.said.words = sum(isinstance(event, Word) for event in found)
+    return [task.said for task in tasks], events
 
 
 def conditions(datasets: Iterable[str], snrs: Iterable[float]) -> list[Condition]:

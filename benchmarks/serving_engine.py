@@ -81,7 +81,9 @@ def serve(
     engine.start()
     listeners = [Listener() for _ in range(slots)]
     sessions = [
-        Session(engine, lambda batch: batch.join(live=True, lead=False), listener.deliver)
+        Session(
+            engine, lambda batch: batch.join(model.task(live=True, lead=False)), listener.deliver
+        )
         for listener in listeners
     ]
     started = time.perf_counter()
@@ -127,12 +129,12 @@ def _feed(
 def alone(model: SpeechToText, pcm: Array) -> list[str]:
     """The words of a stream by itself."""
     batch = model.batch(1)
-    row = batch.join(live=True, lead=False)
+    row = batch.join(model.task(live=True, lead=False))
     row.feed(pcm)
     row.end()
     while batch.step():
         pass
-    return [event.text for event in row.take() if isinstance(event, WordHeard)]
+    return [event.text for event in row.events() if isinstance(event, WordHeard)]
 
 
 def main() -> None:

@@ -65,12 +65,12 @@ def _recordings(number: int) -> Iterator[tuple[Pcm, list[tuple[str, float]]]]:
 def heard_alone(model: SpeechToText, pcm: Pcm) -> list[Heard]:
     """The words of a stream that has the model to itself, with the server's settings."""
     batch = model.batch(1)
-    row = batch.join(live=True, lead=False)
+    row = batch.join(model.task(live=True, lead=False))
     row.feed(pcm)
     found: list[Heard] = []
     frame = -1
     while batch.step():
-        for event in row.take():
+        for event in row.events():
             if isinstance(event, Step):
                 frame = event.index
             elif isinstance(event, WordHeard):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..models.batch import TokenTrace
 from ..models.events import Event, Pause, Word
 from ..models.stt.model import ROWS
-from ..models.stt.task import Heard
 from ..runtime.audio import AudioReader, Pcm, read_audio
 from ..runtime.errors import KyutaiOnnxError, StandardOutputError, UsageError
 from .choices import Format, Style
@@ -114,20 +114,21 @@ class Transcription:
     def _listen(self, file: str, batch: Any) -> "FileTranscription":
         request, model = self._request, self._model
         blocks = read_audio(file, model.sample_rate, channel=request.channel)
-        heard = Heard() if request.dump_tokens is not None else None
+        heard = TokenTrace() if request.dump_tokens is not None else None
         asked = {
             "prompt": request.prompt.text,
             "temperature": request.temperature,
             "seed": request.seed,
-            "heard": heard,
+            "trace": heard,
         }
         try:
-            row = batch.join(**{name: value for name, value in asked.items() if value is not None})
+            given: dict[str, Any] = {k: v for k, v in asked.items() if v is not None}
+            row = batch.join(model.task(**given))
         except KyutaiOnnxError:
             blocks.close()
             raise
         if self._prompt is not None:
-            row.prime(self._prompt, cut=request.prompt.cut)
+            row.task.prime(self._prompt, cut=request.prompt.cut)
         live = LiveText(request.style) if self._is_live else None
         quiet = request.quiet or request.several or live is not None
         transcript = Transcript(file, model.name, model.precision)
@@ -200,7 +201,7 @@ class FileTranscription:
         quiet: bool,
         row: Any,
         transcript: Transcript,
-        heard: Heard | None,
+        heard: TokenTrace | None,
         live: "LiveText | None",
     ) -> None:
         self.transcript, self.heard, self.live = transcript, heard, live
@@ -230,7 +231,7 @@ class FileTranscription:
         if self.finished:
             return
         try:
-            events = self._row.take()
+            events = self._row.events()
         except KyutaiOnnxError as error:
             self._lose(error, batch)
             return
@@ -262,7 +263,7 @@ class FileTranscription:
         self._blocks.close()
         self._file.close()
         self.transcript.duration = self._samples / self._sample_rate
-        self._row.end(silence=self._samples > 0)
+        self._row.end()
 
 
 class LiveText:

@@ -1,54 +1,605 @@
-"""Many streams through one step: what every family's batch and its rows offer.
+"""Many streams through one step: a batch of rows, each with its family's task, or a stream alone.
 
-Rows join and leave at any frame. What a row is given waits until the batch is stepped, what it
-found until it is taken. A batch belongs to one thread at a time.
+A row keeps what it is given until the batch is stepped, and what it finds until `events` takes it.
 """
 
-from collections.abc import Collection
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Iterator
+from copy import copy
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, Self, TypeVar, final
 
+import numpy as np
+
+from ..runtime.errors import UsageError
+from ..runtime.exclusive import Exclusive, exclusive
 from .events import Event
+from .lm.generation import Generator, StepHooks, StepOutput
+from .lm.language_model import Conditions, Guidance
+from .mimi.batched import BatchedDecoder, BatchedEncoder
+from .mimi.frame_queue import FrameQueue
+from .model import Model
+from .options import SamplingParams
+from .state import Field, GraphState, Part, check_state, state_header
+
+Array = np.ndarray[Any, Any]
 
 
-class Row(Protocol):
-    """One stream of a batch; `feed` takes samples float32 `[n]`, or text. What goes wrong in it
-    ends it alone: `error`, which `take` raises."""
+@dataclass
+class TokenTrace:
+    """What a stream read and made, frame by frame, for comparison: codes `[n_q - dep_q]` that it
+    read, text tokens, and codes `[dep_q]` that it made."""
 
-    error: Exception | None
+    codes: list[Array] = field(default_factory=list)
+    text: list[int] = field(default_factory=list)
+    audio: list[Array] = field(default_factory=list)
+
+
+class RowTask(ABC):
+    """What one row of a family does with each step. `reset` makes all that it remembers.
+
+    `sampling`, `conditions` and `guidance` are those of its generation; `trace` is filled with what
+    it reads and makes.
+    """
+
+    row: "Row[Any]"
+    """Where it is stepped."""
+
+    queue: FrameQueue
+    """Its frames, where it reads audio."""
+
+    hooks: StepHooks
+    """What it decides within a step of the language model."""
+
+    seed: int | None
+    """What makes its draws repeat."""
+
+    found: list[Event]
+    """Events that nobody has taken yet."""
+
+    ended: bool
+    """Whether its input is over."""
+
+    finished: bool
+    """Whether its last events are found."""
+
+    def __init__(
+        self,
+        model: Model,
+        sampling: SamplingParams,
+        *,
+        conditions: Conditions | None = None,
+        guidance: Guidance | None = None,
+        trace: TokenTrace | None = None,
+    ) -> None:
+        self.model, self.sampling, self.trace = model, sampling, trace
+        self.conditions, self.guidance = conditions, guidance
+        self.reset()
+
+    @property
+    def _exclusive(self) -> Exclusive:
+        return self.row.batch.exclusive
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether it needs a batch that is guided."""
+        return self.guidance is not None
+
+    @property
+    @abstractmethod
+    def waiting(self) -> int:
+        """Frames, or words, that could be stepped now; 0 if there is nothing to do."""
+
+    @property
+    @abstractmethod
+    def done(self) -> bool:
+        """Whether its input is over and all of it is stepped."""
+
+    @property
+    @abstractmethod
+    def ready(self) -> bool:
+        """Whether it has all that its next step takes."""
+
+    @abstractmethod
+    def feed(self, chunk: Any) -> None:
+        """Takes more input: samples float32 `[n]`, or text."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """The input is over."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ends here: what is left is not stepped."""
+
+    def begin(self) -> None:
+        """Starts in its row, in which nothing is remembered."""
+        self.row.batch.generator.begin(
+            self.row.held_place,
+            self.sampling,
+            self.hooks,
+            conditions=self.conditions,
+            guidance=self.guidance,
+        )
+
+    def prepare(self) -> None:  # noqa: B027
+        """Before each step: input that comes by itself."""
+
+    @abstractmethod
+    def next_codes(self) -> Array:
+        """The codes `[n_q - dep_q]` of the next step."""
+
+    @abstractmethod
+    def on_step(self, output: StepOutput, place: int) -> Array | None:
+        """Takes what a step made in its place; returns codes `[dep_q]` to decode, if any."""
+
+    def on_audio(self, pcm: Array) -> None:  # noqa: B027
+        """Takes the samples float32 `[n]` of the codes that `on_step` returned."""
+
+    @abstractmethod
+    def flush(self) -> list[Event]:
+        """What is found when nothing more comes."""
+
+    def finish(self) -> None:
+        """Finds what is last, once the stream is done."""
+        if self.done and not self.finished:
+            self.finished = True
+            self.found += self.flush()
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Back to the beginning; call this first in a subclass."""
+        self.hooks, self.seed = StepHooks(), self.sampling.seed
+        self.found, self.ended, self.finished = [], False, False
+
+    @staticmethod
+    @abstractmethod
+    def fields(model: Any) -> Part:
+        """What a task of such a model saves."""
+
+    @abstractmethod
+    def save(self) -> dict[str, Any]:
+        """Its memory, as `fields` says."""
+
+    @abstractmethod
+    def load(self, saved: dict[str, Any]) -> None:
+        """Goes on where another one stood. Raises nothing that `check` does not."""
+
+    def check(self, saved: dict[str, Any]) -> None:  # noqa: B027
+        """Raises UsageError for what it cannot go on from, though all fields are right."""
+
+    def resampled(self, saved: SamplingParams, seed: int) -> SamplingParams:
+        """How a saved stream is sampled from now on, by another seed."""
+        return replace(saved, seed=seed)
+
+    def again(self) -> Self:
+        """Another one with the same options, at its beginning."""
+        other = copy(self)
+        other.reset()
+        return other
+
+
+T = TypeVar("T", bound=RowTask)
+V = TypeVar("V")
+
+
+def state_fields(task: type[RowTask], model: Model) -> Part:
+    """What is saved of a stream with such a task."""
+    graphs: dict[str, Field] = {"language_model": Generator.fields(model.language_model)}
+    if model.family.reads_audio:
+        graphs["encoder"] = GraphState(model.mimi.open("encode").states)
+    if model.family.writes_audio:
+        graphs["decoder"] = GraphState(model.mimi.open("decode").states)
+    return task.fields(model) | Part(graphs)
+
+
+@final
+class Row(Generic[T]):
+    """One stream of a batch. What goes wrong in it ends it alone: `error`, which `events` raises.
+
+    It is not stepped again before it is reset.
+    """
+
+    def __init__(self, batch: "Batch[T]", task: T) -> None:
+        self.batch, self.task = batch, task
+        self.place: int | None = None
+        """Where it lies in the graphs; None if it has left."""
+        self.error: Exception | None = None
+        task.row = self
+
+    @property
+    def _exclusive(self) -> Exclusive:
+        return self.batch.exclusive
 
     @property
     def waiting(self) -> int:
-        """Frames, or words, that could be stepped now of what it was given; 0 is nothing to do."""
+        """Frames, or words, that could be stepped now; 0 if there is nothing to do."""
+        return self.task.waiting
+
+    @property
+    def ended(self) -> bool:
+        """Whether its input is over."""
+        return self.task.ended
 
     @property
     def done(self) -> bool:
-        """Whether it was ended and all is said."""
+        """Whether its input is over and all of it is stepped."""
+        return self.task.done
 
-    def feed(self, given: Any, /) -> None:
-        """Stores more of what it hears or says; raises UsageError after `end`."""
+    @property
+    def held_place(self) -> int:
+        """Its place; raises UsageError if it has left."""
+        if self.place is None:
+            raise UsageError("this row has left its batch: join again")
+        return self.place
 
+    @exclusive
+    def feed(self, chunk: Any, /) -> None:
+        """Takes more: samples float32 `[n]` at the model's rate, any n, or any piece of text.
+
+        Raises UsageError after `end`, and for samples that are no audio.
+        """
+        self._check_whole()
+        if self.task.ended:
+            raise UsageError("this stream has ended; reset it, or open another one")
+        self.task.feed(chunk)
+
+    @exclusive
     def end(self) -> None:
-        """No more will come."""
+        """The input is over; the row is `done` once all of it is stepped."""
+        if not self.task.ended:
+            self.task.end()
+        self._finish()
 
-    def take(self) -> list[Event]:
+    @exclusive
+    def close(self) -> None:
+        """Ends here: what is left is not stepped, the last word is found."""
+        self.task.close()
+        self._finish()
+
+    @exclusive
+    def events(self) -> list[Event]:
         """What was found since the last time; raises what went wrong in the stream."""
+        if self.error is not None:
+            raise self.error
+        events, self.task.found = self.task.found, []
+        return events
 
+    @exclusive
+    def flush(self) -> list[Event]:
+        """Ends it and steps the batch for it: all that is still to be found."""
+        self.end()
+        return list(self.batch.run(self))
+
+    @exclusive
     def reset(self) -> None:
-        """A new stream in the same row, as the same `join` would give."""
+        """Starts over, as a task that joins does.
+
+        Raises UsageError for a row that has left.
+        """
+        place = self.held_place
+        self.error = None
+        self.task.reset()
+        self.batch.clear(place)
+        self.task.begin()
+        self._finish()
+
+    @exclusive
+    def save(self) -> dict[str, Any]:
+        """All that the stream remembers, to be loaded by another one of the same weights."""
+        self._check_whole()
+        place, model = self.held_place, self.task.model
+        graphs = {name: part.save(place) for name, part in self.batch.graphs.items()}
+        return {**state_header(model.bundle, model.family.name), **self.task.save(), **graphs}
+
+    @exclusive
+    def load(self, saved: dict[str, Any], *, seed: int | None = None) -> None:
+        """Goes on where a saved stream stood, drawing as it did, or from now on by another seed.
+
+        Raises UsageError if it is of another model or guided and the batch is not, ModelError if it
+        is damaged or of a version that this program does not read; then this stream is as it was.
+        """
+        self.check(saved)
+        sampling = SamplingParams.load(saved["language_model"]["sampling"])
+        self.resume(saved, None if seed is None else self.task.resampled(sampling, seed))
+
+    @exclusive
+    def fork(self) -> "Row[T]":
+        """Another row of the batch that goes on from here by itself; raises UsageError if no row is
+        free."""
+        self._check_whole()
+        other = self.batch.join(self.task.again())
+        other.task.trace = None
+        other.resume(self.save())
+        return other
+
+    def check(self, saved: dict[str, Any]) -> None:
+        """Raises as `load` does for a stream that its task cannot go on from."""
+        model = self.task.model
+        check_state(saved, model.bundle, model.family.name, state_fields(type(self.task), model))
+        self.task.check(saved)
+
+    def resume(self, saved: dict[str, Any], sampling: SamplingParams | None = None) -> None:
+        """Goes on where a stream stood that was checked, drawing as it did or by `sampling`."""
+        self.batch.generator.check(saved["language_model"], sampling)
+        self.task.load(saved)
+        self.load_graphs(saved, sampling)
+        self.error = None
+
+    def load_graphs(self, saved: dict[str, Any], sampling: SamplingParams | None = None) -> None:
+        """Gives its place in the graphs what they remember of a saved stream."""
+        batch, place, own = self.batch, self.held_place, saved["language_model"]
+        batch.generator.load(place, own, self.task.hooks, sampling)
+        self.task.seed = (sampling or SamplingParams.load(own["sampling"])).seed
+        for name, codec in batch.codec.items():
+            codec.load(place, saved[name])
+
+    def _check_whole(self) -> None:
+        """Raises UsageError if something went wrong in it."""
+        if self.error is not None:
+            raise UsageError(
+                f"this stream has failed ({self.error}); reset it, or open another one"
+            ) from self.error
+
+    def _finish(self) -> None:
+        if self.error is None:
+            self.task.finish()
 
 
-class Batch(Protocol):
-    """`rows` streams at most. Its `join` takes what the model's `stream` does, and raises
-    UsageError for values out of range and where no row is free."""
+@final
+class Batch(Generic[T]):
+    """Rows that are stepped together, as many as the generator has; for one thread at a time.
 
-    rows: int
+    Rows in use lie at the front of the graphs, which are stepped over no more than them, and over
+    the active ones alone if they can (`Streams`): one stream costs what it costs alone.
+
+    What goes wrong in one row ends that row (`Row.error`) and no other. If a graph fails for
+    several rows, each is stepped alone: a run that fails leaves all states as they are.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        encoder: BatchedEncoder | None = None,
+        decoder: BatchedDecoder | None = None,
+    ) -> None:
+        self.rows, self.guided = generator.batch, generator.guided
+        self.generator, self.encoder, self.decoder = generator, encoder, decoder
+        self.exclusive = Exclusive()
+        given = {"encoder": encoder, "decoder": decoder}
+        self.codec = {name: part for name, part in given.items() if part is not None}
+        self.graphs = {"language_model": generator, **self.codec}
+        spec = generator.model.spec
+        self._codebooks = spec.n_q - spec.dep_q
+        self._rows: list[Row[T] | None] = []
+
+    @property
+    def _exclusive(self) -> Exclusive:
+        return self.exclusive
 
     @property
     def free(self) -> int:
         """How many more may join."""
+        return self.rows - len(self._here())
 
-    def leave(self, row: Any) -> None:
-        """Makes room for another stream at once, whatever was left to say."""
+    @exclusive
+    def join(self, task: T) -> Row[T]:
+        """Gives a task a row and begins it.
 
-    def step(self, held: Collection[Any] = ()) -> bool:
-        """Steps every row that can be, but those held; False where none could."""
+        Raises UsageError if all rows are taken or the task is guided and the batch is not.
+        """
+        if not self.free:
+            raise UsageError(f"all {self.rows} rows are taken: let one leave first")
+        if None not in self._rows:
+            self._rows.append(None)
+            self._use()
+        row = Row(self, task)
+        row.place = self._rows.index(None)
+        try:
+            self.clear(row.place)
+            task.begin()
+        except BaseException:
+            row.place = None
+            raise
+        self._rows[row.place] = row
+        return row
+
+    @exclusive
+    def leave(self, row: Row[T]) -> None:
+        """Makes room for another stream at once, whatever was left to step."""
+        if row.place is not None and self._rows[row.place] is row:
+            self._rows[row.place], row.place = None, None
+
+    @exclusive
+    def step(self, held: Collection[Row[T] | None] = ()) -> bool:
+        """Steps every row that can be, but those held; False if none could."""
+        self._close_ranks()
+        rows = [row for row in self._here() if row.error is None and row not in held]
+        self._each(rows, lambda task, _: task.prepare())
+        self._encode(rows)
+        ready = self._each(rows, lambda task, _: task.ready)
+        stepped = [row for row in rows if ready.get(row.held_place)]
+        whole = np.zeros((len(self._rows), self._codebooks), np.int64)
+        codes = self._each(stepped, lambda task, _: task.next_codes())
+        active = np.zeros(len(self._rows), np.bool_)
+        for place, given in codes.items():
+            whole[place], active[place] = given, True
+        if not active.any():
+            return any(row.error is not None for row in rows)
+        output = self.generator.step(whole, active, self._fail)
+        self._decode(self._each(stepped, lambda task, place: task.on_step(output, place)))
+        self._each(stepped, lambda task, _: task.finish())
+        return True
+
+    def run(self, row: Row[T]) -> Iterator[Event]:
+        """Steps as far as possible; what this row finds, as it is found. Raises what goes wrong in
+        it."""
+        while self.step():
+            yield from row.events()
+        yield from row.events()
+
+    def clear(self, place: int) -> None:
+        """Makes the codec forget what it read and made in a place."""
+        for part in self.codec.values():
+            part.reset(place)
+
+    def _each(self, rows: Iterable[Row[T]], work: Callable[[T, int], V]) -> dict[int, V]:
+        """What is made of the task of each row that is whole, by its place; if that fails, the row
+        ends."""
+        made = {}
+        for row in rows:
+            try:
+                if row.error is None:
+                    place = row.held_place
+                    made[place] = work(row.task, place)
+            except Exception as error:
+                row.error = error
+        return made
+
+    def _fail(self, place: int, error: Exception) -> None:
+        row = self._rows[place]
+        assert row is not None
+        row.error = error
+
+    def _encode(self, rows: Iterable[Row[T]]) -> None:
+        if self.encoder is not None:
+            queues = self._each(rows, lambda task, _: task.queue)
+            self.encoder.step(queues, self._fail)
+
+    def _decode(self, made: dict[int, Array | None]) -> None:
+        if self.decoder is None:
+            return
+        codes = {place: frame for place, frame in made.items() if frame is not None}
+        pcm = self.decoder.step(codes, self._fail)
+        rows = [row for row in self._here() if row.place in pcm]
+        self._each(rows, lambda task, place: task.on_audio(pcm[place]))
+
+    def _here(self) -> list[Row[T]]:
+        return [row for row in self._rows if row is not None]
+
+    def _close_ranks(self) -> None:
+        """Puts the last rows in the places of those that have left."""
+        before = len(self._rows)
+        while None in self._rows:
+            row = self._rows.pop()
+            if row is not None:
+                place = self._rows.index(None)
+                for part in self.graphs.values():
+                    part.move(row.held_place, place)
+                self._rows[place], row.place = row, place
+        if self._rows and len(self._rows) != before:
+            self._use()
+
+    def _use(self) -> None:
+        for part in self.graphs.values():
+            part.use(len(self._rows))
+
+
+def open_batch(model: Model, rows: int, *, guided: bool = False) -> Batch[Any]:
+    """A batch over the graphs of a model; `guided` if a task may be, which doubles the cost of all.
+
+    Raises UsageError for fewer rows than 1.
+    """
+    if rows < 1:
+        raise UsageError(f"a batch of {rows} rows: give 1 or more")
+    generator = Generator(model.language_model, rows, guided=guided)
+    spec = model.language_model.spec
+    encoder = (
+        BatchedEncoder(model.mimi, rows, spec.n_q - spec.dep_q)
+        if model.family.reads_audio
+        else None
+    )
+    decoder = BatchedDecoder(model.mimi, rows) if model.family.writes_audio else None
+    return Batch(generator, encoder, decoder)
+
+
+@final
+class Stream(Generic[T]):
+    """One independent stream: a batch of one row, stepped as it is fed. For one thread at a time.
+
+    `open_batch` makes a batch of so many rows, guided or not.
+    """
+
+    def __init__(self, open_batch: Callable[..., Batch[T]], task: T) -> None:
+        self._open = open_batch
+        self._batch = open_batch(1, guided=task.is_guided)
+        self._row = self._batch.join(task)
+
+    @property
+    def _exclusive(self) -> Exclusive:
+        return self._batch.exclusive
+
+    @property
+    def task(self) -> T:
+        """What its family makes of it."""
+        return self._row.task
+
+    @property
+    def model(self) -> Any:
+        """The model that it is a stream of."""
+        return self._row.task.model
+
+    @exclusive
+    def feed(self, chunk: Any, /) -> list[Event]:
+        """Takes samples float32 `[n]` at the model's rate, any n, or any piece of text; returns
+        what became known by it.
+
+        Raises UsageError once the stream has ended, and for samples that are no audio.
+        """
+        self._row.feed(chunk)
+        return list(self._batch.run(self._row))
+
+    @exclusive
+    def flush(self) -> list[Event]:
+        """The end of the input: all that is still to be found."""
+        return self._row.flush()
+
+    def add(self, chunk: Any, /) -> None:
+        """Takes what `events` is to step; raises as `feed` does."""
+        self._row.feed(chunk)
+
+    def end(self) -> None:
+        """The input is over: `events` gives the rest."""
+        self._row.end()
+
+    def events(self) -> Iterator[Event]:
+        """Steps as far as the input allows: event by event, as they are found."""
+        return self._batch.run(self._row)
+
+    @exclusive
+    def close(self) -> list[Event]:
+        """Ends here, with nothing more made: the last word."""
+        self._row.close()
+        return self._row.events()
+
+    def reset(self) -> None:
+        """Starts over, as a new stream would."""
+        self._row.reset()
+
+    def save(self) -> dict[str, Any]:
+        """All that the stream remembers, to be loaded by another stream of the same weights."""
+        return self._row.save()
+
+    @exclusive
+    def load(self, saved: dict[str, Any], *, seed: int | None = None) -> None:
+        """Goes on where a saved stream stood, drawing as it did, or from now on by another seed.
+
+        Raises UsageError if it is of another model, ModelError if it is damaged or of a version
+        that this program does not read; then this stream is as it was.
+        """
+        batch, row = self._batch, self._row
+        row.check(saved)
+        if saved["language_model"]["guidance"] is not None and not batch.guided:
+            batch = self._open(1, guided=True)
+            row = batch.join(row.task.again())
+        row.load(saved, seed=seed)
+        self._batch, self._row = batch, row
+
+    @exclusive
+    def fork(self) -> "Stream[T]":
+        """Another stream that goes on from here by itself."""
+        task = self.task.again()
+        task.trace = None
+        other = Stream(self._open, task)
+        other.load(self.save())
+        return other

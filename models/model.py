@@ -1,7 +1,7 @@
 """What every family has once loaded: a codec, a tokenizer and a language model."""
 
 import os
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from ..runtime.bundle.bundle import Bundle
 from .families import Family
@@ -89,6 +89,14 @@ class Model:
             allow_fallback=allow_fallback,
             codecs=codecs,
         )
+
+    def task(self, *given: Any, **options: Any) -> Any:
+        """What a row of a batch is to do: the family's `Task`, with options of its own."""
+        raise NotImplementedError
+
+    def batch(self, *given: Any, **options: Any) -> Any:
+        """A `Batch` of so many rows at most."""
+        raise NotImplementedError
 
     @classmethod
     def check(cls, bundle: Bundle) -> None:

@@ -82,7 +82,7 @@ class StreamRow(ABC):
         """Takes the samples float32 `[n]` of the codes that `made` returned."""
 
     @exclusive
-    def take(self) -> list[Event]:
+    def events(self) -> list[Event]:
         """What was found since the last time; raises what went wrong in the stream."""
         if self.error is not None:
             raise self.error
@@ -224,8 +224,8 @@ class RowBatch(Generic[R]):
         """Steps as far as can be; what this row finds, as it is found. Raises what goes wrong in
         it."""
         while self.step():
-            yield from row.take()
-        yield from row.take()
+            yield from row.events()
+        yield from row.events()
 
     def clear(self, place: int) -> None:
         """Makes the codec forget what it heard and said in a place."""

@@ -78,7 +78,7 @@ class ServedModel:
         assert self.voice_catalog is not None
         return self.voice_catalog
 
-    def join(self, batch: Any, **given: Any) -> Row:
+    def join(self, batch: Any, **given: Any) -> Row[Any]:
         """Join a batch on the engine's thread. `given` are arguments of the model's `stream`; for
         those that are None the server's own apply."""
         own: dict[str, Any] = {}
@@ -89,7 +89,11 @@ class ServedModel:
             if self.family.is_guided:
                 own["cfg_coef"] = self.cfg_coef
         chosen = own | {name: value for name, value in given.items() if value is not None}
-        row: Row = batch.join(**{k: v for k, v in chosen.items() if v is not None})
+        chosen = {name: value for name, value in chosen.items() if value is not None}
+        if self.family.task is Task.SPEECH_TO_TEXT:
+            row: Row[Any] = batch.join(self.model.task(**chosen))
+        else:
+            row = batch.join(**chosen)
         return row
 
     def speech_options(self, **given: object) -> SpeechOptions:

@@ -41,7 +41,7 @@ class LiveTranscription:
             renderer = open_renderer(request.kind, vad=request.vad)
 
             def show(events: list[Event]) -> None:
-                renderer.show(events, stream)
+                renderer.show(events, stream.task)
                 if subtitles is not None:
                     subtitles.add(events)
 
@@ -49,14 +49,16 @@ class LiveTranscription:
                 for pcm in audio.frames():
                     events = stream.feed(pcm)
                     if request.turn_flush and any(isinstance(e, EndOfTurn) for e in events):
-                        events += stream.catch_up()
+                        stream.task.catch_up()
+                        events += stream.events()
                     show(events)
                     _note(events, audio)
                 if request.save_state is not None:
                     write_state(request.save_state, stream.save())
             finally:
                 try:
-                    for event in stream.finish():
+                    stream.end()
+                    for event in stream.events():
                         show([event])
                 finally:
                     renderer.end()

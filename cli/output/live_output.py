@@ -32,7 +32,7 @@ class Transcribing(Protocol):
         """The word that is still growing."""
 
     @property
-    def told_until(self) -> float:
+    def processed_until(self) -> float:
         """Seconds up to which all words were reported."""
 
 
@@ -103,7 +103,7 @@ class PlainRenderer:
                 self._put_pauses(event.start)
                 self._finish(event.text)
         self._begin(stream.partial)
-        self._put_pauses(stream.told_until)
+        self._put_pauses(stream.processed_until)
 
     def end(self) -> None:
         """See `Renderer.end`."""
@@ -157,7 +157,7 @@ class TerminalRenderer:
             if isinstance(event, Word):
                 self._settle_pauses(event.start)
                 self._settle(event.text)
-        self._settle_pauses(stream.told_until)
+        self._settle_pauses(stream.processed_until)
         self._draw(stream.partial.rstrip("\N{REPLACEMENT CHARACTER}"))
 
     def end(self) -> None:

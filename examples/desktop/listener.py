@@ -122,7 +122,7 @@ class Listener:
         def tell(events: list[Event], level: float) -> None:
             meter = source.meter
             self.messages.put(
-                Heard(events, stream.partial, level, meter.audio, meter.real_time_factor)
+                Heard(events, stream.task.partial, level, meter.audio, meter.real_time_factor)
             )
 
         try:
@@ -131,7 +131,8 @@ class Listener:
                     with source.meter.working(len(frame.pcm) / model.sample_rate, frame.arrived):
                         events = stream.feed(frame.pcm)
                         if any(isinstance(event, EndOfTurn) for event in events):
-                            events = in_order(events, stream.catch_up())
+                            stream.task.catch_up()
+                            events = in_order(events, list(stream.events()))
                     tell(events, loudness(frame.pcm))
         except KyutaiOnnxError as broken:
             error = str(broken)

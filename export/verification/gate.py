@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ...models.events import Event, Word
+from ...models.events import Word
 from ...models.lm.generation import StepOutput
 from ...models.options import SamplingParams
-from ...models.stt.batch import SpeechToTextBatch, SpeechToTextRow
 from ...models.stt.model import SpeechToText
-from ...models.stt.task import Hearing
+from ...models.stt.task import SpeechToTextTask
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.typing import Array
 from ..checkpoint.checkpoint import Checkpoint
@@ -87,23 +86,18 @@ class Said:
     words: int = 0
 
 
-class SaidRow(SpeechToTextRow):
-    """A row that keeps what it reads and how it scores the text, of its first `most` steps."""
+class SaidTask(SpeechToTextTask):
+    """Keeps what it reads and how it scores the text, of its first `most` steps."""
 
-    def __init__(self, batch: SpeechToTextBatch, most: int) -> None:
-        super().__init__(batch, SamplingParams(), Hearing(batch.model))
+    def __init__(self, model: SpeechToText, most: int) -> None:
         self.said, self._most = Said(), most
+        super().__init__(model, SamplingParams())
 
-    def made(self, made: StepOutput) -> None:
+    def on_step(self, output: StepOutput, place: int) -> None:
         if len(self.said.tokens) < self._most:
-            self.said.tokens.append(made.tokens[self.held_place].copy())
-            self.said.scores.append(made.scores[self.held_place].copy())
-        super().made(made)
-
-    def take(self) -> list[Event]:
-        events = super().take()
-        self.said.words += sum(isinstance(event, Word) for event in events)
-        return events
+            self.said.tokens.append(output.tokens[place].copy())
+            self.said.scores.append(output.scores[place].copy())
+        super().on_step(output, place)
 
 
 def judge(bundle: Bundle, checkpoint: Checkpoint, recordings: Iterable[Array]) -> Verdict:
@@ -136,14 +130,10 @@ def compare(said: Sequence[Said], checkpoint: Checkpoint) -> Verdict:
 
 
 def _said(model: SpeechToText, pcm: Array, most: int) -> Said:
-    batch = model.batch(1)
-    row = SaidRow(batch, most)
-    batch.add(row)
+    row = model.batch(1).join(task := SaidTask(model, most))
     row.feed(pcm[: most * model.frame_size])
-    row.end()
-    while batch.step():
-        row.take()
-    return row.said
+    task.said.words = sum(isinstance(event, Word) for event in row.flush())
+    return task.said
 
 
 def _log_softmax(scores: Array) -> Array:

@@ -58,7 +58,7 @@ class SpeechStream:
     def break_off(self) -> list[Event]:
         """Ends here, with nothing more made: the last word."""
         self._row.break_off()
-        return self._row.take()
+        return self._row.events()
 
     def reset(self) -> None:
         """Starts over, as a new stream would."""

@@ -2,24 +2,23 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
 from ...runtime.audio import AudioSource, audio_blocks
 from ...runtime.errors import AudioError, UsageError
+from ..batch import Batch, Row, Stream, open_batch
 from ..events import Event, Word
 from ..families import SPEECH_TO_TEXT, Family
 from ..model import Model
 from ..options import SamplingParams, check_parameters
-from .batch import SpeechToTextBatch, SpeechToTextRow
-from .pauses import HEAD, TurnPolicy
-from .stream import SpeechToTextStream
-from .task import Heard
+from .pauses import HEAD
+from .task import SpeechToTextKwargs, SpeechToTextTask
 
 Array = np.ndarray[Any, Any]
 ROWS = 8
-"""Recordings that are heard side by side: more gain little on a CPU (docs/performance.md)."""
+"""Recordings that are transcribed side by side: more gain little on a CPU (docs/performance.md)."""
 
 
 class SpeechToText(Model):
@@ -30,7 +29,7 @@ class SpeechToText(Model):
 
     @property
     def has_pauses(self) -> bool:
-        """Whether the model tells the end of a turn."""
+        """Whether the model recognizes the end of a turn."""
         return self.language_model.spec.extra_heads > HEAD
 
     def transcribe(
@@ -52,70 +51,63 @@ class SpeechToText(Model):
         if failure is not None:
             raise failure
 
-    def stream(
-        self,
-        *,
-        prompt: str | None = None,
-        temperature: float | None = None,
-        seed: int | None = None,
-        heard: Heard | None = None,
-        policy: TurnPolicy | None = None,
-        watchdog: float | None = None,
-        live: bool = False,
-        lead: bool = True,
-    ) -> SpeechToTextStream:
-        """One independent stream.
+    def stream(self, **options: Unpack[SpeechToTextKwargs]) -> Stream[SpeechToTextTask]:
+        """One independent stream, with the options of `SpeechToTextKwargs`.
 
-        `prompt` is text that the model is made to say first. `temperature` replaces the model's
-        own (0 takes the best token), `seed` makes draws repeat, `heard` is filled with codes and
-        tokens. `policy` says when pauses and ends of turns are told; after `watchdog` seconds of
-        what sounds like speech without text the model is begun anew (see `restart`). `live` tells
-        every frame heard (`Step`), and every word as soon as it is whole (`WordHeard`) too;
-        `lead=False` puts no silence before the audio, for those who bring their own.
-
-        Raises UsageError for a prompt that the tokenizer cannot spell, or a policy for a head that
-        the model lacks.
+        Raises UsageError for a prompt that the tokenizer cannot spell, a policy for a head that the
+        model lacks, or a value out of range.
         """
-        batch = self.batch(1)
-        row = batch.join(
-            prompt=prompt,
-            temperature=temperature,
-            seed=seed,
-            heard=heard,
-            policy=policy,
-            watchdog=watchdog,
-            live=live,
-            lead=lead,
-        )
-        return SpeechToTextStream(self, batch, row)
+        return Stream(self.batch, self.task(**options))
 
-    def batch(self, rows: int = ROWS) -> SpeechToTextBatch:
+    def task(self, **options: Unpack[SpeechToTextKwargs]) -> SpeechToTextTask:
+        """What a row of a batch is to do; options and errors as those of `stream`."""
+        policy, prompt = options.get("policy"), options.get("prompt")
+        if policy is not None and policy.head >= self.language_model.spec.extra_heads:
+            raise UsageError(
+                f"{self.name} has no extra head that looks {policy.horizon:g} s ahead; export it "
+                "with '--extra-heads REPO', such as kyutai/stt-1b-en_fr-candle"
+            )
+        check_parameters(watchdog=options.get("watchdog"))
+        tokens = self._spell(prompt) if prompt else ()
+        return SpeechToTextTask(
+            self,
+            self._sampling(options.get("temperature"), options.get("seed")),
+            prompt=tokens,
+            trace=options.get("trace"),
+            policy=policy,
+            watchdog=options.get("watchdog"),
+            live=options.get("live", False),
+            lead=options.get("lead", True),
+        )
+
+    def batch(self, rows: int = ROWS, *, guided: bool = False) -> Batch[SpeechToTextTask]:
         """Up to so many streams, stepped together."""
-        return SpeechToTextBatch(self, rows)
+        return open_batch(self, rows, guided=guided)
 
     def together(self, recordings: Iterable[Array], rows: int = ROWS) -> Iterator[list[Event]]:
         """The events of many recordings, samples float32 `[n]` at `sample_rate`, in their order,
-        `rows` of them heard side by side: the same as of each alone."""
+        `rows` of them side by side: the same as of each alone."""
         batch, coming = self.batch(rows), iter(recordings)
-        heard: deque[tuple[SpeechToTextRow, list[list[Event]]]] = deque()
+        read: deque[tuple[Row[SpeechToTextTask], list[list[Event]]]] = deque()
         while True:
             while batch.free and (pcm := next(coming, None)) is not None:
-                row = batch.join()
+                row = batch.join(self.task())
                 row.feed(pcm)
                 row.end()
-                heard.append((row, []))
-            if not batch.step():
-                break
-            for row, found in heard:
+                read.append((row, []))
+            if not read:
+                return
+            batch.step()
+            for row, found in read:
                 if (row.done or row.error is not None) and not found:
-                    found.append(row.take())
+                    found.append(row.events())
                     batch.leave(row)
-            while heard and heard[0][1]:
-                yield heard.popleft()[1][0]
+            while read and read[0][1]:
+                yield read.popleft()[1][0]
 
-    def drawing(self, temperature: float | None = None, seed: int | None = None) -> SamplingParams:
-        """The repository's sampling of text, with another temperature where given. Raises
-        UsageError for a value out of range."""
+    def _sampling(self, temperature: float | None, seed: int | None) -> SamplingParams:
+        """The repository's sampling of text, with another temperature if given. Raises UsageError
+        for a value out of range."""
         check_parameters(temperature=temperature)
         sampling = self.sampling
         return SamplingParams(
@@ -124,8 +116,7 @@ class SpeechToText(Model):
             seed=seed,
         )
 
-    def spell(self, prompt: str) -> tuple[int, ...]:
-        """The tokens of a prompt; raises UsageError where it cannot be spelt."""
+    def _spell(self, prompt: str) -> tuple[int, ...]:
         tokens = tuple(self.tokenizer.encode(prompt))
         if self.tokenizer.unk_id() in tokens:
             raise UsageError(f"the prompt {prompt!r} has characters that this model cannot spell")

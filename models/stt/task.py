@@ -1,26 +1,27 @@
-"""What one stream of speech to text hears and says, whichever row of a batch steps it.
+"""What one stream of speech to text does with its audio, and with what the model makes of it.
 
 The framing is that of moshi run_inference.py: silence before and after the audio as the model's
 settings say, and whole frames only.
 """
 
 import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any, TypedDict
 
 import numpy as np
 
 from ...runtime.audio import check_samples
-from ..events import Event, Step, ended_by
-from ..lm.generation import StepOutput
+from ...runtime.exclusive import exclusive
+from ..batch import RowTask, TokenTrace
+from ..events import Event, Restart, Step, Word, ended_by
+from ..lm.generation import StepHooks, StepOutput
 from ..mimi.frame_queue import FrameQueue
+from ..model import Model
+from ..options import SamplingParams
 from ..state import LARGEST, Flag, Integer, List, Maybe, Number, Part
-from .pauses import PauseDetector, TurnPolicy
-from .prompt import TextPrompt
+from .pauses import HEAD, PauseDetector, TurnPolicy
+from .watchdog import Watchdog
 from .words import WordAssembler
-
-if TYPE_CHECKING:
-    from .model import SpeechToText
 
 Array = np.ndarray[Any, Any]
 TAIL_SECONDS = 1.0
@@ -30,195 +31,235 @@ PROMPT_GAP = 10
 """Silent frames between an audio prompt and the audio (stt_from_file_with_prompt_pytorch.py)."""
 
 
-@dataclass
-class Heard:
-    """What a stream made, frame by frame, for whoever wants to compare it."""
+class SpeechToTextKwargs(TypedDict, total=False):
+    """How a stream transcribes.
 
-    codes: list[Array] = field(default_factory=list)
-    text: list[int] = field(default_factory=list)
-
-
-class Hearing:
-    """Samples become frames; what the language model makes of the codes of each becomes events.
-
-    `live` tells every frame and every word at once. Without `lead`, no silence comes before the
-    audio.
+    `prompt` is text that the model writes first. `temperature` replaces the model's own (0 takes
+    the best token), `seed` makes draws repeat, `trace` is filled with codes and tokens. `policy`
+    decides when there is a pause or an end of turn. After `watchdog` seconds of what sounds like
+    speech without text the model restarts. `live` emits every frame (`Step`), and every word as
+    soon as it is whole (`WordHeard`) too. `lead=False` puts no silence before the audio, for those
+    who bring their own.
     """
 
-    prompt: TextPrompt
-    """The rules of its row."""
+    prompt: str | None
+    temperature: float | None
+    seed: int | None
+    trace: TokenTrace | None
+    policy: TurnPolicy | None
+    watchdog: float | None
+    live: bool
+    lead: bool
 
-    ear: FrameQueue
-    """Its frames."""
+
+class TextPrompt(StepHooks):
+    """Constrains text logits to the paddings and the next token of the prompt; to the paddings
+    alone at a step whose frame comes `again`."""
+
+    again = False
+
+    def __init__(self, tokens: Sequence[int], paddings: tuple[int, int]) -> None:
+        self._tokens = list(tokens)
+        self._paddings = list(paddings)
+
+    def constrain(self, logits: Array) -> Array:
+        """`logits [text_card]` with all else at minus infinity, until the prompt is used up."""
+        if not self._tokens:
+            return logits
+        allowed = self._paddings if self.again else [*self._paddings, *self._tokens[:1]]
+        constrained = np.full_like(logits, -np.inf)
+        constrained[allowed] = logits[allowed]
+        return constrained
+
+    def choose_text(self, token: int) -> int:
+        """Notes what is written, and leaves it."""
+        if self._tokens and token == self._tokens[0] and token not in self._paddings:
+            del self._tokens[0]
+        return token
+
+    @property
+    def remaining(self) -> list[int]:
+        """What is yet to be written."""
+        return list(self._tokens)
+
+
+class SpeechToTextTask(RowTask):
+    """Samples in; `Word`, `Pause` and the other events of speech to text out.
+
+    `prompt` are tokens; for the rest see `SpeechToTextKwargs`.
+    """
+
+    hooks: TextPrompt
 
     _led: bool
+    _catching_up: bool
     _samples: int
     _aside: int
-    """How many of the next frames are no part of the audio, or not to be told."""
+    """How many of the next frames are no part of the audio, or not to be reported."""
 
+    _frame: int
     _end: float
     """Seconds of all the audio, once it has ended: no event lies in the silence after it."""
 
     def __init__(
         self,
-        model: "SpeechToText",
-        said_first: tuple[int, ...] = (),
-        heard: Heard | None = None,
-        policy: TurnPolicy | None = None,
+        model: Model,
+        sampling: SamplingParams,
         *,
+        prompt: tuple[int, ...] = (),
+        trace: TokenTrace | None = None,
+        policy: TurnPolicy | None = None,
+        watchdog: float | None = None,
         live: bool = False,
         lead: bool = True,
     ) -> None:
-        assert model.bundle.manifest.stt is not None
-        self._model, self._said_first, self._heard = model, said_first, heard
-        self._spec, self._stt = model.language_model.spec, model.bundle.manifest.stt
-        self._policy, self._live = policy or TurnPolicy(), live
-        self._lead_seconds = self._stt.audio_silence_prefix_seconds if lead else 0.0
-        self._begin()
-        self._frame = 0
-
-    def reset(self) -> None:
-        """Starts over, as a new stream would."""
-        self._begin()
-        self._frame = 0
-
-    def push(self, pcm: Array) -> None:
-        """Takes float32 `[n]`, any n; raises UsageError for samples that are no audio."""
-        check_samples(pcm)
-        if not self._led:
-            self._led = True
-            lead = int(self._lead_seconds * self._model.sample_rate)
-            self._aside += math.ceil(lead / self._model.frame_size)
-            self.ear.push(np.zeros(lead, np.float32))
-        self.ear.push(pcm)
-        self._samples += len(pcm)
-
-    def end(self) -> None:
-        """The silence after the audio, in which the model says what it still has to."""
-        self._end = self._samples / self._model.sample_rate
-        seconds = self._stt.audio_delay_seconds + TAIL_SECONDS
-        self.push(np.zeros(int(seconds * self._model.sample_rate), np.float32))
-
-    def next(self) -> Array:
-        """The codes `[codebooks]` of the next step."""
-        self._codes = self.ear.next()
-        self.prompt.heard = not self.ear.doubled
-        return self._codes
-
-    def take(self, made: StepOutput, row: int) -> list[Event]:
-        """The events of a step, in that row."""
-        if self.ear.doubled:
-            return []
-        events = self._told(made, row)
-        self._frame += 1
-        self._aside = max(0, self._aside - 1)
-        return [ended_by(event, self._end) for event in events]
-
-    def _told(self, made: StepOutput, row: int) -> list[Event]:
-        token, heads = int(made.frame[row, 0]), made.extra_heads
-        events: list[Event] = []
-        if self._live:
-            known = () if heads is None else heads[row, : self._spec.extra_heads, 0]
-            pauses = tuple(map(float, known))
-            events.append(Step(self._frame, pauses))
-        if self._heard is not None:
-            self._heard.codes.append(self._codes)
-        if token == self._spec.tokens.ungenerated:
-            return events
-        if self._heard is not None:
-            self._heard.text.append(token)
-        events += self._words.push(token)
-        if not self._lulled and self._model.has_pauses and heads is not None:
-            chance = float(heads[row, self._policy.head, 0])
-            events += self._pauses.push(chance, self._words.open_start)
-        return events
+        settings, self._spec = model.bundle.manifest.stt, model.language_model.spec
+        assert settings is not None
+        self._prompt, self._policy, self._live = prompt, policy or TurnPolicy(), live
+        self._watchdog_seconds = watchdog
+        self._delay_seconds = settings.audio_delay_seconds
+        self._lead_seconds = settings.audio_silence_prefix_seconds if lead else 0.0
+        self._has_pauses = self._spec.extra_heads > HEAD
+        super().__init__(model, sampling, trace=trace)
 
     @property
-    def is_speech(self) -> bool:
-        """Whether the frame stepped next is of the audio itself: no prompt, and no silence that was
-        put to it."""
-        return not self._aside and not self._lulled
-
-    def finish(self) -> list[Event]:
-        """The last word, and the last pause."""
-        events = [*self._words.flush(), *self._pauses.flush()]
-        return [ended_by(event, self._end) for event in events]
-
-    def lull(self) -> None:
-        """Silence that is no part of the audio, as long as text lags behind; `after_lull` puts the
-        clock right when its frames are stepped."""
-        self._lulled = True
-        self.push(np.zeros(self._lull_samples, np.float32))
-
-    def after_lull(self) -> list[Event]:
-        """The last word; what comes next counts on from where the lull began."""
-        self._lulled = False
-        self._samples -= self._lull_samples
-        words = self._words.flush()
-        self._words.put_back(self._lull_samples / self._model.sample_rate)
-        return [*words]
+    def waiting(self) -> int:
+        """Frames that could be stepped now."""
+        return self.queue.waiting
 
     @property
-    def _lull_samples(self) -> int:
-        frames = math.ceil(self._stt.audio_delay_seconds * self._model.frame_rate) + 1
-        return frames * self._model.frame_size
+    def done(self) -> bool:
+        return self.ended and not self.queue.waiting
 
     @property
-    def seconds(self) -> float:
-        """How much audio was heard, and what waits for the rest of its frame."""
-        waiting = self.ear.waiting * self._model.frame_size
-        return max(0.0, float((self._samples - waiting) / self._model.sample_rate))
+    def ready(self) -> bool:
+        return self.queue.ahead > 0
 
-    def restart(self) -> None:
-        """Begins anew where the audio stands, after `finish`: times go on, and what was not stepped
-        yet waits on."""
-        waiting = self.ear.clear()[-self._samples :] if self._samples else np.empty(0, np.float32)
-        samples = self._samples - len(waiting)
-        self._said_first, end = (), self._end
-        self._begin()
-        self._end = end
-        start = samples / self._model.sample_rate
-        self._words.begin_at(start)
-        lead = self._lead_seconds - start
-        self._pauses = PauseDetector(self._model.frame_rate, lead, self._policy, start)
-        self._samples = samples
-        self.push(waiting)
-
+    @exclusive
     def prime(self, audio: Array, *, cut: bool) -> None:
         """Takes an audio prompt, float32 `[n]`, before all else.
 
         With `cut` its words are left out and times count from the audio that follows.
         """
         check_samples(audio)
-        size = self._model.frame_size
+        size = self.model.frame_size
         frames = -(-len(audio) // size)
         padded = np.zeros((frames + PROMPT_GAP) * size, np.float32)
         padded[: len(audio)] = audio
         if cut:
-            self._cut(frames)
+            seconds = (frames + PROMPT_GAP) / self.model.frame_rate
+            lag = self._delay_seconds + self._lead_seconds
+            self._words.skip(frames + int(lag * self.model.frame_rate), seconds)
+            self._pauses.skip(seconds)
             self._samples -= len(padded)
         self._aside += frames + PROMPT_GAP
-        self.push(padded)
+        self.feed(padded)
 
-    def _cut(self, frames: int) -> None:
-        lag = self._stt.audio_delay_seconds + self._lead_seconds
-        seconds = (frames + PROMPT_GAP) / self._model.frame_rate
-        self._words.skip(frames + int(lag * self._model.frame_rate), seconds)
-        self._pauses.skip(seconds)
+    def feed(self, chunk: Array) -> None:
+        """Takes float32 `[n]`, any n; raises UsageError for samples that are no audio."""
+        check_samples(chunk)
+        if not self._led:
+            self._led = True
+            lead = int(self._lead_seconds * self.model.sample_rate)
+            self._aside += math.ceil(lead / self.model.frame_size)
+            self.queue.push(np.zeros(lead, np.float32))
+        self.queue.push(chunk)
+        self._samples += len(chunk)
+
+    def end(self) -> None:
+        """The silence after the audio, if there was any, in which the model writes the rest."""
+        self._end = max(0.0, self._samples / self.model.sample_rate)
+        if self._samples > 0:
+            seconds = self._delay_seconds + TAIL_SECONDS
+            self.feed(np.zeros(int(seconds * self.model.sample_rate), np.float32))
+        self.ended = True
+
+    def close(self) -> None:
+        self._end = min(self._end, self.seconds)
+        self.queue.clear()
+        self.ended = True
+
+    def next_codes(self) -> Array:
+        self._codes = self.queue.next()
+        self.hooks.again = self.queue.doubled
+        return self._codes
+
+    def on_step(self, output: StepOutput, place: int) -> None:
+        if self.queue.doubled:
+            return
+        watchdog = None if self.ended or self._aside or self._catching_up else self._watchdog
+        before = "" if watchdog is None else self.partial
+        events = [ended_by(event, self._end) for event in self._read(output, place)]
+        self.found += events
+        self._frame += 1
+        self._aside = max(0, self._aside - 1)
+        if self._catching_up and not self.queue.waiting:
+            self._end_catching_up()
+        if watchdog is not None:
+            wrote = self.partial != before or any(isinstance(event, Word) for event in events)
+            if watchdog.stalled(self.queue.pcm, wrote=wrote):
+                self.restart()
+
+    def flush(self) -> list[Event]:
+        """The last word, and the last pause."""
+        events = [*self._words.flush(), *self._pauses.flush()]
+        return [ended_by(event, self._end) for event in events]
+
+    @exclusive
+    def catch_up(self) -> None:
+        """Makes the next steps write at once what text lags behind with, and the open word.
+
+        Silence is fed, to be stepped as quickly as possible, and is no part of the audio. For the
+        end of a turn.
+        """
+        self._catching_up = True
+        self.feed(np.zeros(self._catch_up_samples, np.float32))
+
+    @exclusive
+    def restart(self) -> None:
+        """Restarts a model that has stalled where the audio stands: it remembers nothing, times go
+        on, and what was not stepped yet waits on.
+
+        The last word and `Restart` are found.
+        """
+        self.found += [*self.flush(), Restart(self.seconds)]
+        waiting = self.queue.clear()[-self._samples :] if self._samples else np.empty(0, np.float32)
+        samples, end = self._samples - len(waiting), self._end
+        self._begin(())
+        start = samples / self.model.sample_rate
+        self._words.begin_at(start)
+        lead = self._lead_seconds - start
+        self._pauses = PauseDetector(self.model.frame_rate, lead, self._policy, start)
+        self._samples, self._end = samples, end
+        self.feed(waiting)
+        self.row.batch.clear(self.row.held_place)
+        self.begin()
 
     @property
     def partial(self) -> str:
-        """The text of the word that is being heard and not yet closed."""
+        """The text of the word that is open."""
         return self._words.partial
 
     @property
-    def told_until(self) -> float:
-        """Seconds of the audio up to which words were told or begun."""
+    def processed_until(self) -> float:
+        """Seconds of the audio up to which words are known or begun: text lags behind pauses."""
         return self._words.time
 
+    @property
+    def seconds(self) -> float:
+        """How much audio was stepped, and what waits for the rest of its frame."""
+        waiting = self.queue.waiting * self.model.frame_size
+        return max(0.0, float((self._samples - waiting) / self.model.sample_rate))
+
+    def reset(self) -> None:
+        super().reset()
+        seconds = self._watchdog_seconds
+        self._watchdog = Watchdog(seconds, self.model.frame_rate) if seconds else None
+        self._frame = 0
+        self._begin(self._prompt)
+
     @staticmethod
-    def fields(model: "SpeechToText") -> Part:
-        """What is saved, of such a model."""
+    def fields(model: Model) -> Part:
         spec, text_card = model.language_model.spec, model.tokenizer.get_piece_size()
         cardinality = model.mimi.cardinality
         return Part(
@@ -229,61 +270,94 @@ class Hearing:
                 "words": WordAssembler.fields(text_card),
                 "pauses": PauseDetector.FIELDS,
                 "prompt": List(Integer(0, text_card - 1)),
+                "watchdog": Maybe(Watchdog.FIELDS),
                 "started": Flag(),
                 "catching_up": Flag(),
                 "samples": Integer(-LARGEST),
                 "frames_aside": Integer(),
                 "audio_seconds": Maybe(Number(0)),
                 "frame": Integer(),
+                "ended": Flag(),
             }
         )
 
     def save(self) -> dict[str, Any]:
-        """Its memory, as `fields` says, to be loaded by another one of the same model."""
         return {
-            "frame_queue": self.ear.save(),
+            "frame_queue": self.queue.save(),
             "words": self._words.save(),
             "pauses": self._pauses.save(),
-            "prompt": self.prompt.remaining,
+            "prompt": self.hooks.remaining,
+            "watchdog": None if self._watchdog is None else self._watchdog.save(),
             "started": self._led,
-            "catching_up": self._lulled,
+            "catching_up": self._catching_up,
             "samples": self._samples,
             "frames_aside": self._aside,
             "audio_seconds": None if self._end == math.inf else self._end,
             "frame": self._frame,
+            "ended": self.ended,
         }
 
     def load(self, saved: dict[str, Any]) -> None:
-        """Goes on where another one stood."""
-        self._begin()
-        self.ear.load(saved["frame_queue"])
-        self.prompt = TextPrompt(saved["prompt"], self._paddings)
+        self._begin(tuple(saved["prompt"]))
+        self.queue.load(saved["frame_queue"])
         self._words.load(saved["words"])
         self._pauses.load(saved["pauses"])
-        self._led, self._lulled = saved["started"], saved["catching_up"]
+        self._led, self._catching_up = saved["started"], saved["catching_up"]
         self._samples, self._frame = saved["samples"], saved["frame"]
         self._aside, end = saved["frames_aside"], saved["audio_seconds"]
         self._end = math.inf if end is None else end
+        self.ended = saved["ended"]
+        self.finished = self.done
+        if self._watchdog is not None:
+            self._watchdog.reset()
+            if saved["watchdog"] is not None:
+                self._watchdog.load(saved["watchdog"])
 
-    @property
-    def _paddings(self) -> tuple[int, int]:
-        tokens = self._spec.tokens
-        return (tokens.text_end_of_padding, tokens.text_padding)
-
-    def _begin(self) -> None:
-        lead = self._lead_seconds
-        boundary, padding = self._paddings
-        self.ear = FrameQueue(self._model.frame_size, self._spec.n_q - self._spec.dep_q)
-        self.prompt = TextPrompt(self._said_first, self._paddings)
+    def _begin(self, prompt: tuple[int, ...]) -> None:
+        tokens, lead = self._spec.tokens, self._lead_seconds
+        boundary, padding = tokens.text_end_of_padding, tokens.text_padding
+        self.queue = FrameQueue(self.model.frame_size, self._spec.n_q - self._spec.dep_q)
+        self.hooks = TextPrompt(prompt, (boundary, padding))
         self._words = WordAssembler(
-            self._model.tokenizer,
-            self._model.frame_rate,
-            lead + self._stt.audio_delay_seconds,
+            self.model.tokenizer,
+            self.model.frame_rate,
+            lead + self._delay_seconds,
             padding=padding,
             boundary=boundary,
             live=self._live,
         )
-        self._pauses = PauseDetector(self._model.frame_rate, lead, self._policy)
-        self._led = self._lulled = False
+        self._pauses = PauseDetector(self.model.frame_rate, lead, self._policy)
+        self._led = self._catching_up = False
         self._samples = self._aside = 0
         self._end = math.inf
+
+    def _read(self, output: StepOutput, place: int) -> list[Event]:
+        """The events of a step."""
+        token, heads = int(output.frame[place, 0]), output.extra_heads
+        events: list[Event] = []
+        if self._live:
+            known = () if heads is None else heads[place, : self._spec.extra_heads, 0]
+            events.append(Step(self._frame, tuple(map(float, known))))
+        if self.trace is not None:
+            self.trace.codes.append(self._codes)
+        if token == self._spec.tokens.ungenerated:
+            return events
+        if self.trace is not None:
+            self.trace.text.append(token)
+        events += self._words.push(token)
+        if not self._catching_up and self._has_pauses and heads is not None:
+            chance = float(heads[place, self._policy.head, 0])
+            events += self._pauses.push(chance, self._words.open_start)
+        return events
+
+    def _end_catching_up(self) -> None:
+        """The last word; what comes next counts on from where the silence began."""
+        self._catching_up = False
+        self._samples -= self._catch_up_samples
+        self.found += self._words.flush()
+        self._words.put_back(self._catch_up_samples / self.model.sample_rate)
+
+    @property
+    def _catch_up_samples(self) -> int:
+        frames = math.ceil(self._delay_seconds * self.model.frame_rate) + 1
+        return frames * self.model.frame_size

@@ -196,7 +196,7 @@ class TextToSpeech(Model):
         row = batch.join(voice)
         while row.utterance.rules.in_prefix:
             batch.step()
-            row.take()
+            row.events()
         return replace(voice, primed=row.save())
 
     def state_machine_config(self, options: SpeechOptions) -> StateMachineConfig:

@@ -70,7 +70,7 @@ class TextToSpeechStream:
     def break_off(self) -> list[Event]:
         """Ends here, with nothing more spoken: the last word."""
         self._row.break_off()
-        return self._row.take()
+        return self._row.events()
 
     @property
     def unspelled(self) -> list[str]:

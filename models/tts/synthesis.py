@@ -89,7 +89,7 @@ class Speeches:
                 spoken[index] = self._begin(index)
             self._batch.step()
             for index, row in list(spoken.items()):
-                events, ended = row.take(), row.done
+                events, ended = row.events(), row.done
                 if ended:
                     self._batch.leave(spoken.pop(index))
                 if events or ended:

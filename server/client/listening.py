@@ -15,7 +15,7 @@ from ..moshi_server import messages
 from ..wire.errors import ProtocolError
 from ..wire.messagepack import pack
 from .errors import ServerError, broken, busy
-from .heard import Heard
+from .heard import RemoteTask
 from .server import Info, RemoteServer
 
 AHEAD = 4
@@ -44,8 +44,19 @@ class RemoteSpeechToText:
         seed: int | None = None,
         policy: TurnPolicy | None = None,
     ) -> "RemoteSpeechToTextStream":
-        """One stream; told as `SpeechToText.stream` is."""
-        return RemoteSpeechToTextStream(RemoteRow(self, temperature, seed, policy))
+        """One stream, with options as those of `SpeechToText.stream`."""
+        task = self.task(temperature=temperature, seed=seed, policy=policy)
+        return RemoteSpeechToTextStream(RemoteRow(self, task))
+
+    def task(
+        self,
+        *,
+        temperature: float | None = None,
+        seed: int | None = None,
+        policy: TurnPolicy | None = None,
+    ) -> RemoteTask:
+        """What a row of a batch is to do."""
+        return RemoteTask(self.info, temperature, seed, policy)
 
 
 class RemoteRow:
@@ -55,14 +66,12 @@ class RemoteRow:
     def __init__(
         self,
         model: RemoteSpeechToText,
-        temperature: float | None = None,
-        seed: int | None = None,
-        policy: TurnPolicy | None = None,
+        task: RemoteTask,
         news: threading.Condition | None = None,
     ) -> None:
-        query = {"exact": "true", "temperature": temperature, "seed": seed}
+        query = {"exact": "true", "temperature": task.temperature, "seed": task.seed}
         self.line = model.server.line(model.info, query, news)
-        self.heard = Heard(model.info, policy)
+        self.task = task
         self.ended = False
         self._samples = 0
         self._address, self._rate, self._rtf = model.server.address, model.sample_rate, model.rtf
@@ -80,10 +89,6 @@ class RemoteRow:
         """Whether all is said, or nothing more will be."""
         return self._finished and (self._failure is None or self._raised)
 
-    def prime(self, audio: Pcm, *, cut: bool) -> None:  # noqa: ARG002
-        """Raises UsageError: nothing is heard before the audio."""
-        raise UsageError("an audio prompt: not over a server; leave it out")
-
     def feed(self, pcm: Pcm) -> None:
         """Sends float32 `[n]` at the model's rate, any n; raises UsageError after `end`."""
         if self.ended:
@@ -97,17 +102,17 @@ class RemoteRow:
             self._due += len(piece) / self._rate / self._rtf
             self.line.send(pack(messages.AudioMessage(piece)), self._due)
 
-    def end(self, *, silence: bool = True) -> None:
-        """The audio is over; without the `silence` after it, nothing more is said."""
+    def end(self) -> None:
+        """The audio is over; without any, nothing more is found."""
         if not self.ended:
             self.ended = True
-            self.heard.end(self._samples / self._rate)
-            if silence:
+            self.task.end(self._samples / self._rate)
+            if self._samples:
                 self.line.send(pack(messages.EosMessage()))
             else:
                 self.line.close()
 
-    def take(self) -> list[Event]:
+    def events(self) -> list[Event]:
         """What was found since the last time. Raises ServerError where the session broke off, once
         all that was found before was taken."""
         over, events = self.line.over, list[Event]()
@@ -115,7 +120,7 @@ class RemoteRow:
             events += self._take(data)
         if over and not self._finished:
             self._finished = True
-            events += self.heard.flush()
+            events += self.task.flush()
             self._fail(self._reason())
         if events or self._failure is None or self._raised:
             return events
@@ -132,7 +137,7 @@ class RemoteRow:
         if isinstance(reply, messages.ErrorMessage):
             self._fail(busy(self._address, reply.message))
             return []
-        return self.heard.take(reply)
+        return self.task.take(reply)
 
     def _reason(self) -> ServerError | None:
         """Why the session is over, if not all is said."""
@@ -159,9 +164,9 @@ class RemoteBatch:
         """How many more may join."""
         return self.rows - len(self._rows)
 
-    def join(self, *, temperature: float | None = None, seed: int | None = None) -> RemoteRow:
+    def join(self, task: RemoteTask) -> RemoteRow:
         """A new session."""
-        row = RemoteRow(self.model, temperature, seed, news=self._news)
+        row = RemoteRow(self.model, task, self._news)
         self._rows.append(row)
         return row
 
@@ -194,29 +199,31 @@ class RemoteSpeechToTextStream:
     def feed(self, pcm: Pcm) -> list[Event]:
         """Sends float32 `[n]` at the model's rate; raises ServerError where the session is lost."""
         self._row.feed(pcm)
-        return self._row.take()
+        return self._row.events()
 
     def flush(self) -> list[Event]:
-        """The end of the audio: all that is still to be said."""
-        return list(self.finish())
+        """The end of the audio: all that is still to be found."""
+        self.end()
+        return list(self.events())
 
-    def finish(self) -> Iterator[Event]:
-        """All of `flush`, event by event as they come."""
+    def end(self) -> None:
+        """The audio is over: `events` gives the rest."""
+        self._row.end()
+
+    def events(self) -> Iterator[Event]:
+        """What has come by now; after `end` all that is still to come, event by event."""
         row = self._row
-        row.end()
+        if not row.ended:
+            yield from row.events()
+            return
         try:
             while not row.done:
                 row.line.wait()
-                yield from row.take()
+                yield from row.events()
         finally:
             row.line.close()
 
     @property
-    def partial(self) -> str:
-        """The text of the words that were told and have not ended."""
-        return self._row.heard.partial
-
-    @property
-    def told_until(self) -> float:
-        """Seconds of the audio up to which words were told."""
-        return self._row.heard.told_until
+    def task(self) -> RemoteTask:
+        """What is known of its words."""
+        return self._row.task

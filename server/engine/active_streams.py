@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
-from ...models.batch import Batch
+from ...models.batch import Batch, Row
 from ...runtime.errors import KyutaiOnnxError, UsageError
 from .admission import Admission
 from .events import INTERNAL_ERROR, Ended, Ready, Reason, SessionEvent
@@ -19,14 +20,14 @@ class ActiveStreams:
     def __init__(
         self,
         name: str,
-        make_batch: Callable[[], Batch],
+        make_batch: Callable[[], Batch[Any]],
         admission: Admission,
         statistics: Statistics,
     ) -> None:
         self._name, self._make_batch = name, make_batch
         self._admission, self._statistics = admission, statistics
         self._streams: dict[Stream, None] = {}
-        self.batch: Batch | None = make_batch()
+        self.batch: Batch[Any] | None = make_batch()
         self._is_suspect = False
         """Whether a stream of the batch failed by an error that was not its client's."""
 
@@ -108,7 +109,7 @@ class ActiveStreams:
         for stream in self.streams:
             self.end(stream, "failed", INTERNAL_ERROR)
 
-    def _leave(self, row: object) -> None:
+    def _leave(self, row: Row[Any]) -> None:
         try:
             if self.batch is not None:
                 self.batch.leave(row)

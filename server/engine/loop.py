@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection
+from typing import Any
 
 from ...models.batch import Batch, Row
 from ..limits import Limits
@@ -21,7 +22,7 @@ class Loop:
     def __init__(
         self,
         name: str,
-        make_batch: Callable[[], Batch],
+        make_batch: Callable[[], Batch[Any]],
         admission: Admission,
         commands: CommandQueue,
         limits: Limits,
@@ -132,7 +133,7 @@ class Loop:
                 self.active.refuse(stream, stream.error)
         return True
 
-    def _step_batch(self, batch: Batch, held: Collection[Row | None]) -> bool:
+    def _step_batch(self, batch: Batch[Any], held: Collection[Row[Any] | None]) -> bool:
         """Return whether the step succeeded."""
         try:
             if not batch.step(held):

@@ -16,7 +16,7 @@ from ..limits import Limits
 from .events import Deliver, Marked, Ready, Reason, SessionEvent
 from .inputs import Chunk, EndOfInput, Input, Mark, Reset
 
-MakeRow = Callable[[Any], Row]
+MakeRow = Callable[[Any], Row[Any]]
 """Joins a batch, and returns the row."""
 
 AHEAD = 4
@@ -100,7 +100,7 @@ class Stream:
         self.over = False
         """The engine has released it."""
         self.ended: EndOfInput | None = None
-        self.row: Row | None = None
+        self.row: Row[Any] | None = None
         self.steps = 0
         self._inbox: deque[Input] = deque()
         self._marks = Marks()
@@ -108,7 +108,7 @@ class Stream:
         self._joined = self._active = opened
         self._held_since: float | None = None
 
-    def join(self, row: Row, now: float) -> None:
+    def join(self, row: Row[Any], now: float) -> None:
         """Start, in this row."""
         self.row = row
         self._joined = self._active = now
@@ -176,7 +176,7 @@ class Stream:
         """Return the events of the row by now, and whether it is done."""
         assert self.row is not None
         done = self.row.done
-        events: list[Event] = self.row.take()
+        events: list[Event] = self.row.events()
         return [*events, *self._due(math.inf if done else self._frames)], done
 
     def free_backlog(self) -> bool:
@@ -207,7 +207,7 @@ class Stream:
         self._inbox.clear()
         self._marks.waiting.clear()
 
-    def _use(self, row: Row, item: Input) -> list[SessionEvent]:
+    def _use(self, row: Row[Any], item: Input) -> list[SessionEvent]:
         if isinstance(item, Chunk):
             self._feed(row, item)
             return []
@@ -217,14 +217,14 @@ class Stream:
         if isinstance(item, EndOfInput):
             row.end()
             return []
-        events: list[SessionEvent] = [*row.take(), *self._due(math.inf), Ready()]
+        events: list[SessionEvent] = [*row.events(), *self._due(math.inf), Ready()]
         if item.change is not None:
             item.change(row)
         row.reset()
         self._fed = 0
         return events
 
-    def _feed(self, row: Row, chunk: Chunk) -> None:
+    def _feed(self, row: Row[Any], chunk: Chunk) -> None:
         """Feed a frame of samples at a time, so that no stream delays the step of the others."""
         item, cost, size = chunk.item, chunk.cost, self._pace.frame_size
         if isinstance(item, np.ndarray):
@@ -236,7 +236,7 @@ class Stream:
         self._supplied += cost
         row.feed(item)
 
-    def _mark(self, row: Row, mark: Mark) -> list[SessionEvent]:
+    def _mark(self, row: Row[Any], mark: Mark) -> list[SessionEvent]:
         size, delay = self._pace.frame_size, self._pace.delay
         started = self._fed % size
         due = self._frames + row.waiting + delay + bool(started)

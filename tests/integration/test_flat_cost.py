@@ -14,7 +14,7 @@ import pytest
 from support.voices import voices
 
 from kyutai_onnx.models import SpeechToText
-from kyutai_onnx.models.stt.stream import SpeechToTextStream
+from kyutai_onnx.models.batch import Stream
 from kyutai_onnx.runtime.graph.graph import Graph
 
 YOUNG, OLD, TRACED, COUNTED = 1000, 20_000, 4000, 250
@@ -64,12 +64,12 @@ def measure() -> Measured:
     return Measured(kept, cost(young, frames, runs), cost(old, frames, runs))
 
 
-def advance(stream: SpeechToTextStream, frames: np.ndarray, count: int) -> None:
+def advance(stream: Stream[Any], frames: np.ndarray, count: int) -> None:
     for index in range(0, count, 25):
         stream.feed(frames.reshape(-1, 25, frames.shape[1])[index // 25 % 10].reshape(-1))
 
 
-def kept_bytes(stream: SpeechToTextStream, frames: np.ndarray) -> int:
+def kept_bytes(stream: Stream[Any], frames: np.ndarray) -> int:
     """What Python and numpy allocate in `TRACED` frames and do not give back."""
     tracemalloc.start()
     try:
@@ -95,7 +95,7 @@ def counted_runs() -> dict[str, int]:
     return runs
 
 
-def cost(stream: SpeechToTextStream, frames: np.ndarray, runs: dict[str, int]) -> Cost:
+def cost(stream: Stream[Any], frames: np.ndarray, runs: dict[str, int]) -> Cost:
     runs.clear()
     calls, peaks = [], []
     tracemalloc.start()
@@ -111,7 +111,7 @@ def cost(stream: SpeechToTextStream, frames: np.ndarray, runs: dict[str, int]) -
     return Cost(dict(runs), float(np.median(calls)), float(np.median(peaks)), saved)
 
 
-def count_calls(stream: SpeechToTextStream, frame: np.ndarray) -> int:
+def count_calls(stream: Stream[Any], frame: np.ndarray) -> int:
     calls = 0
 
     def count(_frame: object, event: str, _argument: object) -> None:

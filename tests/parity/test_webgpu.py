@@ -16,7 +16,7 @@ from support.parity.fixtures import Bundles
 from support.voices import voices
 
 from kyutai_onnx.models import Mimi, SpeechToText
-from kyutai_onnx.models.stt.task import Heard
+from kyutai_onnx.models.batch import TokenTrace
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 
 CHROMIUM = Path("/usr/lib/chromium")
@@ -25,16 +25,16 @@ HERE = """
 import sys
 import numpy as np
 from kyutai_onnx.models import Mimi, SpeechToText
-from kyutai_onnx.models.stt.task import Heard
+from kyutai_onnx.models.batch import TokenTrace
 from kyutai_onnx.runtime.providers.provider import elsewhere
 pcm, codes = np.load(sys.argv[2]), np.load(sys.argv[3])
-heard = Heard()
+heard = TokenTrace()
 model = SpeechToText.load(sys.argv[1])
 placed = model.language_model.temporal.placement
 assert placed["WebGpuExecutionProvider"]["Softmax"] > 0
 others = elsewhere(placed, "WebGpuExecutionProvider").get("CPUExecutionProvider", {})
 assert set(others) <= {"Less", "LessOrEqual", "Greater", "GreaterOrEqual", "And", "Where"}, others
-model.stream(heard=heard).feed(pcm)
+model.stream(trace=heard).feed(pcm)
 decoded = Mimi.load(sys.argv[1]).decode(codes)
 np.savez(sys.argv[4], codes=np.array(heard.codes).T, text=heard.text, decoded=decoded)
 """
@@ -67,8 +67,8 @@ def on_webgpu(
 
 def test_webgpu_makes_what_the_cpu_makes(bundle: Bundles, tmp_path: Path) -> None:
     pcm = voices(1, 30 * 1920, 24000, seed=2)[0]
-    native, heard = bundle("mimi", "stt"), Heard()
-    SpeechToText.load(native).stream(heard=heard).feed(pcm)
+    native, heard = bundle("mimi", "stt"), TokenTrace()
+    SpeechToText.load(native).stream(trace=heard).feed(pcm)
     codes = np.array(heard.codes).T
     decoded = Mimi.load(native).decode(codes)
     made = on_webgpu(bundle("mimi", "stt", target="webgpu"), pcm, codes, tmp_path)

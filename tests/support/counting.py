@@ -71,7 +71,7 @@ class CountingRow:
         self._frames += [0.0] * DELAY
         self.ended = True
 
-    def take(self) -> list[Event]:
+    def events(self) -> list[Event]:
         if self._heard and self._heard[-1] == UNTOLD:
             raise ZeroDivisionError("this row has lost its voice")
         events, self._events = self._events, []

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from kyutai_onnx.models import Audio, Hibiki, Mimi, Moshi, SpeechToText, TextToSpeech
+from kyutai_onnx.models.batch import TokenTrace
 from kyutai_onnx.models.hub.resolve import DEMO
 from kyutai_onnx.models.speech.task import Trace as SpeechTrace
 from kyutai_onnx.models.state import VERSION
-from kyutai_onnx.models.stt.task import Heard
 from kyutai_onnx.models.tts.task import Trace as TextTrace
 from kyutai_onnx.runtime.audio import read_audio
 from kyutai_onnx.runtime.state_file import read_state, write_state
@@ -72,8 +72,8 @@ def heard(stop: int, **options: Any) -> Callable[[SpeechToText], Any]:
 
 def transcribed(start: int) -> Callable[[SpeechToText, dict[str, Any]], Made]:
     def after(model: SpeechToText, saved: dict[str, Any]) -> Made:
-        trace = Heard()
-        stream = model.stream(heard=trace, watchdog=10.0)
+        trace = TokenTrace()
+        stream = model.stream(trace=trace, watchdog=10.0)
         stream.load(saved)
         pcm = samples("train.flac", model.sample_rate)
         events = [*stream.feed(pcm[start : start + 48_000]), *stream.flush()]
@@ -214,7 +214,7 @@ CASES = [
     Case(
         "moshi-late",
         moshi,
-        interpreted(40, seed=10, top_k=8, temp=0.5, temp_text=0.9),
+        interpreted(40, seed=10, top_k=8, temperature=0.5, text_temperature=0.9),
         answered(20, top_k=32),
     ),
     encoded(4_000),

@@ -10,7 +10,7 @@ from support.npz import arrays
 
 from kyutai_onnx.cli.main import run
 from kyutai_onnx.cli.messages import progress_bar
-from kyutai_onnx.models.stt.batch import SpeechToTextRow
+from kyutai_onnx.models.stt.task import SpeechToTextTask
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_results_of_an_interrupted_command_stay_on_stdout(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(SpeechToTextRow, "feed", interrupt)
+    monkeypatch.setattr(SpeechToTextTask, "feed", interrupt)
     out, _ = on_a_terminal("transcribe", speech, "-f", "json", code=130)
     assert json.loads(out)["error"] == "interrupted"
 

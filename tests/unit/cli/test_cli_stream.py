@@ -104,7 +104,7 @@ class Growing:
     """Stands for a stream by the word that it is hearing and how far its text has come."""
 
     partial: str
-    told_until: float = 0.0
+    processed_until: float = 0.0
 
 
 Step = tuple[Sequence[Event], str] | tuple[Sequence[Event], str, float]

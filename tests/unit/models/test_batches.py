@@ -47,7 +47,7 @@ def speech_to_text(pcm: Array) -> Case:
         return pieces(pcm[1000 * job : len(pcm) - 3000 * job], job)
 
     def join(batch: Any, job: int) -> Any:
-        return batch.join(seed=job, live=job % 2 == 0)
+        return batch.join(model.task(seed=job, live=job % 2 == 0))
 
     return Case(model.batch, join, given, alone)
 
@@ -168,7 +168,7 @@ class Client:
             self.row.feed(self.left.pop(0))
             if self.fickle and len(self.left) == 2:
                 self.fickle, self.found, self.left = False, [], given(self.job)
-                self.row.take()
+                self.row.events()
                 self.row.reset()
         elif not self.ended:
             self.ended = True
@@ -196,7 +196,7 @@ def test_rows_make_what_streams_alone_make(case: Case) -> None:
         assert batch.step(held) == any(waiting.values())
         for client in list(here):
             moved[client.job] += client.row.place != places[client.job]
-            client.found += client.row.take()
+            client.found += client.row.events()
             if client.row.done:
                 assert_same(client.found, expected[client.job], client.job)
                 batch.leave(client.row)

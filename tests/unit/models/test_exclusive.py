@@ -54,7 +54,7 @@ def blocking(monkeypatch: pytest.MonkeyPatch) -> Blocking:
 def test_a_stream_of_speech_to_text(blocking: Blocking, model: SpeechToText, pcm: Array) -> None:
     stream, frame = model.stream(), pcm[:4000]
     others = [lambda: stream.feed(frame), stream.flush, stream.reset, stream.save]
-    blocking.check(lambda: stream.feed(frame), [*others, stream.restart, stream.catch_up])
+    blocking.check(lambda: stream.feed(frame), [*others, stream.task.restart, stream.task.catch_up])
     stream.reset()
     expected = model.stream()
     assert [*stream.feed(pcm), *stream.flush()] == [*expected.feed(pcm), *expected.flush()]
@@ -62,9 +62,16 @@ def test_a_stream_of_speech_to_text(blocking: Blocking, model: SpeechToText, pcm
 
 def test_a_batch_and_its_rows(blocking: Blocking, model: SpeechToText, pcm: Array) -> None:
     batch = model.batch(2)
-    row = batch.join()
+    row = batch.join(model.task())
     row.feed(pcm[:4000])
-    others = [batch.step, batch.join, lambda: batch.leave(row), row.take, row.reset, row.end]
+    others = [
+        batch.step,
+        lambda: batch.join(model.task()),
+        lambda: batch.leave(row),
+        row.events,
+        row.reset,
+        row.end,
+    ]
     blocking.check(batch.step, others)
 
 

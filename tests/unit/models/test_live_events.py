@@ -8,14 +8,14 @@ from support.bundles import copy_demo, without_heads
 from support.speech import RATE, Array
 
 from kyutai_onnx.models import SpeechToText, Step, Word, WordHeard
-from kyutai_onnx.models.stt.task import Heard
+from kyutai_onnx.models.batch import TokenTrace
 
 SIZE = 1920
 
 
 def test_every_frame_is_told_with_what_each_head_says(model: SpeechToText, pcm: Array) -> None:
-    heard, row_heard = Heard(), Heard()
-    stream = model.stream(live=True, heard=heard)
+    heard, row_heard = TokenTrace(), TokenTrace()
+    stream = model.stream(live=True, trace=heard)
     events = [*stream.feed(pcm), *stream.flush()]
     steps = [event for event in events if isinstance(event, Step)]
     assert [step.index for step in steps] == list(range(len(heard.text)))
@@ -24,7 +24,7 @@ def test_every_frame_is_told_with_what_each_head_says(model: SpeechToText, pcm: 
     assert pauses.min() >= 0
     assert pauses.max() <= 1
     assert pauses[-1, 2] > 0.5 > pauses[len(pauses) // 3, 2]
-    plain = model.stream(heard=row_heard)
+    plain = model.stream(trace=row_heard)
     others = [event for event in events if not isinstance(event, Step | WordHeard)]
     assert others == [*plain.feed(pcm), *plain.flush()]
     assert row_heard.text == heard.text
@@ -53,11 +53,11 @@ def test_a_word_is_heard_before_its_end_is(model: SpeechToText, pcm: Array) -> N
 def test_a_frame_is_told_first_then_what_was_heard_in_it(model: SpeechToText, pcm: Array) -> None:
     order = [Step, WordHeard, Word]
     row_of = model.batch(1)
-    row = row_of.join(live=True)
+    row = row_of.join(model.task(live=True))
     row.feed(pcm)
     row.end()
     while row_of.step():
-        kinds = [order.index(type(event)) for event in row.take() if type(event) in order]
+        kinds = [order.index(type(event)) for event in row.events() if type(event) in order]
         assert kinds[:1] in ([], [0])
         assert kinds == sorted(kinds) or row.done
 
@@ -69,7 +69,9 @@ def test_without_heads_a_step_has_no_pauses(tmp_path: Path) -> None:
 
 def test_steps_go_on_through_a_restart(model: SpeechToText, pcm: Array) -> None:
     stream = model.stream(live=True)
-    events = [*stream.feed(pcm), *stream.restart(), *stream.feed(pcm)]
+    events = stream.feed(pcm)
+    stream.task.restart()
+    events += [*stream.events(), *stream.feed(pcm)]
     steps = [event.index for event in events if isinstance(event, Step)]
     assert steps == list(range(len(steps)))
     stream.reset()

@@ -8,8 +8,8 @@ import pytest
 from support.speech import Array
 
 from kyutai_onnx.models import SpeechToText
+from kyutai_onnx.models.batch import Batch
 from kyutai_onnx.models.hub.resolve import DEMO
-from kyutai_onnx.models.row_batch import RowBatch
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.graph.batch_state import BatchState
 from kyutai_onnx.runtime.graph.pipeline import GraphPipeline
@@ -30,7 +30,7 @@ def poison(states: dict[str, Array], bundle: Bundle) -> dict[str, Array]:
     return states
 
 
-def poison_row(batch: RowBatch[Any], place: int, bundle: Bundle) -> None:
+def poison_row(batch: Batch[Any], place: int, bundle: Bundle) -> None:
     """All that the graphs of a batch remember of a row."""
     assert batch.encoder is not None
     batch.encoder.load(place, poison(batch.encoder.save(place), bundle))
@@ -49,7 +49,7 @@ def test_a_poisoned_row_is_healed_and_its_neighbours_stay_as_they_are(
     way: str, model: SpeechToText, pcm: Array
 ) -> None:
     batch = model.batch(3)
-    rows = [batch.join() for _ in range(3)]
+    rows = [batch.join(model.task()) for _ in range(3)]
     for row in rows:
         row.feed(pcm[:20_000])
     while batch.step():
@@ -63,11 +63,11 @@ def test_a_poisoned_row_is_healed_and_its_neighbours_stay_as_they_are(
     if way == "reset":
         rows[1].reset()
     elif way == "restart":
-        rows[1].restart()
+        rows[1].task.restart()
     else:
         batch.leave(rows[1])
     if way == "leave":
-        rows[1] = batch.join()
+        rows[1] = batch.join(model.task())
     if way != "move":
         rows[1].feed(pcm)
         rows[1].end()
@@ -77,17 +77,17 @@ def test_a_poisoned_row_is_healed_and_its_neighbours_stay_as_they_are(
     while batch.step():
         pass
     for index in done:
-        assert rows[index].take() == heard(model, pcm)
+        assert rows[index].events() == heard(model, pcm)
     if way in ("reset", "leave"):
-        assert rows[1].take() == heard(model, pcm)
+        assert rows[1].events() == heard(model, pcm)
     elif way == "restart":
         words = [event.text for event in heard(model, pcm) if hasattr(event, "text")]
-        assert [e.text for e in rows[1].take() if hasattr(e, "text")][-len(words) :] == words
+        assert [e.text for e in rows[1].events() if hasattr(e, "text")][-len(words) :] == words
 
 
 def test_a_row_that_made_nan_ends_and_is_healed(model: SpeechToText, pcm: Array) -> None:
     batch = model.batch(1)
-    row = batch.join()
+    row = batch.join(model.task())
     row.feed(pcm[:20_000])
     while batch.step():
         pass
@@ -96,13 +96,13 @@ def test_a_row_that_made_nan_ends_and_is_healed(model: SpeechToText, pcm: Array)
     while batch.step():
         pass
     with pytest.raises(Exception, match="NaN"):
-        row.take()
+        row.events()
     row.reset()
     row.feed(pcm)
     row.end()
     while batch.step():
         pass
-    assert row.take() == heard(model, pcm)
+    assert row.events() == heard(model, pcm)
 
 
 def test_the_codec_forgets_all_in_both_directions(pcm: Array) -> None:

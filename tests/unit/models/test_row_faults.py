@@ -15,7 +15,7 @@ from support.speech import Array
 from kyutai_onnx.models import Event, Hibiki, Moshi, SpeechToText
 from kyutai_onnx.models.hub.resolve import DEMO
 from kyutai_onnx.models.lm.generation import StepHooks
-from kyutai_onnx.models.stt.task import Hearing
+from kyutai_onnx.models.stt.task import SpeechToTextTask
 from kyutai_onnx.runtime.errors import KyutaiOnnxError, ModelError, UsageError
 from kyutai_onnx.runtime.graph.graph import Graph
 from kyutai_onnx.server.engine import Ended, Engine, Session, Statistics
@@ -98,11 +98,11 @@ def test_a_stage_that_breaks_in_a_row_ends_that_row_alone(stage: str, partner: M
         pass
     for seed in (0, 2):
         assert rows[seed].done
-        assert_same(rows[seed].take(), said_alone(partner, seed))
+        assert_same(rows[seed].events(), said_alone(partner, seed))
     error = ModelError if stage == "nan" else BrokenError
     assert type(rows[1].error) is error
     with pytest.raises(error):
-        rows[1].take()
+        rows[1].events()
     for use in (lambda: rows[1].feed(ramp(1)), rows[1].save):
         with pytest.raises(UsageError, match="has failed"):
             use()
@@ -110,7 +110,7 @@ def test_a_stage_that_breaks_in_a_row_ends_that_row_alone(stage: str, partner: M
     again = talk(batch, 4)
     while batch.step():
         pass
-    assert_same(again.take(), said_alone(partner, 4))
+    assert_same(again.events(), said_alone(partner, 4))
 
 
 @pytest.mark.parametrize("stage", [*TASK, *RULES, "nan"])
@@ -177,7 +177,7 @@ def test_a_graph_that_fails_once_costs_no_row_anything(
         row = join(alone, seed)
         while alone.step():
             pass
-        expected.append(row.take())
+        expected.append(row.events())
     batch = interpreter.batch(3)
     rows = [join(batch, seed) for seed in range(3)]
     failing.name, failing.at = name, range(3, 4)
@@ -185,14 +185,14 @@ def test_a_graph_that_fails_once_costs_no_row_anything(
         pass
     assert failing.runs > 5
     for row, events in zip(rows, expected, strict=True):
-        assert_same(row.take(), events)
+        assert_same(row.events(), events)
 
 
 def test_a_graph_that_fails_always_ends_each_row(
     failing: Failing, model: SpeechToText, pcm: Array
 ) -> None:
     batch = model.batch(3)
-    rows = [batch.join() for _ in range(3)]
+    rows = [batch.join(model.task()) for _ in range(3)]
     for row in rows[:2]:
         row.feed(pcm)
     failing.name, failing.at = "temporal_transformer", range(3, 1 << 30)
@@ -200,22 +200,22 @@ def test_a_graph_that_fails_always_ends_each_row(
         pass
     for row in rows[:2]:
         with pytest.raises(BrokenError):
-            row.take()
+            row.events()
     failing.at = range(0)
     rows[2].feed(pcm)
     rows[2].end()
     while batch.step():
         pass
     stream = model.stream()
-    assert_same(rows[2].take(), [*stream.feed(pcm), *stream.flush()])
+    assert_same(rows[2].events(), [*stream.feed(pcm), *stream.flush()])
 
 
 def test_codes_that_a_graph_refuses_end_the_row_that_brought_them(
     model: SpeechToText, pcm: Array
 ) -> None:
     stream, batch = model.stream(), model.batch(3)
-    rows = [batch.join() for _ in range(3)]
-    rows[1].ear.give(np.full((1, 8), 1 << 40))
+    rows = [batch.join(model.task()) for _ in range(3)]
+    rows[1].task.queue.give(np.full((1, 8), 1 << 40))
     for row in rows:
         row.feed(pcm)
         row.end()
@@ -224,7 +224,7 @@ def test_codes_that_a_graph_refuses_end_the_row_that_brought_them(
     assert rows[1].error is not None
     expected = [*stream.feed(pcm), *stream.flush()]
     for row in (rows[0], rows[2]):
-        assert_same(row.take(), expected)
+        assert_same(row.events(), expected)
 
 
 @pytest.mark.parametrize(
@@ -242,13 +242,13 @@ def test_an_engine_ends_the_session_whose_row_broke(
     engine = Engine("stt", model, 3, Limits(), statistics)
 
     def begin(batch: Any, number: int) -> Any:
-        row = batch.join()
+        row = batch.join(model.task())
         if number == 1:
 
             def raises() -> Array:
                 raise error
 
-            setattr(row, "next", raises)  # noqa: B010
+            setattr(row.task, "next_codes", raises)  # noqa: B010
         return row
 
     heard: list[list[Any]] = [[], [], []]
@@ -288,16 +288,16 @@ def test_a_batch_whose_row_broke_is_not_used_again_once_it_is_empty() -> None:
 def test_a_file_whose_row_broke_fails_alone(
     command: Command, monkeypatch: pytest.MonkeyPatch, speech: Path, text: str, tmp_path: Path
 ) -> None:
-    take = Hearing.take
-    broken: list[Hearing] = []
+    take = SpeechToTextTask.on_step
+    broken: list[SpeechToTextTask] = []
 
-    def breaking(hearing: Hearing, *given: Any) -> list[Event]:
+    def breaking(hearing: SpeechToTextTask, *given: Any) -> list[Event]:
         broken.append(hearing)
         if hearing is not broken[0]:
             return take(hearing, *given)
         raise BrokenError("the task broke")
 
-    monkeypatch.setattr(Hearing, "take", breaking)
+    monkeypatch.setattr(SpeechToTextTask, "on_step", breaking)
     first = shutil.copy(speech, tmp_path / "first.wav")
     ended = command("transcribe", first, speech, "--model", DEMO / "stt", "--quiet")
     assert ended.code == 1

@@ -31,12 +31,12 @@ WRONG: dict[str, Any] = {
 
 def doors(model: SpeechToText, mimi: Mimi) -> dict[str, Door]:
     batch = model.batch(2)
-    row = batch.join()
+    row = batch.join(model.task())
     return {
         "stream": model.stream().feed,
-        "prime": lambda pcm: model.stream().prime(pcm, cut=False),
+        "prime": lambda pcm: model.stream().task.prime(pcm, cut=False),
         "row": row.feed,
-        "row's prime": lambda pcm: row.prime(pcm, cut=True),
+        "row's prime": lambda pcm: row.task.prime(pcm, cut=True),
         "transcribe": lambda pcm: list(model.transcribe(pcm)),
         "together": lambda pcm: list(model.together([pcm], rows=1)),
         "moshi": moshi(tokens()).stream().feed,

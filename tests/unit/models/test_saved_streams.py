@@ -239,12 +239,12 @@ def test_a_text_that_was_broken_off_says_no_more() -> None:
 
 def test_audio_that_has_ended_ends_where_it_did(model: SpeechToText, pcm: Array) -> None:
     batch, cut = model.batch(2), pcm[: round(0.8 * model.sample_rate)]
-    first = batch.join()
+    first = batch.join(model.task())
     first.feed(cut)
     first.end()
     while first.waiting > 5:
         batch.step()
-    early, second = first.take(), batch.join()
+    early, second = first.events(), batch.join(model.task())
     second.load(first.save())
     batch.leave(first)
     late = list(batch.run(second))

@@ -11,9 +11,8 @@ from support.bundles import copy_demo, without_heads
 from support.speech import Array, hiss, say_aloud, write_wav
 
 from kyutai_onnx.models import EndOfTurn, Event, Mimi, Pause, SpeechStarted, SpeechToText, Word
+from kyutai_onnx.models.batch import Stream, TokenTrace
 from kyutai_onnx.models.hub.resolve import DEMO
-from kyutai_onnx.models.stt.stream import SpeechToTextStream
-from kyutai_onnx.models.stt.task import Heard
 from kyutai_onnx.runtime.errors import AudioError, ModelError, UsageError
 from kyutai_onnx.runtime.graph.batch_state import BatchState
 from kyutai_onnx.runtime.state_file import read_state, write_state
@@ -34,7 +33,7 @@ def events(model: SpeechToText, talk: Array) -> list[Event]:
     return found
 
 
-def listen(stream: SpeechToTextStream, samples: Array, size: int) -> list[Event]:
+def listen(stream: Stream[Any], samples: Array, size: int) -> list[Event]:
     fed = [stream.feed(samples[start : start + size]) for start in range(0, len(samples), size)]
     return [event for part in [*fed, stream.flush()] for event in part]
 
@@ -149,8 +148,8 @@ def test_a_stream_that_was_reset_is_a_new_one(
 
 
 def test_a_reset_begins_the_prompt_and_the_draws_again(model: SpeechToText, pcm: Array) -> None:
-    heard = Heard()
-    stream = model.stream(prompt="two", temperature=2.0, seed=1, heard=heard)
+    heard = TokenTrace()
+    stream = model.stream(prompt="two", temperature=2.0, seed=1, trace=heard)
     listen(stream, pcm, 24_000)
     first, heard.text = heard.text, []
     stream.reset()
@@ -184,8 +183,8 @@ def test_a_model_is_shared_by_many_threads(speech: Path, words: list[Word]) -> N
 
 def test_draws_repeat_with_a_seed(model: SpeechToText, pcm: Array) -> None:
     def tokens(seed: int | None) -> Sequence[int]:
-        heard = Heard()
-        listen(model.stream(temperature=2.5, seed=seed, heard=heard), pcm, 24_000)
+        heard = TokenTrace()
+        listen(model.stream(temperature=2.5, seed=seed, trace=heard), pcm, 24_000)
         return heard.text
 
     assert tokens(1) == tokens(1)
@@ -194,8 +193,8 @@ def test_draws_repeat_with_a_seed(model: SpeechToText, pcm: Array) -> None:
 
 
 def test_nothing_is_said_before_the_prompt_is(model: SpeechToText, pcm: Array) -> None:
-    heard = Heard()
-    stream = model.stream(prompt="two three four", heard=heard)
+    heard = TokenTrace()
+    stream = model.stream(prompt="two three four", trace=heard)
     listen(stream, np.concatenate([pcm, pcm]), 24_000)
     padding = model.bundle.manifest.lm.tokens.text_padding
     said = [token for token in heard.text if token > padding]
@@ -208,8 +207,8 @@ def test_nothing_is_said_before_the_prompt_is(model: SpeechToText, pcm: Array) -
 def test_what_was_heard_is_a_column_and_a_token_a_frame(
     model: SpeechToText, talk: Array, mimi: Mimi
 ) -> None:
-    heard = Heard()
-    listen(model.stream(heard=heard), talk, 3333)
+    heard = TokenTrace()
+    listen(model.stream(trace=heard), talk, 3333)
     lead = int(model.bundle.manifest.stt.audio_silence_prefix_seconds * mimi.sample_rate)
     frames = (lead + len(talk)) // mimi.frame_size
     assert len(heard.text) == len(heard.codes) > frames
@@ -222,8 +221,8 @@ def test_the_first_frame_is_given_twice(model: SpeechToText, pcm: Array, mimi: M
     lm = model.bundle.manifest.lm
     assert not any(lm.delays)
     lead = int(model.bundle.manifest.stt.audio_silence_prefix_seconds * mimi.sample_rate)
-    heard, rows = Heard(), BatchState(model.language_model.temporal)
-    stream = model.stream(temperature=0, heard=heard)
+    heard, rows = TokenTrace(), BatchState(model.language_model.temporal)
+    stream = model.stream(temperature=0, trace=heard)
     stream.feed(pcm)
     initial = [lm.tokens.text_initial, *[lm.tokens.audio_initial] * lm.n_q]
     token = int(rows.step({"tokens": np.array([initial])})["text_logits"].argmax())
@@ -242,7 +241,7 @@ def test_a_partial_word_is_shown_before_it_is_told(
     stream, seen = model.stream(), set()
     for start in range(0, len(pcm), 1920):
         stream.feed(pcm[start : start + 1920])
-        seen.add(stream.partial)
+        seen.add(stream.task.partial)
     assert all(any(word.text in partial for partial in seen) for word in words[:-1])
 
 
@@ -292,3 +291,46 @@ def test_the_demo_understands_what_its_codec_decodes(
     decoded = mimi.decode(mimi.encode(recording))
     heard, right = ([w.text for w in model.transcribe(a)] for a in (decoded, recording))
     assert heard == right
+
+
+def test_a_fork_goes_its_own_way(model: SpeechToText, pcm: Array) -> None:
+    stream = model.stream(prompt="two", watchdog=10.0)
+    begun = stream.feed(pcm[:30_000])
+    fork = stream.fork()
+    left, right = stream.feed(pcm[30_000:]) + stream.flush(), fork.feed(pcm[40_000:]) + fork.flush()
+    whole, short = (model.stream(prompt="two", watchdog=10.0) for _ in range(2))
+    assert begun + left == whole.feed(pcm) + whole.flush()
+    spliced = np.concatenate([pcm[:30_000], pcm[40_000:]])
+    assert begun + right == short.feed(spliced) + short.flush()
+    assert left != right
+
+
+def test_a_row_forks_into_another_of_its_batch(model: SpeechToText, pcm: Array) -> None:
+    batch = model.batch(2)
+    row = batch.join(model.task())
+    row.feed(pcm)
+    for _ in range(10):
+        batch.step()
+    early = row.events()
+    fork = row.fork()
+    for one in (row, fork):
+        one.end()
+    while batch.step():
+        pass
+    late = row.events()
+    assert late == fork.events() != []
+    stream = model.stream()
+    assert early + late == stream.feed(pcm) + stream.flush()
+    with pytest.raises(UsageError, match="all 2 rows are taken"):
+        row.fork()
+
+
+def test_a_closed_stream_finds_the_last_word_alone(model: SpeechToText, pcm: Array) -> None:
+    stream = model.stream()
+    events = stream.feed(pcm[: len(pcm) // 2])
+    partial = stream.task.partial
+    assert [word.text for word in stream.close() if isinstance(word, Word)] == partial.split()
+    assert list(stream.events()) == stream.flush() == []
+    with pytest.raises(UsageError, match="has ended"):
+        stream.feed(pcm)
+    assert events

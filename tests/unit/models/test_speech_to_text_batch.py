@@ -58,52 +58,52 @@ def test_rows_join_and_leave_while_others_go_on(
     model: SpeechToText, pcm: Array, expected: list[list[Event]]
 ) -> None:
     batch = model.batch(2)
-    first = batch.join()
+    first = batch.join(model.task())
     first.feed(pcm[:40_000])
     found: list[Event] = []
     for _ in range(7):
         batch.step()
-    second = batch.join()
+    second = batch.join(model.task())
     assert batch.free == 0
     with pytest.raises(UsageError, match="all 2 rows are taken"):
-        batch.join()
+        batch.join(model.task())
     second.feed(pcm[24_000:])
     for start in range(40_000, len(pcm), 3_000):
         batch.step()
-        found += first.take()
+        found += first.events()
         first.feed(pcm[start : start + 3_000])
     first.end()
     second.end()
     while batch.step():
         if first.done and batch.free == 0:
-            found += first.take()
+            found += first.events()
             batch.leave(first)
     assert found == expected[0]
-    assert second.take() == expected[1]
-    assert (first.take(), second.take()) == ([], [])
+    assert second.events() == expected[1]
+    assert (first.events(), second.events()) == ([], [])
 
 
 def test_a_row_that_is_taken_again_remembers_nothing(
     model: SpeechToText, recordings: list[Array], expected: list[list[Event]]
 ) -> None:
     batch = model.batch(1)
-    interrupted = batch.join()
+    interrupted = batch.join(model.task())
     interrupted.feed(recordings[0][:50_000])
     while batch.step():
         pass
     batch.leave(interrupted)
-    row = batch.join()
+    row = batch.join(model.task())
     row.feed(recordings[1])
     row.end()
     while batch.step():
         pass
-    assert row.take() == expected[1]
+    assert row.events() == expected[1]
     batch.leave(interrupted)
     assert batch.free == 0
 
 
 def test_nothing_is_fed_after_the_end(model: SpeechToText, pcm: Array) -> None:
-    row = model.batch(1).join()
+    row = model.batch(1).join(model.task())
     row.end()
     row.end()
     with pytest.raises(UsageError, match="has ended"):

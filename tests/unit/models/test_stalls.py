@@ -10,7 +10,7 @@ from support.bundles import without_heads
 from support.speech import RATE, Array, hiss
 
 from kyutai_onnx.models import Event, Pause, Restart, SpeechToText, TurnPolicy, Word
-from kyutai_onnx.models.stt.stream import SpeechToTextStream
+from kyutai_onnx.models.batch import Stream
 from kyutai_onnx.models.stt.watchdog import Watchdog
 from kyutai_onnx.runtime.errors import UsageError
 
@@ -45,7 +45,7 @@ def test_the_clock_goes_on_through_a_restart(
 ) -> None:
     stream = model.stream()
     first = np.concatenate([rested, hiss(odd / RATE)])
-    before = stream.feed(first) + stream.restart()
+    before = stream.feed(first) + restarted(stream)
     assert before[-1] == Restart(pytest.approx(len(first) / RATE))
     after = stream.feed(pcm) + stream.flush()
     check_again(words_of(before), words, 0.0)
@@ -58,7 +58,7 @@ def test_the_clock_goes_on_through_a_restart(
 def test_a_restart_gives_what_a_new_stream_gives(model: SpeechToText, pcm: Array) -> None:
     stream, new = model.stream(), model.stream()
     stream.feed(hiss(2 * SIZE / RATE))
-    stream.restart()
+    restarted(stream)
     ours, theirs = words_of(stream.feed(pcm)), words_of(new.feed(pcm))
     later = 2 * SIZE / RATE
     assert [(w.text, pytest.approx(w.start + later)) for w in theirs] == [
@@ -71,11 +71,11 @@ def test_a_restart_tells_the_word_that_was_open(model: SpeechToText, pcm: Array)
     events: list[Event] = []
     for start in range(0, len(pcm), SIZE):
         events += stream.feed(pcm[start : start + SIZE])
-        if stream.partial and words_of(events):
+        if stream.task.partial and words_of(events):
             break
-    partial = stream.partial
-    assert words_of(stream.restart())[-1].text == partial.split()[-1]
-    assert stream.partial == ""
+    partial = stream.task.partial
+    assert words_of(restarted(stream))[-1].text == partial.split()[-1]
+    assert stream.task.partial == ""
 
 
 def test_the_last_words_come_at_once(model: SpeechToText, pcm: Array, words: list[Word]) -> None:
@@ -83,7 +83,7 @@ def test_the_last_words_come_at_once(model: SpeechToText, pcm: Array, words: lis
     spoken = pcm[: round((words[-1].end + 0.3) * RATE)]
     early = words_of(stream.feed(spoken))
     assert len(early) < len(words)
-    late = words_of(stream.catch_up())
+    late = words_of(caught_up(stream))
     assert texts(early + late) == texts(words)
     rest = hiss(REST)
     more = words_of(stream.feed(rest) + stream.feed(pcm) + stream.flush())
@@ -93,13 +93,13 @@ def test_the_last_words_come_at_once(model: SpeechToText, pcm: Array, words: lis
 def test_catching_up_takes_no_time_off_the_audio(model: SpeechToText, rested: Array) -> None:
     stream = model.stream()
     stream.feed(rested)
-    before = stream.told_until
-    assert [event for event in stream.catch_up() if isinstance(event, Pause)] == []
-    assert stream.told_until == pytest.approx(before)
-    assert stream.restart()[-1] == Restart(pytest.approx(len(rested) / RATE))
+    before = stream.task.processed_until
+    assert [event for event in caught_up(stream) if isinstance(event, Pause)] == []
+    assert stream.task.processed_until == pytest.approx(before)
+    assert restarted(stream)[-1] == Restart(pytest.approx(len(rested) / RATE))
 
 
-def stall(stream: SpeechToTextStream, monkeypatch: pytest.MonkeyPatch) -> None:
+def stall(stream: Stream[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the model write nothing until it is begun anew."""
     generator = stream._batch.generator
     step, begin = generator.step, generator.begin
@@ -192,3 +192,13 @@ def test_a_policy_changes_when_turns_end(model: SpeechToText, pcm: Array) -> Non
                 break
         ends[hold] = fed / RATE
     assert ends[2.0] - ends[0.5] == pytest.approx(1.5, abs=0.2)
+
+
+def restarted(stream: Stream[Any]) -> list[Event]:
+    stream.task.restart()
+    return list(stream.events())
+
+
+def caught_up(stream: Stream[Any]) -> list[Event]:
+    stream.task.catch_up()
+    return list(stream.events())

@@ -12,8 +12,8 @@ from support.paths import ROOT
 from support.speech import Array
 
 from kyutai_onnx.models import SpeechToText
+from kyutai_onnx.models.batch import TokenTrace
 from kyutai_onnx.models.hub.resolve import DEMO
-from kyutai_onnx.models.stt.task import Heard
 
 PAGE = ROOT / "docs" / "bundle.md"
 Listen = Callable[[Path, Array], list[int]]
@@ -35,8 +35,8 @@ def listen(program: str) -> Listen:
 
 
 def heard_by_the_package(model: SpeechToText, pcm: Array) -> list[int]:
-    heard = Heard()
-    stream = model.stream(temperature=0, heard=heard)
+    heard = TokenTrace()
+    stream = model.stream(temperature=0, trace=heard)
     stream.feed(pcm)
     stream.flush()
     return heard.text

@@ -78,7 +78,7 @@ def test_speech_is_heard_as_it_is_alone(model: SpeechToText, pcm: Array) -> None
         expected.append([*stream.feed(cut), *stream.flush()])
     assert sum(map(len, expected)) > 20
     with running(model, slots=4) as engine:
-        listeners = [Listener(engine, lambda batch: batch.join()) for _ in cuts]
+        listeners = [Listener(engine, lambda batch: batch.join(model.task())) for _ in cuts]
         for listener, cut, size in zip(listeners, cuts, pieces, strict=True):
             for start in range(0, len(cut), size):
                 listener.session.feed(cut[start : start + size])
@@ -88,16 +88,15 @@ def test_speech_is_heard_as_it_is_alone(model: SpeechToText, pcm: Array) -> None
 
 def test_live_speech_is_marked_when_its_words_are_told(model: SpeechToText, pcm: Array) -> None:
     """A mark comes back after the words before it, as many sessions as there are."""
+    join = lambda batch: batch.join(model.task(live=True, lead=False))  # noqa: E731
     with running(model, slots=5) as engine:
-        listeners = [
-            Listener(engine, lambda batch: batch.join(live=True, lead=False)) for _ in range(5)
-        ]
+        listeners = [Listener(engine, join) for _ in range(5)]
         for number, listener in enumerate(listeners):
             listener.session.feed(pcm)
             listener.session.mark(number, flush=True)
             listener.session.feed(pcm[: 1000 * number])
             listener.session.end()
-        alone = Listener(engine, lambda batch: batch.join(live=True, lead=False))
+        alone = Listener(engine, join)
         alone.session.feed(np.concatenate([pcm, np.zeros(24_000, np.float32)]))
         alone.session.end()
         expected = [event.text for event in alone.heard() if isinstance(event, WordHeard)]
@@ -114,7 +113,7 @@ def test_live_speech_is_marked_when_its_words_are_told(model: SpeechToText, pcm:
 
 def test_a_reset_session_hears_what_a_new_one_does(model: SpeechToText, pcm: Array) -> None:
     with running(model, slots=2) as engine:
-        twice, once = (Listener(engine, lambda batch: batch.join()) for _ in range(2))
+        twice, once = (Listener(engine, lambda batch: batch.join(model.task())) for _ in range(2))
         twice.session.feed(pcm[30_000:])
         twice.session.reset()
         for listener in (twice, once):
