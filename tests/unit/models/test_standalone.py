@@ -16,7 +16,7 @@ from kyutai_onnx.models.batch import TokenTrace
 from kyutai_onnx.models.hub.resolve import DEMO
 
 PAGE = ROOT / "docs" / "bundle.md"
-Listen = Callable[[Path, Array], list[int]]
+Transcriber = Callable[[Path, Array], list[int]]
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +27,10 @@ def program() -> str:
 
 
 @pytest.fixture(scope="module")
-def listen(program: str) -> Listen:
+def transcriber(program: str) -> Transcriber:
     names: dict[str, Any] = {}
     exec(compile(program, str(PAGE), "exec"), names)
-    found: Listen = names["listen"]
+    found: Transcriber = names["transcribe"]
     return found
 
 
@@ -53,15 +53,15 @@ def test_the_program_needs_json_numpy_and_onnxruntime_alone(program: str) -> Non
 
 
 def test_the_program_hears_what_the_package_hears(
-    listen: Listen, model: SpeechToText, pcm: Array
+    transcriber: Transcriber, model: SpeechToText, pcm: Array
 ) -> None:
-    text = listen(DEMO / "stt", pcm)
+    text = transcriber(DEMO / "stt", pcm)
     assert len(set(text)) > 5
     assert text == heard_by_the_package(model, pcm)
 
 
 def test_the_program_goes_by_the_settings_in_the_manifest(
-    listen: Listen, pcm: Array, tmp_path: Path
+    transcriber: Transcriber, pcm: Array, tmp_path: Path
 ) -> None:
     def change(manifest: dict[str, Any]) -> None:
         manifest["stt"] = {"audio_delay_seconds": 0.8, "audio_silence_prefix_seconds": 0.25}
@@ -69,6 +69,6 @@ def test_the_program_goes_by_the_settings_in_the_manifest(
 
     folder = copy_demo(tmp_path / "bundle", change)
     theirs = heard_by_the_package(SpeechToText.load(folder), pcm)
-    ours = listen(folder, pcm)
+    ours = transcriber(folder, pcm)
     assert len(set(ours)) > 5
     assert theirs[1:] == ours[:-2]  # told two steps late, the greatest delay; the first counts
