@@ -13,6 +13,7 @@ import numpy as np
 
 from ..runtime.errors import UsageError
 from ..runtime.exclusive import Exclusive, exclusive
+from ..runtime.typing import Array
 from .events import Event
 from .lm.generation import Generator, StepHooks, StepOutput
 from .lm.language_model import Conditions, Guidance
@@ -21,8 +22,6 @@ from .mimi.frame_queue import FrameQueue
 from .model import Model
 from .options import SamplingParams
 from .state import Field, GraphState, Part, check_state, state_header
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass

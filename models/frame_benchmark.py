@@ -13,12 +13,12 @@ from ..runtime.errors import UsageError
 from ..runtime.graph.graph import Graph
 from ..runtime.graph.pipeline import GraphPipeline, PipelineState
 from ..runtime.providers.provider import choose
+from ..runtime.typing import Array
 from .lm.generation import Generator
 from .lm.language_model import Guidance, LanguageModel
 from .mimi.model import Mimi
 from .options import SamplingParams
 
-Array = np.ndarray[Any, Any]
 WARM_UP = 2
 LATE = 100_000
 """Steps that a stream counts as behind it."""

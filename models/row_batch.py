@@ -8,13 +8,12 @@ import numpy as np
 
 from ..runtime.errors import UsageError
 from ..runtime.exclusive import Exclusive, exclusive
+from ..runtime.typing import Array
 from .events import Event
 from .lm.generation import Generator, StepOutput
 from .mimi.batched import BatchedDecoder, BatchedEncoder
 from .mimi.frame_queue import FrameQueue
 from .model import Model
-
-Array = np.ndarray[Any, Any]
 
 
 class StreamRow(ABC):

@@ -23,8 +23,6 @@ AGAIN = "save the stream again"
 LARGEST = 2**53 - 1
 """The largest integer that every reader of JSON holds exactly."""
 
-Array = np.ndarray[Any, Any]
-
 
 class Field(Protocol):
     """What a value has to be."""

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,9 +14,9 @@ from ...models.events import Word
 from ...runtime.audio import AudioSource, Resampler
 from ...runtime.bundle.dataclass_json import parse, parse_json
 from ...runtime.errors import ModelError, UsageError
+from ...runtime.typing import Array
 from ..load import read_whole
 
-Array = np.ndarray[Any, Any]
 AUDIO = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 MANIFEST = "manifest.jsonl"
 TEXT_KEYS = ("text", "sentence", "normalized_text", "transcript", "transcription")

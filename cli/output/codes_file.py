@@ -7,7 +7,6 @@ import io
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,9 +16,9 @@ from ...runtime.audio.files.output import STANDARD_OUTPUT, open_stdout, writing
 from ...runtime.errors import AudioError
 from ...runtime.npz import read_arrays
 from ...runtime.output_file import output_file
+from ...runtime.typing import Array
 from ..messages import watched
 
-Array = np.ndarray[Any, Any]
 FRAMES = 25
 """Decoded at once."""
 

@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ...runtime.output_file import output_file
-
-Array = np.ndarray[Any, Any]
+from ...runtime.typing import Array
 
 
 def dump_tokens(

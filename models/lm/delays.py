@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from ...runtime.bundle.manifest import LanguageModel
+from ...runtime.typing import Array
 from ..state import Integer, Part, Tensor
-
-Array = np.ndarray[Any, Any]
 
 
 class DelayCache:

@@ -1,15 +1,13 @@
 """The depth transformer over rows, and text as the graphs take it."""
 
-from typing import Any
-
 import numpy as np
 
 from ...runtime.errors import UsageError
 from ...runtime.graph.buffers import Buffer
+from ...runtime.typing import Array
 from ..options import SamplingParams
 from .language_model import Guidance, LanguageModel
 
-Array = np.ndarray[Any, Any]
 COLDEST = 1e-30
 """A temperature below it takes the best: scores over it could be infinite in the graph."""
 

@@ -14,13 +14,13 @@ import numpy as np
 from ...runtime.errors import UsageError
 from ...runtime.graph.buffers import Buffer
 from ...runtime.sampling import sample_token
+from ...runtime.typing import Array
 from ..options import SamplingParams
 from ..state import Flag, GraphState, Integer, Maybe, Number, Part, String
 from .delays import DelayCache
 from .depth import DepthTransformer, split_text
 from .language_model import Conditions, Guidance, LanguageModel
 
-Array = np.ndarray[Any, Any]
 Fail = Callable[[int, Exception], None]
 """Takes a row, and what went wrong in it."""
 

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -13,9 +12,9 @@ from ...runtime.errors import UsageError
 from ...runtime.graph.batch_state import BatchState
 from ...runtime.graph.graph import Graph, open_graph
 from ...runtime.providers.provider import choose
+from ...runtime.typing import Array
 from ..options import check_parameters
 
-Array = np.ndarray[Any, Any]
 Conditions = dict[str, Array]
 """The constants of one row of the temporal transformer, without the batch axis."""
 

@@ -7,11 +7,11 @@ import numpy as np
 
 from ...runtime.graph.graph_state import State
 from ...runtime.graph.pipeline import PipelineState
+from ...runtime.typing import Array
 from ..lm.generation import Fail
 from .frame_queue import FrameQueue
 from .model import Direction, Mimi
 
-Array = np.ndarray[Any, Any]
 Given = dict[int, Array]
 AT_ONCE = 32
 """Frames of all rows together that one call encodes at most, so that a stream that is live waits

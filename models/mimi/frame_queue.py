@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from ...runtime.audio import Framer, check_samples
+from ...runtime.typing import Array
 from ..state import Flag, Part, Tensor
-
-Array = np.ndarray[Any, Any]
 
 
 class FrameQueue:

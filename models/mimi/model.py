@@ -1,21 +1,21 @@
 """Mimi, the codec: speech to codes, one column a frame, and back; at once or as a stream."""
 
 import os
-from typing import Any, Literal, Self, overload
+from typing import Literal, Self, overload
 
 import numpy as np
 
-from ...runtime.audio import AudioSource, audio_blocks
+from ...runtime.audio import AudioSource, Pcm, audio_blocks
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.errors import UsageError
 from ...runtime.graph.pipeline import GraphPipeline
 from ...runtime.providers.provider import choose
+from ...runtime.typing import Array, Codes
 from ..families import MIMI
 from ..hub.resolve import open_bundle
 from .codec_cache import CodecCache
 from .stream import DecoderStream, EncoderStream
 
-Array = np.ndarray[Any, Any]
 Direction = Literal["encode", "decode"]
 
 
@@ -63,15 +63,24 @@ class Mimi:
         bundle = open_bundle(model, MIMI)
         return cls(bundle, provider=provider, threads=threads, allow_fallback=allow_fallback)
 
-    def encode(self, audio: Array | AudioSource, codebooks: int | None = None) -> Array:
-        """Codes int64 `[codebooks, frames]` of a file or of samples float32 `[n]` at
-        `sample_rate`; the last frame is filled with silence."""
+    def encode(
+        self,
+        audio: Array | bytes | AudioSource,
+        codebooks: int | None = None,
+        *,
+        sample_rate: int | None = None,
+    ) -> Codes:
+        """Encode a file, its bytes, or an array at `sample_rate`, the model's own unless given.
+
+        Returns codes `[codebooks, frames]`; the last frame is filled with silence.
+        """
         stream = self.stream("encode", codebooks)
-        codes = [stream.feed(block) for block in audio_blocks(audio, self.sample_rate)]
+        blocks = audio_blocks(audio, self.sample_rate, source_rate=sample_rate)
+        codes = [stream.feed(block) for block in blocks]
         return np.concatenate([*codes, stream.flush()], axis=1)
 
-    def decode(self, codes: Array) -> Array:
-        """Samples float32 `[frames * frame_size]` of codes `[codebooks, frames]`."""
+    def decode(self, codes: Codes) -> Pcm:
+        """Decode codes `[codebooks, frames]` to samples `[frames * frame_size]`."""
         return self.stream("decode").feed(codes)
 
     @overload

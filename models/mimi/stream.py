@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from ...runtime.audio import Framer, check_samples
+from ...runtime.audio import Framer, Pcm, check_samples
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.errors import UsageError
 from ...runtime.exclusive import Exclusive, exclusive
 from ...runtime.graph.pipeline import GraphPipeline
+from ...runtime.typing import Array, Codes
 from ..state import GraphState, Part, Tensor, check_state, state_header
 
-Array = np.ndarray[Any, Any]
 ENCODER, DECODER = "mimi-encoder", "mimi-decoder"
 """What saved streams are called."""
 
@@ -28,19 +28,19 @@ class EncoderStream:
         self._rows = chain.batch_state()
 
     @exclusive
-    def feed(self, pcm: Array) -> Array:
+    def feed(self, pcm: Pcm) -> Codes:
         """Takes float32 `[n]`, any n; returns codes int64 `[codebooks, frames]`, maybe none. Raises
         UsageError for samples that are no audio."""
         check_samples(pcm)
         return self.encode(self._framer.push(pcm))
 
     @exclusive
-    def flush(self) -> Array:
+    def flush(self) -> Codes:
         """The codes of what is left, filled with silence to a frame."""
         return self.encode(self._framer.flush(pad=True))
 
     @exclusive
-    def encode(self, frames: Array) -> Array:
+    def encode(self, frames: Pcm) -> Codes:
         """Codes `[codebooks, n]` of whole frames `[n, frame_size]`; raises as `feed` does."""
         if frames.ndim != 2 or frames.shape[1] != self._frame_size:
             shape = list(frames.shape)
@@ -81,9 +81,9 @@ class EncoderStream:
         self._framer.push(saved["partial_frame"])
         self._rows.load(0, saved["encoder"])
 
-    def _step(self, frames: Array) -> Array:
+    def _step(self, frames: Pcm) -> Codes:
         outputs = self._rows.step({"pcm": frames.reshape(1, 1, -1)})
-        codes: Array = outputs["codes"][0, : self._codebooks].copy()
+        codes: Codes = outputs["codes"][0, : self._codebooks].copy()
         return codes
 
 
@@ -97,7 +97,7 @@ class DecoderStream:
         self._rows = chain.batch_state()
 
     @exclusive
-    def feed(self, codes: Array) -> Array:
+    def feed(self, codes: Codes) -> Pcm:
         """Takes codes `[codebooks, n]`, any n, the first ones if fewer than the bundle has; returns
         float32 `[n * frame_size]`. Raises UsageError for codes out of range."""
         codes = np.asarray(codes)
@@ -107,7 +107,7 @@ class DecoderStream:
         pcm = [self._step(part.T) for part in _parts(full.T, self._chain.max_frames)]
         return np.concatenate(pcm) if pcm else np.empty(0, np.float32)
 
-    def flush(self) -> Array:
+    def flush(self) -> Pcm:
         """Nothing is held back: an empty array."""
         return np.empty(0, np.float32)
 
@@ -128,7 +128,7 @@ class DecoderStream:
         check_state(saved, self._bundle, DECODER, part)
         self._rows.load(0, saved["decoder"])
 
-    def check(self, codes: Array) -> None:
+    def check(self, codes: Codes) -> None:
         """Raises UsageError for codes that this codec cannot decode."""
         most, cardinality = self._codec.codebooks, self._codec.cardinality
         if codes.ndim != 2 or not 1 <= len(codes) <= most:
@@ -140,8 +140,8 @@ class DecoderStream:
                 f"codes from {codes.min()} to {codes.max()}, 0 to {cardinality - 1} expected"
             )
 
-    def _step(self, codes: Array) -> Array:
-        pcm: Array = self._rows.step({"codes": codes[None]})["pcm"][0, 0].copy()
+    def _step(self, codes: Codes) -> Pcm:
+        pcm: Pcm = self._rows.step({"codes": codes[None]})["pcm"][0, 0].copy()
         return pcm
 
 

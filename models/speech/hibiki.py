@@ -1,12 +1,11 @@
 """Hibiki: speech in another language, as the speaker goes on, with its text."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self, Unpack
-
-import numpy as np
+from typing import ClassVar, Self, Unpack
 
 from ...runtime.audio import AudioSource
 from ...runtime.errors import UsageError
+from ...runtime.typing import Array
 from ..events import Word
 from ..families import HIBIKI, Family
 from ..lm.language_model import Guidance
@@ -17,7 +16,6 @@ from .model import SpeechModel
 from .stream import SpeechStream
 from .task import Settings, SpeechRow, Trace
 
-Array = np.ndarray[Any, Any]
 CONDITIONER = "description"
 WANTED, UNWANTED = "very_good", "very_bad"
 """How well the speaker's voice is kept, of what is made and of what guidance leads away from."""
@@ -86,19 +84,21 @@ class Hibiki(SpeechModel):
 
     def translate(
         self,
-        audio: Array | AudioSource,
+        audio: Array | bytes | AudioSource,
         *,
+        sample_rate: int | None = None,
         channel: int | None = None,
         cfg_coef: float = 1.0,
         max_tail: float | None = None,
         **draws: Unpack[SamplingKwargs],
     ) -> Translation:
-        """Translates a file, or samples float32 `[n]` at `sample_rate`; for the rest see `stream`.
+        """Translate a file, its bytes, or an array at `sample_rate`, the model's own unless given.
 
-        Raises AudioError where it cannot be read or does not fill a frame.
+        For the rest see `stream`. Raises AudioError if the audio cannot be read or does not fill a
+        frame.
         """
         stream = self.stream(cfg_coef=cfg_coef, max_tail=max_tail, **draws)
-        said = self.hear(stream, audio, channel)
+        said = self.hear(stream, audio, sample_rate, channel)
         return Translation(
             said.pcm, self.sample_rate, said.text, tuple(said.words), stream.complete, stream.seed
         )

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ...runtime.typing import Array
 from ..lm.generation import StepOutput
 from ..options import SamplingParams
 from ..row_batch import RowBatch
@@ -16,7 +17,6 @@ from ..state import Field, Flag, Integer, Part
 from .model import SpeechModel
 from .task import Settings, SpeechRow, Trace
 
-Array = np.ndarray[Any, Any]
 TAIL_SECONDS = 30.0
 """By how much a translation may go on for longer than it has listened."""
 

@@ -10,12 +10,11 @@ import numpy as np
 from ...runtime.audio import AudioSource, audio_blocks
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.errors import AudioError, ModelError
+from ...runtime.typing import Array
 from ..events import Audio, Event, Text, Word
 from ..model import Model
 from ..options import SamplingKwargs, SamplingParams
 from .stream import SpeechStream
-
-Array = np.ndarray[Any, Any]
 
 
 class SpeechModel(Model):
@@ -49,14 +48,19 @@ class SpeechModel(Model):
         return replace(own, **given)
 
     def hear(
-        self, stream: SpeechStream, audio: Array | AudioSource, channel: int | None
+        self,
+        stream: SpeechStream,
+        audio: Array | bytes | AudioSource,
+        sample_rate: int | None,
+        channel: int | None,
     ) -> "SpeechResult":
-        """Feeds a whole recording, a file or samples float32 `[n]`, and gathers what is said.
+        """Feed a whole recording and gather the speech and text of the model.
 
-        Raises AudioError where it cannot be read or does not fill a frame.
+        Raises AudioError if it cannot be read or does not fill a frame.
         """
         said = SpeechResult()
-        for block in audio_blocks(audio, self.sample_rate, channel=channel):
+        blocks = audio_blocks(audio, self.sample_rate, source_rate=sample_rate, channel=channel)
+        for block in blocks:
             said.take(stream.feed(block))
         if not stream.heard_seconds:
             raise AudioError(too_short(self.frame_rate))

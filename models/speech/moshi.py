@@ -1,13 +1,12 @@
 """Moshi: the other side of a talk, heard and spoken at once."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Unpack
-
-import numpy as np
+from typing import ClassVar, Unpack
 
 from ...runtime.audio import AudioSource
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.errors import ModelError
+from ...runtime.typing import Array
 from ..events import Word
 from ..families import MOSHI, Family
 from ..options import SamplingKwargs
@@ -15,8 +14,6 @@ from ..row_batch import RowBatch
 from .model import SpeechModel
 from .stream import SpeechStream
 from .task import Settings, SpeechRow, Trace
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,18 +47,19 @@ class Moshi(SpeechModel):
 
     def reply(
         self,
-        audio: Array | AudioSource,
+        audio: Array | bytes | AudioSource,
         *,
+        sample_rate: int | None = None,
         channel: int | None = None,
         **draws: Unpack[SamplingKwargs],
     ) -> Reply:
-        """Moshi's side of a talk of which `audio`, a file or samples float32 `[n]` at
-        `sample_rate`, is the other; it ends with it. For the rest see `stream`.
+        """Reply to a file, its bytes, or an array at `sample_rate`, the model's own unless given.
 
-        Raises AudioError where it cannot be read or does not fill a frame.
+        The reply is Moshi's side of the conversation while the audio lasts. For the rest see
+        `stream`. Raises AudioError if the audio cannot be read or does not fill a frame.
         """
         stream = self.stream(**draws)
-        said = self.hear(stream, audio, channel)
+        said = self.hear(stream, audio, sample_rate, channel)
         return Reply(said.pcm, self.sample_rate, said.text, tuple(said.words), stream.seed)
 
     def stream(

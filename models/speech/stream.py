@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-
 from ...runtime.exclusive import Exclusive, exclusive
+from ...runtime.typing import Array
 from ..events import Event
 from ..options import SamplingParams
 from ..row_batch import RowBatch
@@ -15,8 +14,6 @@ from .task import Settings, SpeechRow, Trace
 
 if TYPE_CHECKING:
     from .model import SpeechModel
-
-Array = np.ndarray[Any, Any]
 
 
 class SpeechStream:

@@ -6,9 +6,8 @@ The framing is that of moshi run_inference.py: whole frames only.
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ...runtime.exclusive import exclusive
+from ...runtime.typing import Array
 from ..events import Audio, Event
 from ..lm.generation import Generator, StepOutput
 from ..lm.language_model import Conditions, Guidance
@@ -20,8 +19,6 @@ from ..text.detokenizer import TimedDetokenizer
 
 if TYPE_CHECKING:
     from .model import SpeechModel
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, Unpack
 
-import numpy as np
-
 from ...runtime.audio import AudioSource, audio_blocks
 from ...runtime.errors import AudioError, UsageError
+from ...runtime.typing import Array
 from ..batch import Batch, Row, Stream, open_batch
 from ..events import Event, Word
 from ..families import SPEECH_TO_TEXT, Family
@@ -16,7 +15,6 @@ from ..options import SamplingParams, check_parameters
 from .pauses import HEAD
 from .task import SpeechToTextKwargs, SpeechToTextTask
 
-Array = np.ndarray[Any, Any]
 ROWS = 8
 """Recordings that are transcribed side by side: more gain little on a CPU (docs/performance.md)."""
 

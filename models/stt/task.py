@@ -12,6 +12,7 @@ import numpy as np
 
 from ...runtime.audio import check_samples
 from ...runtime.exclusive import exclusive
+from ...runtime.typing import Array
 from ..batch import RowTask, TokenTrace
 from ..events import Event, Restart, Step, Word, ended_by
 from ..lm.generation import StepHooks, StepOutput
@@ -23,7 +24,6 @@ from .pauses import HEAD, PauseDetector, TurnPolicy
 from .watchdog import Watchdog
 from .words import WordAssembler
 
-Array = np.ndarray[Any, Any]
 TAIL_SECONDS = 1.0
 """Silence after the audio beyond the model's own delay."""
 

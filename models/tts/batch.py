@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...runtime.exclusive import exclusive
+from ...runtime.typing import Array
 from ..events import Event
 from ..lm.generation import Generator, StepOutput
 from ..options import SamplingParams
@@ -16,8 +17,6 @@ from .voices import Voice
 
 if TYPE_CHECKING:
     from .model import TextToSpeech
-
-Array = np.ndarray[Any, Any]
 
 
 class TextToSpeechRow(StreamRow):

@@ -3,11 +3,12 @@
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...runtime.errors import UsageError
+from ...runtime.typing import Array
 from ..events import Audio, Event, Word
 from .batch import TextToSpeechRow
 from .speech_options import SpeechOptions
@@ -16,8 +17,6 @@ from .voices import Voice
 
 if TYPE_CHECKING:
     from .model import TextToSpeech
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...runtime.errors import UsageError
+from ...runtime.typing import Array
 from ..events import Audio, Event
 from ..lm.generation import StepHooks
 from ..options import SamplingParams
@@ -22,8 +23,6 @@ from .voices import Voice
 
 if TYPE_CHECKING:
     from .model import TextToSpeech
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass

@@ -18,11 +18,10 @@ from ...runtime.bundle.bundle import Bundle
 from ...runtime.bundle.manifest import is_inside
 from ...runtime.errors import ModelError, UsageError
 from ...runtime.state_file import read_state
+from ...runtime.typing import Array
 from ..lm.language_model import Conditions, Guidance, LanguageModel
 from ..mimi.model import Mimi
 from ..state import Part, check_state
-
-Array = np.ndarray[Any, Any]
 
 REPOSITORY = "kyutai/tts-voices"
 DEFAULT_VOICE = "expresso/ex03-ex01_happy_001_channel1_334s.wav"

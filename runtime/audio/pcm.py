@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UsageError
+from ..typing import Array
 
 Pcm = npt.NDArray[np.float32]
 Encoding = Literal["u8", "s16le", "s24le", "s32le", "f32le", "f64le"]
@@ -82,6 +83,22 @@ def check_samples(samples: object) -> Pcm:
     if not math.isfinite(loudest):
         raise UsageError("the audio has samples that are NaN or infinite: remove them first")
     raise UsageError(f"the audio has a sample of {loudest:g}: give floats in [-1, 1]")
+
+
+def to_float32(samples: Array) -> Pcm:
+    """Samples of any float or integer type as float32; integers of full scale become [-1, 1).
+
+    Raises UsageError for an array of another type.
+    """
+    kind, bits = samples.dtype.kind, 8 * samples.dtype.itemsize
+    with np.errstate(over="ignore"):
+        if kind == "f":
+            return samples.astype(np.float32, copy=False)
+        if kind == "i":
+            return samples.astype(np.float32) / _scale(bits)
+        if kind == "u":
+            return ((samples.astype(np.float64) - _scale(bits)) / _scale(bits)).astype(np.float32)
+    raise UsageError(f"audio is an array of floats or integers, not of {samples.dtype}")
 
 
 def decode(data: bytes, encoding: Encoding) -> Pcm:

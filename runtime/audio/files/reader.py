@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator
+from io import BytesIO
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
 from ...errors import AudioError, UsageError
-from ..pcm import LOUDEST, Pcm, RawFormat
+from ...typing import Array
+from ..pcm import LOUDEST, Pcm, RawFormat, check_samples, to_float32
 from ..resampler import Resampler
 from .decoder import AudioInfo, Decoder, PcmDecoder
 from .sndfile import SndfileDecoder
@@ -38,13 +40,42 @@ _SAMPLE_RATES = range(1_000, 1_000_001)
 
 
 def audio_blocks(
-    audio: np.ndarray[Any, Any] | AudioSource, sample_rate: int, *, channel: int | None = None
-) -> Iterable[np.ndarray[Any, Any]]:
-    """Samples float32 `[n]` as they are, which must be at `sample_rate`; all else as `read_audio`
-    reads it."""
+    audio: Array | bytes | AudioSource,
+    sample_rate: int,
+    *,
+    source_rate: int | None = None,
+    channel: int | None = None,
+) -> Iterable[Pcm]:
+    """Read a file, the bytes of one or an array as blocks of mono float32 [n] at `sample_rate`.
+
+    An array is [n] or [n, channels], floats in [-1, 1] or integers of full scale, at `source_rate`,
+    without one at `sample_rate` already. A file has its own rate.
+
+    Raises UsageError for an array that is not audio and for the rate of a file, and as `read_audio`
+    does.
+    """
     if isinstance(audio, np.ndarray):
-        return [audio]
-    return read_audio(audio, sample_rate, channel=channel)
+        mono = _mono_array(audio, channel)
+        if source_rate in (None, sample_rate):
+            return [mono]
+        check_samples(mono)
+        pieces = (mono[at : at + _LARGEST_BLOCK] for at in range(0, len(mono), _LARGEST_BLOCK))
+        return _resampled(pieces, Resampler(source_rate, sample_rate))
+    if source_rate is not None:
+        raise UsageError("sample_rate is that of an array: a file has its own, leave it out")
+    source = BytesIO(audio) if isinstance(audio, bytes | bytearray | memoryview) else audio
+    return read_audio(source, sample_rate, channel=channel)
+
+
+def _mono_array(samples: Array, channel: int | None) -> Pcm:
+    if samples.ndim not in (1, 2) or samples.shape[1:] == (0,):
+        raise UsageError(
+            f"audio is an array [n] or [n, channels], not of shape {list(samples.shape)}"
+        )
+    pcm = to_float32(samples)
+    count = 1 if pcm.ndim == 1 else pcm.shape[1]
+    _check_channel("the array", count, channel)
+    return pcm if pcm.ndim == 1 else _mix(pcm, channel)
 
 
 def read_audio(
@@ -102,7 +133,7 @@ class AudioReader(Iterator[Pcm]):
         self.info: AudioInfo = decoder.info
         """What the source holds, at its own rate."""
         self._decoder = decoder
-        _check_channel(decoder, channel)
+        _check_channel(decoder.name, decoder.info.channels, channel)
         wanted = min(block_seconds * self.info.sample_rate, _LARGEST_BLOCK / self.info.channels)
         mono = _mono(decoder, max(int(wanted), 1), channel)
         self._blocks = _resampled(mono, Resampler(self.info.sample_rate, sample_rate))
@@ -183,11 +214,10 @@ def _mix(block: Pcm, channel: int | None) -> Pcm:
     return mono
 
 
-def _check_channel(decoder: Decoder, channel: int | None) -> None:
-    count = decoder.info.channels
+def _check_channel(name: str, count: int, channel: int | None) -> None:
     if channel is not None and not 0 <= channel < count:
         there = "1 channel, number 0" if count == 1 else f"{count} channels, 0 to {count - 1}"
-        raise UsageError(f"{decoder.name} has {there}: there is no channel {channel}")
+        raise UsageError(f"{name} has {there}: there is no channel {channel}")
 
 
 def open_decoder(source: AudioSource, raw: RawFormat | None) -> Decoder:

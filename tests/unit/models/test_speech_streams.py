@@ -136,12 +136,12 @@ def test_guidance_needs_a_description() -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0])
 def test_values_out_of_range_are_refused(value: float) -> None:
     model = hibiki(tokens())
-    for name in ("temp", "temp_text", "max_tail"):
+    for name in ("temperature", "text_temperature", "max_tail"):
         with pytest.raises(UsageError, match=str(value)):
             model.stream(**{name: value})
 
 
-@pytest.mark.parametrize("name", ["top_k", "top_k_text"])
+@pytest.mark.parametrize("name", ["top_k", "text_top_k"])
 def test_a_number_of_candidates_is_none_or_more(name: str) -> None:
     with pytest.raises(UsageError, match=f"{name} -1"):
         moshi(tokens()).stream(**{name: -1})
@@ -151,7 +151,11 @@ def test_one_candidate_is_the_likeliest() -> None:
     def said(**draws: float) -> str:
         return moshi(tokens()).reply(ramp(40), **draws).text
 
-    assert said(temp_text=1.0, top_k_text=1) == said(temp_text=0.0) != said(temp_text=1.0, seed=1)
+    assert (
+        said(text_temperature=1.0, text_top_k=1)
+        == said(text_temperature=0.0)
+        != said(text_temperature=1.0, seed=1)
+    )
 
 
 def test_a_seed_is_made_up_where_none_is_given() -> None:
@@ -163,7 +167,7 @@ def test_a_seed_is_made_up_where_none_is_given() -> None:
 
 def test_a_sampled_stream_repeats_by_its_seed() -> None:
     def replies(seed: int) -> str:
-        return moshi(tokens()).reply(ramp(40), temp_text=1.0, seed=seed).text
+        return moshi(tokens()).reply(ramp(40), text_temperature=1.0, seed=seed).text
 
     assert replies(1) == replies(1)
     assert replies(1) != replies(2)
@@ -176,7 +180,7 @@ def text_after(stream: SpeechStream, frames: int = 30) -> list[str]:
 
 def test_a_saved_stream_goes_on_as_if_nothing_had_been() -> None:
     model = moshi(tokens())
-    first = model.stream(temp_text=1.0, seed=5)
+    first = model.stream(text_temperature=1.0, seed=5)
     first.feed(np.concatenate([ramp(9), ramp(1)[:700]]))
     saved, forked = first.save(), first.fork()
     second = model.stream()
