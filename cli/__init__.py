@@ -1,1 +1,1 @@
-"""The command line: parses, calls, prints. The numbers are made elsewhere."""
+"""The command line: parses options, calls the other layers, prints results."""

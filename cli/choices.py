@@ -1,4 +1,4 @@
-"""What options choose among. Nothing else is imported, so that help comes at once."""
+"""Values that options choose among. Imports nothing else, for quick help."""
 
 import enum
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class Normalizer(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Style:
-    """How transcripts are written: the format and, of text, whether with word times and pauses."""
+    """The format of a transcript and, for text, whether it has word times and pauses."""
 
     kind: Format = Format.TEXT
     timestamps: bool = False

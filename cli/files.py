@@ -1,5 +1,6 @@
-"""The files that one call of a command reads and writes, declared before anything is loaded."""
+"""The files that a command reads and writes, declared before anything is loaded."""
 
+import enum
 import os
 import stat
 import sys
@@ -17,9 +18,39 @@ Identity = tuple[int, int] | str
 Name = str | Path | None
 """A file of a command line: - is standard input or output, None was not given."""
 
+_HEAD_BYTES = 16
+
+
+class FileKind(enum.StrEnum):
+    """Files that nobody replaces by accident; `OTHER` is anything else."""
+
+    AUDIO = "a recording"
+    MODEL = "a file of a model"
+    OTHER = "a file"
+
+
+_AUDIO_MARKS = (
+    *((0, mark) for mark in (b"fLaC", b"OggS", b"ID3", b"caff", b".snd", b"riff")),
+    *((8, mark) for mark in (b"WAVE", b"AIFF", b"AIFC")),
+    *((0, b"\xff" + bytes([second])) for second in (0xE2, 0xE3, 0xF2, 0xF3, 0xFA, 0xFB)),
+)
+"""Where a mark of recordings lies, and the mark; MP3 without tags begins with a frame."""
+
+_MODEL_MARKS = (
+    (0, b"GGUF"),
+    (8, b'{"'),  # safetensors, behind the length of its header
+    (0, b"\x0a\x0e\x0a\x05<unk>"),  # sentencepiece
+)
+
+_AUDIO_ENDINGS = (
+    *(".wav", ".wave", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".caf"),
+    *(".au", ".raw", ".pcm", ".m4a", ".aac", ".wma", ".mp4", ".mov", ".mkv", ".webm", ".avi"),
+)
+_MODEL_ENDINGS = (".onnx", ".safetensors", ".gguf", ".pt", ".pth", ".ckpt", ".model")
+
 
 class Declared:
-    """What the running command writes."""
+    """The files that the running command writes."""
 
     outputs: ClassVar[dict[Identity, Path]] = {}
 
@@ -31,11 +62,11 @@ def declare(
     others: Iterable[Name] = (),
     force: bool = False,
 ) -> None:
-    """Declares the inputs of a call, the recordings it writes, and the other files it writes.
+    """Declare the inputs of a command, the recordings and the other files that it writes.
 
-    Raises UsageError if an output is an input, by whatever name or link, if two outputs are the
-    same file, or if an output would replace a recording or a model by another kind of file, unless
-    `force` is given.
+    Raises UsageError if an output is an input, by whatever name or link; if two outputs are the
+    same file; or, without `force`, if an output would replace a recording or a model by another
+    kind of file.
     """
     sounds, texts = _named(audio), _named(others)
     inputs = _identities(reads)
@@ -59,7 +90,7 @@ def declare(
 
 
 def protect_folder(folder: Path) -> None:
-    """Raises UsageError if an output of this call is a file of a folder that it reads."""
+    """Raise UsageError if an output is a file of a folder that the command reads."""
     if not Declared.outputs:
         return
     for file in folder.rglob("*"):
@@ -69,7 +100,7 @@ def protect_folder(folder: Path) -> None:
 
 
 def declare_folder(folder: Path | None, *, reads: Iterable[Name]) -> None:
-    """Declares a folder that a call replaces; raises UsageError if an input lies in it."""
+    """Declare a folder that a command replaces; raises UsageError if an input lies in it."""
     if folder is None:
         return
     real = Path(os.path.realpath(folder))
@@ -79,9 +110,7 @@ def declare_folder(folder: Path | None, *, reads: Iterable[Name]) -> None:
 
 
 def _keep_others(sounds: Iterable[Path], texts: Iterable[Path]) -> None:
-    """Raises UsageError for a file of a model, and for a recording that no recording replaces."""
-    from .output.file_kind import FileKind, kind_of
-
+    """Raise UsageError for a file of a model, and for a recording that no recording replaces."""
     kinds = [(path, kind_of(path), FileKind.AUDIO) for path in sounds]
     kinds += [(path, kind_of(path), FileKind.OTHER) for path in texts]
     for path, kind, allowed in kinds:
@@ -101,7 +130,7 @@ def _identities(reads: Iterable[Name]) -> dict[Identity, str]:
 
 
 def _identity(path: Path) -> Identity | None:
-    """None is a folder, a pipe or a device: several may share one."""
+    """Return what identifies a file; None for folders, pipes and devices, which may be shared."""
     try:
         return _number(path.stat())
     except OSError:
@@ -109,7 +138,7 @@ def _identity(path: Path) -> Identity | None:
 
 
 def _open_file(stream: TextIO | None) -> Identity | None:
-    """The file that a standard stream is redirected to; None for anything else."""
+    """Return the file that a standard stream is redirected to; None for anything else."""
     if stream is not None:
         with suppress(OSError, ValueError, AttributeError):
             return _number(os.fstat(stream.fileno()))
@@ -118,3 +147,42 @@ def _open_file(stream: TextIO | None) -> Identity | None:
 
 def _number(status: os.stat_result) -> Identity | None:
     return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
+
+
+def kind_of(path: Path) -> FileKind:
+    """Return the kind of a file; one that is empty, missing or unreadable is `OTHER`."""
+    head, ending = _head(path), path.suffix.lower()
+    if not head:
+        return FileKind.OTHER
+    if _has_mark(head, _MODEL_MARKS) or ending in _MODEL_ENDINGS or _in_bundle(path):
+        return FileKind.MODEL
+    if _has_mark(head, (*_AUDIO_MARKS, *_foreign_marks())) or ending in _AUDIO_ENDINGS:
+        return FileKind.AUDIO
+    return FileKind.OTHER
+
+
+def _foreign_marks() -> list[tuple[int, bytes]]:
+    """The marks of films, and of audio files that PyAV reads."""
+    from ..runtime.audio.files.reader import FOREIGN
+
+    return [(at, mark) for at, mark, _name, _demuxer in FOREIGN]
+
+
+def _head(path: Path) -> bytes:
+    try:
+        if not path.is_file():
+            return b""
+        with path.open("rb") as file:
+            return file.read(_HEAD_BYTES)
+    except OSError:
+        return b""
+
+
+def _has_mark(head: bytes, marks: tuple[tuple[int, bytes], ...]) -> bool:
+    return any(head[at:].startswith(mark) for at, mark in marks)
+
+
+def _in_bundle(path: Path) -> bool:
+    from ..runtime.bundle.manifest import FILE_NAME
+
+    return (path.resolve().parent / FILE_NAME).is_file()

@@ -1,4 +1,4 @@
-"""What goes to stderr: notes, errors and progress. Results alone go to stdout."""
+"""What goes to stderr: notes, errors and progress. Only results go to stdout."""
 
 import sys
 import traceback
@@ -14,29 +14,30 @@ if TYPE_CHECKING:
 
 
 def print_note(line: str, *, quiet: bool = False) -> None:
-    """A note for a person, unless they asked for quiet."""
+    """Print a note, unless `quiet`."""
     if not quiet:
         print(line, file=sys.stderr, flush=True)
 
 
 def print_error(error: Exception, line: str | None = None) -> None:
-    """One line, by default the error's own; with `--debug`, first where it came from."""
+    """Print an error in one line, after its traceback with `--debug`."""
     if Debugging.enabled:
         traceback.print_exception(error)
     print(f"error: {line or error}", file=sys.stderr, flush=True)
 
 
 def unforeseen(error: Exception) -> KyutaiOnnxError:
-    """The error for a user of what nobody foresaw, in one line."""
+    """Return the error, in one line, for an exception that nobody expected."""
     cause = str(error).partition("\n")[0]
-    told = KyutaiOnnxError(f"{type(error).__name__}: {cause} (more with '--debug')")
-    told.__cause__ = error
-    return told
+    shown = KyutaiOnnxError(f"{type(error).__name__}: {cause} (more with '--debug')")
+    shown.__cause__ = error
+    return shown
 
 
 @contextmanager
 def progress_bar(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar that is told what is done, and how much of how much; none without a terminal."""
+    """Yield a function that sets what is done, how much, and of how much; no bar without a
+    terminal."""
     if quiet or not sys.stderr.isatty():
         yield lambda *_: None
         return
@@ -58,11 +59,11 @@ def progress_bar(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
 
 
 def watched(blocks: "AudioReader", sample_rate: int, *, quiet: bool) -> "Generator[Pcm]":
-    """The blocks of a file at `sample_rate`, a bar showing how much of it was taken until the
-    generator is closed."""
+    """Yield the blocks of a file at `sample_rate`; a bar shows the progress until the generator is
+    closed."""
     samples, total = 0, round(blocks.info.duration or 0)
     with progress_bar(quiet=quiet) as progress:
         for block in blocks:
             yield block
             samples += len(block)
-            progress("listening", samples // sample_rate, total)
+            progress("reading", samples // sample_rate, total)

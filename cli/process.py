@@ -25,8 +25,10 @@ Handler = Callable[[int, FrameType | None], Any]
 
 @contextmanager
 def ended_by(handler: Handler, *names: str) -> Iterator[None]:
-    """Answers signals until the block ends; only the main thread can. One of `ENDINGS` that this
-    program is to ignore, as with `nohup`, stays ignored."""
+    """Handle signals until the block ends; only the main thread can.
+
+    One of `ENDINGS` that this program ignores, as under `nohup`, stays ignored.
+    """
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
         for name in names:
@@ -45,7 +47,7 @@ def _is_ignored(number: int) -> bool:
 
 
 class _Raw(io.RawIOBase):
-    """Bytes for a descriptor; what comes once it is `abandoned` goes nowhere."""
+    """Bytes for a descriptor; after `abandoned` is set they are discarded."""
 
     abandoned = False
 
@@ -80,7 +82,7 @@ class _Output(_Raw):
 
 
 class _Errors(_Raw):
-    """Standard error; what the system refuses is lost."""
+    """Standard error; what the system refuses is discarded."""
 
     def write(self, data: Any) -> int:
         try:
@@ -90,9 +92,11 @@ class _Errors(_Raw):
 
 
 def open_streams() -> None:
-    """Gives the program streams that take or refuse all it prints. A descriptor that is closed is
-    filled, so that no file that is opened later gets its number. Standard output is the program's
-    alone: what libraries in C print there goes nowhere."""
+    """Open standard streams that take or refuse all that the program prints.
+
+    A closed descriptor is filled, so that no file that is opened later gets its number. What C
+    libraries print to standard output is discarded.
+    """
     closed = [descriptor for descriptor in (0, 1, 2) if not _is_open(descriptor)]
     for descriptor in closed:
         _fill(descriptor)
@@ -104,7 +108,7 @@ def open_streams() -> None:
 
 
 def discard_unwritten() -> None:
-    """Keeps Python from failing at exit because of output that nobody takes."""
+    """Keep Python from failing at exit because of output that nobody takes."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -131,7 +135,7 @@ def _raw(stream: TextIO | None, descriptor: int) -> Any:
 
 
 def _moved(descriptor: int) -> io.FileIO:
-    """Writes to where the descriptor led; the descriptor itself leads nowhere from now on."""
+    """Return a file for where the descriptor led; the descriptor leads nowhere from now on."""
     moved = OutputFile.standard_output = os.dup(descriptor)
     _fill(descriptor)
     return io.FileIO(moved, "w", closefd=False)

@@ -1,4 +1,4 @@
-"""Speaks texts into files or a pipe as the audio is made; audio made before a fault is kept."""
+"""Speaks texts into files or a pipe as the audio is generated; it is kept if a fault ends it."""
 
 import secrets
 import sys
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SpokenFiles:
-    """What is written of one text."""
+    """The files of one text."""
 
     sound: Path
     words: Path | None
@@ -43,7 +43,7 @@ class SpokenFiles:
 
 @dataclass(frozen=True)
 class SynthesisRequest:
-    """What `say` was asked for."""
+    """The options of `say`."""
 
     text: str | None = None
     jsonl: str | None = None
@@ -58,7 +58,7 @@ class SynthesisRequest:
     quiet: bool = False
 
     def check(self) -> None:
-        """Raises UsageError for what does not go together."""
+        """Raise UsageError for options that exclude each other."""
         if self.jsonl is not None:
             self._check_many()
         elif self.text is None and self.save_voice is None:
@@ -73,13 +73,13 @@ class SynthesisRequest:
 
     @property
     def encoding(self) -> Encoding | None:
-        """How samples without a header are written; None with one."""
+        """How samples without a header are written; None with a header."""
         return "s16le" if self.raw else None
 
     def declare(
         self, texts: Sequence[SpeechRequest], *, reads: Iterable[files.Name], force: bool
     ) -> None:
-        """Declares the files of a call, those of each text of a list among them."""
+        """Declare the files of a command, those of each text of a list included."""
         written = [self.files_of(text.id) for text in texts]
         if self.jsonl is None:
             written = [SpokenFiles(Path(self.out), self.words, self.dump_tokens)]
@@ -92,7 +92,7 @@ class SynthesisRequest:
         )
 
     def files_of(self, name: str) -> SpokenFiles:
-        """The files of one text among many; --words names their ending, as in .srt."""
+        """Return the files of one text among many; --words names their ending, such as .srt."""
         sound = Path(self.out, f"{name}{'.raw' if self.raw else '.wav'}")
         words, tokens = self.words, self.dump_tokens
         return SpokenFiles(
@@ -117,7 +117,7 @@ def _local(voice: str) -> str:
 
 
 def count_of(codebooks: str) -> int | None:
-    """The number of codebooks; None is all. Raises UsageError for what is no number."""
+    """Return the number of codebooks, None for all; raises UsageError for another value."""
     if codebooks == "all":
         return None
     if not codebooks.isascii() or not codebooks.isdigit():
@@ -141,7 +141,7 @@ def with_seed(
 def chosen_voices(
     model: "TextToSpeech | RemoteTextToSpeech", voices: tuple[str, ...], *, quiet: bool
 ) -> tuple[str, ...]:
-    """The voices asked for, else the model's default, which is told."""
+    """Return the voices that were asked for, else the model's default, which is printed."""
     default = model.default_voice
     if voices or default is None:
         return voices
@@ -150,7 +150,7 @@ def chosen_voices(
 
 
 def speak(model: TextToSpeech, request: SynthesisRequest, given: SpeechKwargs) -> None:
-    """Says one text, as it comes."""
+    """Speak one text as it comes."""
     trace = None if request.dump_tokens is None else Trace()
     voices = chosen_voices(model, request.voices, quiet=request.quiet)
     stream = model.stream(voices, trace=trace, **given)
@@ -167,7 +167,7 @@ def speak_by(
     primed: Iterable[Event],
     trace: Trace | None = None,
 ) -> None:
-    """Says one text by a stream, after what its voice itself brings."""
+    """Speak one text with a stream, after the events of its voice."""
     assert request.text is not None
     pieces = after_the_first_word(read_text() if request.text == "-" else [request.text])
     with AudioWriter(request.out, stream.model.sample_rate, raw=request.encoding) as writer:
@@ -182,9 +182,9 @@ def speak_by(
 
 
 def after_the_first_word(pieces: Iterable[str]) -> Iterator[str]:
-    """All pieces, once there is text among them: before that no file is touched.
+    """Return all pieces once one of them has text; before that no file is touched.
 
-    Raises UsageError where there is none.
+    Raises UsageError if there is no text.
     """
     left, begun = iter(pieces), ""
     for piece in left:
@@ -195,7 +195,7 @@ def after_the_first_word(pieces: Iterable[str]) -> Iterator[str]:
 
 
 class SynthesisSession:
-    """One text on its way through a stream; `play` takes what it says."""
+    """One text on its way through a stream; `play` takes the audio."""
 
     def __init__(
         self,
@@ -210,31 +210,31 @@ class SynthesisSession:
 
     @property
     def seconds(self) -> float:
-        """Of speech that was made."""
+        """Seconds of speech that were generated."""
         return self._samples / self._stream.model.sample_rate
 
     def run(self, primed: Iterable[Event], pieces: Iterable[str]) -> None:
-        """Says all of the text, after what the voice itself brings.
+        """Speak the whole text, after the events of the voice.
 
-        Raises UsageError where nothing of it can be said.
+        Raises UsageError if nothing of it can be spoken.
         """
-        self._take(primed)
+        self._add(primed)
         with progress_bar(quiet=self._request.quiet) as progress:
             total = 0
             for piece in chain(pieces, [None]):
                 before = self._stream.waiting
-                events = self._take_in(piece)
+                events = self._feed(piece)
                 total += self._stream.waiting - before
                 for event in events:
-                    self._take([event])
+                    self._add([event])
                     progress("speaking", total - self._stream.waiting, total)
         if not self._stream.given:
             raise UsageError("there is no word in the text: nothing to say")
 
     def end(self, trace: Trace | None) -> None:
-        """Writes the files beside the sound."""
+        """Write the files beside the audio."""
         request = self._request
-        self._take(self._stream.break_off())
+        self._add(self._stream.break_off())
         if self._stream.unspelled:
             words = ", ".join(self._stream.unspelled)
             print_note(f"note: the model cannot spell all of: {words}", quiet=request.quiet)
@@ -244,8 +244,8 @@ class SynthesisSession:
             audio = np.array(trace.audio, np.int64).T if trace.audio else None
             dump_tokens(request.dump_tokens, text=trace.text, audio=audio)
 
-    def _take_in(self, piece: str | None) -> Iterable[Event]:
-        """What is to be spoken by a piece of text; None ends it."""
+    def _feed(self, piece: str | None) -> Iterable[Event]:
+        """Return the events of a piece of text; None ends the text."""
         if piece is None:
             return self._stream.finish()
         turns = piece.split("\n") if self._request.turns else [piece]
@@ -255,7 +255,7 @@ class SynthesisSession:
             self._stream.add(turn)
         return self._stream.run()
 
-    def _take(self, events: Iterable[Event]) -> None:
+    def _add(self, events: Iterable[Event]) -> None:
         for event in events:
             if isinstance(event, Audio):
                 self._play(event.pcm)
@@ -265,7 +265,7 @@ class SynthesisSession:
 
 
 def cut(transcript: Transcript, seconds: float) -> Transcript:
-    """A transcript less the words whose sound was not made."""
+    """Cut a transcript to the words whose audio was generated."""
     made = [word for word in transcript.words if word.start < seconds]
     transcript.words = [Word(word.text, word.start, min(word.end, seconds)) for word in made]
     transcript.duration = seconds
@@ -278,7 +278,7 @@ def speak_list(
     request: SynthesisRequest,
     given: SpeechKwargs,
 ) -> None:
-    """Says every text of the list, so many of them side by side."""
+    """Speak every text of a list, several side by side."""
     if not all(text.voices for text in texts):
         default = chosen_voices(model, (), quiet=request.quiet)
         texts = [SpeechRequest(text.turns, text.voices or default, text.id) for text in texts]
@@ -295,7 +295,7 @@ def _speak_together(
     request: SynthesisRequest,
     given: SpeechKwargs,
 ) -> None:
-    """Writes what is said as it is made, and the words even where it breaks off."""
+    """Write audio as it is generated, and the words even if a fault ends it."""
     speeches = model.together(texts, rows=request.rows, **given)
     outputs: dict[int, SpokenText] = {}
     with ExitStack() as stack, progress_bar(quiet=request.quiet) as progress:
@@ -305,16 +305,16 @@ def _speak_together(
                 if made.index not in outputs:
                     progress(f"speaking {text.id}", made.index, len(texts))
                     outputs[made.index] = SpokenText(model, text.id, request, stack)
-                outputs[made.index].take(made.events)
+                outputs[made.index].add(made.events)
                 if made.ended:
-                    outputs.pop(made.index).tell(speeches.speech(made.index, []))
+                    outputs.pop(made.index).finish(speeches.speech(made.index, []))
         finally:
             for output in outputs.values():
                 output.end()
 
 
 class SpokenText:
-    """The files of one text among many."""
+    """The open files of one text among many."""
 
     def __init__(
         self, model: TextToSpeech, name: str, request: SynthesisRequest, stack: ExitStack
@@ -327,8 +327,8 @@ class SpokenText:
         manifest = model.bundle.manifest
         self._transcript = Transcript(str(path), manifest.name, manifest.precision)
 
-    def take(self, events: Sequence[Event]) -> None:
-        """Files events away."""
+    def add(self, events: Sequence[Event]) -> None:
+        """Write the audio and keep the words of events."""
         for event in events:
             if isinstance(event, Audio):
                 self._writer.write(event.pcm)
@@ -336,14 +336,14 @@ class SpokenText:
                 self._transcript.add([event])
 
     def end(self) -> None:
-        """Writes the words of what was made."""
+        """Write the words of the audio that was generated."""
         if self._files.words is None:
             return
         made = cut(self._transcript, self._writer.frames / self._writer.sample_rate)
         transcripts.write_words(self._files.words, made)
 
-    def tell(self, speech: Speech) -> None:
-        """Ends the files, writes the tokens, and notes what could not be spelled."""
+    def finish(self, speech: Speech) -> None:
+        """Close the files, write the tokens, and report what could not be spelled."""
         self._writer.close()
         self.end()
         if speech.unspelled:

@@ -1,4 +1,4 @@
-"""Text that comes in on standard input, in pieces, and lists of texts."""
+"""Text from standard input, in pieces, and lists of texts."""
 
 import codecs
 import queue
@@ -18,9 +18,9 @@ _END = object()
 
 
 def read_text() -> Iterator[str]:
-    """Standard input as it comes; what is not UTF-8 becomes a replacement character.
+    """Yield standard input as it comes; invalid UTF-8 becomes a replacement character.
 
-    Raises UsageError where there is no standard input.
+    Raises UsageError if there is no standard input.
     """
     stream = _stdin()
     decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
@@ -30,9 +30,9 @@ def read_text() -> Iterator[str]:
 
 
 def ticking(pieces: Iterator[str], seconds: float) -> Iterator[str]:
-    """The pieces as they come, and an empty one whenever so many seconds pass without any.
+    """Yield pieces as they come, and an empty one whenever `seconds` pass without any.
 
-    They are read in a thread of its own; what that raises is raised here.
+    A thread of its own reads them; its exceptions are raised here.
     """
     read: queue.Queue[object] = queue.Queue(1)
 
@@ -59,10 +59,10 @@ def ticking(pieces: Iterator[str], seconds: float) -> Iterator[str]:
 
 
 def read_requests(name: str, voices: tuple[str, ...]) -> list[SpeechRequest]:
-    """The texts of a list, one JSON object a line, with the fields of moshi run_tts.py: `turns`,
-    `voices` and `id`. `text` stands for a single turn, `voices` may be left out for those given.
+    """Read a list of texts, one JSON object per line, with the fields of moshi's run_tts.py.
 
-    Raises UsageError, naming the line, for what is none.
+    The fields are `turns`, `voices` and `id`. `text` stands for a single turn; without `voices`
+    those given are used. Raises UsageError, with the line, for an invalid one.
     """
     lines = _lines(name)
     requests = [
@@ -114,7 +114,7 @@ def _texts(place: str, field: str, value: object) -> tuple[str, ...]:
 
 
 def _id(place: str, value: object) -> str:
-    """Ids become names of files and must not leave their folder."""
+    """Return an id that is safe as a file name."""
     name = value if isinstance(value, str) else ""
     forbidden = any(c in '/\\:*?"<>|' or ord(c) < 32 for c in name)
     if not name or forbidden or name.startswith(".") or len(name.encode()) > 200:

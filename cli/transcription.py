@@ -1,4 +1,4 @@
-"""Transcribes files side by side; what was found before a fault is written all the same."""
+"""Transcribes files side by side; what was found before a fault is written."""
 
 import math
 from collections import deque
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What comes before the audio: text to say, audio to hear, and whether to leave that out."""
+    """A text or audio to transcribe before the file, and whether to leave out its words."""
 
     text: str | None = None
     audio: Path | None = None
@@ -37,7 +37,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class TranscriptionRequest:
-    """What `transcribe` was asked for."""
+    """The options of `transcribe`."""
 
     files: tuple[str, ...]
     style: Style
@@ -54,7 +54,7 @@ class TranscriptionRequest:
         return len(self.files) > 1
 
     def check(self) -> None:
-        """Raises UsageError for what does not go together."""
+        """Raise UsageError for options that exclude each other."""
         if self.prompt.cut and self.prompt.audio is None:
             raise UsageError("--cut-prompt leaves out an audio prompt: give '--prompt-audio' too")
         if self.several and self.dump_tokens is not None:
@@ -78,7 +78,7 @@ class Transcription:
         self._code = 0
 
     def run(self) -> int:
-        """Transcribes every file; returns the exit code of the first that failed, else 0."""
+        """Transcribe every file; returns the exit code of the first that failed, else 0."""
         request = self._request
         if request.several and self._to_stdout:
             transcripts.print_head(request.style.kind)
@@ -87,13 +87,13 @@ class Transcription:
             with progress_bar(quiet=request.quiet or not request.several) as progress:
                 while self._waiting or self._open:
                     self._join(batch)
-                    for listening in self._open:
-                        listening.feed()
+                    for each in self._open:
+                        each.feed()
                     batch.step()
-                    for listening in self._open:
-                        listening.gather(batch)
+                    for each in self._open:
+                        each.gather(batch)
                     self._write_whole()
-                    progress("listening", len(self._done), len(request.files))
+                    progress("transcribing", len(self._done), len(request.files))
         except BaseException as error:
             self._break_off(batch, str(error) or "interrupted")
             raise
@@ -103,15 +103,15 @@ class Transcription:
         return self._code
 
     def _join(self, batch: Any) -> None:
-        """Opens files while there is room; what cannot be read takes none."""
+        """Open files while there is room; unreadable ones take none."""
         while self._waiting and batch.free and len(self._open) < 2 * ROWS:
             file = self._waiting.popleft()
             try:
-                self._open.append(self._listen(file, batch))
+                self._open.append(self._open_file(file, batch))
             except KyutaiOnnxError as error:
                 self._fail(error)
 
-    def _listen(self, file: str, batch: Any) -> "FileTranscription":
+    def _open_file(self, file: str, batch: Any) -> "FileTranscription":
         request, model = self._request, self._model
         blocks = read_audio(file, model.sample_rate, channel=request.channel)
         heard = TokenTrace() if request.dump_tokens is not None else None
@@ -135,32 +135,32 @@ class Transcription:
         return FileTranscription(blocks, model.sample_rate, quiet, row, transcript, heard, live)
 
     def _write_whole(self) -> None:
-        """Writes the files that were heard to their end, in the order in which they were given."""
+        """Write the finished files, in the order of the command line."""
         while self._open and self._open[0].finished:
-            listening = self._open.popleft()
-            self._done.append(listening.transcript)
+            each = self._open.popleft()
+            self._done.append(each.transcript)
             try:
-                self._write(listening.transcript, listening.live)
-                if listening.heard is not None and self._request.dump_tokens is not None:
-                    heard = listening.heard
+                self._write(each.transcript, each.live)
+                if each.heard is not None and self._request.dump_tokens is not None:
+                    heard = each.heard
                     codes = np.array(heard.codes).T
                     dump_tokens(self._request.dump_tokens, text=heard.text, codes=codes)
             except StandardOutputError:
                 raise
             except KyutaiOnnxError as error:
                 self._fail(error)
-            if listening.error is not None:
-                self._fail(listening.error)
+            if each.error is not None:
+                self._fail(each.error)
 
     def _break_off(self, batch: Any, cause: str) -> None:
-        """Writes what was found so far of the files that were begun."""
-        for listening in self._open:
-            listening.break_off(cause)
+        """Write what was found so far of the open files."""
+        for each in self._open:
+            each.break_off(cause)
         stepped = True
         while stepped:
             stepped = batch.step()
-            for listening in self._open:
-                listening.gather(batch)
+            for each in self._open:
+                each.gather(batch)
         self._write_whole()
 
     def _fail(self, error: KyutaiOnnxError) -> None:
@@ -169,7 +169,7 @@ class Transcription:
 
     @property
     def _is_live(self) -> bool:
-        """Whether words are shown as they are found."""
+        """Whether words are printed as they are found."""
         request = self._request
         return self._to_stdout and request.style.kind is Format.TEXT and not request.several
 
@@ -192,7 +192,7 @@ class Transcription:
 
 
 class FileTranscription:
-    """A file that is being heard in a row of the batch, block by block as the row comes to it."""
+    """A file in a row of the batch, read block by block as the row needs it."""
 
     def __init__(
         self,
@@ -212,7 +212,7 @@ class FileTranscription:
         self._samples = 0
 
     def feed(self) -> None:
-        """Reads on where all that was read is heard; ends with the file, or with its fault."""
+        """Read the next block once the last one is transcribed; end with the file or its fault."""
         if self._row.waiting or self._row.ended:
             return
         try:
@@ -227,7 +227,7 @@ class FileTranscription:
             self._row.feed(block)
 
     def gather(self, batch: Any) -> None:
-        """Takes what was found; where nothing more will be, gives the row to another file."""
+        """Take what was found; give the row away after the last word."""
         if self.finished:
             return
         try:
@@ -246,13 +246,13 @@ class FileTranscription:
             batch.leave(self._row)
 
     def break_off(self, cause: str) -> None:
-        """Hears no more of the file."""
+        """End the file here."""
         if not self.finished:
             self.transcript.error = cause
             self._end()
 
     def _lose(self, error: KyutaiOnnxError, batch: Any) -> None:
-        """The stream broke off: what was taken before is all."""
+        """End a file whose row failed, with what was found before."""
         self.error = self.error or error
         self.transcript.error = str(self.error)
         self._end()
@@ -267,8 +267,7 @@ class FileTranscription:
 
 
 class LiveText:
-    """Shows words on standard output as they are found, and a pause once the words that began
-    before it are shown."""
+    """Prints words as they are found, and a pause after the words that started before it."""
 
     def __init__(self, style: Style) -> None:
         self._style = style
@@ -284,7 +283,7 @@ class LiveText:
                 self._pauses.append(event)
 
     def end(self) -> None:
-        """Shows the last pauses and ends the line."""
+        """Print the last pauses and end the line."""
         self._put_pauses(math.inf)
         print(flush=True)
 

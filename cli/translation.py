@@ -1,4 +1,4 @@
-"""Runs sound through a model that hears and speaks; what was made before a fault is kept."""
+"""Answers recordings with speech; what was generated before a fault is kept."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TranslationRequest:
-    """What `translate`, `chat` or `stream` was asked for."""
+    """The options of `translate`, `chat` or `stream` for speech to speech."""
 
     audio: str
     out: str | None
@@ -47,11 +47,11 @@ class TranslationRequest:
     quiet: bool = False
 
     def trace(self) -> Trace | None:
-        """What a stream is to be traced by, if that is asked for."""
+        """Return a trace for the stream, if its tokens are asked for."""
         return None if self.dump_tokens is None else Trace()
 
     def check(self, *, force: bool) -> None:
-        """Declares the files; raises UsageError for what does not go together."""
+        """Declare the files; raises UsageError for options that exclude each other."""
         if self.words is not None:
             transcripts.format_of(self.words)
         declare(
@@ -110,9 +110,9 @@ def answer(
 def resume(
     stream: SpeechStream, request: TranslationRequest, seed: int | None, **given: object
 ) -> None:
-    """Loads the saved stream that a request names, or says what a new one draws by.
+    """Load the saved stream that a request names, or print the seed of a new one.
 
-    Raises UsageError for options `given` that come with the saved stream.
+    Raises UsageError for options `given` that the saved stream determines.
     """
     if request.load_state is None:
         drawing = stream.settings.drawing
@@ -129,9 +129,9 @@ def resume(
 def interpret(
     stream: SpeechStream, request: TranslationRequest, trace: Trace | None = None
 ) -> None:
-    """Feeds a recording to a stream and writes what it says, as it says it.
+    """Feed a recording to a stream and write the speech and text as they come.
 
-    Where reading fails, what was read before is answered. Interrupted, what was made is kept.
+    If reading fails, what was read before is answered. If interrupted, what was generated is kept.
     """
     model, caption = stream.model, Caption(aside=request.out == "-")
     with ExitStack() as stack:
@@ -156,7 +156,7 @@ def interpret(
 
 
 class TranslationSession:
-    """One recording on its way through a stream; `play` takes what it says."""
+    """One recording on its way through a stream; `play` takes the speech."""
 
     def __init__(
         self,
@@ -177,10 +177,10 @@ class TranslationSession:
         """Why the recording could not be read to its end, for the caller to raise."""
 
     def run(self, pieces: Iterable[Pcm], *, then: Callable[[], None] = lambda: None) -> None:
-        """Hears all of the recording, does `then`, and says all that is to be said."""
+        """Feed the whole recording, call `then`, and finish the speech."""
         request = self._request
         for pcm in self._readable(pieces):
-            self._take(self._stream.feed(pcm))
+            self._add(self._stream.feed(pcm))
         if not self._stream.heard_seconds:
             raise self.failure or AudioError(
                 f"{request.audio}: {too_short(self._stream.model.frame_rate)}"
@@ -190,22 +190,22 @@ class TranslationSession:
             assert isinstance(self._stream, SpeechStream)
             write_state(request.save_state, self._stream.save())
         for event in self._stream.finish():
-            self._take([event])
+            self._add([event])
         if isinstance(self._stream, HibikiStream) and not self._stream.complete:
             note = "note: the translation did not come to its end and was cut; see --max-tail"
             print_note(note, quiet=request.quiet)
 
     def _readable(self, pieces: Iterable[Pcm]) -> Iterator[Pcm]:
-        """The pieces up to a fault in the recording."""
+        """Yield the pieces up to a fault in the recording."""
         try:
             yield from pieces
         except AudioError as error:
             self.failure = error
 
     def end(self, trace: Trace | None) -> None:
-        """Writes the files beside the sound, and the last word."""
+        """Write the files beside the audio, and end the text."""
         request = self._request
-        self._take(self._stream.break_off())
+        self._add(self._stream.break_off())
         self._transcript.duration = self.seconds
         self._caption.end()
         if self._caption.unread:
@@ -222,7 +222,7 @@ class TranslationSession:
                 audio=_columns(trace.audio),
             )
 
-    def _take(self, events: list[Event]) -> None:
+    def _add(self, events: list[Event]) -> None:
         events = [_earlier(event, self._before) for event in events]
         for event in events:
             if isinstance(event, Audio):
@@ -234,7 +234,7 @@ class TranslationSession:
 
 
 def _earlier(event: Event, seconds: float) -> Event:
-    """A word's times in the sound of this run, of a stream that spoke for so long before."""
+    """Shift a word's times to the start of this run; the stream spoke for `seconds` before."""
     if not isinstance(event, Word):
         return event
     return replace(event, start=max(0.0, event.start - seconds), end=event.end - seconds)

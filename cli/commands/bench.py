@@ -50,7 +50,7 @@ def bench(
 
 
 def figures(loop: "FrameBenchmark", times: "FrameTimes") -> dict[str, Any]:
-    """Times in milliseconds a frame of all streams together, memory and size in megabytes."""
+    """Return the figures: milliseconds per frame of all streams, memory and size in megabytes."""
     from ...runtime.providers.provider import default_threads, load_onnxruntime
 
     manifest = loop.bundle.manifest
@@ -85,7 +85,7 @@ def figures(loop: "FrameBenchmark", times: "FrameTimes") -> dict[str, Any]:
 
 
 def misplaced(loop: "FrameBenchmark") -> dict[str, dict[str, int]]:
-    """Of each graph that computes on another provider than asked, which operators, how often."""
+    """Return, for each graph that runs on another provider than asked, its operators and counts."""
     from ...runtime.providers.provider import elsewhere
 
     found: dict[str, dict[str, int]] = {}
@@ -96,7 +96,7 @@ def misplaced(loop: "FrameBenchmark") -> dict[str, dict[str, int]]:
 
 
 def table(found: dict[str, Any]) -> str:
-    """One line a graph, then the verdict."""
+    """Format the figures: one line per graph, then the verdict."""
     rows = [(name.replace("_", " "), value, None) for name, value in found["graphs_ms"].items()]
     rows.append(("the rest", found["rest_ms"], None))
     rows.append(("a frame", found["frame_ms"], found["frame_p99_ms"]))
@@ -127,7 +127,7 @@ def table(found: dict[str, Any]) -> str:
 
 
 def peak_memory_mb() -> float | None:
-    """The most that this process ever held; None where the system does not tell."""
+    """Return the most memory that this process held; None if the system does not report it."""
     if sys.platform == "win32":
         return None
     import resource

@@ -77,7 +77,7 @@ def open_benchmark(model: options.ModelOptions, *, quiet: bool) -> "FrameBenchma
 
 
 def attempt(part: Callable[[], Any]) -> Any:
-    """What a part finds, or the error that it met; mistakes of usage pass."""
+    """Return what a part finds, or its error; UsageError passes."""
     try:
         return part()
     except UsageError:
@@ -87,7 +87,7 @@ def attempt(part: Callable[[], Any]) -> Any:
 
 
 def packages() -> dict[str, str]:
-    """The versions of what is installed."""
+    """Return the versions of the installed packages."""
     from ...runtime.providers.provider import WHEELS
 
     found = {}
@@ -100,7 +100,7 @@ def packages() -> dict[str, str]:
 
 
 def provider_runs(name: str) -> Found:
-    """Opens the provider and runs a graph on it; raises ProviderError where it does not."""
+    """Run a graph on a provider; raises ProviderError if it does not run."""
     from ...runtime.providers.provider import check_provider, choose
 
     provider = choose(name, name)  # type: ignore[arg-type]
@@ -109,14 +109,14 @@ def provider_runs(name: str) -> Found:
 
 
 def devices() -> list[Found]:
-    """The sound devices; raises AudioError where nothing can look for them."""
+    """Return the audio devices; raises AudioError if they cannot be listed."""
     from ...runtime.audio.live import SoundCard
 
     return [asdict(device) for device in SoundCard().devices()]
 
 
 def cache() -> Found:
-    """The bundles exported here, what they take, and what the disk has left."""
+    """Return the bundles in the cache, their size, and the free space of the disk."""
     from ...models.hub.resolve import exported_names
     from ...runtime.cache import bundles_folder
 
@@ -131,12 +131,12 @@ def cache() -> Found:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of the files in a folder; 0 where there is none."""
+    """Return the bytes of the files in a folder; 0 if it does not exist."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def time_frames(loop: "FrameBenchmark") -> Found:
-    """Steps a bundle for two seconds, every ring full."""
+    """Step a bundle for two seconds, with full KV caches."""
     frames: list[float] = []
     until = time.perf_counter() + BENCH_SECONDS
     while time.perf_counter() < until or len(frames) < 2:
@@ -157,7 +157,7 @@ def time_frames(loop: "FrameBenchmark") -> Found:
 
 
 def report(found: Found) -> list[str]:
-    """The same for a person, a line or more each."""
+    """Format what was found, one line or more per part."""
     versions = ", ".join(f"{name} {version}" for name, version in found["packages"].items())
     lines = [
         f"system     {found['system']}, Python {found['python']}",

@@ -135,8 +135,10 @@ def export(
 
 
 def read_recordings(checkpoint: "Checkpoint", files: Sequence[Path]) -> "list[Pcm]":
-    """Recordings at the codec's rate; raises AudioError where one cannot be read, UsageError where
-    the model does not transcribe."""
+    """Read recordings at the rate of the codec.
+
+    Raises AudioError for an unreadable file, UsageError for a model that does not transcribe.
+    """
     from ..load import read_whole
 
     if FAMILIES[checkpoint.family].task is not Task.SPEECH_TO_TEXT:
@@ -151,10 +153,11 @@ def read_recordings(checkpoint: "Checkpoint", files: Sequence[Path]) -> "list[Pc
 def check_quality(
     folder: Path, checkpoint: "Checkpoint", recordings: "Sequence[Pcm]", *, quiet: bool
 ) -> None:
-    """Checks a speech-to-text bundle of lower precision than fp32 on recordings, those of the demo
-    unless others are given. What cannot be judged is noted.
+    """Check a speech-to-text bundle of lower precision than fp32 on recordings.
 
-    Raises QualityError where it does not hear what its checkpoint hears; the bundle stays.
+    Without recordings, those of the demo are used. What cannot be checked is noted. Raises
+    QualityError if the bundle does not transcribe what its checkpoint transcribes; the bundle
+    stays.
     """
     from ...export.verification.gate import is_exact, judge
     from ...models.hub.resolve import SAMPLES

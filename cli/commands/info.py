@@ -41,7 +41,7 @@ def info(
 
 
 def summary(bundle: "Bundle") -> str:
-    """One line a fact, then one a graph."""
+    """Format a bundle: one line per fact, then one per graph."""
     rows = [*_facts(bundle), *_graphs(bundle)]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:{width}}  {value}" for name, value in rows)

@@ -174,7 +174,7 @@ def serve(
 
 @dataclass(frozen=True)
 class ServerFlags:
-    """What the command line says; `given` are fields of `ServerConfig`."""
+    """The options of the command line; `given` are fields of `ServerConfig`."""
 
     file: Path | None = None
     models: tuple[str, ...] = ()
@@ -185,7 +185,10 @@ class ServerFlags:
 
 
 def configured(flags: ServerFlags) -> "tuple[ServerConfig, list[str]]":
-    """What the server is told, flags before the file, and notes; raises UsageError."""
+    """Return the configuration, in which options win over the file, and notes.
+
+    Raises UsageError for an invalid configuration.
+    """
     from ...server.config import ModelConfig, ServerConfig, Tls, read_config, read_keys
 
     config, notes = read_config(flags.file) if flags.file else (ServerConfig(), [])
@@ -206,8 +209,11 @@ def configured(flags: ServerFlags) -> "tuple[ServerConfig, list[str]]":
 
 
 def run_server(flags: ServerFlags, *, quiet: bool, debug: bool) -> None:
-    """Serves until the process is told to end. Raises UsageError for what cannot be, ModelError
-    and ProviderError for models that cannot be loaded, ListenError for a port that is taken."""
+    """Serve until the process is asked to end.
+
+    Raises UsageError for an invalid configuration, ModelError and ProviderError for models that
+    cannot be loaded, ListenError for a port that is taken.
+    """
     import asyncio
 
     from ..load import require
@@ -233,7 +239,7 @@ def _tell(server: "Server", *, quiet: bool) -> None:
 
 
 def _usual_model() -> tuple[str, ...]:
-    """What the environment names."""
+    """Return the model that the environment names."""
     from ...models.hub.resolve import VARIABLE
 
     named = os.environ.get(VARIABLE)

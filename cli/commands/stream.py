@@ -1,4 +1,4 @@
-"""`stream`: any model, live: a microphone or a recording at the pace of speech, and the speaker."""
+"""`stream`: any model, live, with a microphone and an output device or with files."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

@@ -24,9 +24,9 @@ TEXT_KEYS = ("text", "sentence", "normalized_text", "transcript", "transcription
 
 @dataclass(frozen=True)
 class Sample:
-    """A recording, as a file or as samples with their rate, and what is said in it.
+    """A recording, as a file or as samples with their rate, and its transcript.
 
-    `words` are their times where they are known.
+    `words` have times; it is empty if they are unknown.
     """
 
     audio: AudioSource | tuple[Array, int]
@@ -71,9 +71,9 @@ NAMED = {
 
 
 def read_samples(name: str, limit: int | None = None) -> Iterator[Sample]:
-    """The samples of a folder, a manifest or a named set.
+    """Yield the samples of a folder, a manifest or a named set.
 
-    Raises UsageError for a name that is neither, ModelError for a set that cannot be had.
+    Raises UsageError for another name, ModelError for a set that cannot be downloaded.
     """
     path = Path(name)
     if name in NAMED:
@@ -93,7 +93,7 @@ def read_samples(name: str, limit: int | None = None) -> Iterator[Sample]:
 
 
 def _folder(folder: Path) -> Iterator[Sample]:
-    """Audio files with a text file of the same name beside each."""
+    """Yield audio files that have a text file of the same name."""
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in AUDIO)
     pairs = [(file, file.with_suffix(".txt")) for file in files]
     found = [(file, text) for file, text in pairs if text.is_file()]
@@ -104,7 +104,8 @@ def _folder(folder: Path) -> Iterator[Sample]:
 
 
 def _manifest(path: Path) -> Iterator[Sample]:
-    """A line a sample: `audio` (a path, from the manifest's folder), `text`, and maybe `words`."""
+    """Yield a sample per line: `audio`, a path relative to the manifest, `text`, and `words` if
+    any."""
     for number, line in enumerate(_lines(path), 1):
         if not line.strip():
             continue
@@ -143,7 +144,7 @@ def _hub(named: Named) -> Iterator[Sample]:
 
 
 def samples_of(sample: Sample, sample_rate: int) -> Array:
-    """The audio of a sample at once: mono float32 `[n]` at `sample_rate`.
+    """Read the audio of a sample: mono float32 `[n]` at `sample_rate`.
 
     Raises AudioError for a file that cannot be read.
     """

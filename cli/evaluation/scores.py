@@ -1,4 +1,4 @@
-"""How good transcripts are: word error rate, word times, pauses, and how fast they came."""
+"""How good transcripts are: word error rate, word times, pauses and speed."""
 
 import time
 from collections import deque
@@ -20,8 +20,8 @@ CLOSE_SECONDS = 0.5
 
 
 def normalizer(kind: Normalizer) -> Callable[[str], str]:
-    """Makes texts comparable as Whisper's evaluation does: case, punctuation, and for English
-    numbers, contractions and spelling."""
+    """Return Whisper's normalization of texts: case, punctuation, and for English numbers,
+    contractions and spelling."""
     if kind is Normalizer.NONE:
         return lambda text: text
     if kind is Normalizer.BASIC:
@@ -53,7 +53,7 @@ class Score:
     pauses_expected: int = 0
 
     def add(self, sample: Sample, events: Sequence[Event], audio: float, compute: float) -> bool:
-        """Counts one sample; returns whether its text was right."""
+        """Count one sample; returns whether its text was right."""
         found = [event for event in events if isinstance(event, Word)]
         reference = self.normalize(sample.text)
         hypothesis = self.normalize(" ".join(word.text for word in found))
@@ -83,7 +83,7 @@ class Score:
         return wrong
 
     def _count_times(self, expected: Sequence[Word], found: Sequence[Word]) -> None:
-        """Of the words that are right, how far their starts are off."""
+        """Count how far the starts of the right words are off."""
         if not found:
             return
         aligned = jiwer.process_words(_plain(expected), _plain(found))
@@ -107,7 +107,7 @@ class Score:
         return self.errors / self.words if self.words else 0.0
 
     def as_json(self, has_pauses: bool) -> dict[str, float | int]:
-        """The figures by name; rates as parts of 1."""
+        """Return the figures by name; rates are parts of 1."""
         content: dict[str, float | int] = {
             "samples": self.samples,
             "words": self.words,
@@ -127,7 +127,7 @@ class Score:
         return content
 
     def lines(self, has_pauses: bool) -> list[str]:
-        """The figures in words."""
+        """Format the figures."""
         figures = self.as_json(has_pauses)
         lines = [
             f"samples              {self.samples} ({self.audio_seconds:.0f} s)",
@@ -151,7 +151,7 @@ class Score:
 
 
 def _plain(words: Sequence[Word]) -> str:
-    """Words one by one, without case and punctuation, so that they can be aligned."""
+    """Return words without case and punctuation, to align them."""
     return " ".join(word.text.lower().strip(".,;:?!") or "-" for word in words)
 
 
@@ -167,7 +167,7 @@ def score_samples(
     limit: int | None,
     progress: Callable[[str, int, int], None],
 ) -> None:
-    """Scores the samples of a data set one by one; adds those that are not right to `wrong`."""
+    """Score the samples of a data set one by one; those with errors are added to `wrong`."""
     reader = SampleReader(read_samples(dataset, limit), model.sample_rate)
     told = time.perf_counter()
     for index, events in enumerate(model.together(reader), 1):
@@ -184,8 +184,11 @@ def score_samples(
 
 
 class SampleReader:
-    """The audio of samples as it is asked for; `heard` are those that were given away, with their
-    seconds. The time that reading takes is not the model's."""
+    """The audio of samples, read when asked for.
+
+    `heard` are the samples that were read, with their seconds. The time that reading takes is not
+    counted for the model.
+    """
 
     def __init__(self, samples: Iterable[Sample], sample_rate: int) -> None:
         self._samples, self._sample_rate = samples, sample_rate
@@ -205,6 +208,6 @@ class SampleReader:
             yield pcm
 
     def forget_seconds(self) -> float:
-        """How long reading took since the last time."""
+        """Return how long reading took since the last call."""
         seconds, self._seconds = self._seconds, 0.0
         return seconds

@@ -1,6 +1,6 @@
-"""Where the sound of one `stream` comes from and goes to: devices, files, and who looks after them.
+"""The audio of one `stream`: where it comes from, where it goes, and how it went.
 
-The thread that called works on the sound. PortAudio's own threads copy it; one more looks after the
+The calling thread works on the audio. PortAudio's own threads copy it; one more looks after the
 devices.
 """
 
@@ -69,12 +69,12 @@ class LiveRequest:
 
     @property
     def source(self) -> str:
-        """What messages call the sound that is heard."""
+        """The input as messages name it."""
         return self.input_file or "the microphone"
 
     @property
     def may_speak(self) -> bool:
-        """Whether a model that speaks is to be heard."""
+        """Whether speech of the model is played."""
         return not self.disable_speaker and self.rate == 1
 
     def check(self) -> None:
@@ -103,12 +103,13 @@ class LiveRequest:
 
 
 class LiveAudio:
-    """Opens what a request names when entered, and closes it however the `with` block ends; then
-    tells how it went. `reads_audio` is False for a model that reads, `speaks` for one that writes.
+    """The devices and files of a request, open inside a `with` block.
 
-    Raises AudioError and UsageError for what cannot be opened. The first interrupt of a microphone
-    ends its sound; what is left is finished, and KeyboardInterrupt raised at the end. A request to
-    end, as of a service that is stopped or a terminal that is closed, counts as one.
+    `reads_audio` is False for text to speech, `speaks` is False for speech to text. Statistics are
+    printed at the end. Raises AudioError and UsageError for what cannot be opened.
+
+    The first interrupt ends the audio of a microphone; what is left is finished, and
+    KeyboardInterrupt raised at the end. SIGTERM and a closed terminal count as interrupts.
     """
 
     def __init__(
@@ -125,13 +126,13 @@ class LiveAudio:
         self.clock = WallClock()
         self.sound: LiveSound | None = None
         self._stack, self._dither = ExitStack(), Dither()
-        self._file: Iterator[Frame] | None = None
-        self._heard: AudioWriter | None = None
-        self._said: AudioWriter | None = None
+        self._recording: Iterator[Frame] | None = None
+        self._input_copy: AudioWriter | None = None
+        self._output_file: AudioWriter | None = None
         self._meter = Meter(self.clock)
-        self._made = 0.0
-        self._over = threading.Event()
-        self._keeper: threading.Thread | None = None
+        self._seconds_played = 0.0
+        self._closed = threading.Event()
+        self._ticker: threading.Thread | None = None
         self._shares_line = (
             request.kind is LiveFormat.TEXT and sys.stdout.isatty() and sys.stderr.isatty()
         )
@@ -160,44 +161,44 @@ class LiveAudio:
             if error is None and self.sound is not None:
                 self.sound.drain()
         finally:
-            self._over.set()
-            if self._keeper is not None:
-                self._keeper.join()
+            self._closed.set()
+            if self._ticker is not None:
+                self._ticker.join()
             with suppress(*[AudioError] * (error is not None)):  # the first error is the one to see
                 self._stack.close()
             if error is None or self.meter.audio or isinstance(error, KeyboardInterrupt):
-                self._tell_statistics()
+                self._print_statistics()
         if self.interrupted and error is None:
             raise KeyboardInterrupt
 
     def frames(self) -> Iterator[Pcm]:
-        """What is heard, frame after frame; what is done with each until the next is the work."""
-        source = self._file
+        """Yield the input frame by frame; the time until the next is asked for counts as work."""
+        source = self._recording
         if source is None:
             assert self.sound is not None
             source = self.sound.frames()
         for frame in source:
-            if self._heard is not None:
-                self._heard.write(np.clip(frame.pcm, -1, 1))
+            if self._input_copy is not None:
+                self._input_copy.write(np.clip(frame.pcm, -1, 1))
             with self.meter.working(len(frame.pcm) / self._rate, frame.arrived):
                 yield frame.pcm
 
     def play(self, pcm: Pcm) -> None:
-        """Says samples float32 [n], to whomever it was asked for."""
+        """Play and save samples float32 `[n]`, as the request asks."""
         pcm = np.clip(pcm, -1, 1)
-        self._made += len(pcm) / self._rate
-        if self._said is not None:
-            self._said.write(self._dither(pcm))
+        self._seconds_played += len(pcm) / self._rate
+        if self._output_file is not None:
+            self._output_file.write(self._dither(pcm))
         if self.sound is not None:
             self.sound.play(pcm)
 
-    def last_words(self) -> None:
-        """Nothing more is heard: what is said from now on may be made quicker than it is spoken."""
+    def end_input(self) -> None:
+        """End the input: from now on speech may be generated faster than it is played."""
         if self.sound is not None:
             self.sound.wait_for_output()
 
-    def rest(self) -> None:
-        """Nothing more is to be said for now."""
+    def flush(self) -> None:
+        """Play what is left; no more speech follows for now."""
         if self.sound is not None:
             self.sound.flush()
 
@@ -207,15 +208,22 @@ class LiveAudio:
             blocks = read_audio(request.input_file, self._rate, channel=request.channel)
             self._stack.enter_context(blocks)
             pace = self._frame_size / self._rate / request.rate
-            self._file = paced(cut_frames(blocks, self._frame_size), pace, self.clock)
+            self._recording = paced(cut_frames(blocks, self._frame_size), pace, self.clock)
         if request.save_input is not None:
-            self._heard = self._stack.enter_context(AudioWriter(request.save_input, self._rate))
+            self._input_copy = self._stack.enter_context(
+                AudioWriter(request.save_input, self._rate)
+            )
         if request.save_output is not None:
-            self._said = self._stack.enter_context(AudioWriter(request.save_output, self._rate))
+            self._output_file = self._stack.enter_context(
+                AudioWriter(request.save_output, self._rate)
+            )
         self._open_devices()
 
+    def _writer(self, path: str) -> AudioWriter:
+        return self._stack.enter_context(AudioWriter(path, self._rate))
+
     def _open_devices(self) -> None:
-        request, microphone = self._request, self._reads_audio and self._file is None
+        request, microphone = self._request, self._reads_audio and self._recording is None
         speaker = self._speaks and request.may_speak
         if not (microphone or speaker):
             return
@@ -232,41 +240,41 @@ class LiveAudio:
                 )
         except AudioError as error:
             if microphone or request.save_output is None or request.output_device is not None:
-                raise AudioError(f"{error}{self._way_out(microphone)}") from None
+                raise AudioError(f"{error}{self._remedy(microphone)}") from None
             print_note(f"note: {error}; the speech goes to {request.save_output} alone")
             return
         self.sound = sound
-        self._keeper = threading.Thread(target=self._look_after, args=(sound,), daemon=True)
-        self._keeper.start()
+        self._ticker = threading.Thread(target=self._tick, args=(sound,), daemon=True)
+        self._ticker.start()
         if microphone:
             self._stack.enter_context(ended_by(self._interrupt, "SIGINT", *ENDINGS))
 
-    def _way_out(self, microphone: bool) -> str:
+    def _remedy(self, microphone: bool) -> str:
         if microphone:
-            return "; a recording is heard by '--input-file'"
-        return "; without a speaker give '--disable-speaker'"
+            return "; to read a recording, give '--input-file'"
+        return "; to play nothing, give '--disable-speaker'"
 
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
-        """The first one ends the sound, the next one everything."""
+        """End the audio at the first interrupt, and everything at the next."""
         if self.interrupted:
             raise KeyboardInterrupt
         self.interrupted = True
         if self.sound is not None:
             self.sound.stop()
 
-    def _look_after(self, sound: LiveSound) -> None:
-        while not self._over.wait(TICK_SECONDS):
+    def _tick(self, sound: LiveSound) -> None:
+        while not self._closed.wait(TICK_SECONDS):
             for note in sound.tick():
-                self.tell(note)
+                self.note(note)
 
-    def tell(self, note: str) -> None:
-        """A note, on a line of its own."""
+    def note(self, note: str) -> None:
+        """Print a note on a line of its own."""
         if self._shares_line:
             note = f"\r\x1b[K{note}"
         print_note(note, quiet=self._request.quiet)
 
-    def _tell_statistics(self) -> None:
-        said = None if self._reads_audio else self._made
+    def _print_statistics(self) -> None:
+        said = None if self._reads_audio else self._seconds_played
         figures = _figures(self.meter, self.sound, said)
         print_note(_in_a_line(figures), quiet=self._request.quiet)
         if self._request.stats:
@@ -279,8 +287,10 @@ class LiveAudio:
 
 
 def _figures(meter: Meter, sound: LiveSound | None, said: float | None) -> Figures:
-    """Seconds, but for the real-time factor and for what is counted; `said` is how much a model
-    that reads has made, None of one that hears."""
+    """Return the figures: seconds, counts, and the real-time factor.
+
+    `said` is the seconds of speech of a model that reads text, None for one that reads audio.
+    """
     found: Figures = {}
     if said is not None:
         found["said"] = said
@@ -311,7 +321,7 @@ def _figures(meter: Meter, sound: LiveSound | None, said: float | None) -> Figur
 
 
 def _in_a_line(found: Figures) -> str:
-    """For a person; what did not happen is left out, but for drops, which are always told."""
+    """Format the figures; what did not happen is left out, except drops."""
     parts = []
     if found.get("heard"):
         parts += [
@@ -339,8 +349,7 @@ def _in_a_line(found: Figures) -> str:
 
 
 def _latencies(meter: Meter) -> str:
-    """From a word's end to its being told, from a sound to the one that answers it, and from a text
-    to its being said."""
+    """Format the latencies from sound to word, from sound to sound and from text to sound."""
     parts = [
         f"{name.replace('_', ' ')} {spread.median:.2f} s (at most {spread.greatest:.2f})"
         for name, spread in _delays(meter)
@@ -349,7 +358,7 @@ def _latencies(meter: Meter) -> str:
 
 
 def _delays(meter: Meter) -> list[tuple[str, RunningStats]]:
-    """Those that were measured."""
+    """Return the latencies that were measured."""
     delays = (
         ("sound_to_word", meter.to_word),
         ("sound_to_sound", meter.to_sound),
@@ -359,12 +368,12 @@ def _delays(meter: Meter) -> list[tuple[str, RunningStats]]:
 
 
 def _rounded(found: Figures) -> dict[str, object]:
-    """To a thousandth."""
+    """Round to a thousandth."""
     return {name: round(value, 3) for name, value in found.items()}
 
 
 def show_devices(kind: LiveFormat) -> None:
-    """Prints them. Raises AudioError where nothing can look for them."""
+    """Print the audio devices; raises AudioError if they cannot be listed."""
     devices = SoundCard().devices()
     if kind is LiveFormat.JSONL:
         for device in devices:
@@ -376,7 +385,7 @@ def show_devices(kind: LiveFormat) -> None:
 
 
 def device_table(devices: list[Device]) -> str:
-    """A line a device, under a line of titles."""
+    """Format devices: a line of titles, then one line per device."""
     width = max(4, *(len(device.name) for device in devices))
     rows = [f"{'':>4}  {'name':{width}}  {'in':>3} {'out':>3} {'rate':>6}  system"]
     for device in devices:

@@ -70,4 +70,4 @@ def _note(events: list[Event], audio: LiveAudio) -> None:
         if isinstance(event, Word):
             audio.meter.note_word(event.end)
         elif isinstance(event, Restart):
-            audio.tell(f"note: speech but no words: the model restarts at {event.time:.1f} s")
+            audio.note(f"note: speech but no words: the model restarts at {event.time:.1f} s")

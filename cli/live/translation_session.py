@@ -28,7 +28,7 @@ class LiveTranslation:
             )
             session = TranslationSession(stream, _as_recording(request), caption, audio.play)
             try:
-                session.run(audio.frames(), then=audio.last_words)
+                session.run(audio.frames(), then=audio.end_input)
             except AudioError:
                 if not audio.interrupted or stream.heard_seconds:
                     raise

@@ -71,7 +71,7 @@ class LiveSynthesis:
                     self._speak(audio, iter([line]))
                 except UsageError as error:
                     print_error(error)
-                audio.rest()
+                audio.flush()
                 self._stream.reset()
 
     def _ticking(self, pieces: Iterator[str], audio: LiveAudio) -> Iterator[str]:
@@ -80,14 +80,14 @@ class LiveSynthesis:
         for piece in ticking(pieces, TICK_SECONDS):
             yield piece
             if not self._stream.waiting:
-                audio.rest()
+                audio.flush()
 
 
 def _resting(pieces: Iterator[str], audio: LiveAudio) -> Iterator[str]:
     """Yield the pieces; silence is right while the next one is waited for."""
     for piece in pieces:
         yield piece
-        audio.rest()
+        audio.flush()
 
 
 def _text(name: str | None) -> Iterator[str]:

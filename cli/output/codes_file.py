@@ -1,6 +1,6 @@
-"""Codes in a file: `codes` int64 `[codebooks, frames]` and `samples`, how long the audio was.
+"""Files of codes: `codes` int64 `[codebooks, frames]` and `samples`, the length of the audio.
 
-The name - stands for standard input or output.
+The name - is standard input or output.
 """
 
 import io
@@ -32,7 +32,7 @@ def encode_file(
     channel: int | None,
     quiet: bool,
 ) -> Array:
-    """Encodes a file into another; where reading fails, what was read before is written."""
+    """Encode an audio file; if reading fails, the codes before the fault are written."""
     stream = mimi.stream("encode", codebooks)
     made: list[Array] = []
     samples = 0
@@ -51,7 +51,7 @@ def encode_file(
 
 
 def decode_file(mimi: Mimi, path: str, audio: str) -> Array:
-    """Decodes a file into another and returns the codes."""
+    """Decode a file of codes to an audio file; returns the codes."""
     codes, samples = _read(path)
     stream = mimi.stream("decode")
     stream.check(codes)

@@ -1,4 +1,4 @@
-"""Words on their way to a reader: a terminal, a pipe, or a program that reads lines of JSON."""
+"""Live text for a terminal, a pipe, or a program that reads lines of JSON."""
 
 import json
 import math
@@ -37,13 +37,13 @@ class Transcribing(Protocol):
 
 
 class Renderer(Protocol):
-    """Shows what a stream told."""
+    """Prints the events of a stream."""
 
     def show(self, events: Iterable[Event], stream: Transcribing) -> None:
-        """Shows more, `stream` being as it is after it told these events."""
+        """Print events; `stream` is in the state after them."""
 
     def end(self) -> None:
-        """Shows what was held back, and ends the line."""
+        """Print what was held back, and end the line."""
 
 
 def open_renderer(kind: LiveFormat, *, vad: bool) -> Renderer:
@@ -54,7 +54,7 @@ def open_renderer(kind: LiveFormat, *, vad: bool) -> Renderer:
 
 
 class JsonRenderer:
-    """An event a line, as JSON."""
+    """Prints one JSON object per event."""
 
     def show(self, events: Iterable[Event], stream: Transcribing) -> None:  # noqa: ARG002
         """See `Renderer.show`."""
@@ -66,12 +66,12 @@ class JsonRenderer:
 
 
 def line(content: dict[str, object]) -> None:
-    """One object as a line of JSON."""
+    """Print an object as a line of JSON."""
     print(json.dumps(content, ensure_ascii=False), flush=True)
 
 
 class Pauses:
-    """Pauses and ends of turns that wait until the text, which lags behind, has come as far."""
+    """Pauses and ends of turns, held until the text, which lags behind, has come as far."""
 
     def __init__(self, *, vad: bool) -> None:
         self._vad = vad
@@ -82,13 +82,13 @@ class Pauses:
             self._waiting.append(event)
 
     def until(self, time: float) -> Iterable[Pause | EndOfTurn]:
-        """Those that belong before a word of that time."""
+        """Yield those that belong before a word of that time."""
         while self._waiting and self._waiting[0].time <= time:
             yield self._waiting.pop(0)
 
 
 class PlainRenderer:
-    """Words on a line as soon as a token of them is there; the end of a turn ends the line."""
+    """Prints words as soon as their first token is there; the end of a turn ends the line."""
 
     def __init__(self, *, vad: bool) -> None:
         self._pauses = Pauses(vad=vad)
@@ -112,14 +112,14 @@ class PlainRenderer:
             print(flush=True)
 
     def _begin(self, partial: str) -> None:
-        """Shows the rest of a word that is growing, but half a character not before the whole."""
+        """Print the rest of a growing word, without an incomplete character."""
         partial = partial.rstrip("\N{REPLACEMENT CHARACTER}")
         if partial.startswith(self._shown):
             self._put(partial[len(self._shown) :], new=not self._shown)
             self._shown = partial
 
     def _finish(self, text: str) -> None:
-        """Shows what is missing of a word that is complete."""
+        """Print what is missing of a complete word."""
         if self._shown.startswith(text):
             self._shown = self._shown[len(text) :].lstrip()
             return
@@ -142,8 +142,10 @@ class PlainRenderer:
 
 
 class TerminalRenderer:
-    """A terminal's last line, written anew with every word, the one that is growing at its end;
-    when it is full, or a turn ends, the next one begins."""
+    """Rewrites the last line of a terminal with every word, the growing one at its end.
+
+    When the line is full, or a turn ends, the next line starts.
+    """
 
     def __init__(self, *, vad: bool) -> None:
         self._pauses = Pauses(vad=vad)
@@ -198,8 +200,10 @@ def _width() -> int:
 
 
 class Caption:
-    """Shows `Text` as it comes or, as lines of JSON, words too; `subtitles` names a file that grows
-    with them. Where nobody reads any more it falls silent, and `unread` is True: the sound goes on.
+    """Prints `Text` as it comes or, as lines of JSON, words too.
+
+    `subtitles` names a file that grows with the words. If the reader of the text has gone, nothing
+    more is printed and `unread` is True: speech goes on.
     """
 
     def __init__(
@@ -217,11 +221,11 @@ class Caption:
 
     @property
     def is_on_terminal(self) -> bool:
-        """Whether the text shares a terminal with whatever else is shown."""
+        """Whether the text shares a terminal with other output."""
         return self._stream.isatty()
 
     def show(self, events: Iterable[Event]) -> None:
-        """Shows what is text among the events."""
+        """Print the text among the events."""
         events = list(events)
         if self._subtitles is not None:
             self._subtitles.add(events)
@@ -232,7 +236,7 @@ class Caption:
                 self._piece(event.text)
 
     def end(self) -> None:
-        """Ends the line."""
+        """End the line."""
         if self._kind is LiveFormat.TEXT:
             self._put("\n")
 

@@ -1,5 +1,7 @@
-"""Subtitles that grow in a file while they are spoken, for a player or OBS that reads it again and
-again: it is replaced as a whole, so nobody ever reads half of it."""
+"""Subtitles that grow in a file, for a player or OBS that reads it again and again.
+
+The file is replaced as a whole, so that nobody reads half of it.
+"""
 
 import os
 from collections.abc import Iterable
@@ -12,14 +14,16 @@ from ...runtime.output_file import output_file
 
 
 def check_ending(path: Path) -> None:
-    """Raises UsageError for an ending that names no subtitles."""
+    """Raise UsageError for an ending that is not of subtitles."""
     if path.suffix.lower() not in BLOCKS:
         raise UsageError(f"{path}: live subtitles are {' or '.join(BLOCKS)}")
 
 
 class SubtitleFile:
-    """A .srt or .vtt file. Raises UsageError for another ending, KyutaiOnnxError where the disk
-    refuses."""
+    """A .srt or .vtt file that grows with words.
+
+    Raises UsageError for another ending, KyutaiOnnxError if the file cannot be written.
+    """
 
     def __init__(self, path: Path) -> None:
         check_ending(path)
@@ -31,7 +35,7 @@ class SubtitleFile:
         self._write()
 
     def add(self, events: Iterable[Event]) -> None:
-        """Takes the words among events."""
+        """Write the words among the events."""
         words = [event for event in events if isinstance(event, Word)]
         for word in words:
             if self._open and breaks(self._open, word):
@@ -43,7 +47,7 @@ class SubtitleFile:
             self._write()
 
     def _last(self) -> bytes:
-        """The cue that is open, behind the empty line that parts it from the one before."""
+        """Return the open cue, after the empty line that separates it from the one before."""
         if not self._open:
             return b""
         block = self._block(self._number, cue_of(self._open))

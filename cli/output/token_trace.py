@@ -1,4 +1,4 @@
-"""The file that `--dump-tokens` writes, for a comparison with another program."""
+"""The file that `--dump-tokens` writes, to compare with another program."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +12,10 @@ from ...runtime.typing import Array
 def dump_tokens(
     path: Path, *, text: Sequence[int] = (), codes: Array | None = None, audio: Array | None = None
 ) -> None:
-    """Writes `text` int64 `[T]`, `audio` int64 `[dep_q, T]` and `codes` int64 `[K, T_in]`; what
-    does not apply is empty. Raises KyutaiOnnxError where the disk refuses."""
+    """Write `text` int64 `[T]`, `audio` int64 `[dep_q, T]` and `codes` int64 `[K, T_in]`.
+
+    Arrays that do not apply are empty. Raises KyutaiOnnxError if the file cannot be written.
+    """
     none = np.empty((0, 0), np.int64)
     arrays = {
         "text": np.asarray(text, np.int64),

@@ -1,4 +1,4 @@
-"""Transcripts: what is found in a recording, its formats, and the files it is written to."""
+"""Transcripts: what is found in a recording, its formats, and the files that hold it."""
 
 import heapq
 import json
@@ -27,7 +27,7 @@ TABLE_HEAD = "start\tend\ttext"
 
 @dataclass
 class Transcript:
-    """What was found in one file; `error` says why it ends early, if it does."""
+    """What was found in one file; `error` is why it ends early, if it does."""
 
     file: str
     model: str
@@ -38,7 +38,7 @@ class Transcript:
     error: str | None = None
 
     def add(self, events: Iterable[Event]) -> list[Word]:
-        """Files events away and returns the words among them."""
+        """Add the words and pauses among events; returns the words."""
         events = list(events)
         words = [event for event in events if isinstance(event, Word)]
         self.words += words
@@ -51,19 +51,19 @@ class Transcript:
 
 
 def word_text(word: Word, timestamps: bool) -> str:
-    """A word as the text format has it: alone, or on a line with its times."""
+    """Return a word for the text format: alone, or with its times."""
     if not timestamps:
         return word.text
     return f"[{word.start:7.2f} -{word.end:7.2f}] {word.text}"
 
 
 def pause_text(pause: Pause) -> str:
-    """A pause as the text format has it."""
+    """Return a pause for the text format."""
     return f"[pause at {pause.time:.2f} s]"
 
 
 def render(transcript: Transcript, style: Style) -> str:
-    """A whole transcript, without the line feed at its end."""
+    """Format a transcript, without the line feed at its end."""
     kind = style.kind
     if kind is Format.TEXT:
         return ("\n" if style.timestamps else " ").join(_text_parts(transcript, style))
@@ -80,14 +80,14 @@ def render(transcript: Transcript, style: Style) -> str:
 
 
 def _text_parts(transcript: Transcript, style: Style) -> Iterable[str]:
-    """Words, and pauses among them by their times."""
+    """Yield words, and pauses among them by their times."""
     words = ((word.start, word_text(word, style.timestamps)) for word in transcript.words)
     pauses = ((pause.time, pause_text(pause)) for pause in transcript.pauses if style.pauses)
     return (text for _, text in heapq.merge(words, pauses, key=lambda part: part[0]))
 
 
 def as_json(transcript: Transcript) -> dict[str, object]:
-    """Times in seconds, to a thousandth."""
+    """Return a transcript for JSON, times in seconds to a thousandth."""
     content: dict[str, object] = {
         "file": transcript.file,
         "text": transcript.text,
@@ -101,7 +101,7 @@ def as_json(transcript: Transcript) -> dict[str, object]:
 
 
 def rounded(event: Event) -> dict[str, object]:
-    """An event's fields, its numbers to a thousandth."""
+    """Return the fields of an event, numbers to a thousandth."""
     return {
         name: round(value, 3) if isinstance(value, float) else value
         for name, value in asdict(event).items()
@@ -109,7 +109,7 @@ def rounded(event: Event) -> dict[str, object]:
 
 
 def out_path(out: Path | None, file: str, kind: Format, several: bool) -> Path | None:
-    """The file to write for an input; None is standard output."""
+    """Return the file to write for an input; None is standard output."""
     if out is None or str(out) == "-":
         return None
     if several or out.is_dir():
@@ -119,12 +119,12 @@ def out_path(out: Path | None, file: str, kind: Format, several: bool) -> Path |
 
 
 def out_paths(out: Path | None, files: Sequence[str], kind: Format) -> list[Path | None]:
-    """The files to write for all inputs."""
+    """Return the files to write for all inputs."""
     return [out_path(out, file, kind, len(files) > 1) for file in files]
 
 
 def check_out(out: Path | None, files: Sequence[str], kind: Format) -> None:
-    """Raises UsageError where several inputs cannot go where they are to go."""
+    """Raise UsageError if several inputs cannot be written to `out`."""
     if len(files) < 2:
         return
     if out is None or str(out) == "-":
@@ -140,7 +140,7 @@ def check_out(out: Path | None, files: Sequence[str], kind: Format) -> None:
 
 
 def write_file(path: Path, transcript: Transcript, style: Style) -> None:
-    """Writes one transcript; raises KyutaiOnnxError where the disk refuses."""
+    """Write a transcript; raises KyutaiOnnxError if the file cannot be written."""
     with refused(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with output_file(path) as file:
@@ -148,12 +148,12 @@ def write_file(path: Path, transcript: Transcript, style: Style) -> None:
 
 
 def print_whole(transcript: Transcript, style: Style) -> None:
-    """Prints the transcript of the only input."""
+    """Print the transcript of the only input."""
     print(render(transcript, style), flush=True)
 
 
 def print_one_of_several(transcript: Transcript, style: Style) -> None:
-    """Prints one transcript among others, with the name of its file."""
+    """Print one transcript of several, with the name of its file."""
     if style.kind is Format.JSONL:
         print_whole(transcript, style)
     elif style.kind is Format.TSV:
@@ -165,18 +165,18 @@ def print_one_of_several(transcript: Transcript, style: Style) -> None:
 
 
 def print_head(kind: Format) -> None:
-    """What comes before several transcripts."""
+    """Print what comes before several transcripts."""
     if kind is Format.TSV:
         print(f"file\t{TABLE_HEAD}")
 
 
 def print_array(transcripts: Sequence[Transcript]) -> None:
-    """Several transcripts as one JSON document."""
+    """Print several transcripts as one JSON document."""
     print(json.dumps([as_json(t) for t in transcripts], ensure_ascii=False, indent=2), flush=True)
 
 
 def format_of(path: Path) -> Format:
-    """Raises UsageError for an ending that names no format."""
+    """Return the format that an ending names; raises UsageError if it names none."""
     found = ENDINGS.get(path.suffix.lower())
     if found is None:
         said = f"the ending {path.suffix}" if path.suffix else "no ending"
@@ -185,5 +185,5 @@ def format_of(path: Path) -> Format:
 
 
 def write_words(path: Path, transcript: Transcript, kind: Format | None = None) -> None:
-    """Writes a transcript in a format, by default that of the ending; text has times too."""
+    """Write a transcript, by default in the format of the ending; text has times too."""
     write_file(path, transcript, Style(kind or format_of(path), timestamps=True))

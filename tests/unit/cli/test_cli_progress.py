@@ -31,13 +31,13 @@ def on_a_terminal(
 def test_a_bar_leaves_stdout_clean(on_a_terminal, speech: Path) -> None:
     out, err = on_a_terminal("transcribe", speech, "-f", "json")
     assert json.loads(out)["words"]
-    assert "listening" in err
+    assert "reading" in err
 
 
 def test_words_that_are_shown_as_they_come_need_no_bar(on_a_terminal, speech: Path) -> None:
     out, err = on_a_terminal("transcribe", speech)
     assert out.strip()
-    assert "listening" not in err
+    assert "reading" not in err
 
 
 def test_quiet_shows_no_bar(on_a_terminal, speech: Path, tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_quiet_shows_no_bar(on_a_terminal, speech: Path, tmp_path: Path) -> None
 def test_codes_have_a_bar_too(on_a_terminal, speech: Path, tmp_path: Path) -> None:
     out, err = on_a_terminal("codec", "encode", speech, tmp_path / "a.npz")
     assert out == ""
-    assert "listening" in err
+    assert "reading" in err
     assert arrays(tmp_path / "a.npz")["codes"].size
 
 
