@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,44 @@ def test_a_folder_imports_those_below_it_alone(folder: str) -> None:
     assert [found for found in ours if found.folder not in {folder, *BELOW[folder]}] == []
 
 
+@pytest.mark.parametrize("folder", ["runtime", "export", "cli"])
+def test_no_files_of_a_folder_import_one_another_in_a_circle(folder: str) -> None:
+    """Imports for type checkers and those in functions count too."""
+    needed = {file: set(needs) for file, needs in relative_imports(folder).items()}
+    while leaves := {file for file, needs in needed.items() if not needs}:
+        needed = {f: needs - leaves for f, needs in needed.items() if f not in leaves}
+    assert needed == {}
+
+
+def relative_imports(folder: str) -> dict[Path, set[Path]]:
+    """For each file of a folder those of the same folder that it imports anywhere."""
+    found: dict[Path, set[Path]] = {}
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        found[path] = set()
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                base = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+                names = [base / name.name for name in node.names]
+                found[path] |= {file for name in names for file in files_of(name) or files_of(base)}
+    return {path: needs & found.keys() - {path} for path, needs in found.items()}
+
+
+def files_of(module: Path) -> list[Path]:
+    return [file for file in (module.with_suffix(".py"), module / "__init__.py") if file.is_file()]
+
+
+@pytest.mark.parametrize("folder", ["runtime", "cli"])
+def test_a_class_name_stands_once_in_a_folder(folder: str) -> None:
+    names = Counter(
+        node.name
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.parse(path.read_text("utf-8")).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert len(names) > 5
+    assert [name for name, count in names.items() if count > 1] == []
+
+
 def test_the_runtime_needs_few_packages() -> None:
     allowed = {"numpy", "onnxruntime", "packaging", "soundfile", "soxr"}
     lazily = {"sounddevice"}
@@ -157,7 +196,7 @@ words = list(stt.transcribe(noise))
 codes = Mimi.load(stt.bundle).encode(noise)
 print(len(codes[0]), codes.min() >= 0, all(word.end >= word.start for word in words))
 assert not BLOCKED & {name.partition(".")[0] for name in sys.modules}
-assert "sounddevice" not in sys.modules
+assert not {"sounddevice", "kyutai_onnx.runtime.audio.live"} & set(sys.modules)
 """
 
 
