@@ -4,12 +4,12 @@ import os
 from typing import Any, ClassVar, Self
 
 from ..runtime.bundle.bundle import Bundle
+from ..runtime.tokenizer import open_tokenizer
 from .families import Family
 from .hub.resolve import open_bundle
 from .lm.language_model import LanguageModel
 from .mimi.codec_cache import CodecCache
 from .mimi.model import Mimi
-from .text.tokenizer import open_tokenizer
 
 
 class Model:

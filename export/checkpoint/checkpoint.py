@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from ...models.text.tokenizer import open_tokenizer
 from ...runtime.errors import ModelError, UsageError
+from ...runtime.tokenizer import open_tokenizer
 from .adapter import open_adapter, wants_adapter
 from .config import FAMILIES, LMConfig, MimiConfig, RepositoryConfig, SttConfig
 from .config.keys import Keys, located

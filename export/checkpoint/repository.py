@@ -11,10 +11,10 @@ from typing import Protocol
 import huggingface_hub
 from huggingface_hub import errors
 
-from ...models.hub.download import MissingFileError, hub_errors
 from ...runtime.bundle.bundle import sha256
 from ...runtime.bundle.manifest import FileEntry, is_inside
 from ...runtime.errors import ModelError, UsageError
+from ...runtime.hub import MissingFileError, hub_errors
 
 HUB = "hf://"
 COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -35,7 +35,7 @@ def locate(model: str | os.PathLike[str] | None, family: Family = DEFAULT) -> Re
         return embedded_demo(family)
     name = os.fspath(chosen)
     if name.startswith(HUB):
-        from .download import download_bundle
+        from ...runtime.hub import download_bundle
 
         return ResolvedBundle(download_bundle(name.removeprefix(HUB)))
     if (Path(name) / FILE_NAME).is_file():

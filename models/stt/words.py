@@ -9,9 +9,9 @@ frame rate is no whole number, fails on a second that is cut).
 
 from typing import Any
 
+from ...runtime.tokenizer import Tokenizer
 from ..events import Word, WordHeard
 from ..state import Integer, List, Maybe, Number, Part, String
-from ..text.tokenizer import Tokenizer
 
 EOS = 2
 

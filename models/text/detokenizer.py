@@ -7,9 +7,9 @@ control tokens are left out. Times count from the first frame of the speech itse
 import codecs
 from typing import Any, ClassVar
 
+from ...runtime.tokenizer import Tokenizer
 from ..events import Text, Word
 from ..state import Integer, List, Part, String
-from .tokenizer import Tokenizer
 
 LONGEST_SECONDS = 1.0
 """For how long after its last token a word lasts, if no boundary comes before."""

@@ -102,7 +102,7 @@ class Voices:
     def _download(self, name: str) -> Path:
         from huggingface_hub import hf_hub_download
 
-        from ..hub.download import MissingFileError, hub_errors
+        from ...runtime.hub import MissingFileError, hub_errors
 
         given = _HUB_FILE.match(name)
         repo, file = (given["repo"], given["path"]) if given else (self._repository, name)
@@ -142,7 +142,7 @@ class Voices:
     def _cached(self) -> list[str]:
         from huggingface_hub import snapshot_download
 
-        from ..hub.download import hub_errors
+        from ...runtime.hub import hub_errors
 
         try:
             with hub_errors(self._repository, "voices", None):
@@ -155,7 +155,7 @@ class Voices:
     def _published(self) -> list[str]:
         from huggingface_hub import HfApi
 
-        from ..hub.download import hub_errors
+        from ...runtime.hub import hub_errors
 
         with hub_errors(self._repository, "the list of voices", None):
             return self._names(HfApi().list_repo_files(self._repository))

@@ -18,10 +18,10 @@ import numpy as np
 from kyutai_onnx.cli.evaluation.datasets import read_samples
 from kyutai_onnx.cli.text_input import read_requests
 from kyutai_onnx.models.hub.resolve import DEMO
-from kyutai_onnx.models.text.tokenizer import open_tokenizer
 from kyutai_onnx.models.tts.voices import read_embedding
 from kyutai_onnx.runtime.bundle.bundle import read_manifest
 from kyutai_onnx.runtime.state_file import read_state, write_state
+from kyutai_onnx.runtime.tokenizer import open_tokenizer
 from kyutai_onnx.server.config import read_config
 
 Read = Callable[[Path], object]

@@ -126,28 +126,36 @@ def test_the_runtime_needs_few_packages() -> None:
     others = [found for found in foreign("runtime") if found.package not in allowed]
     eager = [found for found in others if not (found.lazy and found.package in lazily)]
     assert {(found.file, found.package) for found in eager} == {
-        ("runtime/audio/files/media.py", "av")
+        ("runtime/audio/files/media.py", "av"),
+        ("runtime/hub.py", "huggingface_hub"),
+        ("runtime/tokenizer.py", "sentencepiece"),
     }
     media = [found for found in imports("runtime") if found.module.endswith("audio.files.media")]
     assert len(media) > 0
     assert [found for found in media if not found.lazy] == []
+    ours = [found.module for found in imports("runtime") if found.package == OURS]
+    assert not {"kyutai_onnx.runtime.hub", "kyutai_onnx.runtime.tokenizer"} & set(ours)
 
 
-def test_the_models_need_a_tokenizer_voices_and_the_hub_besides() -> None:
-    others = [
-        found for found in foreign("models") if found.package not in ("numpy", "sentencepiece")
-    ]
+def test_the_models_need_voices_and_the_hub_besides() -> None:
+    others = [found for found in foreign("models") if found.package != "numpy"]
     assert {found.package for found in others} == {"huggingface_hub", "safetensors"}
     assert {found.file for found in others if found.package == "safetensors"} == {
         "models/tts/voices.py"
     }
-    assert [f for f in others if not (f.lazy or f.file == "models/hub/download.py")] == []
+    assert [found for found in others if not found.lazy] == []
 
 
 def test_the_hub_is_not_imported_before_it_is_needed() -> None:
-    needing = [found for found in imports("models") if found.module.endswith("hub.download")]
+    needing = [found for found in imports("models") if found.module.endswith("runtime.hub")]
     assert len(needing) > 0
     assert [found for found in needing if not found.lazy] == []
+
+
+def test_only_the_verification_in_the_export_imports_models() -> None:
+    found = [one for one in imports("export") if one.package == OURS and one.folder == "models"]
+    assert len(found) > 0
+    assert [one for one in found if not one.file.startswith("export/verification/")] == []
 
 
 def test_commands_import_the_export_when_they_run() -> None:

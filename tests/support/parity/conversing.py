@@ -15,7 +15,7 @@ import torch
 
 from kyutai_onnx.export.checkpoint.checkpoint import Checkpoint
 from kyutai_onnx.export.verification.reference import reference_lm, reference_mimi
-from kyutai_onnx.models.text.tokenizer import open_tokenizer
+from kyutai_onnx.runtime.tokenizer import open_tokenizer
 
 Array = np.ndarray[Any, Any]
 

@@ -7,9 +7,9 @@ import pytest
 from huggingface_hub import constants, errors
 
 from kyutai_onnx.export.checkpoint.repository import Repository
-from kyutai_onnx.models.hub.download import HTTP_ERROR
 from kyutai_onnx.runtime.bundle.manifest import FileEntry
 from kyutai_onnx.runtime.errors import ModelError, UsageError
+from kyutai_onnx.runtime.hub import HTTP_ERROR
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import sentencepiece
 
-from ...runtime.errors import ModelError
+from .errors import ModelError
 
 
 class Tokenizer(Protocol):

@@ -12,7 +12,7 @@ from typing import cast
 import huggingface_hub
 from huggingface_hub import constants, errors
 
-from ...runtime.errors import ModelError
+from .errors import ModelError
 
 HTTP_ERROR = cast("type[Exception]", errors.HfHubHTTPError.__bases__[0])
 """The root error of the Hub's HTTP client, which is another one from version to version."""
