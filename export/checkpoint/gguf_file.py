@@ -1,6 +1,7 @@
 """GGUF files, as candle writes Kyutai's quantised models: the header, then one tensor at a time.
 
-Knows the container alone (ggml's docs/gguf.md); `ggml.py` knows how values are packed.
+Blocks are unpacked by the package `gguf`. Its reader of the container is not used: a damaged count
+keeps it busy for ever.
 """
 
 import math
@@ -12,10 +13,11 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
+from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
+from gguf.quants import dequantize
 from torch import Tensor
 
 from ...runtime.errors import ModelError
-from .ggml import OTHER_NAMES, PACKINGS, Packing
 from .tensors import Shape, one_line
 
 MAGIC = b"GGUF"
@@ -23,26 +25,46 @@ VERSIONS = (2, 3)
 ALIGNMENT = "general.alignment"
 MOST_AXES = 8
 MOST_EXTENT = 1 << 40
+LONGEST_NAME = 256
 
 UINT32, STRING, ARRAY = 4, 8, 9
 SIZES = {0: 1, 1: 1, 2: 2, 3: 2, UINT32: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 """Bytes of each plain type of metadata, by its number."""
 
+PLAIN = {
+    GGMLQuantizationType.F32: torch.float32,
+    GGMLQuantizationType.F16: torch.float16,
+    GGMLQuantizationType.BF16: torch.bfloat16,
+}
+BLOCKS = (
+    GGMLQuantizationType.Q4_0,
+    GGMLQuantizationType.Q4_1,
+    GGMLQuantizationType.Q5_0,
+    GGMLQuantizationType.Q5_1,
+    GGMLQuantizationType.Q8_0,
+)
+"""The types of values that are read: plain ones, and blocks of 32 that share a scale."""
+
 AGAIN = "download it again, or export from the repository with bf16 weights"
 
 
 @dataclass(frozen=True)
-class Entry:
+class GgufEntry:
     """A tensor of the file; `start` counts bytes from the file's beginning."""
 
     shape: Shape
-    packing: Packing
+    kind: GGMLQuantizationType
     start: int
 
     @property
     def size(self) -> int:
         """In bytes."""
-        return math.prod(self.shape) // self.packing.values * self.packing.size
+        return _bytes_of(self.kind, math.prod(self.shape))
+
+
+def _bytes_of(kind: GGMLQuantizationType, values: int) -> int:
+    in_block, size = GGML_QUANT_SIZES[kind]
+    return values // in_block * size
 
 
 class GgufFile:
@@ -66,23 +88,27 @@ class GgufFile:
         return self._shapes
 
     def dtype(self, name: str) -> torch.dtype:
-        return self._entries[name].packing.dtype
+        return PLAIN.get(self._entries[name].kind, torch.uint8)
 
     def read(self, name: str, rows: slice | None = None) -> Tensor:
         entry = self._entries[name]
         count, *rest = entry.shape or (1,)
         first, stop, _ = (rows or slice(None)).indices(count)
-        part = Entry((max(stop - first, 0), *rest), entry.packing, entry.start)
-        row = part.size // part.shape[0] if part.shape[0] else 0
-        packed = self._bytes(entry.start + first * row, part.size)
-        values = part.packing.unpack(packed.view(-1, part.packing.size))
-        return values.reshape(entry.shape if rows is None else part.shape)
+        part = GgufEntry((max(stop - first, 0), *rest), entry.kind, entry.start)
+        shape = entry.shape if rows is None else part.shape
+        if not part.size:
+            return torch.empty(shape)
+        packed = self._bytes(entry.start + first * (part.size // part.shape[0]), part.size)
+        row = _bytes_of(entry.kind, shape[-1] if shape else 1)
+        with np.errstate(all="ignore"):  # scales of a damaged file may be no numbers
+            values = dequantize(packed.reshape(-1, row), entry.kind)
+        return torch.from_numpy(values).reshape(shape)
 
-    def _bytes(self, start: int, size: int) -> Tensor:
+    def _bytes(self, start: int, size: int) -> np.ndarray:
         packed = np.fromfile(self._path, np.uint8, size, offset=start)
         if len(packed) < size:
             raise ModelError(f"{self._path} became shorter while it was read")
-        return torch.from_numpy(packed)
+        return packed
 
 
 class _Header:
@@ -92,7 +118,7 @@ class _Header:
         self._file, self._path = file, path
         self._left = self._total = path.stat().st_size
 
-    def entries(self) -> Iterator[tuple[str, Entry]]:
+    def entries(self) -> Iterator[tuple[str, GgufEntry]]:
         """Every tensor by name, all of them wholly inside the file."""
         if self._take(4) != MAGIC:
             raise ModelError(f"{self._path} is not a GGUF file; {AGAIN}")
@@ -106,7 +132,7 @@ class _Header:
         for name, entry in found:
             if start + entry.start + entry.size > self._total:
                 raise self._damaged(f"is cut short: it ends before {name} does")
-            yield name, Entry(entry.shape, entry.packing, start + entry.start)
+            yield name, GgufEntry(entry.shape, entry.kind, start + entry.start)
 
     def _check_version(self) -> None:
         version = self._uint32()
@@ -148,7 +174,7 @@ class _Header:
         else:
             raise self._damaged(f"has an array of an unknown type, {kind}")
 
-    def _entry(self) -> tuple[str, Entry]:
+    def _entry(self) -> tuple[str, GgufEntry]:
         """A tensor's entry, which counts its `start` from the first tensor's."""
         name, axes = self._text(), self._uint32()
         if axes > MOST_AXES:
@@ -156,26 +182,30 @@ class _Header:
         shape = tuple(reversed([self._uint64() for _ in range(axes)]))
         if max(shape, default=0) > MOST_EXTENT:
             raise self._damaged(f"gives {name} the shape {list(shape)}")
-        packing = self._packing(name, self._uint32())
+        kind = self._kind(name, self._uint32())
         width = shape[-1] if shape else 1
-        if width % packing.values:
-            raise self._damaged(f"packs {name} as {packing.name} with {width} values a row")
-        return name, Entry(shape, packing, self._uint64())
+        if width % GGML_QUANT_SIZES[kind][0]:
+            raise self._damaged(f"packs {name} as {kind.name} with {width} values a row")
+        return name, GgufEntry(shape, kind, self._uint64())
 
-    def _packing(self, name: str, kind: int) -> Packing:
-        if kind not in PACKINGS:
-            read = ", ".join(packing.name for packing in PACKINGS.values())
-            raise ModelError(
-                f"{self._path} packs {name} as {OTHER_NAMES.get(kind, f'type {kind}')}; of ggml's "
-                f"types {read} are read: export from the repository with bf16 weights"
-            )
-        return PACKINGS[kind]
+    def _kind(self, name: str, number: int) -> GGMLQuantizationType:
+        for kind in (*PLAIN, *BLOCKS):
+            if kind == number:
+                return kind
+        known = number in set(GGMLQuantizationType)
+        told = GGMLQuantizationType(number).name if known else f"type {number}"
+        read = ", ".join(kind.name for kind in (*PLAIN, *BLOCKS))
+        raise ModelError(
+            f"{self._path} packs {name} as {told}; of ggml's types {read} are read: export from "
+            "the repository with bf16 weights"
+        )
 
     def _text(self) -> str:
-        try:
-            return self._take(self._uint64()).decode("utf-8")
-        except UnicodeDecodeError:
-            raise self._damaged("has a name that is not text") from None
+        """A name, which messages repeat as it is."""
+        text = self._take(self._uint64()).decode("utf-8", errors="replace")
+        if "\ufffd" in text or not text.isprintable() or len(text) > LONGEST_NAME:
+            raise self._damaged("has a name that is not text")
+        return text
 
     def _uint32(self) -> int:
         return int(struct.unpack("<I", self._take(4))[0])

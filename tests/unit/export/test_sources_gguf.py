@@ -159,6 +159,8 @@ def described(kind: int, value: bytes = b"") -> bytes:
             GOOD.replace(gguf_text("b"), struct.pack("<Q", 1) + b"\xff"),
             "has a name that is not text",
         ),
+        (GOOD.replace(gguf_text("b"), gguf_text("\n")), "has a name that is not text"),
+        (GOOD.replace(gguf_text("b"), gguf_text("b" * 257)), "has a name that is not text"),
         (described(13), "has metadata of an unknown type, 13"),
         (described(9, struct.pack("<IQ", 9, 1)), "has an array of an unknown type, 9"),
         (described(9, struct.pack("<IQ", 10, 2**61)), "is cut short inside its header"),
