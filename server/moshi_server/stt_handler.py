@@ -14,7 +14,6 @@ from ..registry import ServedModel
 from ..web.context import CONTEXT, Context
 from ..web.query_params import number, whole
 from ..web.transcription import Transcription
-from ..web.uploads import receive_body, room_for_recording
 from ..web.websocket_session import WebSocket, run_session
 from ..wire.messagepack import pack
 from . import messages
@@ -95,7 +94,7 @@ async def post(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     served = context.registry.at(request.path, Task.SPEECH_TO_TEXT, request.query.get("model"))
     adapter, replies = SttAdapter(), list[messages.SttReply]()
-    async with receive_body(request, context) as body, room_for_recording(context):
+    async with context.uploads.body(request) as body, context.uploads.room():
         heard = Transcription(context, served, body)
         async for event in heard.events():
             replies += adapter.report(event)

@@ -19,7 +19,6 @@ from ..web.context import CONTEXT, Context
 from ..web.query_params import number, whole
 from ..web.streaming_response import StreamingResponse
 from ..web.synthesis import Synthesis
-from ..web.uploads import receive_object
 from ..web.websocket_session import WebSocket, refuse, run_session
 from ..wire.errors import ProtocolError
 from ..wire.messagepack import pack
@@ -130,7 +129,7 @@ async def post(request: web.Request) -> web.StreamResponse:
     """A text, spoken as a wav that comes as it is made."""
     context = request.app[CONTEXT]
     served = context.registry.at(request.path, Task.TEXT_TO_SPEECH, request.query.get("model"))
-    content = await receive_object(request, context)
+    content = await context.receive_object(request)
     text, voice = content.get("text"), content.get("voice")
     if not isinstance(text, str) or not isinstance(voice, str):
         raise web.HTTPUnprocessableEntity(text="text and voice: two strings are wanted\n")

@@ -14,7 +14,7 @@ from ..web.logs import log
 from ..web.streaming_response import StreamingResponse
 from ..web.synthesis import Synthesis
 from ..web.transcription import Transcription
-from ..web.uploads import FILE, Form, receive_form, receive_object, room_for_recording
+from ..web.uploads import FILE, Form
 from ..wire.errors import ProtocolError
 from . import messages as openai
 from . import speech, transcriptions
@@ -42,7 +42,7 @@ async def models(request: web.Request) -> web.Response:
 async def transcriptions_post(request: web.Request) -> web.StreamResponse:
     """The words of an audio file, in the format that is asked for."""
     context = request.app[CONTEXT]
-    async with receive_form(request, context) as form, room_for_recording(context):
+    async with context.uploads.form(request) as form, context.uploads.room():
         asked = transcriptions.read_form(form.fields)
         served = context.registry.find(Task.SPEECH_TO_TEXT, asked.model)
         heard = Transcription(
@@ -86,7 +86,7 @@ async def speech_post(request: web.Request) -> web.StreamResponse:
     """A text, spoken in the format that is asked for, as it is made."""
     context = request.app[CONTEXT]
     try:
-        content = await receive_object(request, context)
+        content = await context.receive_object(request)
     except ProtocolError as error:
         raise InvalidRequestError(f"the body: {error}") from None
     asked = speech.read_request(content, context.limits.characters)

@@ -4,7 +4,7 @@ import asyncio
 import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from aiohttp import web
 
@@ -13,9 +13,10 @@ from ..config import ServerConfig
 from ..decoding import Decoders
 from ..engine.session import Session
 from ..registry import ModelRegistry, ServedModel
+from ..wire.strict_json import MOST_BYTES, parse_object
 from .auth import Keys, Origins, RateLimit, SessionCounts, WrongKeys
 from .connections import ConnectionLimiter
-from .spool import Spool
+from .uploads import Uploads
 
 WORKERS = 4
 """Threads that make voices ready."""
@@ -45,9 +46,8 @@ class Context:
         self.rate = RateLimit(limits.rate)
         self.wrong_keys = WrongKeys(limits.wrong_keys)
         self.sessions = SessionCounts(limits.sessions)
-        self.uploads = asyncio.Semaphore(limits.uploads)
+        self.uploads = Uploads(limits, config.spool)
         self._turns = asyncio.Semaphore(AT_ONCE)
-        self.spool = Spool(config.spool, limits.spooled)
         self.stopping = False
         self.decoders = Decoders(limits, sum(map(_sessions, registry.all)))
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="web")
@@ -95,6 +95,10 @@ class Context:
         """What a message says."""
         return await self.convert(len(message), parse, message)
 
+    async def receive_object(self, request: web.Request) -> dict[str, Any]:
+        """Return the JSON object of a body. Raises as `Uploads` does, and ProtocolError."""
+        return await self.parse(parse_object, await self.uploads.receive(request, MOST_BYTES))
+
     async def feed(self, session: Session, pcm: Pcm) -> None:
         """Gives a session samples; raises as its `feed` does."""
         await self.convert(pcm.nbytes, session.feed, pcm)
@@ -104,7 +108,7 @@ class Context:
         self._workers.shutdown(wait=False, cancel_futures=True)
         self._converters.shutdown(wait=False, cancel_futures=True)
         await self.decoders.stop()
-        self.spool.close()
+        self.uploads.close()
 
 
 async def _called(threads: ThreadPoolExecutor, call: Callable[[], _Result]) -> _Result:

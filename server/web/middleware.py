@@ -16,7 +16,7 @@ from .auth import TooManySessions, caller_of, shown_key
 from .connections import LimitedConnection
 from .context import CONTEXT, Context
 from .logs import LOG, Seldom, log
-from .spool import NoSpaceError
+from .uploads import NoSpaceError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 RETRY_SECONDS = "1"

@@ -24,8 +24,15 @@ from support.speech import Array, wav_bytes
 
 from kyutai_onnx.server.engine.events import Busy
 from kyutai_onnx.server.openai.messages import InvalidRequestError
-from kyutai_onnx.server.web.spool import SMALL, NoSpaceError, Spool
-from kyutai_onnx.server.web.uploads import MOST_FIELD, MOST_PARTS, Form, FormParser
+from kyutai_onnx.server.web.uploads import (
+    MOST_FIELD,
+    MOST_PARTS,
+    SMALL,
+    Form,
+    FormParser,
+    NoSpaceError,
+    Spool,
+)
 
 WORDS = "/v1/audio/transcriptions"
 FORM = {"Content-Type": "multipart/form-data; boundary=x"}
