@@ -1,1 +1,1 @@
-"""A server that speaks the protocols of Kyutai's own, OpenAI's and Wyoming."""
+"""A server that speaks Kyutai's own protocols, OpenAI's and Wyoming."""

@@ -26,16 +26,16 @@ _VARIABLE = re.compile(r"\$(\w+)|\$\{(\w+)\}")
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A model to serve.
+    """One model to serve.
 
-    `model` is what `--model` takes; without it the embedded demo of `task` is meant, otherwise
-    `task` is what the bundle must be for. Clients call it by `name`, the bundle's own unless
-    given, or one of `aliases`. `path` is where its websocket is besides the usual place, as
-    moshi-server names it. `precision` chooses among exports of one repository. `slots` is how many
-    streams it runs at once. `guided` lets clients choose their guidance by `cfg_coef` where that
-    makes every step cost twice as much: for Hibiki, and for text to speech without a
-    table of it; an own `cfg_coef` says so too. `voice`, `codebooks`, `cfg_coef` and paddings are
-    of text to speech (see `SpeechOptions`); `temperature` is of any.
+    `model` is what `--model` takes; without it the embedded demo of `task` is served. With both,
+    `task` is what the bundle must be for. Clients choose it by `name`, the bundle's own by default,
+    or by one of `aliases`. `path` is an additional path of its websocket, as in moshi-server.
+    `precision` chooses among exports of one repository. `slots` is how many streams run at once.
+    `guided` lets clients choose `cfg_coef` if that doubles the cost of every step: for Hibiki, and
+    for text to speech without a table of coefficients; a `cfg_coef` of its own implies it. `voice`,
+    `codebooks`, `cfg_coef` and the paddings are of text to speech (see `SpeechOptions`);
+    `temperature` is of any model.
     """
 
     model: str | None = None
@@ -60,28 +60,29 @@ class ModelConfig:
     final_padding: int | None = None
 
     def check(self) -> None:
-        """Raises UsageError for a parameter out of its range."""
+        """Raise UsageError for a parameter out of its range."""
         check_parameters(**{name: vars(self)[name] for name in PARAMETERS if name in vars(self)})
 
 
 @dataclass(frozen=True)
 class Tls:
-    """A certificate and its key in PEM, or one that is made for the host at each start."""
+    """A certificate and its key in PEM, or a self-signed one that is made for the host at each
+    start."""
 
     cert: str | None = None
     key: str | None = None
     self_signed: bool = False
 
     def check(self) -> None:
-        """Raises UsageError where it is neither or both."""
+        """Raise UsageError if it is neither or both."""
         if self.self_signed == (self.cert is not None) or (self.cert is None) != (self.key is None):
             raise UsageError("tls: give both a certificate and its key, or self-signed")
 
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """All that `serve` is told. `static` is a folder, `page` for our own or `none`; `no_auth`
-    allows others than this machine without keys; `spool` is the folder of posted bodies, the
+    """The configuration of `serve`. `static` is a folder, `page` for our own page, or `none`.
+    `no_auth` admits other machines without keys. `spool` is the folder of posted bodies, the
     system's for temporary files by default."""
 
     models: tuple[ModelConfig, ...] = ()
@@ -106,7 +107,8 @@ class ServerConfig:
     limits: Limits = field(default_factory=Limits)
 
     def check(self) -> None:
-        """Raises UsageError for what cannot be, or would let in others unasked."""
+        """Raise UsageError for an invalid value, and for a server that would be open to others
+        unasked."""
         for name, port in (("port", self.port), ("wyoming_port", self.wyoming_port)):
             if port is not None and not 0 <= port < 1 << 16:
                 raise UsageError(f"{name} {port}: give 0 to 65535")
@@ -128,7 +130,7 @@ class ServerConfig:
         self._check_exposure()
 
     def _check_exposure(self) -> None:
-        """Without keys nobody else than this machine is let in, unless that was said."""
+        """Without keys only this machine is admitted, unless `no_auth` is set."""
         if self.no_auth:
             return
         if not self.api_keys and not is_loopback(self.host):
@@ -144,7 +146,7 @@ class ServerConfig:
 
     @property
     def keyless(self) -> bool:
-        """Whether clients need no key only since they are on this machine."""
+        """Whether clients need no key because they are on this machine."""
         return not self.api_keys and not self.no_auth
 
     @property
@@ -154,7 +156,7 @@ class ServerConfig:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a server there."""
+    """Return whether only this machine reaches a server at that host."""
     if host == "localhost":
         return True
     try:
@@ -164,10 +166,10 @@ def is_loopback(host: str) -> bool:
 
 
 def read_config(path: Path) -> tuple[ServerConfig, list[str]]:
-    """What a file says, not checked yet, and notes on what it says in vain.
+    """Read a file. Return its configuration, unchecked, and notes on keys that have no effect.
 
-    `$NAME` in a string stands for the environment's variable. Raises UsageError for a file that
-    cannot be read, a variable that is not set, a key that nobody knows or a value of another kind.
+    `$NAME` in a string is replaced by the environment variable. Raises UsageError for a file that
+    cannot be read, a variable that is not set, an unknown key, or a value of a wrong type.
     """
     try:
         content = tomllib.loads(read_bounded(path).decode("utf-8"))
@@ -187,8 +189,8 @@ def read_config(path: Path) -> tuple[ServerConfig, list[str]]:
 
 
 def config_of(content: Mapping[str, Any]) -> ServerConfig:
-    """A table with the names of `ServerConfig`, in which `models`, `limits` and `tls` are tables
-    themselves; `none` is a limit that there is not. Raises ValueError."""
+    """Convert a table with the names of `ServerConfig`, in which `models`, `limits` and `tls` are
+    tables; the string `none` is no limit. Raises ValueError."""
     check_keys(ServerConfig, content, "")
     models = parse(tuple[dict[str, Any], ...], content.get("models", []), "models")
     for index, model in enumerate(models):
@@ -201,8 +203,8 @@ def config_of(content: Mapping[str, Any]) -> ServerConfig:
 
 
 def read_keys(keys: Iterable[str]) -> tuple[str, ...]:
-    """Keys as they are, or those of `@FILE`, one a line; raises UsageError for such a file that
-    is missing or has none."""
+    """Return the keys, with `@FILE` replaced by the keys in that file, one a line; raises
+    UsageError for a file that is missing or empty."""
     found: list[str] = []
     for key in keys:
         if not key.startswith("@"):
@@ -219,7 +221,7 @@ def read_keys(keys: Iterable[str]) -> tuple[str, ...]:
 
 
 def expanded(value: Any) -> Any:
-    """A value with the environment's variables in its strings; raises ValueError."""
+    """Replace environment variables in the strings of a value; raises ValueError."""
     if isinstance(value, dict):
         return {name: expanded(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -235,7 +237,7 @@ def _variable(found: re.Match[str]) -> str:
 
 
 def check_keys(kind: type[Any], table: Mapping[str, Any], place: str) -> None:
-    """Raises ValueError naming the keys that `kind` does not have."""
+    """Raise ValueError naming the keys that `kind` does not have."""
     unknown = [key for key in table if key not in {f.name for f in dataclasses.fields(kind)}]
     if unknown:
         raise ValueError(f"unknown: {', '.join(place + key for key in unknown)}")

@@ -1,6 +1,6 @@
-"""moshi-server's configurations, and what of them means something here.
+"""moshi-server's configurations, translated to ours.
 
-Their keys are those of moshi-server's own source: `static_dir`, `instance_name`, `authorized_ids`,
+The keys are those of moshi-server's own source: `static_dir`, `instance_name`, `authorized_ids`,
 and for each `[modules.NAME]` its `type`, `path`, files and settings.
 """
 
@@ -23,7 +23,7 @@ TASKS = {
     "Py": TEXT_TO_SPEECH.name,
     "Lm": None,
 }
-"""The task of each type of module; of `Lm` it is the bundle's own."""
+"""The task of each type of module; None if the bundle decides."""
 UNSERVED = {
     "Mimi": "rooms in which Mimi's codes are shared are not served",
     "PyPost": "the encoder that makes voices of recordings was never published",
@@ -43,7 +43,7 @@ SETTINGS = {
     "max_padding": "max_padding",
     "final_padding": "final_padding",
 }
-"""Theirs and ours."""
+"""Their key and ours."""
 KNOWN = {
     *SETTINGS,
     *FILES,
@@ -54,17 +54,17 @@ KNOWN = {
     *("interleaved_text_only", "cfg_is_no_text", "delay_steps"),
 }
 IMPLIED = {"type", "hf_repo", "model", PY, *FILES, "generation", "gen", "asr_delay_in_tokens"}
-"""What the bundle itself says, or what names it."""
+"""Keys for what the bundle itself knows, or that name it."""
 TOP = {"static_dir", "log_dir", "instance_name", "authorized_ids", MODULES}
 DEFAULT_TTS = "kyutai/tts-1.6b-en_fr"
-"""What moshi-server's own script speaks with unless told."""
+"""The model of moshi-server's own script by default."""
 
 _REPOSITORY = re.compile(r"hf(?:-snapshot)?://([\w.-]+/[\w.-]+)")
 
 
 def translate(content: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Our keys for theirs, and notes on those that mean nothing here; keys that are ours may stand
-    among them. Raises ValueError for a key that neither knows or a module that cannot be."""
+    """Return our keys for theirs, and notes on those that have no effect; our own keys may stand
+    among them. Raises ValueError for an unknown key or an invalid module."""
     ours = {key: value for key, value in content.items() if key not in TOP}
     notes: list[str] = []
     models = []
@@ -117,7 +117,7 @@ def _module(
 
 
 def _settings(place: str, module: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
-    """Every key with its full name, those of the script among them."""
+    """Yield every setting with its full name, those of the script included."""
     script = module.get(PY, {})
     for table, where in ((module, place), (script, f"{place}.{PY}")):
         for key, value in table.items():
@@ -125,7 +125,7 @@ def _settings(place: str, module: Mapping[str, Any]) -> Iterator[tuple[str, str,
 
 
 def _bundle_name(module: Mapping[str, Any], place: str, task: str | None) -> str:
-    """The repository of the weights, or the folder that they are in."""
+    """Return the repository of the weights, or the folder that they are in."""
     tables = (module, module.get(PY, {}))
     for key in ("hf_repo", *FILES):
         for table in tables:

@@ -23,12 +23,12 @@ from .engine.statistics import Statistics
 from .voices import VoiceCatalog
 
 USUAL_ALIASES = {Task.SPEECH_TO_TEXT: ("whisper-1",), Task.TEXT_TO_SPEECH: ("tts-1",)}
-"""What OpenAI's clients call a model of a task where they are told no name; it is the first one's
-unless another one has it."""
+"""The names that OpenAI's clients use by default; they mean the first model of the task, unless
+another model has them."""
 
 
 class UnknownModel(LookupError):  # noqa: N818
-    """No model that is served has the name, or is for the task."""
+    """No served model has the name, or is for the task."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,13 @@ class ServedModel:
 
     @property
     def path(self) -> str:
-        """Where its websocket is."""
+        """The path of its websocket."""
         return self.config.path or self.family.socket or ""
 
     @property
     def about(self) -> dict[str, Any]:
-        """What our own clients want to know: `lead` is the silence, in seconds, that comes before
-        audio that is transcribed, `delay` by how much its text lags behind."""
+        """What our own clients need: `lead` is the silence, in seconds, before audio that is
+        transcribed, `delay` by how much its text lags behind."""
         model, manifest = self.model, self.model.bundle.manifest
         stt = manifest.stt
         return {
@@ -109,14 +109,14 @@ class ServedModel:
 
 
 class ModelRegistry:
-    """All models that are served, in their order."""
+    """All served models, in their order."""
 
     def __init__(self, served: Iterable[ServedModel]) -> None:
         self.all: Sequence[ServedModel] = tuple(served)
 
     def find(self, task: Task, name: str | None) -> ServedModel:
-        """The model of that name, or the first one, among those for a task; raises UnknownModel,
-        naming the available ones."""
+        """Return the model of that name, or without one the first model, among those for a task;
+        raises UnknownModel, naming the available ones."""
         fitting = [served for served in self.all if served.family.task is task]
         if not name and fitting:
             return fitting[0]
@@ -129,8 +129,8 @@ class ModelRegistry:
         raise UnknownModel(f"no model {(name or '')[:80]!r} here; there is {known}")
 
     def at(self, path: str, task: Task, name: str | None) -> ServedModel:
-        """The model of that name, or without one that whose websocket has this path, or the first
-        one; raises as `find` does."""
+        """Return the model of that name, or without one the model whose websocket has this path, or
+        the first one; raises as `find` does."""
         for served in self.all:
             if not name and served.config.path == path and served.family.task is task:
                 return served
@@ -138,10 +138,11 @@ class ModelRegistry:
 
 
 def load_models(config: ServerConfig, note: Callable[[str], object]) -> ModelRegistry:
-    """Every model with an engine that is not started yet; what was chosen for the user is noted.
+    """Load every model, with an engine that is not started yet; `note` gets what was chosen for the
+    user.
 
-    Raises ModelError for a bundle that is missing, damaged or for another task, ProviderError where
-    it cannot run, UsageError for two of one name.
+    Raises ModelError for a bundle that is missing, damaged or for another task, ProviderError if it
+    cannot run, UsageError for two models of one name.
     """
     codecs = CodecCache()
     served: list[ServedModel] = []
@@ -179,7 +180,8 @@ def _load(
 
 
 def _guidance(model: Model, wanted: ModelConfig) -> tuple[float | None, bool]:
-    """The guidance of those who ask for none, and whether streams may be guided at all."""
+    """Return the guidance of sessions that choose none, and whether streams may be guided at
+    all."""
     by_table = CFG in model.language_model.spec.conditioners
     if not model.family.is_guided or by_table:
         return wanted.cfg_coef, False
@@ -200,7 +202,7 @@ def _family(bundle: Bundle, wanted: ModelConfig) -> Family:
 
 
 def _bundle(wanted: ModelConfig, note: Callable[[str], object]) -> Bundle:
-    """The bundle that is meant, of the precision that is wanted."""
+    """Return the bundle of the configured precision."""
     if wanted.precision is not None and wanted.model is not None:
         found = _candidates(wanted.model)
         fitting = [path for path in found if read_manifest(path).precision == wanted.precision]

@@ -1,4 +1,4 @@
-"""A whole server: its models on their engines, its sockets, and how it starts and ends."""
+"""A whole server: its models on their engines, its sockets, and how it starts and stops."""
 
 import asyncio
 import contextlib
@@ -20,21 +20,21 @@ from .web.tls import ssl_context
 from .wyoming.handler import WyomingServer
 
 KEEP_ALIVE = 30.0
-"""Seconds for which a connection may ask for nothing after an answer."""
+"""Seconds for which a connection may be idle after an answer."""
 LINGER = 2.0
-"""Seconds for what is left of a body that is refused."""
+"""Seconds for the rest of a body that is refused."""
 LAST_WORDS = 5.0
-"""Seconds for handlers to tell their clients, once the engines have stopped."""
+"""Seconds for handlers to finish, once the engines have stopped."""
 BACKLOG = 1024
 """Connections that wait to be accepted."""
 ACCEPTED_AT_ONCE = 16
 """Connections that are accepted in one turn of the event loop."""
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
-"""What ends it, if the system has the signal and the server is not to ignore it, as with nohup."""
+"""Signals that stop the server, unless it is to ignore them, as with nohup."""
 
 
 class Server:
-    """Belongs to one event loop. `registry` holds the models, whose engines it starts and stops."""
+    """One server on one event loop. It starts and stops the engines of the models in `registry`."""
 
     def __init__(self, config: ServerConfig, registry: ModelRegistry) -> None:
         self.config, self.registry = config, registry
@@ -44,19 +44,19 @@ class Server:
         self._wyoming: WyomingServer | None = None
         self._cleanup = contextlib.ExitStack()
         self.port = config.port
-        """The one that it listens on, once it is started."""
+        """The port that it listens on, once it has started."""
         self.wyoming_port = config.wyoming_port
 
     @property
     def url(self) -> str:
-        """Where the page is."""
+        """The address of the page."""
         scheme = "http" if self.config.tls is None else "https"
         host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
         return f"{scheme}://{host}:{self.port}"
 
     async def start(self) -> None:
-        """Listens. Raises UsageError where a certificate cannot be used, ListenError where a port
-        is taken."""
+        """Listen. Raises UsageError if a certificate cannot be used, ListenError if a port is
+        taken."""
         config = self.config
         tls = None if config.tls is None else ssl_context(config.tls, config.host)
         for served in self.registry.all:
@@ -98,7 +98,7 @@ class Server:
                 )
 
     async def stop(self) -> None:
-        """Takes nobody any more, lets sessions finish for a while, tells the others, and ends."""
+        """Refuse new clients, let sessions finish for a while, end the others, and stop."""
         if self._app is not None:
             self._app[CONTEXT].stopping = True
         stopping = (asyncio.to_thread(s.engine.stop, self.config.drain) for s in self.registry.all)
@@ -111,15 +111,15 @@ class Server:
             await self._runner.cleanup()
         self._cleanup.close()
 
-    async def run(self, told: Callable[["Server"], object]) -> None:
-        """Serves until the process is told to end; a second time it ends at once. `told` is called
-        when it listens."""
+    async def run(self, started: Callable[["Server"], object]) -> None:
+        """Serve until the process gets a signal to stop; a second signal ends it at once.
+        `started` is called when the server listens."""
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         with _signals(loop, stop):
             try:
                 await self.start()
-                told(self)
+                started(self)
                 await self._load_decoders()
                 # A full collection of what is loaded would hold up every client.
                 gc.collect()
@@ -130,7 +130,7 @@ class Server:
                 await self.stop()
 
     async def _load_decoders(self) -> None:
-        """Where clients bring audio, the first one waits no longer than the others."""
+        """Load the decoders before the first client needs them, if clients send audio."""
         if self._app is not None and any(served.family.reads_audio for served in self.registry.all):
             try:
                 await self._app[CONTEXT].decoders.prepare()
@@ -139,7 +139,7 @@ class Server:
 
 
 class ListenError(KyutaiOnnxError):
-    """A port that cannot be listened on."""
+    """A port cannot be listened on."""
 
 
 @contextlib.contextmanager
@@ -157,7 +157,7 @@ def _listening(host: str, port: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> Iterator[None]:
-    """What ends a process sets `stop`, and does what it always does when it comes again."""
+    """Set `stop` on the first signal, and let the next one act as usual."""
     found = [signal.Signals[name] for name in SIGNALS if hasattr(signal, name)]
     numbers = [n for n in found if n.name != "SIGHUP" or signal.getsignal(n) != signal.SIG_IGN]
 

@@ -1,4 +1,4 @@
-"""The voices of a model that is served: clients name them, and name nothing else."""
+"""The voices of a served model: clients choose one by its name, and by nothing else."""
 
 import threading
 import time
@@ -13,22 +13,23 @@ from ..models.tts.voices import ListedVoice, Voice
 from ..runtime.errors import UsageError
 
 DEFAULT_VOICE = "default"
-"""What the default voice is called by those that must name one."""
+"""The name of the default voice, for protocols that must name one."""
 KEPT = 1 << 30
-"""Bytes of the voices that are kept ready, of which one takes 164 MB with `tts-1.6b-en_fr`."""
+"""Bytes of the prepared voices that are kept; one takes 164 MB with `tts-1.6b-en_fr`."""
 FRESH = 300.0
-"""Seconds for which a list of voices holds."""
+"""Seconds for which a list of voices is kept."""
 
 
 class UnknownVoice(UsageError):  # noqa: N818
-    """A name that is not in the list of voices."""
+    """A voice is not in the list."""
 
 
 class VoiceCatalog:
-    """Thread-safe, and slow where a voice is used for the first time: never for an event loop.
+    """List and prepare voices. Thread-safe; slow the first time that a voice is used, so not for an
+    event loop.
 
-    `default` speaks where no voice is asked for, or else the model's own choice; `hub` offers the
-    voices that are published besides those that are here.
+    `default` is the voice without a choice, the model's own if None; `hub` offers the published
+    voices besides the local ones.
     """
 
     def __init__(self, model: TextToSpeech, default: str | None, *, hub: bool) -> None:
@@ -39,7 +40,7 @@ class VoiceCatalog:
         self.default = default if default is not None else self._usual()
 
     def names(self) -> Sequence[ListedVoice]:
-        """Those that may be asked for."""
+        """The available voices."""
         with self._lock:
             now = time.monotonic()
             if self._listed is None or now - self._listed[0] > FRESH:
@@ -47,8 +48,8 @@ class VoiceCatalog:
             return self._listed[1]
 
     def prepare(self, voice: str | None, cfg_coef: float | None) -> Voice:
-        """A voice by its name, or the default one. Raises UnknownVoice for a name that is not
-        listed, UsageError for a coefficient that the model lacks."""
+        """Return a voice by its name, or the default one. Raises UnknownVoice for a name that is
+        not listed, UsageError for a coefficient that the model lacks."""
         if voice in ("", DEFAULT_VOICE):
             voice = None
         if voice is not None and voice != self.default and not self._has(voice):
@@ -66,14 +67,14 @@ class VoiceCatalog:
         return made
 
     def from_embedding(self, embedding: NDArray[np.float32], cfg_coef: float | None) -> Voice:
-        """A voice that a client brings: float32 `[frames, dim]`. Raises UsageError where the model
-        takes none, or none of that shape."""
+        """Return the voice of a client's embedding, float32 `[frames, dim]`. Raises UsageError if
+        the model takes none, or none of that shape."""
         return self._model.voice_loader.from_embedding(embedding, cfg_coef)
 
     def _has(self, voice: str) -> bool:
         return any(known.name == voice for known in self.names())
 
     def _usual(self) -> str | None:
-        """The model's default where it is here: nothing is fetched unasked."""
+        """Return the model's default if it is local: nothing is downloaded unasked."""
         usual = self._model.voices.default
         return usual if usual is not None and self._has(usual) else None

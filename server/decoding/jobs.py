@@ -1,4 +1,4 @@
-"""What decoder processes do: each job is a state that answers requests of bytes by bytes."""
+"""The jobs of decoder processes: each is a state that answers requests of bytes with bytes."""
 
 import io
 import json
@@ -9,13 +9,13 @@ from ...runtime.audio import AudioReader, read_audio
 from ..wire.ogg_opus import OpusDecoder
 
 NAME = "the audio"
-"""What errors call a recording: its place is the server's own business."""
+"""The name of a recording in errors: its path is the server's own business."""
 
 
 class RecordingJob:
-    """A recording of any format. The first request is a line of JSON and, unless that has a path,
-    the file; it is answered by what is known of it. Each later one is answered by a block of
-    samples, and by none at the end."""
+    """Decode a recording of any format. The first request is a line of JSON and, unless that has a
+    path, the file; the answer is what is known of it. Each later answer is a block of samples, and
+    empty at the end."""
 
     def __init__(self) -> None:
         self._blocks: AudioReader | None = None
@@ -33,8 +33,8 @@ class RecordingJob:
 
 
 class OpusJob:
-    """A live stream of Opus in Ogg. A request is its next bytes; the answer is a byte that is 1
-    if the stream has ended, else 0, and the samples."""
+    """Decode a live stream of Opus in Ogg. A request is its next bytes; the answer is a byte, 1 if
+    the stream has ended, else 0, and the samples."""
 
     def __init__(self) -> None:
         self._decoder = OpusDecoder()

@@ -1,7 +1,7 @@
-"""The processes that decode. On Linux one that has loaded the decoders forks another for each job,
-which takes milliseconds and 3 MB; elsewhere each job's process starts from the beginning.
+"""The decoder processes. On Linux one process that has loaded the decoders forks another for each
+job, which takes milliseconds and 3 MB; elsewhere each job starts a process.
 
-Run with `fork FD`, a socket over which processes are asked for, or with a job, which is then done
+Run with `fork FD`, a socket over which processes are requested, or with a job, which is then done
 over standard input and output.
 """
 
@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 HEADER = struct.Struct("<BI")
-"""Kind and length of a payload."""
+"""Type and length of a payload."""
 REQUEST, ANSWER, ERROR = range(3)
 FLAG = "--decode"
-"""The first argument of a packed application that is to be such a process."""
+"""The first argument of a packed application that makes it such a process."""
 FORK, END = "fork", "end"
 LONGEST = 1 << 12
-"""Bytes of what is asked of the process that forks."""
+"""Bytes of a request to the process that forks."""
 OURS = ("AudioError", "UsageError", "ProtocolError")
 
 Job = Callable[[bytes], bytes]
@@ -36,9 +36,8 @@ Job = Callable[[bytes], bytes]
 
 @dataclass(frozen=True)
 class JobSpec:
-    """A job by the name of its class, `module:Class`, and what it is allowed: bytes of memory
-    besides what its process begins with, seconds of a processor for each request, and how much it
-    gives way to other processes."""
+    """A job by the name of its class, `module:Class`, and its limits: bytes of memory besides what
+    its process starts with, seconds of processor time for each request, and its niceness."""
 
     job: str
     memory: int
@@ -162,8 +161,8 @@ def _fork(
 
 
 def _end_with(channel: socket.socket) -> None:
-    """Ends this process, whatever it does, when the server has closed its end: the process that
-    would end it may have gone."""
+    """End this process when the server has closed its end, whatever it does: the process that would
+    end it may have gone."""
     closed = select.poll()
     closed.register(channel, select.POLLRDHUP)
 

@@ -1,4 +1,4 @@
-"""What an engine counts, for whoever shows it."""
+"""What an engine counts."""
 
 from bisect import bisect_left
 from collections import Counter
@@ -12,7 +12,7 @@ SESSION_STEPS = (2, 25, 62.5, 125, 250, 500, 750, 1125, 1500, 2250, 3000, 4500, 
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 SECONDS = (0.01, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 100.0)
 RECENT = 0.02
-"""The share of the newest step in a recent average."""
+"""The weight of the newest step in a recent average."""
 
 
 class Distribution:
@@ -33,17 +33,16 @@ class Distribution:
 
     @property
     def cumulative(self) -> list[int]:
-        """How many observations are at most each bound, and all of them."""
+        """The number of observations that are at most each bound, and of all."""
         return list(accumulate(self._counts))
 
 
 class Statistics:
-    """Counters of one engine since it was made; the engine writes, anyone reads.
+    """The counters of one engine; it writes them, any thread reads them.
 
-    `opened` sessions, `refused` ones, `ended` by reason (`abandoned` where the client left).
-    `steps` of the batch with `row_steps` rows in all, and `starved_rows` that had a slot and
-    nothing to do. `refused_inputs` were no audio, or too much; `faults` are errors that were not
-    the client's.
+    `opened` sessions, `refused` ones, `ended` by reason (`abandoned` if the client left). `steps`
+    of the batch with `row_steps` rows in all, and `starved_rows` that had a slot and nothing to do.
+    `refused_inputs` were invalid or too much; `faults` are errors that were not the client's.
     """
 
     def __init__(self) -> None:
@@ -58,7 +57,7 @@ class Statistics:
         self._recent_audio = self._recent_seconds = 0.0
 
     def stepped(self, seconds: float, rows: int, slots: int, frame_seconds: float) -> None:
-        """A step of `rows` rows while `slots` were taken."""
+        """Count a step of `rows` rows while `slots` were taken."""
         self.steps += 1
         self.row_steps += rows
         self.starved_rows += max(0, slots - rows)
@@ -70,6 +69,6 @@ class Statistics:
 
     @property
     def real_time_factor(self) -> float:
-        """Seconds of audio, all streams together, by seconds of computing, of late; 0 before the
-        first step."""
+        """Seconds of audio of all streams by seconds of computing, recently; 0 before the first
+        step."""
         return self._recent_audio / self._recent_seconds if self._recent_seconds else 0.0

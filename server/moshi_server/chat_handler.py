@@ -105,8 +105,8 @@ class ChatHandler:
             if self.opus.ended:
                 session.end()
 
-    def report(self, session: Session, told: SessionEvent) -> list[bytes]:  # noqa: ARG002
-        match told:
+    def report(self, session: Session, event: SessionEvent) -> list[bytes]:  # noqa: ARG002
+        match event:
             case Ready():
                 instance = self.context.config.instance_name
                 return self.adapter.start(
@@ -116,7 +116,7 @@ class ChatHandler:
                 return self.adapter.end()
             case Ended():
                 return []
-        return self.adapter.report(told)  # type: ignore[arg-type]
+        return self.adapter.report(event)  # type: ignore[arg-type]
 
     def refuse(self) -> list[bytes]:
         return [pack_chat(ChatError(NO_ROOM))]

@@ -83,8 +83,8 @@ class TtsHandler:
             case messages.EosMessage():
                 session.end()
 
-    def report(self, session: Session, told: SessionEvent) -> list[bytes]:  # noqa: ARG002
-        match told:
+    def report(self, session: Session, event: SessionEvent) -> list[bytes]:  # noqa: ARG002
+        match event:
             case Ready():
                 begun, self._begun = self._begun, True
                 return [] if begun else self.adapter.start()
@@ -92,7 +92,7 @@ class TtsHandler:
                 return self.adapter.end()
             case Ended():
                 return []
-        return self.adapter.report(told)  # type: ignore[arg-type]
+        return self.adapter.report(event)  # type: ignore[arg-type]
 
     def refuse(self) -> list[bytes]:
         return self.adapter.refuse()

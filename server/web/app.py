@@ -1,4 +1,4 @@
-"""The application: every path, who may use it, and what answers."""
+"""The application: every path, and the handler of each."""
 
 import functools
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,7 +17,7 @@ from . import status
 from .connections import ConnectionLimiter
 from .context import CONTEXT, Context
 from .metrics import Metrics
-from .middleware import Handler, guard, keyed, set_headers
+from .middleware import Handler, check_request, keyed, set_headers
 from .pages import Pages
 from .websocket_session import WebSocket, websocket_route
 
@@ -37,8 +37,8 @@ POSTS: Mapping[Task, Handler] = {
 def make_app(
     config: ServerConfig, registry: ModelRegistry, limiter: ConnectionLimiter
 ) -> web.Application:
-    """The application of a server, to be made where its event loop runs."""
-    app = web.Application(middlewares=[guard], client_max_size=config.limits.body)
+    """Make the application of a server, on its event loop."""
+    app = web.Application(middlewares=[check_request], client_max_size=config.limits.body)
     context = app[CONTEXT] = Context(config, registry, limiter)
     app.on_response_prepare.append(set_headers)
     app.on_cleanup.append(_close)
@@ -62,7 +62,7 @@ def make_app(
 
 
 def _sockets(registry: ModelRegistry) -> list[tuple[Task, str]]:
-    """Each path of a websocket once, with the task that it is for."""
+    """Return each websocket path once, with its task."""
     paths = {family.socket: family.task for family in SERVED.values() if family.socket}
     for served in registry.all:
         if served.config.path is not None:

@@ -16,7 +16,7 @@ from ..config import is_loopback
 
 HEADER = "kyutai-api-key"
 QUERY = ("auth_id", "worker_auth_id")
-"""The second is that of Kyutai's own page."""
+"""The second is the name on Kyutai's own page."""
 BEARER = "bearer "
 MOST_CALLERS = 10_000
 ANY_ORIGIN = "*"
@@ -25,11 +25,11 @@ CORS_HEADERS = "authorization, content-type, kyutai-api-key"
 
 
 class TooManySessions(Exception):  # noqa: N818
-    """As many sessions of one caller run as may."""
+    """The caller runs as many sessions as it may."""
 
 
 class Keys:
-    """The keys that open the server; without any it is open. None of them is kept as it is."""
+    """The keys of the server, which is open if there are none. Only their digests are kept."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._digests = [_digest(key) for key in keys]
@@ -38,15 +38,15 @@ class Keys:
         return bool(self._digests)
 
     def admits(self, headers: Mapping[str, str], query: Mapping[str, str] | None = None) -> bool:
-        """Whether a request shows a key.
+        """Return whether a request shows a valid key.
 
-        A header that is there decides, right or wrong, as it does in moshi-server; the query is
-        asked only without one, and only of requests that may bring a key there.
+        A header decides if there is one, as in moshi-server; otherwise the query of a request that
+        may have a key there.
         """
         return not self._digests or self._matches(shown_key(headers, query))
 
     def _matches(self, key: str | None) -> bool:
-        """Compares with every key in a time that tells nothing."""
+        """Compare with every key in constant time."""
         shown = _digest(key or "")
         found = False
         for digest in self._digests:
@@ -55,7 +55,7 @@ class Keys:
 
 
 def shown_key(headers: Mapping[str, str], query: Mapping[str, str] | None = None) -> str | None:
-    """The key that a request shows, right or wrong."""
+    """Return the key that a request shows, valid or not."""
     if HEADER in headers:
         return headers[HEADER]
     authorization = headers.get("Authorization")
@@ -66,8 +66,8 @@ def shown_key(headers: Mapping[str, str], query: Mapping[str, str] | None = None
 
 
 def caller_of(key: str | None, address: str | None) -> str:
-    """Whom sessions and requests are counted for: a key, or an address where there are none.
-    Tells nothing of the key."""
+    """Return the caller that sessions and requests are counted for: a digest of the key, or the
+    address without one."""
     return _digest(key).hex()[:16] if key is not None else address or "unknown"
 
 
@@ -76,10 +76,10 @@ def _digest(key: str) -> bytes:
 
 
 class WrongKeys:
-    """Tries with wrong keys, so many a minute of each address; None is no limit.
+    """Limit wrong keys to so many a minute of each address; None is no limit.
 
-    Beyond that an address is let in only with a key that has let it in before. A guess that is
-    right is not told from one that is wrong, and nobody behind the same proxy loses their access.
+    Beyond that an address is admitted only with a key that was admitted from it before. A right
+    guess looks like a wrong one, and clients behind the same proxy keep their access.
     """
 
     def __init__(self, a_minute: int | None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -87,7 +87,7 @@ class WrongKeys:
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def admits(self, address: str, caller: str, *, right: bool) -> bool:
-        """Whether a request with a right or wrong key may have an answer that depends on it."""
+        """Return whether a request with a right or wrong key may be answered accordingly."""
         visitor = (address, caller)
         if right and (visitor in self._known or self._rate.has_left(address)):
             self._known[visitor] = None
@@ -99,7 +99,7 @@ class WrongKeys:
 
 
 class SessionCounts:
-    """Sessions that run at once, `most` of each caller; None is no limit."""
+    """Count the sessions of each caller, at most `most` at once; None is no limit."""
 
     def __init__(self, most: int | None) -> None:
         self._most = most
@@ -107,7 +107,7 @@ class SessionCounts:
 
     @contextmanager
     def session(self, caller: str) -> Iterator[None]:
-        """Counts one session while it lasts; raises TooManySessions."""
+        """Count a session while the block runs; raises TooManySessions."""
         if self._most is not None and self._running[caller] >= self._most:
             raise TooManySessions
         self._running[caller] += 1
@@ -120,15 +120,15 @@ class SessionCounts:
 
 
 class RateLimit:
-    """So many requests a minute of each caller, a minute's worth of them at once; None is no
-    limit. Callers that were not seen for longest are forgotten."""
+    """Limit each caller to so many requests a minute, all of which may come at once; None is no
+    limit. The callers that were not seen for longest are forgotten."""
 
     def __init__(self, a_minute: int | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._most, self._clock = a_minute, clock
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def admits(self, caller: str) -> bool:
-        """Counts a request; whether it may be answered."""
+        """Count a request; return whether it may be answered."""
         if self._most is None:
             return True
         now, left = self._clock(), self._count(caller)
@@ -139,7 +139,7 @@ class RateLimit:
         return left >= 1
 
     def has_left(self, caller: str) -> bool:
-        """Whether a request would be answered, without counting one."""
+        """Return whether a request would be answered, without counting one."""
         return self._most is None or self._count(caller) >= 1
 
     def _count(self, caller: str) -> float:
@@ -150,20 +150,21 @@ class RateLimit:
 
 
 def host_name(host: str) -> str:
-    """The name in a `Host` header, without its port."""
+    """Return the name in a `Host` header, without its port."""
     return urlsplit(f"//{host}").hostname or ""
 
 
 class Origins:
-    """The sites whose pages may use the server besides its own, `*` being any. A server without
-    keys, `local`, answers only to this machine's own names, so that no name of another site that
-    leads here makes its pages the server's own."""
+    """The sites whose pages may use the server besides its own; `*` is any. A server without keys,
+    `local`, answers only to the names of its own machine, so that a foreign name that leads to it
+    does not make a foreign page its own."""
 
     def __init__(self, allowed: Sequence[str], *, local: bool) -> None:
         self._allowed, self._local = set(allowed), local
 
     def refuses(self, headers: Mapping[str, str], *, any_name: bool = False) -> str | None:
-        """Why a request is refused, if it is. With `any_name` the server's name does not matter."""
+        """Return why a request is refused, or None. With `any_name` the server's name does not
+        matter."""
         host = headers.get("Host", "")
         if self._local and not any_name and not is_loopback(_safe_host_name(host)):
             return (
@@ -176,17 +177,17 @@ class Origins:
         return "pages of other sites may not use this server unless '--cors' names them"
 
     def allows(self, origin: str) -> bool:
-        """Whether a site was named."""
+        """Return whether the site is allowed."""
         return ANY_ORIGIN in self._allowed or origin in self._allowed
 
     def headers(self, origin: str | None) -> dict[str, str]:
-        """What tells a browser that a page of a named site may read the answer."""
+        """Return the headers that let a page of an allowed site read the answer."""
         if origin is None or not self.allows(origin):
             return {}
         return {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
 
     def preflight(self, origin: str | None) -> dict[str, str]:
-        """What tells a browser that such a page may ask at all."""
+        """Return the headers that let such a page send requests at all."""
         found = self.headers(origin)
         more = {
             "Access-Control-Allow-Methods": CORS_METHODS,
@@ -197,8 +198,8 @@ class Origins:
 
 
 def _is_same(origin: str, host: str) -> bool:
-    """Whether a page came from this very host and port. What scheme it came by is not told by a
-    proxy that adds TLS, so it is not compared."""
+    """Return whether a page came from this host and port. A proxy that adds TLS hides the scheme,
+    so it is not compared."""
     try:
         return urlsplit(origin).netloc.lower() == host.lower() != ""
     except ValueError:

@@ -16,7 +16,7 @@ from typing import Any, Optional
 from weakref import WeakKeyDictionary, WeakSet, ref
 
 from ..limits import Limits
-from .logs import Seldom, log
+from .logs import ThrottledLog, log
 from .tls import TlsProtocol
 
 FULL = (
@@ -25,37 +25,39 @@ FULL = (
 )
 FULL_SECONDS = 1
 SPARE = 16
-"""Connections beyond the limit, for those that ask how the server is."""
+"""Connections beyond the limit, for requests that probe the server."""
 SLICE, FIRST_SLICE, LEAST_SLICE = 16 << 10, 2 << 10, 512
-"""Bytes of a connection that one turn of the event loop parses: at most, if it is new, at least."""
+"""Bytes of a connection that one turn of the event loop parses: at most, of a new connection, at
+least."""
 SLICE_SECONDS = 0.0005
-"""For which a slice is parsed: more of it, as chunks or frames of one byte each, and the next one
-is smaller."""
+"""Seconds that a slice may take to parse. If it takes longer, as chunks or frames of one byte each
+do, the next slice is smaller."""
 TURN_SECONDS = 0.01
-"""For which slices of all connections are parsed in one turn; those that follow are the least."""
+"""Seconds for which slices of all connections are parsed in one turn; after that they have the
+least size."""
 LEAST_TAKEN = 1024
-"""Bytes a second that a client takes while any wait for it."""
+"""Bytes a second that a client must read while any wait for it."""
 SSL_SECONDS = 10
-"""For a TLS handshake."""
+"""Seconds for a TLS handshake."""
 
 
 DESCRIPTORS_EACH = 3
-"""Descriptors of a connection: its own, that of a body it posts, and that of its decoder."""
+"""Descriptors of a connection: its own, one of the body that it posts, one of its decoder."""
 OTHER_DESCRIPTORS = 32
-"""Descriptors for all else that a server opens while it runs."""
+"""Descriptors for everything else that a server opens while it runs."""
 LEAST_CONNECTIONS = 4
-"""Connections that a server has in any case."""
+"""Connections that a server takes in any case."""
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 LINGER_NOT = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 
 class ConnectionLimiter:
-    """Makes the protocol of each connection, on all ports of a server.
+    """Make the protocol of each connection, on all ports of a server.
 
-    It keeps as many as `most`. Then a newcomer takes the place of the connection that has been
-    without a session for longest. If all have one, a few more may ask how the server is, and
-    nothing else; the others are refused.
+    It keeps at most `most` connections. A newcomer then takes the place of the connection that has
+    been without a session for longest. If all have a session, a few more may probe the server, and
+    the others are refused.
     """
 
     def __init__(self, limits: Limits, most: int) -> None:
@@ -63,8 +65,8 @@ class ConnectionLimiter:
         self._kept: WeakSet[LimitedConnection] = WeakSet()
         self._spare: WeakSet[LimitedConnection] = WeakSet()
         self._idle: WeakKeyDictionary[LimitedConnection, None] = WeakKeyDictionary()
-        """Those without a session, the one that is so for longest first."""
-        self._full = Seldom("too many connections")
+        """The connections without a session, the longest first."""
+        self._full = ThrottledLog("too many connections")
         self._parsing_seconds = 0.0
 
     @property
@@ -73,7 +75,7 @@ class ConnectionLimiter:
         return self._parsing_seconds > TURN_SECONDS
 
     def spend(self, seconds: float) -> None:
-        """Counts the time of a slice in this turn of the event loop."""
+        """Count the time of a slice in this turn of the event loop."""
         if not self._parsing_seconds:
             asyncio.get_running_loop().call_soon(self._end_turn)
         self._parsing_seconds += seconds
@@ -88,7 +90,8 @@ class ConnectionLimiter:
         http: bool,
         tls: ssl.SSLContext | None = None,
     ) -> Callable[[], asyncio.BaseProtocol]:
-        """What an event loop's server calls for each connection, which `protocol` then answers."""
+        """Return the factory that an event loop's server calls for each connection, which
+        `protocol` then answers."""
 
         def over_tls(context: ssl.SSLContext) -> asyncio.BaseProtocol:
             made = open_connection()
@@ -109,7 +112,7 @@ class ConnectionLimiter:
         return open_connection if tls is None else functools.partial(over_tls, tls)
 
     def add(self, connection: "LimitedConnection") -> None:
-        """Counts a connection, from when it comes."""
+        """Count a new connection."""
         if connection.spare:
             self._spare.add(connection)
         else:
@@ -117,16 +120,16 @@ class ConnectionLimiter:
             self.set_idle(connection)
 
     def set_idle(self, connection: "LimitedConnection") -> None:
-        """Puts a connection behind the others that have no session."""
+        """Put a connection behind the others that have no session."""
         self.set_busy(connection)
         self._idle[connection] = None
 
     def set_busy(self, connection: "LimitedConnection") -> None:
-        """Keeps the place of a connection."""
+        """Reserve the place of a connection."""
         self._idle.pop(connection, None)
 
     def remove(self, connection: "LimitedConnection") -> None:
-        """Counts a connection no longer."""
+        """Stop counting a connection."""
         self._kept.discard(connection)
         self._spare.discard(connection)
         self._idle.pop(connection, None)
@@ -157,7 +160,7 @@ class LimitedConnection(asyncio.BufferedProtocol):
         self.spare = spare
         self._transport: asyncio.Transport | None = None
         self._raw: asyncio.BaseTransport | None = None
-        """What is below, from the beginning of a TLS handshake."""
+        """The transport below TLS, from the start of the handshake."""
         self._has_asked = self._aborted = False
         self._sessions = 0
         self._unsent = 0
@@ -170,19 +173,19 @@ class LimitedConnection(asyncio.BufferedProtocol):
 
     @staticmethod
     def of(transport: asyncio.BaseTransport | None) -> Optional["LimitedConnection"]:
-        """The connection that a transport belongs to; None once it is lost."""
+        """Return the connection of a transport; None once it is lost."""
         found = transport.get_protocol() if transport is not None else None
         return found if isinstance(found, LimitedConnection) else None
 
     def ask(self) -> None:
-        """Notes a request."""
+        """Note a request."""
         self._has_asked = True
         if not self._sessions and not self.spare:
             self._limiter.set_idle(self)
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """Keeps the connection's place while the block runs."""
+        """Reserve the connection's place while the block runs."""
         self._sessions += 1
         self._limiter.set_busy(self)
         try:
@@ -193,20 +196,20 @@ class LimitedConnection(asyncio.BufferedProtocol):
                 self._limiter.set_idle(self)
 
     def begin(self, raw: asyncio.BaseTransport) -> None:
-        """Begins a TLS handshake."""
+        """Start a TLS handshake."""
         self._raw = raw
         if self._aborted:
             self.abort()
 
     def abort(self) -> None:
-        """Cuts off, at once or as soon as there is a connection."""
+        """Reset the connection, at once or as soon as it is made."""
         self._aborted = True
         transport = self._transport or self._raw
         if isinstance(transport, asyncio.Transport):
             _reset(transport)
 
     def cut_off_silent(self) -> None:
-        """Cuts off if nothing was asked yet."""
+        """Reset the connection if it has not asked anything yet."""
         if not self._has_asked:
             self.abort()
 
@@ -221,7 +224,7 @@ class LimitedConnection(asyncio.BufferedProtocol):
         self.fit_slice(nbytes, seconds)
 
     def fit_slice(self, size: int, seconds: float) -> None:
-        """Reads less at once if the parsing of `size` bytes took long, more if it did not."""
+        """Read less at once if parsing `size` bytes took long, more if it did not."""
         fitting = int(size * SLICE_SECONDS / max(seconds, 1e-6))
         self._slice_size = min(
             max(fitting, LEAST_SLICE, self._slice_size // 2), 2 * self._slice_size, SLICE
@@ -271,7 +274,7 @@ class LimitedConnection(asyncio.BufferedProtocol):
 
 
 def _reset(transport: asyncio.Transport) -> None:
-    """Closes at once, and leaves the system nothing to send."""
+    """Close at once, with nothing left for the system to send."""
     raw = transport.get_extra_info("socket")
     with suppress(OSError):
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOT)
@@ -279,14 +282,15 @@ def _reset(transport: asyncio.Transport) -> None:
 
 
 def _cut_off_silent(found: "ref[LimitedConnection]") -> None:
-    """Without keeping a connection whose handshake failed."""
+    """Reset without keeping alive a connection whose handshake failed."""
     connection = found()
     if connection is not None:
         connection.cut_off_silent()
 
 
 class _Full(asyncio.Protocol):
-    """Says so, and hangs up once the client has asked: sooner, it might not read it."""
+    """Answer that the server is full, and close once the client has asked: before that, it might
+    not read the answer."""
 
     def __init__(self, message: bytes) -> None:
         self._message = message
@@ -344,13 +348,13 @@ def _open_descriptors() -> int:
 def logging_exhaustion(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
     """Log connections that cannot be accepted for lack of descriptors in a line now and then; the
     event loop accepts again after a second. It would log a traceback for each try."""
-    seldom = Seldom("no more file descriptors")
+    throttled = ThrottledLog("no more file descriptors")
     before = loop.get_exception_handler()
 
     def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if isinstance(error, OSError) and error.errno in EXHAUSTED and "socket" in context:
-            seldom.log(why=error.strerror)
+            throttled.log(why=error.strerror)
         elif before is not None:
             before(loop, context)
         else:

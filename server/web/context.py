@@ -1,4 +1,4 @@
-"""What every handler of a request needs: the models, the limits, who may come in."""
+"""What every handler needs: the models, the limits, who may use the server, and threads."""
 
 import asyncio
 import functools
@@ -19,15 +19,14 @@ from .connections import ConnectionLimiter
 from .uploads import Uploads
 
 WORKERS = 4
-"""Threads that make voices ready."""
+"""Threads that prepare voices."""
 CONVERTERS = 2
-"""Threads that parse and convert what clients send: no more is done at once, however many send."""
+"""Threads that parse and convert messages: no more are handled at once, however many clients
+send."""
 AT_ONCE = 4
-"""Requests that begin, and clients whose messages are handled on, in one turn of the event loop,
-however many have come."""
+"""New requests, and clients with many messages, that go on in one turn of the event loop."""
 CONVERTED_AT_ONCE = 1 << 15
-"""Bytes of a message whose parsing, or of samples whose check, takes the event loop no time to
-speak of."""
+"""Bytes of a message or of samples that are handled on the event loop itself."""
 
 _Params = ParamSpec("_Params")
 _Result = TypeVar("_Result")
@@ -69,12 +68,11 @@ class Context:
         *arguments: _Params.args,
         **named: _Params.kwargs,
     ) -> _Result:
-        """Calls a function that takes long, away from the event loop."""
+        """Call a slow function in a thread."""
         return await _called(self._workers, functools.partial(function, *arguments, **named))
 
     async def take_turn(self) -> None:
-        """Waits until a request, or a client with many messages, may go on: those that watch the
-        server wait for few of them."""
+        """Wait for a turn, so that probes of the server wait for few requests and messages."""
         async with self._turns:
             await asyncio.sleep(0)
 
@@ -85,14 +83,13 @@ class Context:
         *arguments: _Params.args,
         **named: _Params.kwargs,
     ) -> _Result:
-        """Calls a function on `size` bytes of a client's, away from the event loop if they are
-        many."""
+        """Call a function on `size` bytes of a message, in a thread if they are many."""
         if size <= CONVERTED_AT_ONCE:
             return function(*arguments, **named)
         return await _called(self._converters, functools.partial(function, *arguments, **named))
 
     async def parse(self, parse: Callable[[bytes], _Result], message: bytes) -> _Result:
-        """What a message says."""
+        """Parse a message, in a thread if it is large."""
         return await self.convert(len(message), parse, message)
 
     async def receive_object(self, request: web.Request) -> dict[str, Any]:
@@ -100,11 +97,12 @@ class Context:
         return await self.parse(parse_object, await self.uploads.receive(request, MOST_BYTES))
 
     async def feed(self, session: Session, pcm: Pcm) -> None:
-        """Gives a session samples; raises as its `feed` does."""
+        """Feed samples to a session; raises as its `feed` does."""
         await self.convert(pcm.nbytes, session.feed, pcm)
 
     async def close(self) -> None:
-        """Ends the threads, once they have done what they are doing, and the processes at once."""
+        """End the threads, once they have done what they are doing, and the decoder processes at
+        once."""
         self._workers.shutdown(wait=False, cancel_futures=True)
         self._converters.shutdown(wait=False, cancel_futures=True)
         await self.decoders.stop()
@@ -117,7 +115,7 @@ async def _called(threads: ThreadPoolExecutor, call: Callable[[], _Result]) -> _
 
 
 def _sessions(served: ServedModel) -> int:
-    """How many a model may have, those that wait for a slot included."""
+    """Return how many sessions a model may have, queued ones included."""
     return served.engine.slots + served.engine.limits.queue
 
 

@@ -1,4 +1,4 @@
-"""The server's log: one line an event, for people or as JSON. Never keys, audio or text."""
+"""The server's log: one line an event, for people or as JSON. It never has keys, audio or text."""
 
 import datetime as dt
 import json
@@ -15,27 +15,27 @@ INFO = logging.INFO, "INFO"
 
 
 def log(event: str, *, level: int = logging.INFO, **fields: object) -> None:
-    """Tells an event with what is to be known of it."""
+    """Log an event with its fields."""
     LOG.log(level, event, extra={_FIELDS: fields})
 
 
-class Seldom:
-    """An event that strangers can cause at any rate: logged once in `seconds`, with how often it
-    came since the last time."""
+class ThrottledLog:
+    """An event that clients can cause at any rate: logged once in `seconds`, with how often it
+    happened since the last time."""
 
     def __init__(self, event: str, seconds: float = 10.0) -> None:
         self._event, self._seconds = event, seconds
         self._next, self._times = 0.0, 0
 
     def log(self, **fields: Any) -> None:
-        """Logs it, or counts it."""
+        """Log the event, or count it."""
         self._times += 1
         if time.monotonic() >= self._next:
             log(self._event, **fields, times=self._times)
             self._next, self._times = time.monotonic() + self._seconds, 0
 
 
-class Lines(logging.Formatter):
+class TextFormatter(logging.Formatter):
     """`time event name=value ...`"""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -44,24 +44,23 @@ class Lines(logging.Formatter):
         return _with_traceback(said.rstrip(), record)
 
 
-class JsonLines(logging.Formatter):
-    """An object a line: `time`, `level`, `event` and what is told of it."""
+class JsonFormatter(logging.Formatter):
+    """One object a line: `time`, `level`, `event` and the fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        told: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "time": _time(record),
             "level": record.levelname.lower(),
             "event": record.getMessage(),
             **_fields(record),
         }
         if record.exc_info and record.exc_info[0] is not None:
-            told["traceback"] = logging.Formatter().formatException(record.exc_info)
-        return json.dumps(told, ensure_ascii=False, default=str)
+            fields["traceback"] = logging.Formatter().formatException(record.exc_info)
+        return json.dumps(fields, ensure_ascii=False, default=str)
 
 
-class Unread(logging.Filter):
-    """Of a request that is no HTTP, tells that there was one: what it says may be a key, and a
-    stranger could fill the log with it."""
+class InvalidRequestFilter(logging.Filter):
+    """Log invalid HTTP without its text, which may hold a key and would fill the log."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
@@ -73,10 +72,10 @@ class Unread(logging.Filter):
 
 
 def open_log(*, as_json: bool, quiet: bool = False, debug: bool = False) -> None:
-    """Sends the log to standard error; `quiet` leaves warnings and errors."""
+    """Send the log to standard error; `quiet` leaves warnings and errors."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines() if as_json else Lines())
-    handler.addFilter(Unread())
+    handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
+    handler.addFilter(InvalidRequestFilter())
     level = logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO
     for name, lowest in ((LOG.name, level), ("aiohttp", logging.WARNING)):
         logger = logging.getLogger(name)

@@ -72,7 +72,7 @@ GAUGES: Mapping[str, tuple[str, Callable[[ServedModel], float]]] = {
 
 
 class Metrics:
-    """The server's own registry: nothing else of the process is in it."""
+    """The server's own Prometheus registry: it has nothing else of the process."""
 
     def __init__(self, registry: ModelRegistry) -> None:
         self._registry = CollectorRegistry()
@@ -80,14 +80,14 @@ class Metrics:
         self._registry.register(EngineCollector(registry.all))
 
     async def show(self, _: web.Request) -> web.Response:
-        """All of it, as Prometheus reads it."""
+        """Return all metrics in Prometheus' text format."""
         return web.Response(
             body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE}
         )
 
 
 class EngineCollector(Collector):
-    """Reads the engines' statistics whenever it is asked."""
+    """Read the engines' statistics at each scrape."""
 
     def __init__(self, served: Sequence[ServedModel]) -> None:
         self._served = served
@@ -125,7 +125,7 @@ class EngineCollector(Collector):
 
 
 def _as_moshi_server(task: Task, served: Sequence[ServedModel]) -> Iterator[Metric]:
-    """Its names, all models of a task together."""
+    """Yield the metrics of a task by moshi-server's names, its models summed."""
     prefix, engines = PREFIX[task], [one.engine for one in served]
     statistics = [engine.statistics for engine in engines]
     yield _plain(f"{prefix}_connect", "Sessions opened", sum(s.opened for s in statistics))
@@ -146,7 +146,7 @@ def _as_moshi_server(task: Task, served: Sequence[ServedModel]) -> Iterator[Metr
 
 
 def _plain(name: str, text: str, value: float) -> Metric:
-    """A counter whose name has no `_total` behind it, which the library knows as of no type."""
+    """Make a counter whose name lacks `_total`, which the library takes as untyped."""
     metric = Metric(name, text, "unknown")
     metric.add_sample(name, ALL, value)
     return metric
@@ -167,7 +167,8 @@ def _histogram(
 
 
 def _buckets(distribution: Distribution, bounds: Sequence[float]) -> list[tuple[str, float]]:
-    """How many observations are at most each of some of the distribution's bounds, and all."""
+    """Return how many observations are at most each of some of the distribution's bounds, and
+    all."""
     counts = dict(zip((*distribution.bounds, None), distribution.cumulative, strict=True))
     named = [(str(float(bound)), float(counts[bound])) for bound in bounds]
     return [*named, ("+Inf", float(counts[None]))]

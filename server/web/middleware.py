@@ -1,4 +1,5 @@
-"""What stands before every handler: foreign pages, keys, rates, and errors as answers."""
+"""What runs before every handler: checks of sites, keys and rates; and what turns errors into
+answers."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -15,13 +16,14 @@ from .async_session import SessionEnded
 from .auth import TooManySessions, caller_of, shown_key
 from .connections import LimitedConnection
 from .context import CONTEXT, Context
-from .logs import LOG, Seldom, log
+from .logs import LOG, ThrottledLog, log
 from .uploads import NoSpaceError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 RETRY_SECONDS = "1"
 PROBES = ("/health", "/ready", "/metrics")
-"""What those who watch the server ask, under any name and however full it is."""
+"""Requests that monitor the server: answered under any host name and beyond the connection
+limit."""
 SAFE = {
     "Server": "kyutai-onnx",
     "X-Content-Type-Options": "nosniff",
@@ -37,15 +39,15 @@ KINDS = {
 }
 
 GONE = 499
-"""For nobody: the client has left."""
+"""The client has left: nobody reads this status."""
 ENDED = {"shutdown": 503, "too long": 413, "stalled": 408, "idle": 408}
-"""The status for each reason for which a session may end; `failed` is the client's own fault,
-unless it is an internal one."""
+"""The status for each reason for which a session may end. `failed` is 400, unless the error is
+internal."""
 
 
 @web.middleware
-async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuses pages of other sites, answers their browsers, and makes answers of errors."""
+async def check_request(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse pages of other sites, answer CORS preflights, and turn errors into answers."""
     context = request.app[CONTEXT]
     connection, probes = LimitedConnection.of(request.transport), request.path in PROBES
     if connection is not None:
@@ -66,12 +68,11 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.HTTPException:
         raise
     except Exception as error:
-        return refusal(request, error)
+        return error_answer(request, error)
 
 
 async def set_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """What tells browsers who may read an answer, and to guess nothing of it; a spare connection
-    gets one answer."""
+    """Set the headers of CORS and of safety; close a spare connection after one answer."""
     origins = request.app[CONTEXT].origins
     response.headers.update(origins.headers(request.headers.get("Origin")))
     response.headers.update(SAFE)
@@ -82,9 +83,10 @@ async def set_headers(request: web.Request, response: web.StreamResponse) -> Non
 
 
 def admit(request: web.Request, context: Context, *, query: bool) -> str:
-    """Who comes in, counted; raises HTTPUnauthorized or HTTPTooManyRequests.
+    """Check the key and the rate of a request, and return its caller; raises HTTPUnauthorized or
+    HTTPTooManyRequests.
 
-    A key may stand in the query where a browser cannot set a header.
+    With `query` a key may be in the query, for browsers, which cannot set a header.
     """
     values = request.query if query else None
     right = context.keys.admits(request.headers, values)
@@ -102,7 +104,7 @@ def admit(request: web.Request, context: Context, *, query: bool) -> str:
     return caller
 
 
-_TRIES = Seldom("too many wrong keys")
+_TRIES = ThrottledLog("too many wrong keys")
 
 
 def _too_many(text: str) -> web.HTTPTooManyRequests:
@@ -110,7 +112,8 @@ def _too_many(text: str) -> web.HTTPTooManyRequests:
 
 
 def keyed(handler: Handler, *, session: bool = True) -> Handler:
-    """The handler for those who have a key; while it runs a `session` of theirs is counted."""
+    """Wrap a handler so that it needs a key; while it runs, a `session` of the caller is
+    counted."""
 
     async def guarded(request: web.Request) -> web.StreamResponse:
         context = request.app[CONTEXT]
@@ -127,13 +130,13 @@ def keyed(handler: Handler, *, session: bool = True) -> Handler:
 
 
 def keeping_place(request: web.Request) -> AbstractContextManager[None]:
-    """Keeps the connection of a request while a session of it runs."""
+    """Keep the connection of a request while a session of it runs."""
     connection = LimitedConnection.of(request.transport)
     return connection.session() if connection is not None else nullcontext()
 
 
-def refusal(request: web.Request, error: Exception) -> web.Response:
-    """The answer that says what went wrong; what nobody foresaw is logged, and not told."""
+def error_answer(request: web.Request, error: Exception) -> web.Response:
+    """Return the answer to an error. An unexpected error is logged, and its text is not sent."""
     param = getattr(error, "param", None)
     if isinstance(error, TooManySessions):
         return answer(request, 429, "as many sessions of yours run as may")
@@ -166,7 +169,8 @@ def answer(
     *,
     param: str | None = None,
 ) -> web.Response:
-    """A line, or JSON where OpenAI's clients ask. Without a key moshi-server says nothing."""
+    """Answer with a line of text, or with JSON for OpenAI's clients. Without a key the answer is
+    empty, as moshi-server's is."""
     headers = {"Retry-After": RETRY_SECONDS} if status in (429, 503) else {}
     if request.path.startswith("/v1/"):
         code = {401: "invalid_api_key", 404: "model_not_found"}.get(status)

@@ -1,4 +1,4 @@
-"""The files of a page: read when the server starts, so that no request reaches the file system."""
+"""The files of the page: read at the start, so that no request reaches the file system."""
 
 import hashlib
 import mimetypes
@@ -15,7 +15,7 @@ from ..config import NOTHING, PAGE
 
 INDEX = "index.html"
 MOST_BYTES = 256 << 20
-"""Of all files together."""
+"""Bytes of all files together."""
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -34,7 +34,7 @@ OURS = {
     "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-"""Our own page has all that it needs; what a page of others needs is not known."""
+"""Headers of our own page. What the pages of others need is unknown."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Page:
 
 
 class Pages:
-    """The files that are shown: our own page's, a folder's or none. UsageError for a folder that
-    holds too much or cannot be read."""
+    """The files to show: those of our own page, of a folder, or none. Raises UsageError for a
+    folder that is too large or cannot be read."""
 
     def __init__(self, static: str) -> None:
         ours = OURS if static == PAGE else {}
@@ -65,7 +65,7 @@ class Pages:
                 raise UsageError(f"static {static}: at most {MOST_BYTES >> 20} MiB can be shown")
 
     async def show(self, request: web.Request) -> web.Response:
-        """A file, or the index of a folder; raises HTTPNotFound."""
+        """Return a file, or the index of a folder; raises HTTPNotFound."""
         name = request.match_info["name"]
         found = self._pages.get(name) or self._pages.get(f"{name.rstrip('/')}/{INDEX}".lstrip("/"))
         if found is None:
@@ -86,7 +86,8 @@ def _read(file: Traversable, more: Mapping[str, str]) -> Page:
 
 
 def _listed(folder: Traversable, place: str) -> Iterator[tuple[str, Traversable]]:
-    """Every file of a folder with its path in it; links lead nowhere, hidden ones stay so."""
+    """Yield every file of a folder with its path in it; links are not followed, and hidden files
+    are left out."""
     for entry in folder.iterdir():
         if entry.name.startswith(".") or (isinstance(entry, Path) and entry.is_symlink()):
             continue

@@ -1,4 +1,4 @@
-"""Numbers in a query."""
+"""Numbers in the query of a request."""
 
 import math
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ Value = TypeVar("Value", int, float)
 
 
 def number(query: Mapping[str, str], name: str) -> float | None:
-    """A finite number, None where it is not given; raises ValueError."""
+    """Return a finite number, None if it is not given; raises ValueError."""
     if not (given := query.get(name)):
         return None
     try:
@@ -23,7 +23,7 @@ def number(query: Mapping[str, str], name: str) -> float | None:
 
 
 def whole(query: Mapping[str, str], name: str) -> int | None:
-    """An integer from 0 to 2^63 - 1, None where it is not given; raises ValueError."""
+    """Return an integer from 0 to 2^63 - 1, None if it is not given; raises ValueError."""
     if not (given := query.get(name)):
         return None
     if not (given.isascii() and given.isdigit() and len(given) < 20 and int(given) < 1 << 63):
@@ -32,7 +32,7 @@ def whole(query: Mapping[str, str], name: str) -> int | None:
 
 
 def in_range(name: str, value: Value) -> Value:
-    """The value, unless it is a parameter of a stream and out of its range; raises UsageError."""
+    """Return the value; raises UsageError for a parameter of a stream that is out of range."""
     if name in PARAMETERS:
         check_parameters(**{name: value})
     return value

@@ -17,12 +17,12 @@ MODULE_TYPES = {
     Task.TEXT_TO_SPEECH: "py",
     Task.SPEECH_TO_SPEECH: "lm",
 }
-"""What moshi-server calls a model of each task."""
+"""The type that moshi-server gives a model of each task."""
 
 
 @functools.cache
 def package_version() -> str:
-    """That of the installed package."""
+    """Return the version of the installed package."""
     try:
         return version(PACKAGE)
     except PackageNotFoundError:
@@ -30,7 +30,8 @@ def package_version() -> str:
 
 
 def build_info() -> dict[str, str]:
-    """The strings of moshi-server's `/api/build_info`; a package in Python has few of them."""
+    """Return the strings of moshi-server's `/api/build_info`; a package in Python has few of
+    them."""
     system = f"{platform.machine()}-{platform.system()}".lower()
     return {
         "build_timestamp": UNKNOWN,
@@ -47,14 +48,14 @@ def build_info() -> dict[str, str]:
 
 
 async def health(request: web.Request) -> web.Response:
-    """That the process answers, and what it is."""
+    """Report whether the engines run, and the version."""
     alive = request.app[CONTEXT].is_alive
-    told = {"status": "healthy" if alive else "failed", "version": package_version()}
-    return web.json_response(told, status=200 if alive else 500)
+    report = {"status": "healthy" if alive else "failed", "version": package_version()}
+    return web.json_response(report, status=200 if alive else 500)
 
 
 async def ready(request: web.Request) -> web.Response:
-    """Whether it takes sessions, and how many of them run."""
+    """Report whether the server takes sessions, and how many run."""
     context = request.app[CONTEXT]
     models = [
         {
@@ -65,34 +66,34 @@ async def ready(request: web.Request) -> web.Response:
         }
         for served in context.registry.all
     ]
-    told = {"status": "ready" if context.is_ready else "stopping", "models": models}
-    return web.json_response(told, status=200 if context.is_ready else 503)
+    report = {"status": "ready" if context.is_ready else "stopping", "models": models}
+    return web.json_response(report, status=200 if context.is_ready else 503)
 
 
 async def build(_: web.Request) -> web.Response:
-    """moshi-server's `/api/build_info`."""
+    """Answer moshi-server's `/api/build_info`."""
     return web.json_response(build_info())
 
 
 async def modules(request: web.Request) -> web.Response:
-    """moshi-server's `/api/modules_info`: all of it strings."""
+    """Answer moshi-server's `/api/modules_info`, in which all values are strings."""
     return web.json_response([_module(served) for served in request.app[CONTEXT].registry.all])
 
 
 def _module(served: ServedModel) -> dict[str, str]:
     name = served.name
-    told = {"type": MODULE_TYPES[served.family.task], "path": served.path}
-    told |= (
+    report = {"type": MODULE_TYPES[served.family.task], "path": served.path}
+    report |= (
         {"script": name}
         if served.family.task is Task.TEXT_TO_SPEECH
         else {"lm": name, "audio_tokenizer": name}
     )
     slots = {"used_slots": str(served.engine.used), "total_slots": str(served.engine.slots)}
-    return told | slots
+    return report | slots
 
 
 async def voices(request: web.Request) -> web.Response:
-    """The voices of a model that speaks texts, the default one, and where each is."""
+    """List the voices of a model that speaks texts, with the default one, and where each is."""
     context = request.app[CONTEXT]
     served = context.registry.find(Task.TEXT_TO_SPEECH, request.query.get("model"))
     voices = served.voices

@@ -1,10 +1,10 @@
-"""An answer whose body comes piece by piece."""
+"""An answer whose body is sent piece by piece."""
 
 from aiohttp import web
 
 
 class StreamingResponse:
-    """Begins with its first piece: until then the request may still fail by a status."""
+    """Start with the first piece: until then the request may still fail with a status."""
 
     def __init__(self, request: web.Request, content_type: str) -> None:
         self._request = request
@@ -15,12 +15,12 @@ class StreamingResponse:
         return self._response.prepared
 
     async def write(self, data: bytes) -> None:
-        """Sends a piece."""
+        """Send a piece."""
         await self._begin()
         await self._response.write(data)
 
     async def finish(self, data: bytes = b"") -> web.StreamResponse:
-        """Sends the last piece, and is what the handler returns."""
+        """Send the last piece, and return what the handler returns."""
         await self._begin()
         await self._response.write_eof(data)
         return self._response

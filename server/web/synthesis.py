@@ -1,4 +1,4 @@
-"""A text that was posted, spoken in a session of its own."""
+"""Synthesis of a posted text, in a session of its own."""
 
 import re
 from collections.abc import AsyncIterator
@@ -10,7 +10,7 @@ from .async_session import AsyncSession
 from .context import Context
 
 _PIECE = re.compile(r"(?:\s*\S+){1,200}\s*")
-"""Words of a long text that are given at once."""
+"""Words of a long text that are fed at once."""
 
 
 class Synthesis:
@@ -28,7 +28,8 @@ class Synthesis:
         self._options = served.speech_options(**options)
 
     async def events(self) -> AsyncIterator[Event]:
-        """What is spoken, as it is made. Raises UnknownVoice, and as `AsyncSession.events` does."""
+        """Yield events as the text is spoken. Raises UnknownVoice, and as `AsyncSession.events`
+        does."""
         voices, options = self._served.voices, self._options
         voice = await self._context.work(voices.prepare, self._voice, options.cfg_coef)
         wait = self._context.limits.wait
@@ -42,13 +43,13 @@ class Synthesis:
 
 
 class TextFeeder:
-    """Gives a session a text that comes in pieces of any size, no more at once than it takes."""
+    """Feed a session a text in pieces of any size, no faster than it takes them."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session, self._space = session, ""
 
     async def feed(self, text: str) -> None:
-        """More of it; spaces alone wait for what comes behind them."""
+        """Feed more text; spaces alone wait for the text behind them."""
         text, self._space = self._space + text, ""
         if not text.strip():
             self._space = text[:1]

@@ -1,4 +1,4 @@
-"""TLS from files, or by a certificate of our own making."""
+"""TLS, with a certificate from files or a self-signed one."""
 
 import asyncio
 import datetime as dt
@@ -14,15 +14,15 @@ from ..config import Tls
 
 DAYS = 365
 SHUTDOWN_SECONDS = 10
-"""For a client to agree that a connection ends."""
+"""Seconds for a client to agree that a connection ends."""
 
 
 class TlsProtocol(SSLProtocol):
-    """Speaks TLS for the `protocol` that answers a connection. The handshake has `seconds`. `begun`
+    """Speak TLS for the `protocol` that answers a connection. The handshake has `seconds`. `begun`
     is called with the transport before it, `ended` once the connection is lost."""
 
     max_size = 1 << 14
-    """Bytes that are kept for what comes: asyncio keeps 256 KiB for each connection."""
+    """Bytes of the buffer for what arrives: asyncio's own is 256 KiB for each connection."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class TlsProtocol(SSLProtocol):
 
 
 def ssl_context(tls: Tls, host: str) -> ssl.SSLContext:
-    """What makes the server speak TLS; a certificate that signs itself is for `host` and this
+    """Return the TLS context of the server. A self-signed certificate is for `host` and this
     machine's own names, and lasts as long as the process.
 
     Raises UsageError for files that are missing or do not belong together.
@@ -78,9 +78,9 @@ def ssl_context(tls: Tls, host: str) -> ssl.SSLContext:
 
 
 def self_signed(host: str) -> bytes:
-    """A key and a certificate for `host` and this machine's own names, in PEM.
+    """Make a key and a certificate for `host` and this machine's own names, in PEM.
 
-    Raises UsageError where the package that makes them is missing.
+    Raises UsageError if the package `cryptography` is missing.
     """
     try:
         from cryptography import x509

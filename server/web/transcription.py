@@ -1,4 +1,4 @@
-"""A recording that was posted: decoded a block at a time, and heard in a session of its own."""
+"""Transcription of a posted recording: decoded a block at a time, in a session of its own."""
 
 from collections.abc import AsyncIterator
 from typing import Any, BinaryIO
@@ -11,12 +11,12 @@ from .async_session import AsyncSession
 from .context import Context
 
 AHEAD = 30.0
-"""Seconds of decoded audio that wait for the model: the rest can wait as it was posted."""
+"""Seconds of decoded audio that wait for the model: the rest waits in the posted file."""
 
 
 class Transcription:
-    """One recording, a file in any format that is read here, at its beginning. `given` are
-    arguments of the model's `stream`. `duration` is how many seconds were heard so far."""
+    """One recording, a file in any supported format. `given` are arguments of the model's `stream`;
+    `duration` is how many seconds were fed so far."""
 
     def __init__(self, context: Context, served: ServedModel, file: BinaryIO, **given: Any) -> None:
         self._context, self._served, self._given = context, served, given
@@ -29,10 +29,10 @@ class Transcription:
         return self._samples / self._rate
 
     async def events(self) -> AsyncIterator[Event]:
-        """What is found, as it is found.
+        """Yield events as they are found.
 
-        Raises AudioError for what cannot be read, UsageError for what is too long or cannot be
-        asked, Busy where too much is decoded, and as `AsyncSession.events` does.
+        Raises AudioError for a file that cannot be read, UsageError for one that is too long or an
+        invalid argument, Busy if too much is decoded, and as `AsyncSession.events` does.
         """
         context, served = self._context, self._served
         with RecordingDecoder(context.decoders, self._file, self._rate) as recording:

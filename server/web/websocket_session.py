@@ -23,20 +23,20 @@ from .middleware import Handler, admit, keeping_place
 PING_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
 LONGEST_REASON = 120
-"""Bytes of what a close frame says."""
+"""Bytes of the reason in a close frame."""
 MESSAGES_AT_ONCE, MESSAGES_SECONDS = 16, 0.01
-"""Messages of a client that are received or sent in one turn of the event loop, and the least time
-until the next: a client that sends more is read more slowly."""
+"""Messages of a client that are received or sent in one turn of the event loop, and the least
+seconds until the next turn: a client that sends more is read more slowly."""
 DATA = (WSMsgType.BINARY, WSMsgType.TEXT)
 
 
-class Gone(Exception):  # noqa: N818
-    """The client is not there any more, or takes nothing."""
+class ClientGone(Exception):  # noqa: N818
+    """The client has left, or reads nothing."""
 
 
 class WebSocket:
-    """One client's. A message of it has at most `message` bytes; `take_turn` waits until it is this
-    client's turn among all."""
+    """The websocket of one client. A message has at most `message` bytes; `take_turn` waits for
+    this client's turn among all."""
 
     def __init__(
         self, limits: Limits, message: int, take_turn: Callable[[], Awaitable[None]]
@@ -56,10 +56,10 @@ class WebSocket:
         self._take_turn = take_turn
         self._handled, self._next_turn = 0, 0.0
         self.on_quiet: bytes | None = None
-        """What is sent, besides a ping, to a client that got nothing for a while."""
+        """Sent besides a ping when the client got nothing for a while."""
 
     async def open(self, request: web.Request) -> None:
-        """Accepts the client."""
+        """Accept the client."""
         self._request = request
         await self._ws.prepare(request)
         self._sent = self._loop.time()
@@ -67,12 +67,12 @@ class WebSocket:
 
     @property
     def response(self) -> web.WebSocketResponse:
-        """What the handler of the request returns."""
+        """The response that the handler of the request returns."""
         return self._ws
 
     async def receive(self, is_busy: Callable[[], bool]) -> bytes | str | None:
-        """The next message; None once the client has left, or is silent without `is_busy` being
-        the reason."""
+        """Return the next message; None once the client has left, or is silent while the session is
+        not busy."""
         while True:
             await self._handle_one()
             try:
@@ -91,7 +91,7 @@ class WebSocket:
                 return None
 
     async def _handle_one(self) -> None:
-        """Waits for a turn after some messages: those that have come, or can be written, wait for
+        """After some messages wait for a turn: messages that have arrived, or can be sent, wait for
         nothing else."""
         self._handled += 1
         if self._handled > MESSAGES_AT_ONCE:
@@ -101,7 +101,7 @@ class WebSocket:
             self._handled, self._next_turn = 1, self._loop.time() + MESSAGES_SECONDS
 
     async def _pong(self, data: bytes) -> None:
-        """Answers, unless nothing is taken for too long."""
+        """Answer a ping, unless the client reads nothing for too long."""
         try:
             async with asyncio.timeout(self._limits.stall):
                 await self._ws.pong(data)
@@ -111,7 +111,7 @@ class WebSocket:
             pass
 
     async def send(self, data: bytes) -> None:
-        """Raises Gone where the client has left, or takes nothing for too long."""
+        """Send a message; raises ClientGone if the client has left, or reads nothing for long."""
         await self._handle_one()
         self._sent = self._loop.time()
         try:
@@ -119,13 +119,13 @@ class WebSocket:
                 await self._ws.send_bytes(data)
         except TimeoutError:
             self.drop()
-            raise Gone("takes nothing") from None
+            raise ClientGone("takes nothing") from None
         except ConnectionError:
-            raise Gone("left") from None
+            raise ClientGone("left") from None
 
     async def finish(self, code: int | None = None, reason: str = "") -> None:
-        """Closes: with a frame that has no code, as moshi-server does when all is well, or with one
-        and why. Nobody else may be receiving."""
+        """Close: without a code, as moshi-server does when all is well, or with a code and a
+        reason. Nobody else may be receiving."""
         self._stop()
         said = reason.encode()[:LONGEST_REASON].decode(errors="ignore").encode()
         with contextlib.suppress(ConnectionError, RuntimeError, TimeoutError):
@@ -139,13 +139,13 @@ class WebSocket:
         self._hang_up()
 
     async def agree(self) -> None:
-        """Closes since the client did."""
+        """Answer the client's close."""
         self._stop()
         with contextlib.suppress(ConnectionError, RuntimeError, TimeoutError):
             await self._ws.close(code=WSCloseCode.OK, drain=False)
 
     def drop(self) -> None:
-        """Lets go of the client without a word."""
+        """Drop the client without closing the websocket."""
         self._stop()
         transport = self._request.transport if self._request is not None else None
         if transport is not None:
@@ -161,7 +161,7 @@ class WebSocket:
             transport.close()
 
     async def _ping(self) -> None:
-        """As long as the client is there, whenever it got nothing for a while."""
+        """Ping the client whenever it got nothing for a while."""
         with contextlib.suppress(ConnectionError):
             while True:
                 quiet = self._loop.time() - self._sent
@@ -182,8 +182,8 @@ def websocket_route(
     serve: Callable[[Context, WebSocket, _Query], Awaitable[None]],
     message: int | None = None,
 ) -> Handler:
-    """A handler that accepts clients whose query can be parsed and who have a key, and serves each
-    in a session of its own. `message` is the most bytes of a message, if less than elsewhere."""
+    """Return a handler that accepts clients with a valid query and a key, and serves each in a
+    session. `message` is the limit of a message in bytes, if lower than the server's."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         context = request.app[CONTEXT]
@@ -217,7 +217,7 @@ def websocket_route(
 
 
 def check_upgrade(request: web.Request) -> None:
-    """Raises HTTPUpgradeRequired for a request that wants no websocket; a broken wish for one is
+    """Raise HTTPUpgradeRequired for a request without a websocket upgrade; an invalid upgrade is
     refused when it is accepted."""
     if request.headers.get("Upgrade", "").strip().lower() != "websocket":
         raise web.HTTPUpgradeRequired(
@@ -233,14 +233,14 @@ CLOSING: dict[str, tuple[WSCloseCode, str]] = {
     "shutdown": (WSCloseCode.GOING_AWAY, "the server is shutting down"),
     "failed": (WSCloseCode.INTERNAL_ERROR, "the session failed"),
 }
-"""How a websocket ends for each reason that is neither `done` nor `busy`."""
+"""The close code and reason for each end of a session but `done` and `busy`."""
 
 
 class WebsocketAdapter(Protocol):
-    """One protocol's part in a websocket session."""
+    """What one protocol adds to a websocket session."""
 
     def receive(self, session: Session, message: bytes | str) -> Awaitable[None]:
-        """Handles a message of the client; raises ProtocolError or UsageError for a bad one."""
+        """Handle a message of the client; raises ProtocolError or UsageError for an invalid one."""
 
     def report(self, session: Session, event: SessionEvent) -> Iterable[bytes]:
         """Return the messages that report an event to the client."""
@@ -272,8 +272,8 @@ async def run_session(
 async def _exchange(socket: WebSocket, session: AsyncSession, adapter: WebsocketAdapter) -> None:
     try:
         ended = await _first(_receive(socket, session, adapter), _report(socket, session, adapter))
-    except Gone as gone:
-        log("client gone", why=str(gone))
+    except ClientGone as error:
+        log("client gone", why=str(error))
         socket.drop()
     except Busy as error:
         log("client refused", why=str(error))
@@ -286,11 +286,11 @@ async def _exchange(socket: WebSocket, session: AsyncSession, adapter: Websocket
 
 
 async def refuse(socket: WebSocket, messages: Sequence[bytes]) -> None:
-    """Tells that there is no room by these messages, or without any by how it closes."""
+    """Refuse the client by these messages or, if there are none, by a close code."""
     try:
         for message in messages:
             await socket.send(message)
-    except Gone:
+    except ClientGone:
         socket.drop()
         return
     if messages:
@@ -300,7 +300,7 @@ async def refuse(socket: WebSocket, messages: Sequence[bytes]) -> None:
 
 
 async def _first(*works: Coroutine[Any, Any, Any]) -> Any:
-    """What the first that ends returns or raises; the others are cancelled."""
+    """Return or raise what the first to end does, and cancel the others."""
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -22,7 +22,7 @@ from support.serving import (
 )
 from support.speech import Array, hiss, wav_bytes
 
-from kyutai_onnx.server.web.logs import LOG, JsonLines, Lines, log
+from kyutai_onnx.server.web.logs import LOG, JsonFormatter, TextFormatter, log
 
 
 @pytest.fixture(scope="module")
@@ -159,8 +159,8 @@ def test_the_log_has_neither_keys_nor_what_is_said(
 
         asyncio.run(talk())
         server.until_free()
-    lines = "\n".join(Lines().format(record) for record in caplog.records)
-    lines += "\n".join(JsonLines().format(record) for record in caplog.records)
+    lines = "\n".join(TextFormatter().format(record) for record in caplog.records)
+    lines += "\n".join(JsonFormatter().format(record) for record in caplog.records)
     assert "client came" in lines
     assert "key refused" in lines
     for secret in (key, "wrong-key", "butter", "alarm"):
@@ -171,10 +171,10 @@ def test_lines_for_people_and_programs(caplog: pytest.LogCaptureFixture) -> None
     caplog.set_level(logging.INFO, "kyutai_onnx.server")
     log("client left", path="/a b", seconds=1.23456, why="x\ny")
     (record,) = caplog.records
-    assert Lines().format(record).partition(" ")[2] == (
+    assert TextFormatter().format(record).partition(" ")[2] == (
         'info client left path="/a b" seconds=1.235 why="x\\ny"'
     )
-    told = json.loads(JsonLines().format(record))
+    told = json.loads(JsonFormatter().format(record))
     assert {name: told[name] for name in ("level", "event", "path", "why")} == {
         "level": "info",
         "event": "client left",
