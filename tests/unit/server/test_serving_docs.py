@@ -31,7 +31,7 @@ def registry() -> ModelRegistry:
 
 
 def test_every_flag_is_there() -> None:
-    command = get_command(app).commands["serve"]  # type: ignore[attr-defined]
+    command = get_command(app).get_command(None, "serve")  # type: ignore[attr-defined]
     flags = {flag for parameter in command.params for flag in parameter.opts}
     assert {flag for flag in flags if flag.startswith("--")} - NAMED == set()
 
