@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 from support.commands import Command, run_here
+from support.shared import Shared, shared_folder
 from support.speech import Array, whole, write_wav
 
 from kyutai_onnx.models import Mimi, SpeechToText, Word
 from kyutai_onnx.models.hub.resolve import DEMO, VARIABLE
 
-FOLDERS = ["unit", "integration", "fuzz", "conformance", "hardware", "parity"]
+FOLDERS = ["parity", "hardware", "conformance", "fuzz", "integration", "unit"]
+"""Longest tests first: the workers end at about the same time."""
 
 
 def pytest_configure() -> None:
@@ -21,10 +23,23 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Folders are tested by as many workers as there are cores, and files that are named in this
+    process."""
+    named = [argument.partition("::")[0] for argument in config.args]
+    return 0 if any(Path(name).is_file() for name in named) else None
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks each test by its folder, and puts the folders whose tests are fast first."""
+    """Marks each test by its folder. A file's tests run on one worker, for what its module makes
+    serves them all; parity's are exported once for all workers, and so each runs where there is
+    room."""
     for item in items:
         item.add_marker(folder(item))
+        if folder(item) != "parity" and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
     items.sort(key=lambda item: FOLDERS.index(folder(item)))
 
 
@@ -39,6 +54,11 @@ def _own_environment(
     """No test reads or fills the caches of whoever runs it."""
     monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.setenv("KYUTAI_ONNX_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    return Shared(shared_folder(tmp_path_factory.getbasetemp()))
 
 
 @pytest.fixture(scope="session")

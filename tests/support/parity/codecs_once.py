@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from support.shared import Shared
+
 from kyutai_onnx.export import bundle
 from kyutai_onnx.runtime.bundle.manifest import FileEntry, GraphSpec
 
@@ -17,24 +19,24 @@ Written = tuple[GraphSpec, dict[str, FileEntry]]
 class Codecs:
     """Graphs of codecs as they were written for the first bundle that needed them."""
 
-    def __init__(self) -> None:
-        self._write = bundle._write_graph
-        self._written: dict[Key, tuple[Written, Path]] = {}
+    def __init__(self, shared: Shared) -> None:
+        self._write, self._shared = bundle._write_graph, shared
 
     @contextmanager
-    def shared(self, key: Key, out: Path) -> Iterator[None]:
-        """While a bundle is exported to `out`; `key` tells codecs apart."""
+    def shared(self, key: Key) -> Iterator[None]:
+        """While a bundle is exported; `key` tells codecs apart."""
 
         def write(graph: Any, folder: Path, progress: Any) -> Written:
             if not graph.name.startswith("mimi"):
                 return self._write(graph, folder, progress)
-            whole = (*key, graph.name)
-            if whole not in self._written:
-                self._written[whole] = self._write(graph, folder, progress), out
-                return self._written[whole][0]
-            written, place = self._written[whole]
-            for name in written[1]:
-                shutil.copy(place / name, folder / name)
+
+            def export(own: Path) -> Written:
+                own.mkdir()
+                return self._write(graph, own, progress)
+
+            name = "-".join(map(str, ("codec", *key, graph.name)))
+            shutil.copytree(self._shared.once(name, export), folder, dirs_exist_ok=True)
+            written: Written = self._shared.result(name)
             return written
 
         with mock.patch.object(bundle, "_write_graph", write):

@@ -1,5 +1,6 @@
 """Random checkpoints and their bundles, made once for all tests that ask for them."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,25 +9,25 @@ from support.checkpoints import Json
 from support.parity.codecs_once import Codecs
 from support.parity.makers import write_checkpoint
 from support.parity.variants import LMS, MIMIS
+from support.shared import Shared
 
 from kyutai_onnx.export.bundle import Request, export_bundle
 from kyutai_onnx.runtime.bundle.bundle import Bundle
+from kyutai_onnx.runtime.bundle.manifest import Precision
 
 Checkpoints = Callable[[str, str | None], Path]
 Bundles = Callable[..., Bundle]
 
 
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
+def checkpoint(shared: Shared) -> Checkpoints:
     """A folder in Kyutai's layout for a codec variant and, if asked for, a model variant."""
-    made: dict[tuple[str, str | None], Path] = {}
 
     def make(mimi: str, lm: str | None = None) -> Path:
-        if (mimi, lm) not in made:
-            values: Json | None = None if lm is None else LMS[lm]
-            folder = tmp_path_factory.mktemp("checkpoint") / f"{mimi}-{lm}"
-            made[mimi, lm] = write_checkpoint(folder, values, MIMIS[mimi])
-        return made[mimi, lm]
+        values: Json | None = None if lm is None else LMS[lm]
+        return shared.once(
+            f"checkpoint-{mimi}-{lm}", lambda folder: write_checkpoint(folder, values, MIMIS[mimi])
+        )
 
     return make
 
@@ -40,37 +41,38 @@ def codebooks_of(mimi: str, lm: str | None) -> int:
 
 
 @pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory, checkpoint: Checkpoints) -> Bundles:
+def bundle(shared: Shared, checkpoint: Checkpoints) -> Bundles:
     """A bundle of such a checkpoint for a target and precision."""
-    made: dict[tuple[object, ...], Bundle] = {}
-    codecs = Codecs()
+    codecs = Codecs(shared)
 
+    @functools.cache
     def make(
         mimi: str,
         lm: str | None = None,
         *,
         target: str = "cpu",
-        precision: str = "fp32",
-        codec: str = "fp32",
-        cache: str | None = None,
+        precision: Precision = "fp32",
+        codec: Precision = "fp32",
+        cache: Precision | None = None,
         decoder: bool = True,
     ) -> Bundle:
-        key = (mimi, lm, target, precision, codec, cache, decoder)
         codebooks = codebooks_of(mimi, lm)
-        if key not in made:
-            out = tmp_path_factory.mktemp("bundle") / "-".join(map(str, key))
+
+        def export(out: Path) -> Path:
             request = Request(
                 str(checkpoint(mimi, lm)),
                 out,
                 target=target,
-                precision=precision,  # type: ignore[arg-type]
-                codec_precision=codec,  # type: ignore[arg-type]
-                kv_cache=cache,  # type: ignore[arg-type]
+                precision=precision,
+                codec_precision=codec,
+                kv_cache=cache,
                 decoder=decoder,
                 codebooks=codebooks,
             )
-            with codecs.shared((mimi, target, codebooks, codec), out):
-                made[key] = Bundle.open(export_bundle(request))
-        return made[key]
+            with codecs.shared((mimi, target, codebooks, codec)):
+                return export_bundle(request)
+
+        key = ("bundle", mimi, lm, target, precision, codec, cache, decoder)
+        return Bundle.open(shared.once("-".join(map(str, key)), export))
 
     return make
