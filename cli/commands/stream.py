@@ -47,7 +47,7 @@ def stream(
         option(
             "--half-duplex",
             panel=INPUT,
-            help="Mute the microphone while the model speaks, so that it does not hear itself.",
+            help="Mute the microphone while the model speaks, against its own echo.",
         ),
     ] = False,
     channel: options.Channel = None,
