@@ -20,10 +20,10 @@ from ..runtime.bundle.manifest import (
     Ring,
     Sampling,
     Source,
-    SpeechToText,
+    SpeechToTextSettings,
     StateSpec,
     TensorSpec,
-    TextToSpeech,
+    TextToSpeechSettings,
     Tokens,
 )
 from .checkpoint.checkpoint import Checkpoint
@@ -163,18 +163,18 @@ def _quantization(style: Style) -> Quantization | None:
     )
 
 
-def _speech_to_text(config: RepositoryConfig) -> SpeechToText:
-    return SpeechToText(
+def _speech_to_text(config: RepositoryConfig) -> SpeechToTextSettings:
+    return SpeechToTextSettings(
         audio_delay_seconds=config.stt.audio_delay_seconds,
         audio_silence_prefix_seconds=config.stt.audio_silence_prefix_seconds,
     )
 
 
-def _text_to_speech(config: RepositoryConfig) -> TextToSpeech:
+def _text_to_speech(config: RepositoryConfig) -> TextToSpeechSettings:
     """Voices for cross-attention are files made for one model (moshi models/tts.py)."""
     tts, model = config.tts, config.model_id
     has_voices = config.lm is not None and "speaker_wavs" in config.lm.conditioners
-    return TextToSpeech(
+    return TextToSpeechSettings(
         audio_delay_seconds=tts.audio_delay,
         second_stream_ahead=tts.second_stream_ahead,
         max_speakers=tts.max_speakers,

@@ -220,7 +220,7 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class SpeechToText:
+class SpeechToTextSettings:
     """Seconds of silence before the audio, and by which the text lags behind it."""
 
     audio_delay_seconds: Seconds
@@ -228,7 +228,7 @@ class SpeechToText:
 
 
 @dataclass(frozen=True)
-class TextToSpeech:
+class TextToSpeechSettings:
     """How speech follows text: seconds by which it lags, and words by which the second text stream
     runs ahead. `voice_suffix` ends the names of the voices that fit the model, and is empty where a
     voice is given by speech of its own."""
@@ -274,8 +274,8 @@ class Manifest:
     quantization: Quantization | None = None
     lm: LanguageModel | None = None
     sampling: Sampling | None = None
-    stt: SpeechToText | None = None
-    tts: TextToSpeech | None = None
+    stt: SpeechToTextSettings | None = None
+    tts: TextToSpeechSettings | None = None
     tokenizer: str | None = None
 
 
