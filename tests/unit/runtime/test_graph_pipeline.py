@@ -32,7 +32,7 @@ double (float[batch, 1, width] pcm, bool[batch] active, int64[batch] steps)
 """
 
 
-def chain(folder: Path, target: str = "cpu", runs_on: str | None = None) -> GraphPipeline:
+def pipeline(folder: Path, target: str = "cpu", runs_on: str | None = None) -> GraphPipeline:
     """A graph that doubles the samples, and a toy that takes them."""
     toy = Toy(takes="latent")
     double = {
@@ -56,8 +56,8 @@ def chain(folder: Path, target: str = "cpu", runs_on: str | None = None) -> Grap
     )
 
 
-def test_a_chain_steps_saves_and_resets_as_one_graph(tmp_path: Path) -> None:
-    graphs = chain(tmp_path)
+def test_a_pipeline_steps_saves_and_resets_as_one_graph(tmp_path: Path) -> None:
+    graphs = pipeline(tmp_path)
     heard = np.random.default_rng(0).integers(-9, 10, (20, 2)).astype(np.float32)
     assert graphs.max_frames == 3
     first, second = graphs.batch_state(2), graphs.batch_state(1)
@@ -74,5 +74,5 @@ def test_a_chain_steps_saves_and_resets_as_one_graph(tmp_path: Path) -> None:
 
 
 def test_a_graph_runs_where_the_manifest_puts_it(tmp_path: Path) -> None:
-    graphs = chain(tmp_path, target="coreml", runs_on="cpu").graphs
+    graphs = pipeline(tmp_path, target="coreml", runs_on="cpu").graphs
     assert [graph.provider.name for graph in graphs] == ["cpu", "cpu"]
