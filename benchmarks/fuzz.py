@@ -465,7 +465,7 @@ def safetensors() -> tuple[list[bytes], Parse]:
     import torch
     from safetensors.torch import save
 
-    from kyutai_onnx.export.checkpoint.tensors import SafetensorsFile
+    from kyutai_onnx.export.checkpoint.safetensors_file import SafetensorsFile
 
     def read(path: Path) -> object:
         file = SafetensorsFile(path)

@@ -15,7 +15,7 @@ from .quantization.recipe import QuantizationRecipe
 
 INT8 = BlockFormat(bits=8, size=128, fitted=True)
 INT4 = BlockFormat(bits=4, size=64, symmetric=False, fitted=True)
-CODEC = BlockFormat(bits=8, size=32)
+CODEC_INT8 = BlockFormat(bits=8, size=32)
 RECIPES: dict[Precision, QuantizationRecipe] = {
     "int8": QuantizationRecipe(INT8, INT8),
     "int4": QuantizationRecipe(INT4, INT8),
@@ -93,7 +93,7 @@ class Target:
         the convolutions that are products, which changes one code in six."""
         if precision not in ("fp32", "int8"):
             raise UsageError(f"a codec of {precision}: choose among fp32, int8")
-        blocks = CODEC if precision == "int8" else None
+        blocks = CODEC_INT8 if precision == "int8" else None
         level = self.accuracy_level
         return Style(self.dialect(), blocks=blocks, sensitive=blocks, accuracy_level=level)
 

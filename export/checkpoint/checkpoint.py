@@ -10,13 +10,11 @@ import torch
 
 from ...runtime.errors import ModelError, UsageError
 from ...runtime.tokenizer import open_tokenizer
-from .adapter import open_adapter, wants_adapter
-from .config import FAMILIES, LMConfig, MimiConfig, RepositoryConfig, SttConfig
-from .config.keys import Keys, located
+from .config import LMConfig, MimiConfig, RepositoryConfig, SttConfig
+from .config.keys import Keys, located, read_json, read_toml
 from .config.rust import from_rust
-from .documents import read_json, read_toml
-from .layouts import canonical_lm, canonical_mimi, is_quantised, with_widths
-from .lora import Lora
+from .layouts import canonical_lm, canonical_mimi, is_quantized, with_widths
+from .lora import Lora, open_adapter, wants_adapter
 from .repository import Repository
 from .tensors import Overlay, Piece, Renamed, TensorAssembly, Tensors, renamed, whole
 from .weights import OTHERS, find_weights, open_weights
@@ -46,19 +44,6 @@ class Checkpoint:
     @property
     def family(self) -> str:
         return self.config.family
-
-    def require(self, family: str) -> None:
-        """Makes sure that the checkpoint can be exported as `family`; all hold a Mimi.
-
-        Raises:
-            ModelError: it is of another family.
-            UsageError: there is no such family.
-        """
-        if family not in FAMILIES:
-            raise UsageError(f"{family} is not one of {', '.join(FAMILIES)}")
-        if family not in ("mimi", self.family):
-            name = self.repository.name
-            raise ModelError(f"{name} is of the family {self.family}, not {family}")
 
 
 def open_checkpoint(
@@ -161,7 +146,7 @@ def open_lm(
     lm, lm_config = _canonical(repository, source, lm_config)
     heads = None if extra_heads is None else take_heads(extra_heads, repository, lm, lm_config)
     if wants_adapter(config, lm_config, lora, name):
-        if lm_config.quantize or is_quantised(source):
+        if lm_config.quantize or is_quantized(source):
             raise ModelError(
                 f"{repository.name} is quantised, which LoRA cannot be merged into: give the "
                 "adapter to the repository with bf16 weights"

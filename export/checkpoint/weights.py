@@ -6,7 +6,8 @@ from pathlib import Path
 from .gguf_file import GgufFile
 from .pickle_file import PickleFile
 from .repository import Repository
-from .tensors import SafetensorsFile, SafetensorsShards, Tensors
+from .safetensors_file import SafetensorsFile, SafetensorsShards
+from .tensors import Tensors
 
 SAFETENSORS = (".safetensors", ".sft", ".sfts")
 DEFAULT = "model.safetensors"

@@ -60,7 +60,7 @@ def padding(tensors: Below, dim: int) -> Tensor:
     return tensors.read("learnt_padding").reshape(1, dim)
 
 
-class Positions(Weighted):
+class SourcePositions(Weighted):
     """Sinusoidal positions of the source of cross-attention, `[length, dim]`."""
 
     def __init__(self, length: int, dim: int, scale: float) -> None:
@@ -125,7 +125,7 @@ class Conditions(StepModule):
         self.positions = None
         if self.fuser.cross and self.fuser.cross_attention_pos_emb:
             scale = self.fuser.cross_attention_pos_emb_scale
-            self.positions = Positions(source_length(config, lengths), config.dim, scale)
+            self.positions = SourcePositions(source_length(config, lengths), config.dim, scale)
 
     def inputs(self) -> list[Port]:
         ports = []

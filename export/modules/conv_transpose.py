@@ -12,14 +12,14 @@ from torch.nn import functional as F
 from .linear import Style
 from .step import Below, Stateful, StateSpec, Step, Weighted, empty, to_numpy
 
-Shape = tuple[int, int, int]
+KernelShape = tuple[int, int, int]
 """`(in, out / groups, kernel)`, as torch keeps the weight."""
 
 
 class Transposed(Weighted):
     """Weights of one transposed convolution."""
 
-    def __init__(self, shape: Shape, stride: int, bias: bool, groups: int) -> None:
+    def __init__(self, shape: KernelShape, stride: int, bias: bool, groups: int) -> None:
         super().__init__()
         self.shape, self.stride, self.groups = shape, stride, groups
         self.weight = empty(*shape)
@@ -33,7 +33,7 @@ class NormConvTranspose1d(torch.nn.Module):
     """The level of the tree at which Kyutai keep weight normalisation; theirs is folded. Of the
     overlap each call takes what waited and returns what waits."""
 
-    def __init__(self, shape: Shape, stride: int, bias: bool, groups: int) -> None:
+    def __init__(self, shape: KernelShape, stride: int, bias: bool, groups: int) -> None:
         super().__init__()
         self.convtr = Transposed(shape, stride, bias, groups)
 
@@ -70,7 +70,7 @@ class StrideProduct(torch.nn.Module):
     strides of output, of which the second is added to the next input's first. The first one alone
     has the bias."""
 
-    def __init__(self, shape: Shape, stride: int, bias: bool, style: Style) -> None:
+    def __init__(self, shape: KernelShape, stride: int, bias: bool, style: Style) -> None:
         super().__init__()
         channels, out, kernel = shape
         self._out, self._stride = out, stride

@@ -170,16 +170,15 @@ def export_readers(folder: Path) -> list[Reader]:
     from support.sources import TOML, adapter_for, gguf_bytes, plain_gguf
 
     from kyutai_onnx.export.checkpoint.config import MimiConfig, RepositoryConfig
+    from kyutai_onnx.export.checkpoint.config.keys import read_json, read_toml
     from kyutai_onnx.export.checkpoint.config.rust import from_rust
-    from kyutai_onnx.export.checkpoint.documents import read_json, read_toml
     from kyutai_onnx.export.checkpoint.gguf_file import GgufFile
     from kyutai_onnx.export.checkpoint.layouts import lm_shapes, mimi_shapes
     from kyutai_onnx.export.checkpoint.lora import Lora
     from kyutai_onnx.export.checkpoint.pickle_file import PickleFile
+    from kyutai_onnx.export.checkpoint.safetensors_file import SafetensorsFile, SafetensorsShards
     from kyutai_onnx.export.checkpoint.tensors import (
         InMemory,
-        SafetensorsFile,
-        SafetensorsShards,
         Tensors,
     )
 

@@ -124,7 +124,7 @@ def bitsandbytes(state: State) -> Written:
     return written
 
 
-def mlx_quantised(state: State, bits: int, group: int) -> Written:
+def mlx_quantized(state: State, bits: int, group: int) -> Written:
     """mlx.nn.quantize of all linear layers and embeddings: the affine rule of `mlx.quantize`."""
     written = Written()
     for name, tensor in state.items():
@@ -245,7 +245,7 @@ def plain_gguf(tensor: Tensor) -> GgufTensor:
     return GgufTensor(PLAIN_KINDS[tensor.dtype], tuple(tensor.shape), data)
 
 
-def gguf_quantised(state: State, kind: str = "Q8_0") -> tuple[dict[str, GgufTensor], Written]:
+def gguf_quantized(state: State, kind: str = "Q8_0") -> tuple[dict[str, GgufTensor], Written]:
     """candle's tensor-tools `quantize`: matrices whose rows divide into blocks; the rest plain."""
     number, pack = BLOCK_KINDS[kind]
     written, tensors = Written(), {}

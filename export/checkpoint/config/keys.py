@@ -1,9 +1,12 @@
-"""Reading JSON objects key by key: every value typed, every complaint naming its key."""
+"""Reads JSON and TOML files key by key: every value typed, every complaint naming its key."""
 
+import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn, TypeGuard, TypeVar
 
+from ....runtime.bundle.dataclass_json import parse_object, read_bounded
 from ....runtime.errors import ModelError
 
 T = TypeVar("T")
@@ -12,6 +15,22 @@ MOST_INTEGER = (1 << 31) - 1
 MOST_NUMBER = 1e15
 MOST_COUNT = 1024
 """Layers, codebooks and heads: what the exporter makes one by one."""
+
+
+def read_json(path: Path) -> Mapping[str, object]:
+    """Read a JSON object; raises ModelError."""
+    try:
+        return parse_object(read_bounded(path))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} is not a JSON object: {error}") from error
+
+
+def read_toml(path: Path) -> Mapping[str, object]:
+    """Read a TOML document; raises ModelError."""
+    try:
+        return tomllib.loads(read_bounded(path).decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path} is not TOML: {error}") from error
 
 
 @contextmanager

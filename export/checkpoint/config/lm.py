@@ -15,7 +15,7 @@ from .keys import (
 )
 from .transformer import NORMS, TransformerConfig
 
-DEPTH = "depformer_"
+DEPTH_PREFIX = "depformer_"
 
 INHERITED = ("num_layers", "layer_scale", "gating", "max_period", "kv_repeat")
 """Keys of the temporal transformer that the depth transformer keeps unless its own are given."""
@@ -86,8 +86,7 @@ class DepformerConfig:
 class LMConfig:
     """A language model over one text stream and `n_q` audio streams, the first `dep_q` its own.
 
-    `delays` are in frames, the text's first. `unknown_keys` are those of the file that the
-    exporter does not read.
+    `delays` are in frames, the text's first.
     """
 
     delays: tuple[int, ...]
@@ -110,9 +109,7 @@ class LMConfig:
     fuser: FuserConfig | None = None
     quantize: bool = False
     lora: bool = False
-    lora_rank: int = 128
     lora_scaling: float = 2.0
-    unknown_keys: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         require_positive(card=self.card, text_card=self.text_card, dim=self.dim)
@@ -128,10 +125,6 @@ class LMConfig:
         require(not demuxes, "norm_emb and a second text stream exclude each other")
         require(not (self.lora and self.quantize), "lora and quantize exclude each other")
 
-    @property
-    def max_delay(self) -> int:
-        return max(self.delays)
-
     @staticmethod
     def from_json(values: Mapping[str, object]) -> "LMConfig":
         """Reads a repository's `config.json`, less the keys that name files and settings.
@@ -140,7 +133,6 @@ class LMConfig:
             ModelError: a value that the reference refuses, named by its key.
         """
         keys = Keys(values)
-        keys.ignore("depformer_causal", "depformer_context", "gradient_checkpointing", "betas")
         with located("conditioners"):
             conditioners = read_conditioners(keys.section("conditioners"))
         with located("fuser"):
@@ -169,9 +161,7 @@ class LMConfig:
             fuser=fuser if keys.mapping("fuser") else None,
             quantize=keys.flag("quantize", False),
             lora=keys.flag("lora", False),
-            lora_rank=keys.integer("lora_rank", 128),
             lora_scaling=keys.number("lora_scaling", 2.0),
-            unknown_keys=keys.unread(),
         )
 
     @staticmethod
@@ -212,7 +202,6 @@ def _read_depformer(keys: Keys) -> DepformerConfig | None:
     """The temporal transformer's options, overridden by every `depformer_` key (models/lm.py)."""
     codebooks = keys.integer("dep_q", 8)
     if codebooks == 0:
-        keys.ignore(*(key for key in keys.unread() if key.startswith(DEPTH)))
         return None
     with located("depth transformer"):
         dim = keys.integer("depformer_dim", 256)
@@ -229,8 +218,8 @@ def _read_depformer(keys: Keys) -> DepformerConfig | None:
 
 
 def _read_depth_transformer(keys: Keys, dim: int) -> TransformerConfig:
-    _refuse_variants(keys, DEPTH)
-    own = {name: f"{DEPTH}{name}" for name in INHERITED}
+    _refuse_variants(keys, DEPTH_PREFIX)
+    own = {name: f"{DEPTH_PREFIX}{name}" for name in INHERITED}
     key = {name: own[name] if own[name] in keys else name for name in INHERITED}
     return TransformerConfig(
         dim=dim,

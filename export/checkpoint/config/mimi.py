@@ -18,7 +18,7 @@ from .transformer import TransformerConfig
 Params = tuple[tuple[str, float], ...]
 """Keyword arguments of an activation, in the order of the file."""
 
-ACTIVATIONS = ("ELU", "CELU", "ReLU", "LeakyReLU", "GELU", "SiLU", "Mish", "Tanh", "Sigmoid")
+SEANET_ACTIVATIONS = ("ELU", "CELU", "ReLU", "LeakyReLU", "GELU", "SiLU", "Mish", "Tanh", "Sigmoid")
 """Activations of torch.nn that act on one value at a time; SEANet takes one by name."""
 
 LEAST_RATE = 0.01
@@ -70,8 +70,8 @@ class SEANetConfig:
         )
         require_few(n_residual_layers=self.n_residual_layers, ratios=len(self.ratios))
         require_equal("pad_mode", self.pad_mode, "constant")
-        require_one_of("activation", self.activation, ACTIVATIONS)
-        require_one_of("final_activation", self.final_activation, (None, *ACTIVATIONS))
+        require_one_of("activation", self.activation, SEANET_ACTIVATIONS)
+        require_one_of("final_activation", self.final_activation, (None, *SEANET_ACTIVATIONS))
 
     @property
     def hop_length(self) -> int:

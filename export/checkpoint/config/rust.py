@@ -14,7 +14,7 @@ ACOUSTIC_DELAY = 2
 SAMPLING = {"temp": 0.8, "temp_text": 0.8, "top_k": 250, "top_k_text": 25}
 """What hibiki-rs src/gen.rs draws with."""
 
-NORMS = {"RmsNorm": "rms_norm_f32", "LayerNorm": "layer_norm"}
+RUST_NORMS = {"RmsNorm": "rms_norm_f32", "LayerNorm": "layer_norm"}
 POSITIONS = {"Rope": "rope", "Sin": "sin", "None": "none"}
 
 ONLY: Mapping[str, bool] = {
@@ -77,7 +77,7 @@ def _temporal(keys: Keys) -> dict[str, object]:
             **_transformer(keys),
             "hidden_scale": (keys.integer("dim_feedforward") + 0.5) / keys.integer("d_model"),
             "context": keys.integer("context"),
-            "norm": _renamed(keys, "norm", NORMS),
+            "norm": _renamed(keys, "norm", RUST_NORMS),
             "positional_embedding": _renamed(keys, "positional_embedding", POSITIONS),
         }
 

@@ -6,15 +6,14 @@ are `in_projs.{set}.weight` and `out_projs.{set}.weight`, alphas of norms are fl
 multiplied out when they are read.
 """
 
-from .canonical import canonical_lm, canonical_mimi
-from .quantised import is_quantised
+from .canonical import canonical_lm, canonical_mimi, with_widths
+from .quantized import is_quantized
 from .shapes import lm_shapes, mimi_shapes
-from .widths import with_widths
 
 __all__ = [
     "canonical_lm",
     "canonical_mimi",
-    "is_quantised",
+    "is_quantized",
     "lm_shapes",
     "mimi_shapes",
     "with_widths",

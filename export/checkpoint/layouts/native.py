@@ -24,7 +24,7 @@ CODEBOOK = {
 }
 """Older names (quantization/core_vq.py `_load_from_state_dict`)."""
 
-Named = Iterable[tuple[str | None, TensorAssembly]]
+NamedAssemblies = Iterable[tuple[str | None, TensorAssembly]]
 
 
 def native_lm(tensors: Tensors, config: LMConfig) -> Renamed:
@@ -58,7 +58,7 @@ def hooked(tensors: Tensors, weight_sets: Callable[[str], int]) -> Renamed:
     )
 
 
-def _hooked(tensors: Tensors, name: str, weight_sets: Callable[[str], int]) -> Named:
+def _hooked(tensors: Tensors, name: str, weight_sets: Callable[[str], int]) -> NamedAssemblies:
     if fused := FUSED.match(name):
         target = f"{fused['attention']}.{fused['side']}_projs.{{}}."
         target += f"{fused['adapter']}.weight" if fused["adapter"] else "weight"
@@ -73,7 +73,7 @@ def _hooked(tensors: Tensors, name: str, weight_sets: Callable[[str], int]) -> N
     return [(name, whole(tensors, name))]
 
 
-def _split(tensors: Tensors, name: str, target: str, sets: int) -> Named:
+def _split(tensors: Tensors, name: str, target: str, sets: int) -> NamedAssemblies:
     rows, *rest = tensors.shapes()[name]
     if rows % sets:
         raise ModelError(f"{name} has {rows} rows, which do not divide into {sets} weight sets")

@@ -18,7 +18,7 @@ from ..config import (
 )
 from ..tensors import Shape
 
-Named = Iterator[tuple[str, Shape]]
+NamedShapes = Iterator[tuple[str, Shape]]
 
 
 def lm_shapes(config: LMConfig) -> dict[str, Shape]:
@@ -31,7 +31,7 @@ def mimi_shapes(config: MimiConfig) -> dict[str, Shape]:
     return dict(_mimi(config))
 
 
-def _lm(config: LMConfig) -> Named:
+def _lm(config: LMConfig) -> NamedShapes:
     dim, vocabulary = config.dim, config.text_card + 1
     for index in range(config.n_q):
         yield from _embedding(f"emb.{index}.", config.card + 1, dim, None, config.norm_emb)
@@ -47,7 +47,7 @@ def _lm(config: LMConfig) -> Named:
         yield from _conditioner(f"condition_provider.conditioners.{name}.", conditioner, dim)
 
 
-def _depformer(config: LMConfig, depth: DepformerConfig) -> Named:
+def _depformer(config: LMConfig, depth: DepformerConfig) -> NamedShapes:
     dim, rank = depth.dim, depth.low_rank_embeddings
     for index in range(depth.input_sets):
         yield from _linear(f"depformer_in.{index}.", config.dim, dim)
@@ -63,7 +63,7 @@ def _depformer(config: LMConfig, depth: DepformerConfig) -> Named:
         yield from _linear(f"linears.{index}.", dim, config.card, config.bias_proj)
 
 
-def _embedding(prefix: str, rows: int, dim: int, rank: int | None, norm: bool) -> Named:
+def _embedding(prefix: str, rows: int, dim: int, rank: int | None, norm: bool) -> NamedShapes:
     width = rank or dim
     yield f"{prefix}weight", (rows, width)
     if norm:
@@ -72,14 +72,16 @@ def _embedding(prefix: str, rows: int, dim: int, rank: int | None, norm: bool) -
         yield from _linear(f"{prefix}low_rank.", rank, dim)
 
 
-def _text_embedding(prefix: str, rows: int, dim: int, rank: int | None, config: LMConfig) -> Named:
+def _text_embedding(
+    prefix: str, rows: int, dim: int, rank: int | None, config: LMConfig
+) -> NamedShapes:
     yield from _embedding(prefix, rows, dim, rank, config.norm_emb)
     if config.demux_second_text_stream:
         for stream in ("out1", "out2"):
             yield from _linear(f"{prefix}{stream}.", rank or dim, dim)
 
 
-def _conditioner(prefix: str, conditioner: Conditioner, dim: int) -> Named:
+def _conditioner(prefix: str, conditioner: Conditioner, dim: int) -> NamedShapes:
     if isinstance(conditioner, LutConditioner):
         yield f"{prefix}embed.weight", (conditioner.n_bins + 1, conditioner.dim)
     if conditioner.force_linear or conditioner.dim != dim:
@@ -88,18 +90,18 @@ def _conditioner(prefix: str, conditioner: Conditioner, dim: int) -> Named:
         yield f"{prefix}learnt_padding", (1, 1, dim)
 
 
-def _linear(prefix: str, dim_in: int, dim_out: int, bias: bool = False) -> Named:
+def _linear(prefix: str, dim_in: int, dim_out: int, bias: bool = False) -> NamedShapes:
     yield f"{prefix}weight", (dim_out, dim_in)
     if bias:
         yield f"{prefix}bias", (dim_out,)
 
 
-def _norm(prefix: str, norm: str, dim: int) -> Named:
+def _norm(prefix: str, norm: str, dim: int) -> NamedShapes:
     for name in ("alpha",) if norm.startswith("rms") else ("weight", "bias"):
         yield f"{prefix}{name}", (dim,)
 
 
-def _transformer(prefix: str, config: TransformerConfig, sets: int, indexed: bool) -> Named:
+def _transformer(prefix: str, config: TransformerConfig, sets: int, indexed: bool) -> NamedShapes:
     """`sets` of attention and feed-forward weights; `indexed` feed-forwards carry a number."""
     for index in range(config.num_layers):
         layer = f"{prefix}layers.{index}."
@@ -116,14 +118,14 @@ def _transformer(prefix: str, config: TransformerConfig, sets: int, indexed: boo
             yield from ((f"{layer}layer_scale_{scale}.scale", (config.dim,)) for scale in scales)
 
 
-def _attention(prefix: str, config: TransformerConfig, sets: int) -> Named:
+def _attention(prefix: str, config: TransformerConfig, sets: int) -> NamedShapes:
     rows = (config.num_heads + 2 * config.kv_heads) * config.head_dim
     for index in range(sets):
         yield from _linear(f"{prefix}in_projs.{index}.", config.dim, rows)
         yield from _linear(f"{prefix}out_projs.{index}.", config.dim, config.dim)
 
 
-def _feedforward(layer: str, config: TransformerConfig, sets: int, indexed: bool) -> Named:
+def _feedforward(layer: str, config: TransformerConfig, sets: int, indexed: bool) -> NamedShapes:
     widths = config.feedforwards
     if config.gating == "none":
         yield from _linear(f"{layer}linear1.", config.dim, widths[0])
@@ -136,7 +138,7 @@ def _feedforward(layer: str, config: TransformerConfig, sets: int, indexed: bool
         yield from _linear(f"{prefix}linear_out.", hidden, config.dim)
 
 
-def _mimi(config: MimiConfig) -> Named:
+def _mimi(config: MimiConfig) -> NamedShapes:
     yield from _encoder("encoder.model.", config.seanet)
     yield from _decoder("decoder.model.", config.seanet)
     for side in ("encoder", "decoder"):
@@ -151,7 +153,7 @@ def _mimi(config: MimiConfig) -> Named:
     yield from _quantizer("quantizer.rvq_rest.", quantizer, rest)
 
 
-def _projected(prefix: str, config: MimiConfig) -> Named:
+def _projected(prefix: str, config: MimiConfig) -> NamedShapes:
     dim = config.transformer.dim
     yield from _transformer(f"{prefix}transformer.", config.transformer, 1, indexed=False)
     if config.transformer_input_dimension != dim:
@@ -160,7 +162,7 @@ def _projected(prefix: str, config: MimiConfig) -> Named:
         yield from _linear(f"{prefix}output_projs.0.", dim, config.transformer_output_dimension)
 
 
-def _quantizer(prefix: str, config: QuantizerConfig, codebooks: int) -> Named:
+def _quantizer(prefix: str, config: QuantizerConfig, codebooks: int) -> NamedShapes:
     dim = config.dimension
     yield f"{prefix}input_proj.weight", (dim, config.input_dimension, 1)
     yield f"{prefix}output_proj.weight", (config.output_dimension, dim, 1)
@@ -171,17 +173,17 @@ def _quantizer(prefix: str, config: QuantizerConfig, codebooks: int) -> Named:
         yield f"{codebook}embedding_sum", (config.bins, dim)
 
 
-def _conv(prefix: str, dim_in: int, dim_out: int, kernel: int) -> Named:
+def _conv(prefix: str, dim_in: int, dim_out: int, kernel: int) -> NamedShapes:
     yield f"{prefix}conv.conv.weight", (dim_out, dim_in, kernel)
     yield f"{prefix}conv.conv.bias", (dim_out,)
 
 
-def _conv_transpose(prefix: str, dim_in: int, dim_out: int, kernel: int) -> Named:
+def _conv_transpose(prefix: str, dim_in: int, dim_out: int, kernel: int) -> NamedShapes:
     yield f"{prefix}convtr.convtr.weight", (dim_in, dim_out, kernel)
     yield f"{prefix}convtr.convtr.bias", (dim_out,)
 
 
-def _residual(prefix: str, dim: int, config: SEANetConfig) -> Named:
+def _residual(prefix: str, dim: int, config: SEANetConfig) -> NamedShapes:
     hidden = dim // config.compress
     yield from _conv(f"{prefix}block.1.", dim, hidden, config.residual_kernel_size)
     yield from _conv(f"{prefix}block.3.", hidden, dim, 1)
@@ -189,7 +191,7 @@ def _residual(prefix: str, dim: int, config: SEANetConfig) -> Named:
         yield from _conv(f"{prefix}shortcut.", dim, dim, 1)
 
 
-def _encoder(prefix: str, config: SEANetConfig) -> Named:
+def _encoder(prefix: str, config: SEANetConfig) -> NamedShapes:
     """Layers are numbered with the activations between them, which hold nothing."""
     width, layer = config.n_filters, 1
     yield from _conv(f"{prefix}0.", config.channels, width, config.kernel_size)
@@ -202,7 +204,7 @@ def _encoder(prefix: str, config: SEANetConfig) -> Named:
     yield from _conv(f"{prefix}{layer + 1}.", width, config.dimension, config.last_kernel_size)
 
 
-def _decoder(prefix: str, config: SEANetConfig) -> Named:
+def _decoder(prefix: str, config: SEANetConfig) -> NamedShapes:
     width, layer = config.n_filters * 2 ** len(config.ratios), 1
     yield from _conv(f"{prefix}0.", config.dimension, width, config.kernel_size)
     for ratio in config.ratios:

@@ -54,7 +54,7 @@ LM_RULES = (
     ("alpha", "weight"),
 )
 
-CODEC = "codec_model."
+CODEC_PREFIX = "codec_model."
 TABLE = "model.embed_tokens.embed_tokens.weight"
 HEAD = "lm_head.weight"
 IN_PROJ = "in_projs.0.weight"
@@ -62,8 +62,8 @@ IN_PROJ = "in_projs.0.weight"
 
 def transformers_mimi(tensors: Tensors, config: MimiConfig) -> Renamed:
     """The codec, by itself or inside a speech-to-text model (`codec_model.`)."""
-    inside = any(name.startswith(CODEC) for name in tensors.shapes())
-    prefix = CODEC if inside else ""
+    inside = any(name.startswith(CODEC_PREFIX) for name in tensors.shapes())
+    prefix = CODEC_PREFIX if inside else ""
     codec = renamed(tensors, lambda name: name.removeprefix(prefix) if prefix in name else None)
     recipes = _traced(codec, mimi_shapes(config), MIMI_RULES, "{}_proj.weight", config.transformer)
     return Renamed(codec, recipes)
@@ -75,7 +75,7 @@ def transformers_lm(tensors: Tensors, config: LMConfig) -> Renamed:
     Raises:
         ModelError: the table of embeddings does not have the rows that the configuration says.
     """
-    lm = renamed(tensors, lambda name: None if name.startswith(CODEC) else name)
+    lm = renamed(tensors, lambda name: None if name.startswith(CODEC_PREFIX) else name)
     tables = dict(_tables(lm, config))
     others = {name: shape for name, shape in lm_shapes(config).items() if name not in tables}
     traced = _traced(lm, others, LM_RULES, "{}_proj.linear.weight", config.transformer)

@@ -10,7 +10,7 @@ from functools import cache
 
 import onnx
 
-from .table import read_json
+from .table import read_data
 
 ELEMENT_TYPES = frozenset(name.lower() for name in onnx.TensorProto.DataType.keys())  # noqa: SIM118
 
@@ -79,7 +79,7 @@ def _added() -> dict[tuple[str, str], Signature]:
         (domain, operator): Signature(
             1, tuple(entry["inputs"].split()), tuple(entry["outputs"].split()), {}
         )
-        for domain, operators in read_json("schemas.json")["operators"].items()
+        for domain, operators in read_data("schemas.json")["operators"].items()
         for operator, entry in operators.items()
     }
 

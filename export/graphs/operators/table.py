@@ -65,7 +65,7 @@ def load_table(provider: str) -> Table:
     """The table of `provider`, one of `PROVIDERS`. Raises `UsageError` for any other name."""
     if provider not in PROVIDERS:
         raise UsageError(f"no operator table for {provider!r}: choose from {', '.join(PROVIDERS)}")
-    data = read_json(f"{provider}.json")
+    data = read_data(f"{provider}.json")
     operators = {
         (domain, operator): tuple(_kernel(entry) for entry in entries)
         for domain, by_name in data["operators"].items()
@@ -81,7 +81,7 @@ def load_table(provider: str) -> Table:
     )
 
 
-def read_json(name: str) -> dict[str, Any]:
+def read_data(name: str) -> dict[str, Any]:
     """A data file of this package."""
     text = files(__package__).joinpath(name).read_text(encoding="utf-8")
     data: dict[str, Any] = json.loads(text)

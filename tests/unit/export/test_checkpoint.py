@@ -30,7 +30,7 @@ from support.checkpoints import (
 
 from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
 from kyutai_onnx.export.checkpoint.config import MimiConfig
-from kyutai_onnx.export.checkpoint.tensors import SafetensorsFile
+from kyutai_onnx.export.checkpoint.safetensors_file import SafetensorsFile
 from kyutai_onnx.runtime.errors import ModelError, UsageError
 
 HEADS: Json = {"extra_heads_num_heads": 4, "extra_heads_dim": 6}
@@ -111,16 +111,6 @@ def test_a_configuration_of_another_model_is_told_with_the_repository(tmp_path):
         ModelError, match=f"{tmp_path.name}: the language model does not fit .* 6 u"
     ):
         open_checkpoint(str(tmp_path))
-
-
-def test_a_family_is_required_by_name(tmp_path):
-    checkpoint = open_checkpoint(str(write_folder(tmp_path, TEXT_ONLY)))
-    checkpoint.require("stt")
-    checkpoint.require("mimi")
-    with pytest.raises(ModelError, match="is of the family stt, not tts"):
-        checkpoint.require("tts")
-    with pytest.raises(UsageError, match="asr is not one of mimi, moshi"):
-        checkpoint.require("asr")
 
 
 def test_weights_may_come_in_shards(tmp_path):
@@ -284,8 +274,6 @@ def test_transformers_codec_opens_as_mimi(tmp_path):
     assert (checkpoint.family, checkpoint.lm, checkpoint.tokenizer) == ("mimi", None, None)
     assert checkpoint.config.mimi_codebooks == 6
     assert all(torch.equal(checkpoint.mimi.read(name), t) for name, t in state.items())
-    with pytest.raises(ModelError, match="is of the family mimi, not stt"):
-        checkpoint.require("stt")
     with pytest.raises(UsageError, match="holds a codec alone: it takes no LoRA"):
         open_checkpoint(str(tmp_path), lora="lora.safetensors")
 

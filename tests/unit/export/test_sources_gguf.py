@@ -15,7 +15,7 @@ from support.sources import (
     GgufTensor,
     assert_read_back,
     gguf_bytes,
-    gguf_quantised,
+    gguf_quantized,
     gguf_text,
     plain_gguf,
     worst,
@@ -42,7 +42,7 @@ def opened(folder, values: Json, tensors: dict[str, GgufTensor], **options: str)
 def test_candles_blocks_are_multiplied_out(tmp_path, values):
     values = values | {"model_type": "moshi", "moshi_name": NAME}
     state = random_lm(values)
-    tensors, written = gguf_quantised(candle(state, values))
+    tensors, written = gguf_quantized(candle(state, values))
     lm = opened(tmp_path, values, tensors).lm
     assert_read_back(lm, written, state, values)
     assert lm is not None
@@ -52,14 +52,14 @@ def test_candles_blocks_are_multiplied_out(tmp_path, values):
 
 def test_a_model_that_only_hears_is_read(tmp_path):
     state = random_lm(HEARING)
-    tensors, written = gguf_quantised(fused(state))
+    tensors, written = gguf_quantized(fused(state))
     assert_read_back(opened(tmp_path, HEARING, tensors).lm, written, state, HEARING)
 
 
 @pytest.mark.parametrize("kind", BLOCK_KINDS)
 def test_ggmls_other_blocks_are_multiplied_out(tmp_path, kind):
     state = random_lm(TALKING)
-    tensors, written = gguf_quantised(candle(state, TALKING), kind)
+    tensors, written = gguf_quantized(candle(state, TALKING), kind)
     assert_read_back(opened(tmp_path, TALKING, tensors).lm, written, state, TALKING)
 
 
@@ -67,7 +67,7 @@ def test_a_repository_without_a_configuration_may_hold_gguf(tmp_path, monkeypatc
     legacy = RepositoryConfig.from_json(TALKING)
     monkeypatch.setattr(RepositoryConfig, "legacy", staticmethod(lambda: legacy))
     state = random_lm(TALKING)
-    tensors, written = gguf_quantised(candle(state, TALKING))
+    tensors, written = gguf_quantized(candle(state, TALKING))
     opened(tmp_path, TALKING, tensors)
     (tmp_path / "config.json").unlink()
     checkpoint = open_checkpoint(str(tmp_path))
@@ -76,7 +76,7 @@ def test_a_repository_without_a_configuration_may_hold_gguf(tmp_path, monkeypatc
 
 
 def test_an_adapter_on_top_of_blocks_is_refused(tmp_path):
-    tensors, _ = gguf_quantised(candle(random_lm(TALKING), TALKING))
+    tensors, _ = gguf_quantized(candle(random_lm(TALKING), TALKING))
     with pytest.raises(ModelError, match="is quantised, which LoRA cannot be merged into"):
         opened(tmp_path, TALKING, tensors, lora="lora.safetensors")
 
@@ -94,7 +94,7 @@ def test_plain_values_come_as_float32_and_in_torchs_order_of_axes(tmp_path, dtyp
 @pytest.mark.parametrize("rows", [slice(0, 2), slice(2, 3), slice(1, None), slice(-1, None)])
 @pytest.mark.parametrize("kind", ["Q8_0", "Q5_1"])
 def test_rows_can_be_read_alone(tmp_path, rows, kind):
-    tensors, written = gguf_quantised({"a": TABLE, "b": TABLE + 7}, kind)
+    tensors, written = gguf_quantized({"a": TABLE, "b": TABLE + 7}, kind)
     file = GgufFile(write_gguf(tmp_path / "rows.gguf", tensors))
     assert torch.equal(file.read("b", rows), written.decoded["b"][rows])
     assert file.read("b", slice(3, 3)).shape == (0, 64)
@@ -115,14 +115,14 @@ METADATA = (
 
 
 def test_metadata_is_passed_over_and_its_alignment_kept(tmp_path):
-    tensors, written = gguf_quantised({"a": TABLE, "b": TABLE + 7})
+    tensors, written = gguf_quantized({"a": TABLE, "b": TABLE + 7})
     path = tmp_path / "described.gguf"
     path.write_bytes(gguf_bytes(tensors, METADATA, version=3, alignment=128))
     file = GgufFile(path)
     assert all(torch.equal(file.read(name), written.decoded[name]) for name in "ab")
 
 
-GOOD = gguf_bytes(gguf_quantised({"a": TABLE, "b": TABLE})[0])
+GOOD = gguf_bytes(gguf_quantized({"a": TABLE, "b": TABLE})[0])
 LFS = b"version https://git-lfs.github.com/spec/v1\n" * 9
 
 

@@ -11,7 +11,7 @@ from support.sources import (
     TALKING,
     TRANSLATING,
     assert_read_back,
-    mlx_quantised,
+    mlx_quantized,
     worst,
 )
 
@@ -20,7 +20,7 @@ from kyutai_onnx.export.checkpoint.config import RepositoryConfig
 from kyutai_onnx.runtime.errors import ModelError
 
 TALKER = random_lm(TALKING)
-IN_Q4 = mlx_quantised(mlx(TALKER, TALKING), 4, 32)
+IN_Q4 = mlx_quantized(mlx(TALKER, TALKING), 4, 32)
 FORMS = {"model.q4.safetensors": (4, 32), "model.q8.safetensors": (8, 64)}
 Q4 = "model.q4.safetensors"
 
@@ -36,7 +36,7 @@ def opened(folder, values: Json, stored: State, name: str = Q4) -> Checkpoint:
 @pytest.mark.parametrize("values", [TALKING, TRANSLATING, READING])
 def test_groups_are_multiplied_out(tmp_path, values, name, largest):
     state = random_lm(values | {"model_type": "moshi"})
-    written = mlx_quantised(mlx(state, values), *FORMS[name])
+    written = mlx_quantized(mlx(state, values), *FORMS[name])
     values = values | {"moshi_name": name, "model_type": "moshi"}
     lm = opened(tmp_path, values, written.stored, name).lm
     assert_read_back(lm, written, state, values)
@@ -47,7 +47,7 @@ def test_groups_are_multiplied_out(tmp_path, values, name, largest):
 
 @pytest.mark.parametrize(("bits", "group"), [(8, 32), (4, 64), (2, 64)])
 def test_bits_and_groups_are_those_of_the_tensors_not_of_the_name(tmp_path, bits, group):
-    written = mlx_quantised(mlx(TALKER, TALKING), bits, group)
+    written = mlx_quantized(mlx(TALKER, TALKING), bits, group)
     assert_read_back(opened(tmp_path, TALKING, written.stored).lm, written, TALKER, TALKING)
 
 
@@ -58,7 +58,7 @@ def test_a_model_that_only_hears_is_read(tmp_path):
         for name, tensor in state.items()
     }
     named = {name.replace(".alpha", ".weight"): tensor for name, tensor in named.items()}
-    written = mlx_quantised(named, 4, 32)
+    written = mlx_quantized(named, 4, 32)
     assert_read_back(opened(tmp_path, HEARING, written.stored).lm, written, state, HEARING)
 
 
@@ -67,7 +67,7 @@ def test_a_model_that_only_hears_is_read(tmp_path):
 def test_weights_are_found_where_nothing_names_them(tmp_path, monkeypatch, name, configured):
     legacy = RepositoryConfig.from_json(TALKING)
     monkeypatch.setattr(RepositoryConfig, "legacy", staticmethod(lambda: legacy))
-    written = mlx_quantised(mlx(TALKER, TALKING), *FORMS.get(name, (8, 64)))
+    written = mlx_quantized(mlx(TALKER, TALKING), *FORMS.get(name, (8, 64)))
     opened(tmp_path, TALKING, written.stored, name)
     if not configured:
         (tmp_path / "config.json").unlink()

@@ -9,13 +9,12 @@ import torch
 from safetensors.torch import save_file
 
 from kyutai_onnx.export.checkpoint.pickle_file import PickleFile
+from kyutai_onnx.export.checkpoint.safetensors_file import SafetensorsFile, SafetensorsShards
 from kyutai_onnx.export.checkpoint.tensors import (
     InMemory,
     Overlay,
     Piece,
     Renamed,
-    SafetensorsFile,
-    SafetensorsShards,
     TensorAssembly,
     check_tensors,
     renamed,

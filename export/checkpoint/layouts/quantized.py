@@ -28,12 +28,12 @@ PACKED = (torch.int8, torch.uint8, torch.uint32)
 ADVICE = "download the file again, or export from the repository with bf16 weights"
 
 
-def is_quantised(tensors: Tensors) -> bool:
+def is_quantized(tensors: Tensors) -> bool:
     """Whether any weight holds integers."""
     return any(tensors.dtype(name) in PACKED for name in _weights(tensors))
 
 
-def dequantised(tensors: Tensors, dim: int) -> Tensors:
+def dequantized(tensors: Tensors, dim: int) -> Tensors:
     """The same weights without scales beside them; what is plain already stays as it is.
 
     `dim` is the language model's width, which tells how many bits MLX packed.
