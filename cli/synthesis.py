@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..models import TextToSpeech
+from ..models.batch import TokenTrace
 from ..models.events import Audio, Event, Word
 from ..models.tts.speech_options import SpeechKwargs
 from ..models.tts.synthesis import Speech, SpeechRequest
-from ..models.tts.task import Trace
 from ..runtime.audio import AudioWriter, Encoding, Pcm
 from ..runtime.errors import UsageError
 from ..runtime.output_file import refused
@@ -28,7 +28,8 @@ from .output.transcripts import Transcript
 from .text_input import read_text
 
 if TYPE_CHECKING:
-    from ..models.tts.stream import TextToSpeechStream
+    from ..models.batch import Stream
+    from ..models.tts.task import TextToSpeechTask
     from ..server.client import RemoteSpeech, RemoteTextToSpeech
 
 
@@ -151,10 +152,10 @@ def chosen_voices(
 
 def speak(model: TextToSpeech, request: SynthesisRequest, given: SpeechKwargs) -> None:
     """Speak one text as it comes."""
-    trace = None if request.dump_tokens is None else Trace()
+    trace = None if request.dump_tokens is None else TokenTrace()
     voices = chosen_voices(model, request.voices, quiet=request.quiet)
     stream = model.stream(voices, trace=trace, **given)
-    primed = list(stream.run())
+    primed = list(stream.events())
     if request.save_voice is not None:
         write_state(request.save_voice, stream.save())
     if request.text is not None:
@@ -162,10 +163,10 @@ def speak(model: TextToSpeech, request: SynthesisRequest, given: SpeechKwargs) -
 
 
 def speak_by(
-    stream: "TextToSpeechStream | RemoteSpeech",
+    stream: "Stream[TextToSpeechTask] | RemoteSpeech",
     request: SynthesisRequest,
     primed: Iterable[Event],
-    trace: Trace | None = None,
+    trace: TokenTrace | None = None,
 ) -> None:
     """Speak one text with a stream, after the events of its voice."""
     assert request.text is not None
@@ -199,7 +200,7 @@ class SynthesisSession:
 
     def __init__(
         self,
-        stream: "TextToSpeechStream | RemoteSpeech",
+        stream: "Stream[TextToSpeechTask] | RemoteSpeech",
         request: SynthesisRequest,
         play: Callable[[Pcm], None],
     ) -> None:
@@ -222,21 +223,21 @@ class SynthesisSession:
         with progress_bar(quiet=self._request.quiet) as progress:
             total = 0
             for piece in chain(pieces, [None]):
-                before = self._stream.waiting
+                before = self._stream.task.waiting_words
                 events = self._feed(piece)
-                total += self._stream.waiting - before
+                total += self._stream.task.waiting_words - before
                 for event in events:
                     self._add([event])
-                    progress("speaking", total - self._stream.waiting, total)
-        if not self._stream.given:
+                    progress("speaking", total - self._stream.task.waiting_words, total)
+        if not self._stream.task.given:
             raise UsageError("there is no word in the text: nothing to say")
 
-    def end(self, trace: Trace | None) -> None:
+    def end(self, trace: TokenTrace | None) -> None:
         """Write the files beside the audio."""
         request = self._request
-        self._add(self._stream.break_off())
-        if self._stream.unspelled:
-            words = ", ".join(self._stream.unspelled)
+        self._add(self._stream.close())
+        if self._stream.task.unspelled:
+            words = ", ".join(self._stream.task.unspelled)
             print_note(f"note: the model cannot spell all of: {words}", quiet=request.quiet)
         if request.words is not None:
             transcripts.write_words(request.words, cut(self._transcript, self.seconds))
@@ -247,13 +248,14 @@ class SynthesisSession:
     def _feed(self, piece: str | None) -> Iterable[Event]:
         """Return the events of a piece of text; None ends the text."""
         if piece is None:
-            return self._stream.finish()
+            self._stream.end()
+            return self._stream.events()
         turns = piece.split("\n") if self._request.turns else [piece]
         for number, turn in enumerate(turns):
             if number:
-                self._stream.next_turn()
+                self._stream.task.next_turn()
             self._stream.add(turn)
-        return self._stream.run()
+        return self._stream.events()
 
     def _add(self, events: Iterable[Event]) -> None:
         for event in events:

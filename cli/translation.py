@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..models.batch import Stream, TokenTrace
 from ..models.events import Audio, Event, Word
 from ..models.families import Family
-from ..models.speech.hibiki import HibikiStream
 from ..models.speech.model import too_short
-from ..models.speech.stream import SpeechStream
-from ..models.speech.task import Trace
+from ..models.speech.task import TranslationTask
 from ..runtime.audio import AudioWriter, Pcm, read_audio
 from ..runtime.audio.live.capture import cut_frames
 from ..runtime.errors import AudioError, UsageError
@@ -46,9 +45,9 @@ class TranslationRequest:
     load_state: Path | None = None
     quiet: bool = False
 
-    def trace(self) -> Trace | None:
+    def trace(self) -> TokenTrace | None:
         """Return a trace for the stream, if its tokens are asked for."""
-        return None if self.dump_tokens is None else Trace()
+        return None if self.dump_tokens is None else TokenTrace()
 
     def check(self, *, force: bool) -> None:
         """Declare the files; raises UsageError for options that exclude each other."""
@@ -108,16 +107,16 @@ def answer(
 
 
 def resume(
-    stream: SpeechStream, request: TranslationRequest, seed: int | None, **given: object
+    stream: Stream[Any], request: TranslationRequest, seed: int | None, **given: object
 ) -> None:
     """Load the saved stream that a request names, or print the seed of a new one.
 
     Raises UsageError for options `given` that the saved stream determines.
     """
     if request.load_state is None:
-        drawing = stream.settings.drawing
+        drawing = stream.task.sampling
         if seed is None and (drawing.temperature > 0 or drawing.text_temperature > 0):
-            print_note(f"seed {stream.seed}", quiet=request.quiet)
+            print_note(f"seed {stream.task.seed}", quiet=request.quiet)
         return
     extra = [name for name, value in given.items() if value is not None]
     if extra:
@@ -127,7 +126,7 @@ def resume(
 
 
 def interpret(
-    stream: SpeechStream, request: TranslationRequest, trace: Trace | None = None
+    stream: Stream[Any], request: TranslationRequest, trace: TokenTrace | None = None
 ) -> None:
     """Feed a recording to a stream and write the speech and text as they come.
 
@@ -160,7 +159,7 @@ class TranslationSession:
 
     def __init__(
         self,
-        stream: "SpeechStream | RemoteTalk",
+        stream: "Stream[Any] | RemoteTalk",
         request: TranslationRequest,
         caption: Caption,
         play: Callable[[Pcm], None] | None,
@@ -170,7 +169,7 @@ class TranslationSession:
         self._transcript = Transcript(request.audio, model.name, model.precision)
         self._caption = caption
         self._rate = model.sample_rate
-        self._before = stream.spoken_seconds
+        self._before = stream.task.spoken_seconds
         self.seconds = 0.0
         """Of speech that was made."""
         self.failure: AudioError | None = None
@@ -181,17 +180,19 @@ class TranslationSession:
         request = self._request
         for pcm in self._readable(pieces):
             self._add(self._stream.feed(pcm))
-        if not self._stream.heard_seconds:
+        if not self._stream.task.heard_seconds:
             raise self.failure or AudioError(
                 f"{request.audio}: {too_short(self._stream.model.frame_rate)}"
             )
         then()
         if request.save_state is not None and self.failure is None:
-            assert isinstance(self._stream, SpeechStream)
+            assert isinstance(self._stream, Stream)
             write_state(request.save_state, self._stream.save())
-        for event in self._stream.finish():
+        self._stream.end()
+        for event in self._stream.events():
             self._add([event])
-        if isinstance(self._stream, HibikiStream) and not self._stream.complete:
+        task = self._stream.task
+        if isinstance(task, TranslationTask) and not task.complete:
             note = "note: the translation did not come to its end and was cut; see --max-tail"
             print_note(note, quiet=request.quiet)
 
@@ -202,10 +203,10 @@ class TranslationSession:
         except AudioError as error:
             self.failure = error
 
-    def end(self, trace: Trace | None) -> None:
+    def end(self, trace: TokenTrace | None) -> None:
         """Write the files beside the audio, and end the text."""
         request = self._request
-        self._add(self._stream.break_off())
+        self._add(self._stream.close())
         self._transcript.duration = self.seconds
         self._caption.end()
         if self._caption.unread:

@@ -103,12 +103,13 @@ class Speaking(tts.ChunkedStream):
         try:
             speech = await asyncio.to_thread(self._open)
             try:
-                events = speech.finish()
+                speech.end()
+                events = speech.events()
                 while (event := await asyncio.to_thread(next, events, None)) is not None:
                     if isinstance(event, Audio):
                         output_emitter.push((event.pcm * 32767).astype(np.int16).tobytes())
             finally:
-                await asyncio.to_thread(speech.break_off)
+                await asyncio.to_thread(speech.close)
         except ServerError as error:
             raise APIConnectionError(str(error)) from error
         output_emitter.flush()

@@ -94,13 +94,14 @@ class KyutaiTTSService(TTSService):
     async def run_tts(self, text: str, context_id: str) -> AsyncGenerator[Frame | None, None]:
         speech = await asyncio.to_thread(self._open, text)
         try:
-            events = speech.finish()
+            speech.end()
+            events = speech.events()
             while (event := await asyncio.to_thread(next, events, None)) is not None:
                 if isinstance(event, Audio):
                     audio = (event.pcm * 32767).astype(np.int16).tobytes()
                     yield TTSAudioRawFrame(audio, RATE, 1, context_id=context_id)
         finally:
-            await asyncio.to_thread(speech.break_off)
+            await asyncio.to_thread(speech.close)
 
 
 class Parrot(FrameProcessor):

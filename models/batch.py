@@ -238,9 +238,7 @@ class Row(Generic[T]):
 
         Raises UsageError after `end`, and for samples that are no audio.
         """
-        self._check_whole()
-        if self.task.ended:
-            raise UsageError("this stream has ended; reset it, or open another one")
+        self.check_open()
         self.task.feed(chunk)
 
     @exclusive
@@ -332,6 +330,12 @@ class Row(Generic[T]):
         self.task.seed = (sampling or SamplingParams.load(own["sampling"])).seed
         for name, codec in batch.codec.items():
             codec.load(place, saved[name])
+
+    def check_open(self) -> None:
+        """Raises UsageError if it takes no more input."""
+        self._check_whole()
+        if self.task.ended:
+            raise UsageError("this stream has ended; reset it, or open another one")
 
     def _check_whole(self) -> None:
         """Raises UsageError if something went wrong in it."""

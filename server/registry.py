@@ -90,10 +90,7 @@ class ServedModel:
                 own["cfg_coef"] = self.cfg_coef
         chosen = own | {name: value for name, value in given.items() if value is not None}
         chosen = {name: value for name, value in chosen.items() if value is not None}
-        if self.family.task is Task.SPEECH_TO_TEXT:
-            row: Row[Any] = batch.join(self.model.task(**chosen))
-        else:
-            row = batch.join(**chosen)
+        row: Row[Any] = batch.join(self.model.task(**chosen))
         return row
 
     def speech_options(self, **given: object) -> SpeechOptions:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ...models.speech.stream import SpeechStream
+from ...models.batch import Stream
 from ...runtime.errors import AudioError
 from ..output.live_output import Caption
 from ..translation import TranslationRequest, TranslationSession, resume
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class LiveTranslation:
     """A stream of a model that answers speech, between live audio and what prints its text."""
 
-    def __init__(self, request: LiveRequest, stream: "SpeechStream | RemoteTalk") -> None:
+    def __init__(self, request: LiveRequest, stream: "Stream[Any] | RemoteTalk") -> None:
         self._request, self._stream = request, stream
 
     def run(self) -> None:
@@ -30,7 +30,7 @@ class LiveTranslation:
             try:
                 session.run(audio.frames(), then=audio.end_input)
             except AudioError:
-                if not audio.interrupted or stream.heard_seconds:
+                if not audio.interrupted or stream.task.heard_seconds:
                     raise
             finally:
                 session.end(None)
@@ -38,10 +38,10 @@ class LiveTranslation:
             raise session.failure
 
 
-def open_stream(request: LiveRequest, model: Any) -> SpeechStream:
+def open_stream(request: LiveRequest, model: Any) -> Stream[Any]:
     """Open a stream of a model of this machine, or continue a saved one."""
     given: dict[str, Any] = {} if request.cfg_coef is None else {"cfg_coef": request.cfg_coef}
-    stream: SpeechStream = model.stream(
+    stream: Stream[Any] = model.stream(
         temperature=request.temp, text_temperature=request.temp, seed=request.seed, **given
     )
     asked = {"cfg_coef": request.cfg_coef, "temp": request.temp}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...models.tts.stream import TextToSpeechStream
+from ...models.batch import Stream
 from ...runtime.errors import KyutaiOnnxError, UsageError
 from .. import synthesis
 from ..messages import print_error, print_note
@@ -47,7 +47,7 @@ class LiveSynthesis:
                 self._speak_lines(audio)
                 return
             pieces = synthesis.after_the_first_word(_text(request.input_file))
-            if isinstance(self._stream, TextToSpeechStream):
+            if isinstance(self._stream, Stream):
                 self._speak(audio, _resting(pieces, audio))
             else:
                 self._speak(audio, self._ticking(pieces, audio))
@@ -55,7 +55,7 @@ class LiveSynthesis:
     def _speak(self, audio: LiveAudio, pieces: Iterator[str]) -> None:
         audio.meter.note_text()
         request = synthesis.SynthesisRequest(words=self._request.words, quiet=self._request.quiet)
-        primed = list(self._stream.run())
+        primed = list(self._stream.events())
         session = synthesis.SynthesisSession(self._stream, request, audio.play)
         try:
             session.run(primed, pieces)
@@ -79,7 +79,7 @@ class LiveSynthesis:
         meanwhile is played."""
         for piece in ticking(pieces, TICK_SECONDS):
             yield piece
-            if not self._stream.waiting:
+            if not self._stream.task.waiting_words:
                 audio.flush()
 
 

@@ -1,20 +1,18 @@
 """Hibiki: speech in another language, as the speaker goes on, with its text."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Self, Unpack
+from typing import ClassVar, Unpack
 
 from ...runtime.audio import AudioSource
 from ...runtime.errors import UsageError
 from ...runtime.typing import Array
+from ..batch import Stream, TokenTrace
 from ..events import Word
 from ..families import HIBIKI, Family
-from ..lm.language_model import Guidance
+from ..lm.language_model import Conditions, Guidance
 from ..options import SamplingKwargs, check_parameters
-from ..row_batch import RowBatch
-from .hibiki_task import HibikiRow
 from .model import SpeechModel
-from .stream import SpeechStream
-from .task import Settings, SpeechRow, Trace
+from .task import TranslationTask
 
 CONDITIONER = "description"
 WANTED, UNWANTED = "very_good", "very_bad"
@@ -37,45 +35,6 @@ class Translation:
     seed: int | None
 
 
-class HibikiStream(SpeechStream):
-    """Speech in; `Audio`, `Text` and `Word` out. Belongs to one thread at a time."""
-
-    _row: HibikiRow
-
-    def __init__(
-        self,
-        model: "Hibiki",
-        settings: Settings,
-        trace: Trace | None = None,
-        max_tail: float | None = None,
-    ) -> None:
-        self._max_tail = max_tail
-        super().__init__(model, settings, trace)
-
-    @property
-    def complete(self) -> bool:
-        """Whether the model has said all that it had to."""
-        return self._row.complete
-
-    @property
-    def max_tail(self) -> float | None:
-        """Seconds for which it speaks on at most, or None."""
-        return self._row.max_tail
-
-    @max_tail.setter
-    def max_tail(self, seconds: float | None) -> None:
-        self._max_tail = self._row.max_tail = seconds
-
-    def fork(self) -> Self:
-        """Another stream that goes on from here by itself."""
-        other = super().fork()
-        other.max_tail = self.max_tail
-        return other
-
-    def _begun(self, batch: RowBatch[SpeechRow]) -> HibikiRow:
-        return HibikiRow(batch, self.model, self.settings, self._trace, self._max_tail)
-
-
 class Hibiki(SpeechModel):
     """A speech translator, loaded. May be shared by threads; each of its streams belongs to one at
     a time."""
@@ -90,17 +49,17 @@ class Hibiki(SpeechModel):
         channel: int | None = None,
         cfg_coef: float = 1.0,
         max_tail: float | None = None,
-        **draws: Unpack[SamplingKwargs],
+        **sampling: Unpack[SamplingKwargs],
     ) -> Translation:
         """Translate a file, its bytes, or an array at `sample_rate`, the model's own unless given.
 
         For the rest see `stream`. Raises AudioError if the audio cannot be read or does not fill a
         frame.
         """
-        stream = self.stream(cfg_coef=cfg_coef, max_tail=max_tail, **draws)
-        said = self.hear(stream, audio, sample_rate, channel)
+        stream = self.stream(cfg_coef=cfg_coef, max_tail=max_tail, **sampling)
+        made, task = self.transcode(stream, audio, sample_rate, channel), stream.task
         return Translation(
-            said.pcm, self.sample_rate, said.text, tuple(said.words), stream.complete, stream.seed
+            made.pcm, self.sample_rate, made.text, tuple(made.words), task.complete, task.seed
         )
 
     def stream(
@@ -108,9 +67,9 @@ class Hibiki(SpeechModel):
         *,
         cfg_coef: float = 1.0,
         max_tail: float | None = None,
-        trace: Trace | None = None,
-        **draws: Unpack[SamplingKwargs],
-    ) -> HibikiStream:
+        trace: TokenTrace | None = None,
+        **sampling: Unpack[SamplingKwargs],
+    ) -> Stream[TranslationTask]:
         """One independent stream.
 
         `cfg_coef` leads it away from speech that is unlike the speaker's, at twice the cost; 1
@@ -120,53 +79,39 @@ class Hibiki(SpeechModel):
 
         Raises UsageError for guidance that the model lacks, or a value out of range.
         """
-        settings = self.settings(cfg_coef, max_tail, **draws)
-        return HibikiStream(self, settings, trace, max_tail)
+        task = self.task(cfg_coef=cfg_coef, max_tail=max_tail, trace=trace, **sampling)
+        return Stream(self.batch, task)
 
-    def batch(self, rows: int, *, guided: bool = False) -> "HibikiBatch":
-        """Up to so many translations, stepped together; `guided` where one may be, by `cfg_coef`:
-        then all of them cost twice as much."""
-        return HibikiBatch(self, rows, guided=guided)
-
-    def settings(
-        self, cfg_coef: float, max_tail: float | None, **draws: Unpack[SamplingKwargs]
-    ) -> Settings:
-        """How a stream is generated; raises as `stream` does."""
-        check_parameters(max_tail=max_tail, cfg_coef=cfg_coef)
-        drawing = self.drawing(**draws)
-        model = self.language_model
-        if CONDITIONER not in model.spec.conditioners:
-            if cfg_coef != 1:
-                raise UsageError(
-                    f"guidance by {cfg_coef:g}: {self.bundle.manifest.name} has no {CONDITIONER} "
-                    "to be guided by; leave --cfg-coef (cfg_coef) at 1"
-                )
-            return Settings(drawing, model.condition())
-        conditions = model.condition({CONDITIONER: WANTED})
-        if cfg_coef == 1:
-            return Settings(drawing, conditions)
-        null = model.condition({CONDITIONER: UNWANTED})
-        return Settings(drawing, conditions, Guidance(cfg_coef, null))
-
-
-class HibikiBatch(RowBatch[SpeechRow]):
-    """`rows` translations at most, stepped together. Belongs to one thread at a time."""
-
-    def __init__(self, model: Hibiki, rows: int, *, guided: bool = False) -> None:
-        super().__init__(model, rows, guided=guided)
-        self.model = model
-
-    def join(
+    def task(
         self,
         *,
         cfg_coef: float = 1.0,
         max_tail: float | None = None,
-        trace: Trace | None = None,
-        **draws: Unpack[SamplingKwargs],
-    ) -> HibikiRow:
-        """A new translation, told as `Hibiki.stream` is; raises UsageError as that does, where all
-        rows are taken, and for guidance in a batch that is not guided."""
-        settings = self.model.settings(cfg_coef, max_tail, **draws)
-        row = HibikiRow(self, self.model, settings, trace, max_tail)
-        self.add(row)
-        return row
+        trace: TokenTrace | None = None,
+        **sampling: Unpack[SamplingKwargs],
+    ) -> TranslationTask:
+        """What a row of a batch is to do; options and errors as those of `stream`."""
+        check_parameters(max_tail=max_tail, cfg_coef=cfg_coef)
+        conditions, guidance = self._conditions(cfg_coef)
+        return TranslationTask(
+            self,
+            self.sampling_params(**sampling),
+            conditions=conditions,
+            guidance=guidance,
+            trace=trace,
+            max_tail=max_tail,
+        )
+
+    def _conditions(self, cfg_coef: float) -> tuple[Conditions, Guidance | None]:
+        model = self.language_model
+        if CONDITIONER not in model.spec.conditioners:
+            if cfg_coef != 1:
+                raise UsageError(
+                    f"guidance by {cfg_coef:g}: {self.name} has no {CONDITIONER} to be guided by; "
+                    "leave --cfg-coef (cfg_coef) at 1"
+                )
+            return model.condition(), None
+        conditions = model.condition({CONDITIONER: WANTED})
+        if cfg_coef == 1:
+            return conditions, None
+        return conditions, Guidance(cfg_coef, model.condition({CONDITIONER: UNWANTED}))

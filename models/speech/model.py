@@ -11,10 +11,10 @@ from ...runtime.audio import AudioSource, audio_blocks
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.errors import AudioError, ModelError
 from ...runtime.typing import Array
+from ..batch import Batch, Stream, open_batch
 from ..events import Audio, Event, Text, Word
 from ..model import Model
 from ..options import SamplingKwargs, SamplingParams
-from .stream import SpeechStream
 
 
 class SpeechModel(Model):
@@ -33,9 +33,14 @@ class SpeechModel(Model):
                 "release of kyutai-onnx"
             )
 
-    def drawing(self, **draws: Unpack[SamplingKwargs]) -> SamplingParams:
-        """The repository's sampling but for what is given. Raises UsageError for a value out
-        of range."""
+    def batch(self, rows: int, *, guided: bool = False) -> Batch[Any]:
+        """Up to so many streams, stepped together; `guided` if one may be, by `cfg_coef`: then all
+        of them cost twice as much."""
+        return open_batch(self, rows, guided=guided)
+
+    def sampling_params(self, **given: Unpack[SamplingKwargs]) -> SamplingParams:
+        """The repository's sampling but for what is given, and a random seed. Raises UsageError for
+        a value out of range."""
         sampling = self.sampling
         own = SamplingParams(
             sampling.temp,
@@ -44,12 +49,12 @@ class SpeechModel(Model):
             sampling.top_k_text,
             secrets.randbits(32),
         )
-        given: dict[str, Any] = {name: one for name, one in draws.items() if one is not None}
-        return replace(own, **given)
+        wanted: dict[str, Any] = {name: one for name, one in given.items() if one is not None}
+        return replace(own, **wanted)
 
-    def hear(
+    def transcode(
         self,
-        stream: SpeechStream,
+        stream: Stream[Any],
         audio: Array | bytes | AudioSource,
         sample_rate: int | None,
         channel: int | None,
@@ -58,14 +63,15 @@ class SpeechModel(Model):
 
         Raises AudioError if it cannot be read or does not fill a frame.
         """
-        said = SpeechResult()
+        made = SpeechResult()
         blocks = audio_blocks(audio, self.sample_rate, source_rate=sample_rate, channel=channel)
         for block in blocks:
-            said.take(stream.feed(block))
-        if not stream.heard_seconds:
+            made.take(stream.feed(block))
+        if not stream.task.heard_seconds:
             raise AudioError(too_short(self.frame_rate))
-        said.take(stream.finish())
-        return said
+        stream.end()
+        made.take(stream.events())
+        return made
 
 
 def too_short(frame_rate: float) -> str:

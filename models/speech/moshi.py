@@ -7,13 +7,12 @@ from ...runtime.audio import AudioSource
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.errors import ModelError
 from ...runtime.typing import Array
+from ..batch import Stream, TokenTrace
 from ..events import Word
 from ..families import MOSHI, Family
 from ..options import SamplingKwargs
-from ..row_batch import RowBatch
 from .model import SpeechModel
-from .stream import SpeechStream
-from .task import Settings, SpeechRow, Trace
+from .task import SpeechToSpeechTask
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,41 +50,30 @@ class Moshi(SpeechModel):
         *,
         sample_rate: int | None = None,
         channel: int | None = None,
-        **draws: Unpack[SamplingKwargs],
+        **sampling: Unpack[SamplingKwargs],
     ) -> Reply:
         """Reply to a file, its bytes, or an array at `sample_rate`, the model's own unless given.
 
         The reply is Moshi's side of the conversation while the audio lasts. For the rest see
         `stream`. Raises AudioError if the audio cannot be read or does not fill a frame.
         """
-        stream = self.stream(**draws)
-        said = self.hear(stream, audio, sample_rate, channel)
-        return Reply(said.pcm, self.sample_rate, said.text, tuple(said.words), stream.seed)
+        stream = self.stream(**sampling)
+        made = self.transcode(stream, audio, sample_rate, channel)
+        return Reply(made.pcm, self.sample_rate, made.text, tuple(made.words), stream.task.seed)
 
     def stream(
-        self, *, trace: Trace | None = None, **draws: Unpack[SamplingKwargs]
-    ) -> SpeechStream:
+        self, *, trace: TokenTrace | None = None, **sampling: Unpack[SamplingKwargs]
+    ) -> Stream[SpeechToSpeechTask]:
         """One independent stream. `trace` is filled with codes and tokens; the rest are
-        `SamplingKwargs`, overriding the model's own sampling (Moshi stays silent at temperature 0).
+        `SamplingKwargs`, in place of the model's own sampling (temperatures of 0 keep Moshi
+        silent).
 
         Raises UsageError for a value out of range.
         """
-        return SpeechStream(self, Settings(self.drawing(**draws)), trace)
+        return Stream(self.batch, self.task(trace=trace, **sampling))
 
-    def batch(self, rows: int) -> "MoshiBatch":
-        """Up to so many talks, stepped together."""
-        return MoshiBatch(self, rows)
-
-
-class MoshiBatch(RowBatch[SpeechRow]):
-    """`rows` talks at most, stepped together. Belongs to one thread at a time."""
-
-    def __init__(self, model: Moshi, rows: int) -> None:
-        super().__init__(model, rows)
-        self.model = model
-
-    def join(self, *, trace: Trace | None = None, **draws: Unpack[SamplingKwargs]) -> SpeechRow:
-        """A new talk, told as `Moshi.stream` is; raises UsageError as that does, and where all rows
-        are taken."""
-        settings = Settings(self.model.drawing(**draws))
-        return self.add(SpeechRow(self, self.model, settings, trace))
+    def task(
+        self, *, trace: TokenTrace | None = None, **sampling: Unpack[SamplingKwargs]
+    ) -> SpeechToSpeechTask:
+        """What a row of a batch is to do; options and errors as those of `stream`."""
+        return SpeechToSpeechTask(self, self.sampling_params(**sampling), trace=trace)

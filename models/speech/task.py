@@ -1,91 +1,49 @@
-"""One stream of a model that hears speech and speaks, whichever row of a batch steps it.
+"""What one stream of speech to speech does with what it reads, and with what the model makes of it.
 
-The framing is that of moshi run_inference.py: whole frames only.
+The framing is that of moshi run_inference.py: whole frames only. So are the rules for models of the
+type `hibiki`: the end of the audio has codes of its own, and silence goes on after it until the
+model's text ends.
 """
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+import math
+from typing import Any
 
-from ...runtime.exclusive import exclusive
+import numpy as np
+
 from ...runtime.typing import Array
+from ..batch import RowTask, TokenTrace
 from ..events import Audio, Event
-from ..lm.generation import Generator, StepOutput
+from ..lm.generation import StepOutput
 from ..lm.language_model import Conditions, Guidance
 from ..mimi.frame_queue import FrameQueue
+from ..model import Model
 from ..options import SamplingParams
-from ..row_batch import RowBatch, StreamRow
-from ..state import Flag, GraphState, Integer, Part
+from ..state import Field, Flag, Integer, Part
 from ..text.detokenizer import TimedDetokenizer
 
-if TYPE_CHECKING:
-    from .model import SpeechModel
+TAIL_SECONDS = 30.0
+"""By how much a translation may go on for longer than its input."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How a stream is generated."""
-
-    drawing: SamplingParams
-    conditions: Conditions | None = None
-    guidance: Guidance | None = None
-
-
-@dataclass
-class Trace:
-    """What a stream read and made, frame by frame, for whoever wants to compare it: codes
-    `[n_q - dep_q]` that it heard, text tokens, and codes `[dep_q]` that it spoke."""
-
-    codes: list[Array] = field(default_factory=list)
-    text: list[int] = field(default_factory=list)
-    audio: list[Array] = field(default_factory=list)
-
-
-class SpeechRow(StreamRow):
-    """Samples in; `Audio`, `Text` and `Word` out. `seed` makes its draws repeat."""
-
-    seed: int | None
-    _ear: FrameQueue
-    _text: TimedDetokenizer
-    _frames: int
+class SpeechToSpeechTask(RowTask):
+    """Samples in; `Audio`, `Text` and `Word` out."""
 
     def __init__(
         self,
-        batch: RowBatch[Any],
-        model: "SpeechModel",
-        settings: Settings,
-        trace: Trace | None = None,
+        model: Model,
+        sampling: SamplingParams,
+        *,
+        conditions: Conditions | None = None,
+        guidance: Guidance | None = None,
+        trace: TokenTrace | None = None,
     ) -> None:
-        super().__init__(batch)
-        self.model, self.settings, self._trace = model, settings, trace
         self._spec = model.language_model.spec
-        self.forget()
-
-    @exclusive
-    def feed(self, pcm: Array) -> None:
-        """Takes float32 `[n]` at the model's rate, any n; raises UsageError after `end`."""
-        self._check_open()
-        self._ear.push(pcm)
-
-    @exclusive
-    def end(self) -> None:
-        """The end of the audio, less what does not fill a frame."""
-        self._ear.cut()
-        self.ended = True
-        self.close()
-
-    def break_off(self) -> None:
-        """Ends here, with nothing more made."""
-        self._ear.clear()
-        self.end()
-
-    @property
-    def ear(self) -> FrameQueue:
-        return self._ear
+        super().__init__(model, sampling, conditions=conditions, guidance=guidance, trace=trace)
 
     @property
     def waiting(self) -> int:
         """Frames that could be stepped now."""
-        return self._ear.waiting
+        return self.queue.waiting
 
     @property
     def done(self) -> bool:
@@ -93,70 +51,63 @@ class SpeechRow(StreamRow):
 
     @property
     def ready(self) -> bool:
-        return self._ear.ahead > 0
+        return self.queue.ahead > 0
 
     @property
     def heard_seconds(self) -> float:
-        """How much was heard, in whole frames."""
-        return self._frames / self.model.frame_rate
+        """How much was read, in whole frames."""
+        return float(self._frames / self.model.frame_rate)
 
     @property
     def spoken_seconds(self) -> float:
         """How much was spoken, from which the times of words count."""
         return self._text.seconds
 
-    def forget(self) -> None:
-        tokens = self._spec.tokens
-        self._ear = FrameQueue(self.model.frame_size, self._spec.n_q - self._spec.dep_q)
-        self._text = TimedDetokenizer(
-            self.model.tokenizer,
-            self.model.frame_rate,
-            padding=tokens.text_padding,
-            boundary=tokens.text_end_of_padding,
-        )
-        self.seed = self.settings.drawing.seed
-        self._frames = 0
+    def feed(self, chunk: Array) -> None:
+        """Takes float32 `[n]`, any n; raises UsageError for samples that are no audio."""
+        self.queue.push(chunk)
 
-    def begin(self) -> None:
-        settings = self.settings
-        self.batch.generator.begin(
-            self.held_place,
-            settings.drawing,
-            conditions=settings.conditions,
-            guidance=settings.guidance,
-        )
+    def end(self) -> None:
+        """The end of the audio, less what does not fill a frame."""
+        self.queue.cut()
+        self.ended = True
 
-    def next(self) -> Array:
-        return self._note(self._ear.next())
+    def close(self) -> None:
+        self.queue.clear()
+        self.ended = True
 
-    def made(self, made: StepOutput) -> Array | None:
-        frame = made.frame[self.held_place]
-        if self._ear.doubled or frame[0] == self._spec.tokens.ungenerated:
+    def next_codes(self) -> Array:
+        return self._note(self.queue.next())
+
+    def on_step(self, output: StepOutput, place: int) -> Array | None:
+        frame = output.frame[place]
+        if self.queue.doubled or frame[0] == self._spec.tokens.ungenerated:
             return None
         codes: Array = frame[1:]
         self._token = int(frame[0])
-        if self._trace is not None:
-            self._trace.text.append(self._token)
-            self._trace.audio.append(codes)
+        if self.trace is not None:
+            self.trace.text.append(self._token)
+            self.trace.audio.append(codes)
         return codes
 
-    def spoke(self, pcm: Array) -> None:
-        self._events += [Audio(pcm), *self._text.push(self._token)]
+    def on_audio(self, pcm: Array) -> None:
+        self.found += [Audio(pcm), *self._text.push(self._token)]
 
-    def last(self) -> list[Event]:
+    def flush(self) -> list[Event]:
+        """The last word."""
         return [*self._text.flush()]
 
+    def reset(self) -> None:
+        super().reset()
+        self._begin()
+
     @staticmethod
-    def fields(model: "SpeechModel") -> Part:
-        """What is saved, of such a model."""
-        spec, mimi = model.language_model.spec, model.mimi
-        codebooks = spec.n_q - spec.dep_q
+    def fields(model: Model) -> Part:
+        codebooks = model.language_model.spec.n_q - model.language_model.spec.dep_q
+        cardinality = model.mimi.cardinality
         return Part(
             {
-                "encoder": GraphState(mimi.open("encode").states),
-                "decoder": GraphState(mimi.open("decode").states),
-                "language_model": Generator.fields(model.language_model),
-                "frame_queue": FrameQueue.fields(model.frame_size, codebooks, mimi.cardinality),
+                "frame_queue": FrameQueue.fields(model.frame_size, codebooks, cardinality),
                 "text": TimedDetokenizer.FIELDS,
                 "frame": Integer(),
                 "ended": Flag(),
@@ -164,45 +115,138 @@ class SpeechRow(StreamRow):
             }
         )
 
-    @exclusive
     def save(self) -> dict[str, Any]:
-        """All that the stream remembers, as `fields` says, to be loaded by another one of the same
-        weights."""
-        self.check_whole()
-        assert self.batch.encoder is not None
-        assert self.batch.decoder is not None
         return {
-            "encoder": self.batch.encoder.save(self.held_place),
-            "decoder": self.batch.decoder.save(self.held_place),
-            "language_model": self.batch.generator.save(self.held_place),
-            "frame_queue": self._ear.save(),
+            "frame_queue": self.queue.save(),
             "text": self._text.save(),
             "frame": self._frames,
             "ended": self.ended,
-            "closed": self._closed,
+            "closed": self.finished,
         }
 
-    @exclusive
-    def load(self, saved: dict[str, Any], drawing: SamplingParams | None = None) -> None:
-        """Goes on where a saved one stood, drawing as it did, or from now on by `drawing`."""
-        assert self.batch.encoder is not None
-        assert self.batch.decoder is not None
-        self.batch.generator.load(self.held_place, saved["language_model"], drawing=drawing)
-        self.error = None
-        self.forget()
-        self.batch.encoder.load(self.held_place, saved["encoder"])
-        self.batch.decoder.load(self.held_place, saved["decoder"])
-        self._ear.load(saved["frame_queue"])
+    def load(self, saved: dict[str, Any]) -> None:
+        self._begin()
+        self.queue.load(saved["frame_queue"])
         self._text.load(saved["text"])
         self._frames, self.ended = saved["frame"], saved["ended"]
-        self._closed = saved["closed"]
-        sampling = SamplingParams.load(saved["language_model"]["sampling"])
-        self.seed = sampling.seed if drawing is None else drawing.seed
+        self.finished = saved["closed"]
+
+    def _begin(self) -> None:
+        tokens = self._spec.tokens
+        self.queue = FrameQueue(self.model.frame_size, self._spec.n_q - self._spec.dep_q)
+        self._text = TimedDetokenizer(
+            self.model.tokenizer,
+            self.model.frame_rate,
+            padding=tokens.text_padding,
+            boundary=tokens.text_end_of_padding,
+        )
+        self._frames = 0
 
     def _note(self, codes: Array) -> Array:
         """Codes of a step, counted once."""
-        if not self._ear.doubled:
+        if not self.queue.doubled:
             self._frames += 1
-            if self._trace is not None:
-                self._trace.codes.append(codes)
+            if self.trace is not None:
+                self.trace.codes.append(codes)
         return codes
+
+
+class TranslationTask(SpeechToSpeechTask):
+    """Speaks on after the end of its audio, until the model's text ends or for `max_tail` seconds.
+
+    Unless given, `max_tail` is as long as the audio and 30 seconds more.
+    """
+
+    complete: bool
+    """Whether the model has said all that it had to."""
+
+    def __init__(
+        self,
+        model: Model,
+        sampling: SamplingParams,
+        *,
+        conditions: Conditions | None = None,
+        guidance: Guidance | None = None,
+        trace: TokenTrace | None = None,
+        max_tail: float | None = None,
+    ) -> None:
+        self.max_tail = max_tail
+        super().__init__(model, sampling, conditions=conditions, guidance=guidance, trace=trace)
+
+    @property
+    def waiting(self) -> int:
+        """Frames that could be stepped now, those after the end of the audio too."""
+        tail = 0 if self.complete else self._left
+        return self.queue.waiting + self._unmarked + tail
+
+    @property
+    def ready(self) -> bool:
+        return self.queue.ahead > 0 or self._marks
+
+    def end(self) -> None:
+        heard = self._frames + self.queue.waiting
+        if heard:
+            self._unmarked, self._left = True, self._tail_frames(heard)
+        super().end()
+
+    def close(self) -> None:
+        self._unmarked, self._left = False, 0
+        super().close()
+
+    def prepare(self) -> None:
+        """Silence goes on after the end of the audio."""
+        if self._left > 0 and not (self.queue.waiting or self._unmarked or self.complete):
+            self._left -= 1
+            self.queue.push(np.zeros(self.model.frame_size, np.float32))
+
+    def next_codes(self) -> Array:
+        """The end of the audio has codes of its own."""
+        if not self._marks:
+            return super().next_codes()
+        self._unmarked = False
+        codes = self._spec.n_q - self._spec.dep_q
+        return self._note(np.full(codes, self.model.mimi.cardinality))
+
+    def on_step(self, output: StepOutput, place: int) -> Array | None:
+        """An end of text before the end of the audio is none."""
+        codes = super().on_step(output, place)
+        heard_all = self.ended and not (self.queue.waiting or self._unmarked)
+        if codes is not None and heard_all and self._token == self.model.tokenizer.eos_id():
+            self.complete = True
+        return codes
+
+    @staticmethod
+    def fields(model: Model) -> Part:
+        tail: dict[str, Field] = {
+            "complete": Flag(),
+            "tail_frames": Integer(),
+            "end_waits": Flag(),
+        }
+        return SpeechToSpeechTask.fields(model) | Part(tail)
+
+    def save(self) -> dict[str, Any]:
+        tail = {
+            "complete": self.complete,
+            "tail_frames": self._left,
+            "end_waits": self._unmarked,
+        }
+        return {**super().save(), **tail}
+
+    def load(self, saved: dict[str, Any]) -> None:
+        super().load(saved)
+        self.complete, self._left = saved["complete"], saved["tail_frames"]
+        self._unmarked = saved["end_waits"]
+
+    def _begin(self) -> None:
+        super()._begin()
+        self.complete = self._unmarked = False
+        self._left = 0
+
+    @property
+    def _marks(self) -> bool:
+        """Whether the next step reads that the audio has ended."""
+        return self._unmarked and not self.queue.waiting
+
+    def _tail_frames(self, heard: int) -> int:
+        rate, seconds = self.model.frame_rate, self.max_tail
+        return math.ceil((heard / rate + TAIL_SECONDS if seconds is None else seconds) * rate)

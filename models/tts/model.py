@@ -8,18 +8,14 @@ from typing import ClassVar, Self, Unpack
 
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.errors import ModelError
+from ..batch import Batch, Stream, TokenTrace, open_batch, state_fields
 from ..families import TEXT_TO_SPEECH, Family
 from ..hub.resolve import open_bundle
 from ..mimi.codec_cache import CodecCache
 from ..model import Model
-from ..options import SamplingParams
-from ..state import Part
-from .batch import TextToSpeechBatch, TextToSpeechRow
 from .speech_options import SpeechKwargs, SpeechOptions
-from .state_machine import StateMachineConfig
-from .stream import TextToSpeechStream
-from .synthesis import Speech, Speeches, SpeechRequest
-from .task import Trace
+from .synthesis import Speech, SpeechRequest, SynthesisBatch, Turns
+from .task import TextToSpeechTask, audio_delay_steps
 from .voices import Voice, VoiceLoader, Voices
 
 VoiceChoice = str | Path | Sequence[str | Path] | None
@@ -51,18 +47,15 @@ class TextToSpeech(Model):
             codebooks=codebooks,
             codecs=codecs,
         )
-        settings = bundle.manifest.tts
-        assert settings is not None
         self.spec = self.language_model.spec
         self.voices = Voices(bundle)
-        self.delay_steps = int(settings.audio_delay_seconds * self.frame_rate)
-        self._ahead = settings.second_stream_ahead
+        self.delay_steps = audio_delay_steps(self)
         self.voice_loader = VoiceLoader(
             self.voices,
             self.language_model,
             self.mimi,
             delay_steps=self.delay_steps,
-            fields=lambda: self.saved_part,
+            fields=lambda: state_fields(TextToSpeechTask, self),
         )
 
     @classmethod
@@ -108,11 +101,6 @@ class TextToSpeech(Model):
         return self.voice_loader.takes_embeddings
 
     @property
-    def saved_part(self) -> Part:
-        """What is saved of one of its streams."""
-        return TextToSpeechRow.fields(self)
-
-    @property
     def default_voice(self) -> str | None:
         """The name of the voice that is meant where none is asked for."""
         return self.voices.default
@@ -129,28 +117,42 @@ class TextToSpeech(Model):
         turns = (text,) if isinstance(text, str) else tuple(text)
         wanted = SpeechOptions(**options)
         loaded = self.load_voice(voice, wanted.cfg_coef)
-        return next(Speeches(self, [turns], [loaded], wanted, rows=1).speeches())
+        return next(self._synthesis([turns], [loaded], wanted, rows=1).speeches())
 
     def stream(
         self,
-        voice: VoiceChoice = None,
+        voice: VoiceChoice | Voice = None,
         *,
-        trace: Trace | None = None,
+        trace: TokenTrace | None = None,
         **options: Unpack[SpeechKwargs],
-    ) -> TextToSpeechStream:
+    ) -> Stream[TextToSpeechTask]:
         """One independent stream.
 
         `voice` is a name, a file or a list of them, the main speaker's first; a `.npz` of a saved
-        stream goes on from there; None leaves the voice to the model. `trace` is filled with every
-        frame. Raises as `load_voice` does.
+        stream goes on from there; None leaves the voice to the model; one that is loaded may be
+        used by many. `trace` is filled with every frame. Raises as `load_voice` does.
         """
-        wanted = SpeechOptions(**options)
-        return TextToSpeechStream(self, self.load_voice(voice, wanted.cfg_coef), wanted, trace)
+        return Stream(self.batch, self.task(voice, trace=trace, **options))
 
-    def batch(self, rows: int, *, guided: bool = False) -> TextToSpeechBatch:
+    def task(
+        self,
+        voice: VoiceChoice | Voice = None,
+        *,
+        trace: TokenTrace | None = None,
+        options: SpeechOptions | None = None,
+        **given: Unpack[SpeechKwargs],
+    ) -> TextToSpeechTask:
+        """What a row of a batch is to do, by `options` or by the same ones by name; errors as those
+        of `stream`."""
+        wanted = options or SpeechOptions(**given)
+        if not isinstance(voice, Voice):
+            voice = self.load_voice(voice, wanted.cfg_coef)
+        return TextToSpeechTask(self, voice, wanted, trace=trace)
+
+    def batch(self, rows: int, *, guided: bool = False) -> Batch[TextToSpeechTask]:
         """Up to so many texts, stepped together; `guided` where a voice may be
         (`Voice.is_guided`): then all of them cost twice as much."""
-        return TextToSpeechBatch(self, rows, guided=guided)
+        return open_batch(self, rows, guided=guided)
 
     def speak_many(
         self,
@@ -171,13 +173,13 @@ class TextToSpeech(Model):
         *,
         rows: int = ROWS,
         **options: Unpack[SpeechKwargs],
-    ) -> Speeches:
+    ) -> SynthesisBatch:
         """Many texts that are heard as they are spoken; see `speak_many`."""
         wanted = SpeechOptions(**options)
         voices = {request.voices for request in requests}
         made = {voice: self.load_voice(voice, wanted.cfg_coef) for voice in voices}
         loaded = [made[request.voices] for request in requests]
-        return Speeches(self, [request.turns for request in requests], loaded, wanted, rows)
+        return self._synthesis([request.turns for request in requests], loaded, wanted, rows)
 
     def load_voice(self, voice: VoiceChoice, cfg_coef: float | None = None) -> Voice:
         """Load a voice that several streams may use.
@@ -193,32 +195,16 @@ class TextToSpeech(Model):
         if voice.prompt is None or voice.primed is not None:
             return voice
         batch = self.batch(1, guided=voice.is_guided)
-        row = batch.join(voice)
-        while row.utterance.rules.in_prefix:
+        row = batch.join(self.task(voice))
+        while row.task.hooks.in_prefix:
             batch.step()
             row.events()
         return replace(voice, primed=row.save())
 
-    def state_machine_config(self, options: SpeechOptions) -> StateMachineConfig:
-        """The settings of the state machine of one text."""
-        tokens = self.spec.tokens
-        return StateMachineConfig(
-            pad=tokens.text_padding,
-            new_word=tokens.text_end_of_padding,
-            multiplier=self.spec.text_card + 1,
-            ahead=self._ahead,
-            max_padding=options.max_padding,
-            initial_padding=options.initial_padding,
-        )
-
-    def drawing(self, options: SpeechOptions) -> SamplingParams:
-        """How tokens are drawn: by the bundle's settings unless the options say otherwise."""
-        own, given = self.sampling, options.temperature
-        top_k = own.top_k if options.top_k is None else options.top_k
-        return SamplingParams(
-            temperature=own.temp if given is None else given,
-            text_temperature=own.temp_text if given is None else given,
-            top_k=min(top_k, self.spec.card),
-            text_top_k=own.top_k_text if options.text_top_k is None else options.text_top_k,
-            seed=options.seed,
-        )
+    def _synthesis(
+        self, texts: Sequence[Turns], voices: Sequence[Voice], options: SpeechOptions, rows: int
+    ) -> SynthesisBatch:
+        tasks = [TextToSpeechTask(self, voice, options, trace=TokenTrace()) for voice in voices]
+        guided = any(voice.is_guided for voice in voices)
+        batch = self.batch(max(1, min(rows, len(texts))), guided=guided)
+        return SynthesisBatch(batch, list(zip(texts, tasks, strict=True)))

@@ -3,20 +3,18 @@
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...runtime.errors import UsageError
 from ...runtime.typing import Array
+from ..batch import Batch, Row, TokenTrace
 from ..events import Audio, Event, Word
-from .batch import TextToSpeechRow
-from .speech_options import SpeechOptions
-from .task import Trace, Utterance
-from .voices import Voice
+from .script_parser import ScriptParser
+from .task import TextToSpeechTask
 
-if TYPE_CHECKING:
-    from .model import TextToSpeech
+Turns = tuple[str, ...]
+"""The main speaker's turn first."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Speech:
 
 
 @dataclass(frozen=True)
-class Progress:
+class SynthesisProgress:
     """What was made of a text, by its number, since the last time; `ended` with the last of it."""
 
     index: int
@@ -57,31 +55,22 @@ class Progress:
     ended: bool
 
 
-class Speeches:
-    """Texts with their voices, `rows` of them side by side.
+class SynthesisBatch:
+    """Texts, `(turns, task)` each, in the rows of a batch, so many at a time.
 
     Raises UsageError where one of them says nothing.
     """
 
     def __init__(
-        self,
-        model: "TextToSpeech",
-        texts: Sequence[tuple[str, ...]],
-        voices: Sequence[Voice],
-        options: SpeechOptions,
-        rows: int,
+        self, batch: Batch[TextToSpeechTask], texts: Sequence[tuple[Turns, TextToSpeechTask]]
     ) -> None:
-        self._model, self._texts, self._voices, self._options = model, texts, voices, options
-        for turns in texts:
-            _check(model, turns, options)
-        guided = any(voice.is_guided for voice in voices)
-        self._batch = model.batch(max(1, min(rows, len(texts))), guided=guided)
-        self._traces = [Trace() for _ in texts]
-        self._unspelled: dict[int, list[str]] = {}
+        self._batch, self._texts = batch, texts
+        for turns, task in texts:
+            _check(turns, task.again().script)
 
-    def run(self) -> Iterator[Progress]:
+    def run(self) -> Iterator[SynthesisProgress]:
         """Speaks them, a step after the other."""
-        waiting, spoken = deque(range(len(self._texts))), dict[int, TextToSpeechRow]()
+        waiting, spoken = deque(range(len(self._texts))), dict[int, Row[TextToSpeechTask]]()
         while waiting or spoken:
             while waiting and self._batch.free:
                 index = waiting.popleft()
@@ -92,18 +81,19 @@ class Speeches:
                 if ended:
                     self._batch.leave(spoken.pop(index))
                 if events or ended:
-                    yield Progress(index, events, ended)
+                    yield SynthesisProgress(index, events, ended)
 
     def speech(self, index: int, events: Sequence[Event]) -> Speech:
         """What became of a text that was begun, from its events."""
-        trace, pcm = self._traces[index], [e.pcm for e in events if isinstance(e, Audio)]
+        task, pcm = self._texts[index][1], [e.pcm for e in events if isinstance(e, Audio)]
+        trace = task.trace or TokenTrace()
         return Speech(
             np.concatenate([np.empty(0, np.float32), *pcm]),
-            self._model.sample_rate,
+            task.model.sample_rate,
             [event for event in events if isinstance(event, Word)],
             np.array(trace.text, np.int64),
-            np.array(trace.audio, np.int64).reshape(-1, self._model.spec.dep_q).T,
-            self._unspelled[index],
+            np.array(trace.audio, np.int64).reshape(-1, task.model.language_model.spec.dep_q).T,
+            task.unspelled,
         )
 
     def speeches(self) -> Iterator[Speech]:
@@ -119,17 +109,16 @@ class Speeches:
                 events[told] = []
                 told += 1
 
-    def _begin(self, index: int) -> TextToSpeechRow:
-        row = self._batch.join(self._voices[index], self._options, self._traces[index])
-        self._unspelled[index] = row.utterance.script.unspelled
-        for turn in self._texts[index]:
+    def _begin(self, index: int) -> Row[TextToSpeechTask]:
+        turns, task = self._texts[index]
+        row = self._batch.join(task)
+        for turn in turns:
             row.feed(turn)
-            row.next_turn()
+            task.next_turn()
         row.end()
         return row
 
 
-def _check(model: "TextToSpeech", turns: Sequence[str], options: SpeechOptions) -> None:
-    script = Utterance(model, Voice(), options).script
+def _check(turns: Turns, script: ScriptParser) -> None:
     if not any([*script.feed(turn), *script.next_turn()] for turn in turns):
         raise UsageError("the text is empty: there is nothing to say")

@@ -1,40 +1,38 @@
-"""One text on its way to speech: what decides its steps, and what its frames become.
+"""What one stream of text to speech does with its text, and with the frames that the model makes.
 
 The rules are those of `TTSModel.generate` in moshi models/tts.py and of run_tts.py: audio lags
 behind the text by `delay_steps`, goes on for `final_padding` frames after the last word, and a
 voice given as audio is forced at first and cut from what comes out.
 """
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from ...runtime.errors import UsageError
+from ...runtime.exclusive import exclusive
 from ...runtime.typing import Array
+from ..batch import RowTask, TokenTrace
 from ..events import Audio, Event
-from ..lm.generation import StepHooks
+from ..lm.generation import StepHooks, StepOutput
+from ..model import Model
 from ..options import SamplingParams
-from ..state import Integer, Part, Tensor
+from ..state import Flag, Integer, Part, Tensor
 from .script_parser import ScriptParser
 from .speech_options import SpeechOptions
-from .state_machine import TextToSpeechStateMachine, WordTimer
-from .voices import Voice
-
-if TYPE_CHECKING:
-    from .model import TextToSpeech
+from .state_machine import StateMachineConfig, TextToSpeechStateMachine, WordTimer
+from .voices import SPEAKER_WAVS, Voice
 
 
-@dataclass
-class Trace:
-    """What was made, frame by frame, for whoever wants to compare it: the text token and the codes
-    `[dep_q]` of every frame that the reference returns, those before the audio begins too."""
-
-    text: list[int] = field(default_factory=list)
-    audio: list[Array] = field(default_factory=list)
+def audio_delay_steps(model: Model) -> int:
+    """By how many steps audio lags behind the text."""
+    settings = model.bundle.manifest.tts
+    assert settings is not None
+    return int(settings.audio_delay_seconds * model.frame_rate)
 
 
-class SpeakingRules(StepHooks):
+class SpeakingHooks(StepHooks):
     """Between the model and its row: the machine chooses the text, and codes are held back until
     their delay has passed. `prefix` int64 `[dep_q, frames]` is spoken before all else."""
 
@@ -95,108 +93,187 @@ class SpeakingRules(StepHooks):
         return words
 
 
-class Utterance:
-    """Text in, and the model's frames; codes to be heard, `Audio` and `Word` out."""
+class TextToSpeechTask(RowTask):
+    """Text in; `Audio` and `Word` out.
+
+    However the text is cut into pieces, the speech is the same: a step is made only when no text
+    that may still come could change it.
+    """
+
+    hooks: SpeakingHooks
+    script: ScriptParser
+    machine: TextToSpeechStateMachine
 
     def __init__(
         self,
-        model: "TextToSpeech",
+        model: Model,
         voice: Voice,
-        options: SpeechOptions,
-        trace: Trace | None = None,
+        options: SpeechOptions | None = None,
+        *,
+        trace: TokenTrace | None = None,
     ) -> None:
-        self.model, self._voice, self._options, self._trace = model, voice, options, trace
-        self.script = ScriptParser(
-            model.tokenizer,
-            model.frame_rate,
-            speakers=model.takes_embeddings,
-            padding_between=options.padding_between,
-        )
-        self.machine = TextToSpeechStateMachine(model.state_machine_config(options))
-        self._frames = 0
-        self._set_prefix(voice.prompt)
+        settings, self._spec = model.bundle.manifest.tts, model.language_model.spec
+        assert settings is not None
+        self._voice, self._options = voice, options or SpeechOptions()
+        self._delay_steps, self._ahead = audio_delay_steps(model), settings.second_stream_ahead
+        zero = self._spec.tokens.zero
+        self._no_codes = np.full(self._spec.n_q - self._spec.dep_q, zero, np.int64)
+        super().__init__(model, self._sampling(model), trace=trace)
 
     @property
-    def drawing(self) -> SamplingParams:
-        """How the tokens of this utterance are drawn."""
-        return self.model.drawing(self._options)
+    def is_guided(self) -> bool:
+        return self._voice.is_guided
+
+    @property
+    def waiting(self) -> int:
+        """Words that wait, and 1 for what is being spoken, while a step can be made; else 0."""
+        return self.machine.waiting + 1 if self.ready else 0
+
+    @property
+    def waiting_words(self) -> int:
+        """How many words and pauses wait to be spoken."""
+        return self.machine.waiting
+
+    @property
+    def done(self) -> bool:
+        return self.ended and (self._closed or self._all_made or not self.machine.given)
 
     @property
     def ready(self) -> bool:
-        """Whether a step may be made with the text that is here."""
-        return not self.ended and (self.rules.in_prefix or self.machine.ready)
+        may = not self._all_made and (self.hooks.in_prefix or self.machine.ready)
+        return may and not self.done
 
     @property
-    def ended(self) -> bool:
-        """Whether the last frame was made."""
-        last = self._last_frame
-        return last is not None and self.rules.step >= last + self.model.delay_steps
+    def given(self) -> bool:
+        """Whether there was a word or a pause to speak."""
+        return self.machine.given
 
-    def take(self, frame: Array) -> tuple[list[Event], Array | None]:
-        """The events of a step that made `frame` int64 `[1 + dep_q]`, -2 where there is none, and
-        the codes `[dep_q]` that are to be heard, if any."""
-        self.rules.step += 1
-        events: list[Event] = []
-        for text, step in self.rules.take_begun():
-            events += self._words.begin(text, step)
+    @property
+    def unspelled(self) -> list[str]:
+        """The first words that the model's tokenizer could spell in part only."""
+        return self.script.unspelled
+
+    def feed(self, chunk: str) -> None:
+        """Takes any piece of text. A word is known to be whole at the whitespace after it, and is
+        spoken once the words that the model looks ahead to are known too.
+
+        Raises UsageError for a break of more than a day.
+        """
+        self.machine.add(self.script.feed(chunk))
+
+    @exclusive
+    def next_turn(self) -> None:
+        """Ends a turn: the text that follows is the other speaker's."""
+        self.row.check_open()
+        self.machine.add(self.script.next_turn())
+
+    def set_voice(self, voice: Voice) -> None:
+        """Another voice, from the next `reset` on."""
+        self._voice = voice
+
+    def end(self) -> None:
+        """The end of the text: what may be half a word is whole."""
+        self.machine.add(self.script.flush())
+        self.ended = self.machine.complete = True
+
+    def close(self) -> None:
+        self.ended = self.machine.complete = self._closed = True
+
+    def begin(self) -> None:
+        voice = self._voice
+        if voice.saved is not None:
+            self.check(voice.saved)
+            self.row.resume(voice.saved, self.sampling)
+        elif voice.primed is not None:
+            self.hooks.step, self._frames = voice.primed["step"], voice.primed["frame"]
+            self.row.load_graphs(voice.primed, self.sampling)
+        else:
+            super().begin()
+
+    def next_codes(self) -> Array:
+        """Codebooks that are left out are not read."""
+        return self._no_codes
+
+    def on_step(self, output: StepOutput, place: int) -> Array | None:
+        frame = output.frame[place]
+        self.hooks.step += 1
+        for text, step in self.hooks.take_begun():
+            self.found += self._words.begin(text, step)
         if self.machine.end_step is not None:
-            events += self._words.end(self.machine.end_step)
-        if frame[0] == self.model.spec.tokens.ungenerated:
-            return events, None
-        return events, self._heard(frame)
+            self.found += self._words.end(self.machine.end_step)
+        if frame[0] == self._spec.tokens.ungenerated:
+            return None
+        if self.trace is not None:
+            self.trace.text.append(int(frame[0]))
+            self.trace.audio.append(frame[1:].copy())
+        index, last = self._frames - self._delay_steps, self._last_frame
+        self._frames += 1
+        if index < 0 or (last is not None and index >= last):
+            return None
+        codes: Array = frame[1:]
+        return codes
 
-    def spoke(self, pcm: Array) -> list[Event]:
-        """Takes the samples float32 `[n]` of those codes; the voice that was given is not told."""
-        if self._frames - 1 - self.model.delay_steps < self._prefix.shape[1]:
+    def on_audio(self, pcm: Array) -> None:
+        """The voice that was given is no part of the speech."""
+        if self._frames - 1 - self._delay_steps >= self._prefix.shape[1]:
+            self.found.append(Audio(np.clip(pcm, -1.0, 1.0)))
+
+    def flush(self) -> list[Event]:
+        """The last word, if nothing more is to be made."""
+        if not self._closed:
             return []
-        return [Audio(np.clip(pcm, -1.0, 1.0))]
+        return [*self._words.end(max(self._words.start, self._frames - self._delay_steps))]
 
-    def break_off(self) -> list[Event]:
-        """The last word, where nothing more is to be made."""
-        return [*self._words.end(max(self._words.start, self._frames - self.model.delay_steps))]
+    def reset(self) -> None:
+        super().reset()
+        self.conditions, self.guidance = self._voice.conditions, self._voice.guidance
+        self._begin(self._voice.prompt)
 
     @staticmethod
-    def fields(model: "TextToSpeech") -> Part:
-        """What is saved, of such a model."""
+    def fields(model: Model) -> Part:
+        spec = model.language_model.spec
         return Part(
             {
                 "script": ScriptParser.FIELDS,
-                "state_machine": TextToSpeechStateMachine.fields(model.spec.text_card),
+                "state_machine": TextToSpeechStateMachine.fields(spec.text_card),
                 "words": WordTimer.FIELDS,
-                "voice_codes": Tensor("int64", ("codebooks", "frames"), 0, model.spec.card - 1),
+                "voice_codes": Tensor("int64", ("codebooks", "frames"), 0, spec.card - 1),
                 "step": Integer(),
                 "frame": Integer(),
+                "broken_off": Flag(),
             }
         )
 
     def save(self) -> dict[str, Any]:
-        """All that it remembers, as `fields` says."""
+        """Its memory, as `fields` says, the voice with it."""
         return {
             "script": self.script.save(),
             "state_machine": self.machine.save(),
             "words": self._words.save(),
             "voice_codes": self._prefix,
-            "step": self.rules.step,
+            "step": self.hooks.step,
             "frame": self._frames,
+            "broken_off": self._closed,
         }
 
-    def load(self, saved: dict[str, Any]) -> None:
-        """Goes on where a saved one stood.
-
-        Raises UsageError where it was made with another number of codebooks.
-        """
-        made, saved_codebooks = self.model.spec.dep_q, len(saved["voice_codes"])
+    def check(self, saved: dict[str, Any]) -> None:
+        """Raises UsageError for a stream of another number of codebooks."""
+        made, saved_codebooks = self._spec.dep_q, len(saved["voice_codes"])
         if saved_codebooks != made:
             raise UsageError(f"this was saved with {saved_codebooks} codebooks, not with {made}")
-        self._set_prefix(saved["voice_codes"])
+
+    def load(self, saved: dict[str, Any]) -> None:
+        self._begin(saved["voice_codes"])
         self.script.load(saved["script"])
         self.machine.load(saved["state_machine"])
         self._words.load(saved["words"])
-        self.rules.step, self._frames = saved["step"], saved["frame"]
+        self.hooks.step, self._frames = saved["step"], saved["frame"]
+        self.ended, self._closed = self.machine.complete, saved["broken_off"]
+        self.finished = self.done
 
-    def pass_prefix(self, saved: dict[str, Any]) -> None:
-        """Goes on behind the prefix, as a saved one that has spoken no more than that."""
-        self.rules.step, self._frames = saved["step"], saved["frame"]
+    def resampled(self, saved: SamplingParams, seed: int) -> SamplingParams:  # noqa: ARG002
+        """By its own options, and the seed."""
+        return replace(self.sampling, seed=seed)
 
     @property
     def _last_frame(self) -> int | None:
@@ -204,22 +281,48 @@ class Utterance:
         end = self.machine.end_step
         return None if end is None else end + self._options.final_padding
 
-    def _set_prefix(self, prefix: Array | None) -> None:
-        spec = self.model.spec
-        made = np.empty((spec.dep_q, 0), np.int64) if prefix is None else prefix[: spec.dep_q]
-        self._prefix = made
+    @property
+    def _all_made(self) -> bool:
+        """Whether the last frame was made."""
+        last = self._last_frame
+        return last is not None and self.hooks.step >= last + self._delay_steps
+
+    def _begin(self, prompt: Array | None) -> None:
+        options, spec = self._options, self._spec
+        tokens = spec.tokens
+        self.script = ScriptParser(
+            self.model.tokenizer,
+            self.model.frame_rate,
+            speakers=SPEAKER_WAVS in spec.conditioners,
+            padding_between=options.padding_between,
+        )
+        self.machine = TextToSpeechStateMachine(
+            StateMachineConfig(
+                pad=tokens.text_padding,
+                new_word=tokens.text_end_of_padding,
+                multiplier=spec.text_card + 1,
+                ahead=self._ahead,
+                max_padding=options.max_padding,
+                initial_padding=options.initial_padding,
+            )
+        )
+        made = np.empty((spec.dep_q, 0), np.int64) if prompt is None else prompt[: spec.dep_q]
+        self._prefix, self._frames, self._closed = made, 0, False
         self._words = WordTimer(self.model.frame_rate, made.shape[1])
         delays = np.asarray(spec.delays[1 : 1 + spec.dep_q])
-        bonus = self._options.padding_bonus
-        self.rules = SpeakingRules(self.machine, delays, self.model.delay_steps, bonus, made)
+        self.hooks = SpeakingHooks(
+            self.machine, delays, self._delay_steps, options.padding_bonus, made
+        )
 
-    def _heard(self, frame: Array) -> Array | None:
-        """The codes of a complete frame, unless it lies before the audio or behind its end."""
-        if self._trace is not None:
-            self._trace.text.append(int(frame[0]))
-            self._trace.audio.append(frame[1:].copy())
-        index = self._frames - self.model.delay_steps
-        self._frames += 1
-        if index < 0 or (self._last_frame is not None and index >= self._last_frame):
-            return None
-        return frame[1:]
+    def _sampling(self, model: Model) -> SamplingParams:
+        """By the bundle's settings unless the options say otherwise."""
+        own, options = model.sampling, self._options
+        given = options.temperature
+        top_k = own.top_k if options.top_k is None else options.top_k
+        return SamplingParams(
+            temperature=own.temp if given is None else given,
+            text_temperature=own.temp_text if given is None else given,
+            top_k=min(top_k, self._spec.card),
+            text_top_k=own.top_k_text if options.text_top_k is None else options.text_top_k,
+            seed=options.seed,
+        )

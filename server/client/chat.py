@@ -73,18 +73,29 @@ class RemoteTalk:
         self._send(self._encoder.push(np.clip(pcm, -1, 1)))
         return self._run()
 
-    def finish(self) -> Iterator[Event]:
-        """The end of the audio: what is still to be said, as it comes."""
+    @property
+    def task(self) -> "RemoteTalk":
+        """What is known of it."""
+        return self
+
+    def end(self) -> None:
+        """The end of the audio: `events` gives the rest."""
         if not self._ended:
             self._ended = True
             self._send(self._encoder.end())
+
+    def events(self) -> Iterator[Event]:
+        """What has come by now; after `end` all that is still to come, as it comes."""
+        if not self._ended:
+            yield from self._run()
+            return
         while not self._line.over:
             self._line.wait()
             yield from self._run()
         while events := self._run():
             yield from events
 
-    def break_off(self) -> list[Event]:
+    def close(self) -> list[Event]:
         """Ends here: the server is left."""
         self._line.close()
         return []

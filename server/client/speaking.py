@@ -75,8 +75,7 @@ class RemoteSpeech:
         """Raises UsageError: there is one voice."""
         raise UsageError("--turns: one voice at a time over a server; leave it out")
 
-    def run(self) -> Iterator[Event]:
-        """What has come by now. Raises ServerError where the session broke off."""
+    def _come(self) -> Iterator[Event]:
         over = self._line.over
         for data in self._line.take():
             yield from self._take(data)
@@ -85,18 +84,29 @@ class RemoteSpeech:
             if not self._ended:
                 raise broken(self.model.server.address, "it closed before the text's end")
 
-    def finish(self) -> Iterator[Event]:
-        """The end of the text: all that is left, as it comes."""
+    @property
+    def task(self) -> "RemoteSpeech":
+        """What is known of it."""
+        return self
+
+    def end(self) -> None:
+        """The end of the text: `events` gives the rest."""
         if not self._ended:
             self._ended = True
             self._say(self._rest)
             self._line.send(pack(messages.EosMessage()))
-        while not self._line.over:
-            self._line.wait()
-            yield from self.run()
-        yield from self.run()
 
-    def break_off(self) -> list[Event]:
+    def events(self) -> Iterator[Event]:
+        """What has come by now; after `end` all that is still to come, as it comes.
+
+        Raises ServerError where the session broke off.
+        """
+        while self._ended and not self._line.over:
+            self._line.wait()
+            yield from self._come()
+        yield from self._come()
+
+    def close(self) -> list[Event]:
         """Ends here: the server is left, and has told every word that began to be heard."""
         self._line.close()
         return []
@@ -112,7 +122,7 @@ class RemoteSpeech:
         return self._told
 
     @property
-    def waiting(self) -> int:
+    def waiting_words(self) -> int:
         """How many words wait to be spoken."""
         return max(0, self._asked - self._spoken)
 

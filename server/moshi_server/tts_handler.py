@@ -102,7 +102,7 @@ class TtsHandler:
             raise ProtocolError("a voice after the first text: send it before")
         voices, options = self.query.served.voices, self.query.options
         speaker = await self.context.work(voices.from_embedding, voice.embeddings, options.cfg_coef)
-        session.reset(lambda row: row.set_voice(speaker))
+        session.reset(lambda row: row.task.set_voice(speaker))
 
 
 async def serve(context: Context, socket: WebSocket, query: TtsQuery) -> None:

@@ -20,8 +20,8 @@ from support.speech import wav_bytes, write_wav
 from support.voices import voices
 
 from kyutai_onnx.models import Audio, Event, Hibiki, Moshi
+from kyutai_onnx.models.batch import Stream
 from kyutai_onnx.models.speech.model import SpeechResult
-from kyutai_onnx.models.speech.stream import SpeechStream
 from kyutai_onnx.runtime.errors import ModelError, UsageError
 from kyutai_onnx.runtime.state_file import read_state, write_state
 
@@ -64,7 +64,7 @@ def assert_same(first: list[Event], second: list[Event]) -> None:
     np.testing.assert_allclose(pcm, other[2], atol=1e-5)
 
 
-def heard(stream: SpeechStream, pcm: Array, size: int) -> list[Event]:
+def heard(stream: Stream[Any], pcm: Array, size: int) -> list[Event]:
     return [e for i in range(0, len(pcm), size) for e in stream.feed(pcm[i : i + size])]
 
 

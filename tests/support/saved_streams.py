@@ -18,9 +18,7 @@ import numpy as np
 from kyutai_onnx.models import Audio, Hibiki, Mimi, Moshi, SpeechToText, TextToSpeech
 from kyutai_onnx.models.batch import TokenTrace
 from kyutai_onnx.models.hub.resolve import DEMO
-from kyutai_onnx.models.speech.task import Trace as SpeechTrace
 from kyutai_onnx.models.state import VERSION
-from kyutai_onnx.models.tts.task import Trace as TextTrace
 from kyutai_onnx.runtime.audio import read_audio
 from kyutai_onnx.runtime.state_file import read_state, write_state
 
@@ -98,7 +96,7 @@ def said(*texts: str, **options: Any) -> Callable[[TextToSpeech], Any]:
 
 def spoken(text: str) -> Callable[[TextToSpeech, dict[str, Any]], Made]:
     def after(model: TextToSpeech, saved: dict[str, Any]) -> Made:
-        trace = TextTrace()
+        trace = TokenTrace()
         stream = model.stream(trace=trace)
         stream.load(saved)
         events = [*stream.feed(text), *stream.flush()]
@@ -116,7 +114,8 @@ def interpreted(frames: float, flushed: int = 0, **options: Any) -> Callable[[Hi
     def before(model: Hibiki | Moshi) -> Any:
         stream = model.stream(**options)
         stream.feed(samples("alarm.wav", model.sample_rate)[: int(frames * model.frame_size)])
-        ending = stream.finish()
+        stream.end()
+        ending = stream.events()
         for _ in range(flushed):
             next(ending)
         return stream
@@ -126,7 +125,7 @@ def interpreted(frames: float, flushed: int = 0, **options: Any) -> Callable[[Hi
 
 def answered(frames: int, **options: Any) -> Callable[[Hibiki | Moshi, dict[str, Any]], Made]:
     def after(model: Hibiki | Moshi, saved: dict[str, Any]) -> Made:
-        trace = SpeechTrace()
+        trace = TokenTrace()
         stream = model.stream(trace=trace, **options)
         stream.load(saved)
         pcm = samples("train.flac", model.sample_rate)[: frames * model.frame_size]

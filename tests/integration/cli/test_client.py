@@ -95,8 +95,9 @@ def test_text_comes_in_pieces_of_any_size(server: Running, cut: int) -> None:
         stream = there.text_to_speech().stream(temperature=0.0)
         for start in range(0, len(text), cut):
             stream.add(text[start : start + cut])
-        words = [event.text for event in stream.finish() if hasattr(event, "text")]
-        stream.break_off()
+        stream.end()
+        words = [event.text for event in stream.events() if hasattr(event, "text")]
+        stream.close()
     assert words == [*SENTENCE.split(), "today"]
 
 
@@ -118,9 +119,9 @@ def test_standard_input_is_said_while_it_comes(server: Running) -> None:
         stream.add("one two three four five six seven ")
         deadline, events = time.monotonic() + 20, list[object]()
         while not events and time.monotonic() < deadline:
-            events += stream.run()
+            events += stream.events()
             time.sleep(0.01)
-        stream.break_off()
+        stream.close()
     assert events
     server.until_free()
 

@@ -19,7 +19,7 @@ from support.threaded_card import ThreadedCard, Use, using
 
 from kyutai_onnx.cli.live import session
 from kyutai_onnx.models import Audio, Moshi
-from kyutai_onnx.models.speech.stream import Trace
+from kyutai_onnx.models.batch import TokenTrace
 from kyutai_onnx.runtime.audio.live.live_sound import KEPT_SECONDS, PREBUFFER_SECONDS
 
 FRAME = SIZE / RATE
@@ -32,7 +32,7 @@ class Talk:
     def __init__(
         self, room: Room, seconds: float, work: Callable[[float], float] = lambda _: 0.02
     ) -> None:
-        trace, said = Trace(), list[Array]()
+        trace, said = TokenTrace(), list[Array]()
         stream = moshi(SAYS).stream(trace=trace)
         room.clock.at(seconds, room.sound.stop)
         for frame in room.sound.frames():

@@ -15,8 +15,6 @@ from support.speech import Array, hiss, write_wav
 
 from kyutai_onnx.models import Event, Hibiki, SpeechToText, TextToSpeech
 from kyutai_onnx.models.hub.resolve import DEMO
-from kyutai_onnx.models.tts.speech_options import SpeechOptions
-from kyutai_onnx.models.tts.stream import TextToSpeechStream
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.runtime.graph.batch_state import Binding
 from kyutai_onnx.runtime.state_file import write_state
@@ -65,7 +63,7 @@ def text_to_speech(_: Array) -> Case:
         return [*stream.feed("".join(given(job))), *stream.flush()]
 
     def join(batch: Any, job: int) -> Any:
-        return batch.join(speaker, SpeechOptions(seed=job))
+        return batch.join(model.task(speaker, seed=job))
 
     return Case(model.batch, join, given, alone)
 
@@ -75,7 +73,7 @@ def guided_speech(folder: Path) -> Case:
     model = TextToSpeech(speaking_bundle(folder / "bundle", embeddings=False))
     recording = write_wav(folder / "voice.wav", hiss(0.8))
     saved = model.stream(recording, seed=1)
-    list(saved.run())
+    list(saved.events())
     write_state(folder / "kept.npz", saved.save())
     speakers = [
         model.load_voice(None, cfg_coef=2.0),
@@ -88,11 +86,11 @@ def guided_speech(folder: Path) -> Case:
         return list("one two three four five"[job:])
 
     def alone(job: int) -> list[Event]:
-        stream = TextToSpeechStream(model, speakers[job % 4], SpeechOptions(seed=job))
+        stream = model.stream(speakers[job % 4], seed=job)
         return [*stream.feed("".join(given(job))), *stream.flush()]
 
     def join(batch: Any, job: int) -> Any:
-        return batch.join(speakers[job % 4], SpeechOptions(seed=job))
+        return batch.join(model.task(speakers[job % 4], seed=job))
 
     return Case(lambda rows: model.batch(rows, guided=True), join, given, alone)
 
@@ -110,7 +108,7 @@ def translation(pcm: Array) -> Case:
         stream = model.stream(**how(job))
         return [*stream.feed(np.concatenate(given(job))), *stream.flush()]
 
-    return Case(model.batch, lambda batch, job: batch.join(**how(job)), given, alone)
+    return Case(model.batch, lambda batch, job: batch.join(model.task(**how(job))), given, alone)
 
 
 def talk(pcm: Array) -> Case:
@@ -124,7 +122,10 @@ def talk(pcm: Array) -> Case:
         return [*stream.feed(np.concatenate(given(job))), *stream.flush()]
 
     return Case(
-        model.batch, lambda batch, job: batch.join(text_temperature=1.0, seed=job), given, alone
+        model.batch,
+        lambda batch, job: batch.join(model.task(text_temperature=1.0, seed=job)),
+        given,
+        alone,
     )
 
 
@@ -263,20 +264,20 @@ def test_guidance_needs_a_batch_that_was_made_for_it(tmp_path: Path) -> None:
     model = TextToSpeech(speaking_bundle(tmp_path / "bundle", embeddings=False))
     batch, speaker = model.batch(1), model.load_voice(None, cfg_coef=2.0)
     with pytest.raises(UsageError, match="guided=True"):
-        batch.join(speaker)
+        batch.join(model.task(speaker))
     assert batch.free == 1
-    assert batch.join(model.load_voice(None)).place == 0
+    assert batch.join(model.task()).place == 0
 
 
 def test_a_translation_in_a_batch_ends_as_it_does_alone() -> None:
     model = hibiki(ends_after(5))
     batch = model.batch(2)
-    row = batch.join()
+    row = batch.join(model.task())
     row.feed(ramp(4))
     row.end()
     assert row.waiting == 4 + 1 + 379
     while batch.step():
         pass
-    assert row.complete
+    assert row.task.complete
     assert row.done
     assert row.waiting == 0

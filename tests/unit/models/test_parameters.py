@@ -10,9 +10,9 @@ from support.commands import Command
 from support.scripted import hibiki, moshi, tokens
 
 from kyutai_onnx.models import Hibiki, SpeechToText
+from kyutai_onnx.models.batch import TokenTrace
 from kyutai_onnx.models.lm.language_model import Guidance
 from kyutai_onnx.models.options import PARAMETERS, SamplingParams, check_parameters
-from kyutai_onnx.models.speech.task import Trace
 from kyutai_onnx.models.tts.speech_options import SpeechOptions
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.server.config import config_of, read_config
@@ -69,7 +69,7 @@ def test_no_stream_draws_by_a_parameter_out_of_range(given: Any) -> None:
     with pytest.raises(UsageError, match=next(iter(given))):
         moshi(tokens()).stream(**given)
     with pytest.raises(UsageError, match=next(iter(given))):
-        hibiki(tokens()).batch(1).join(**given)
+        hibiki(tokens()).task(**given)
 
 
 def test_other_parameters_of_streams_have_ranges_too(model: SpeechToText) -> None:
@@ -82,7 +82,7 @@ def test_other_parameters_of_streams_have_ranges_too(model: SpeechToText) -> Non
     with pytest.raises(UsageError, match="temperature"):
         model.stream(temperature=float("nan"))
     with pytest.raises(UsageError, match="watchdog"):
-        model.batch(1).join(watchdog=-1.0)
+        model.task(watchdog=-1.0)
 
 
 @pytest.mark.parametrize(("name", "value"), WRONG)
@@ -146,7 +146,7 @@ def test_a_tiny_temperature_speaks_as_none(pcm: np.ndarray[Any, Any]) -> None:
     model = Hibiki.load()
     spoken = []
     for temperature in (0.0, 1e-31, 1e-40, 5e-324):
-        trace = Trace()
+        trace = TokenTrace()
         model.stream(temperature=temperature, text_temperature=temperature, trace=trace).feed(
             pcm[:20_000]
         )

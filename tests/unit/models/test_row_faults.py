@@ -21,7 +21,7 @@ from kyutai_onnx.runtime.graph.graph import Graph
 from kyutai_onnx.server.engine import Ended, Engine, Session, Statistics
 from kyutai_onnx.server.limits import Limits
 
-TASK = ("prepare", "next", "made", "spoke", "last")
+TASK = ("prepare", "next_codes", "on_step", "on_audio", "flush")
 RULES = ("draws_text", "constrain", "choose_text", "makes_audio", "choose_audio")
 FRAMES = 12
 
@@ -48,9 +48,9 @@ def breaks(method: Callable[..., Any], after: int, made: Any = None) -> Callable
 
 def spoil(row: Any, stage: str) -> None:
     """Breaks a stage of a row, mostly in the middle of what it has to do."""
-    after = 0 if stage == "last" else 5
+    after = 0 if stage == "flush" else 5
     if stage in TASK:
-        setattr(row, stage, breaks(getattr(row, stage), after))
+        setattr(row.task, stage, breaks(getattr(row.task, stage), after))
         return
     rules = StepHooks()
     if stage == "nan":
@@ -82,8 +82,8 @@ def said_alone(partner: Moshi, seed: int) -> list[Event]:
     return [*stream.feed(ramp(FRAMES + seed)), *stream.flush()]
 
 
-def talk(batch: Any, seed: int) -> Any:
-    row = batch.join(temperature=0.5, text_temperature=0.5, seed=seed)
+def talk(partner: Moshi, batch: Any, seed: int) -> Any:
+    row = batch.join(partner.task(temperature=0.5, text_temperature=0.5, seed=seed))
     row.feed(ramp(FRAMES + seed))
     row.end()
     return row
@@ -92,7 +92,7 @@ def talk(batch: Any, seed: int) -> Any:
 @pytest.mark.parametrize("stage", [*TASK, *RULES, "nan"])
 def test_a_stage_that_breaks_in_a_row_ends_that_row_alone(stage: str, partner: Moshi) -> None:
     batch = partner.batch(3)
-    rows = [talk(batch, seed) for seed in range(3)]
+    rows = [talk(partner, batch, seed) for seed in range(3)]
     spoil(rows[1], stage)
     while batch.step():
         pass
@@ -107,7 +107,7 @@ def test_a_stage_that_breaks_in_a_row_ends_that_row_alone(stage: str, partner: M
         with pytest.raises(UsageError, match="has failed"):
             use()
     batch.leave(rows[1])
-    again = talk(batch, 4)
+    again = talk(partner, batch, 4)
     while batch.step():
         pass
     assert_same(again.events(), said_alone(partner, 4))
@@ -125,7 +125,7 @@ def test_a_stream_alone_raises_what_broke_and_is_healed_by_a_reset(
     with pytest.raises(UsageError, match=r"has (failed|ended)"):
         stream.feed(ramp(1))
     for name in TASK:
-        vars(row).pop(name, None)
+        vars(row.task).pop(name, None)
     stream.reset()
     found = [*stream.feed(ramp(FRAMES + 3)), *stream.flush()]
     assert_same(found, said_alone(partner, 3))
@@ -166,7 +166,7 @@ def test_a_graph_that_fails_once_costs_no_row_anything(
     name: str, failing: Failing, interpreter: Hibiki, pcm: Array
 ) -> None:
     def join(batch: Any, seed: int) -> Any:
-        row = batch.join(seed=seed, max_tail=0.2, temperature=0.5)
+        row = batch.join(interpreter.task(seed=seed, max_tail=0.2, temperature=0.5))
         row.feed(pcm[4000 * seed : 4000 * seed + 30_000])
         row.end()
         return row

@@ -31,7 +31,7 @@ WRONG: dict[str, Any] = {
 
 def doors(model: SpeechToText, mimi: Mimi) -> dict[str, Door]:
     batch = model.batch(2)
-    row = batch.join(model.task())
+    row, translator = batch.join(model.task()), hibiki(tokens())
     return {
         "stream": model.stream().feed,
         "prime": lambda pcm: model.stream().task.prime(pcm, cut=False),
@@ -41,7 +41,7 @@ def doors(model: SpeechToText, mimi: Mimi) -> dict[str, Door]:
         "together": lambda pcm: list(model.together([pcm], rows=1)),
         "moshi": moshi(tokens()).stream().feed,
         "reply": moshi(tokens()).reply,
-        "hibiki": hibiki(tokens()).batch(1).join().feed,
+        "hibiki": translator.batch(1).join(translator.task()).feed,
         "translate": hibiki(tokens()).translate,
         "encoder": mimi.stream("encode").feed,
         "encode": mimi.encode,

@@ -232,7 +232,7 @@ def test_a_text_that_was_broken_off_says_no_more() -> None:
     model = TextToSpeech.load(DEMO / "tts")
     first, second = model.stream(seed=1), model.stream()
     first.feed("one two three ")
-    first.break_off()
+    first.close()
     second.load(first.save())
     assert second.flush() == []
 

@@ -9,8 +9,8 @@ from support.speaking import CFG, CODEBOOKS, SUFFIX, speaking_bundle, write_voic
 from support.speech import Array, hiss, write_wav
 
 from kyutai_onnx.models import Audio, Event, SpeechRequest, TextToSpeech, Word
+from kyutai_onnx.models.batch import Batch, Row
 from kyutai_onnx.models.lm.depth import DepthTransformer
-from kyutai_onnx.models.tts.batch import TextToSpeechBatch, TextToSpeechRow
 from kyutai_onnx.models.tts.speech_options import SpeechOptions
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.runtime.state_file import write_state
@@ -89,7 +89,7 @@ def test_a_voice_is_kept_ready(
     voice = write_voice(tmp_path / f"one.wav{SUFFIX}")
     for model, given in ((embedded, voice), (cloning, recording)):
         stream, path = model.stream(given, temperature=0.0), tmp_path / "kept.npz"
-        assert list(stream.run()) == []
+        assert list(stream.events()) == []
         write_state(path, stream.save())
         expected = model.speak(TEXT, given, temperature=0.0)
         kept = model.speak(TEXT, path, temperature=0.0)
@@ -111,18 +111,18 @@ def test_a_voice_that_streams_go_on_from_says_the_same(
     manner = SpeechOptions(seed=4, padding_between=2, initial_padding=5)
     assert cloning.prime(primed) is primed
     batch = cloning.batch(2, guided=speaker.is_guided)
-    rows = [batch.join(one, manner) for one in (speaker, primed)]
+    rows = [batch.join(cloning.task(one, options=manner)) for one in (speaker, primed)]
     for _ in range(2):
         (pcm, words), (same_pcm, same_words) = (text_said(batch, row) for row in rows)
         assert words == same_words
         np.testing.assert_array_equal(pcm, same_pcm)
         for row in rows:
             row.reset()
-    assert rows[1].utterance.rules.step == speaker.prompt.shape[1]
+    assert rows[1].task.hooks.step == speaker.prompt.shape[1]
     assert primed.nbytes > speaker.nbytes == speaker.prompt.nbytes
 
 
-def text_said(batch: TextToSpeechBatch, row: TextToSpeechRow) -> tuple[Array, list[Word]]:
+def text_said(batch: Batch[Any], row: Row[Any]) -> tuple[Array, list[Word]]:
     """What a row says of the text, and its words."""
     row.feed(TEXT)
     row.end()
@@ -137,7 +137,7 @@ def test_no_code_is_drawn_while_the_voice_is_given(
     step = DepthTransformer.step
 
     def noted(depth: DepthTransformer, *given: Any, **named: Any) -> Array:
-        drawn.append(stream._row.utterance.rules.step)
+        drawn.append(stream.task.hooks.step)
         return step(depth, *given, **named)
 
     monkeypatch.setattr(DepthTransformer, "step", noted)
@@ -153,7 +153,7 @@ def test_a_kept_voice_draws_by_the_seed_that_is_given(
     cloning: TextToSpeech, recording: Path, tmp_path: Path
 ) -> None:
     stream, path = cloning.stream(recording, seed=1), tmp_path / "kept.npz"
-    list(stream.run())
+    list(stream.events())
     write_state(path, stream.save())
     made = [cloning.speak(TEXT, path, seed=seed).audio_tokens.tobytes() for seed in (1, 1, 2)]
     assert made[0] == made[1] != made[2]
@@ -163,7 +163,7 @@ def test_voices_of_all_kinds_side_by_side(
     cloning: TextToSpeech, recording: Path, tmp_path: Path
 ) -> None:
     stream, path = cloning.stream(recording), tmp_path / "kept.npz"
-    list(stream.run())
+    list(stream.events())
     write_state(path, stream.save())
     voices: list[tuple[str, ...]] = [(), (str(recording),), (str(path),)]
     requests = [SpeechRequest((TEXT,), voice) for voice in voices]

@@ -1,6 +1,7 @@
 """Hibiki and Moshi around their weights: framing, the end of the audio, saving."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,9 +22,8 @@ from support.scripted import (
 )
 
 from kyutai_onnx.models import Audio, Event, Text, Word
+from kyutai_onnx.models.batch import Stream, TokenTrace
 from kyutai_onnx.models.speech.model import SpeechResult
-from kyutai_onnx.models.speech.stream import SpeechStream
-from kyutai_onnx.models.speech.task import Trace
 from kyutai_onnx.runtime.errors import AudioError, UsageError
 from kyutai_onnx.runtime.state_file import read_state, write_state
 
@@ -35,7 +35,7 @@ def said(events: list[Event]) -> tuple[str, list[Word], Array]:
 
 
 def test_the_first_frame_is_given_twice_and_told_once() -> None:
-    trace = Trace()
+    trace = TokenTrace()
     reads: list[Array] = []
 
     def script(step: int, read: Array) -> int:
@@ -78,11 +78,11 @@ def test_pieces_of_any_size_make_the_same(size: int) -> None:
 
 
 def test_hibiki_speaks_on_until_its_text_ends() -> None:
-    trace = Trace()
+    trace = TokenTrace()
     stream = hibiki(ends_after(5)).stream(trace=trace)
     stream.feed(np.concatenate([ramp(4), ramp(1)[:700]]))
     stream.flush()
-    assert stream.complete
+    assert stream.task.complete
     heard = np.array(trace.codes)
     assert heard[:5].tolist() == [[1, 2], [2, 3], [3, 4], [4, 5], [CARD, CARD]]
     assert heard[5:].tolist() == [[0, 1]] * (len(heard) - 5)
@@ -93,12 +93,12 @@ def test_hibiki_speaks_on_until_its_text_ends() -> None:
 def test_an_end_before_the_end_of_the_audio_is_none() -> None:
     ends = ends_after(2)
     model = hibiki(lambda step, read: END if step == 2 else ends(step, read))
-    trace = Trace()
+    trace = TokenTrace()
     stream = model.stream(trace=trace)
     stream.feed(ramp(9))
-    assert not stream.complete
+    assert not stream.task.complete
     stream.flush()
-    assert stream.complete
+    assert stream.task.complete
     assert trace.text[2] == trace.text[-1] == END
     assert len(trace.text) > 9
 
@@ -160,8 +160,8 @@ def test_one_candidate_is_the_likeliest() -> None:
 
 def test_a_seed_is_made_up_where_none_is_given() -> None:
     model = moshi(tokens())
-    assert model.stream(seed=7).seed == 7
-    assert model.stream().seed != model.stream().seed
+    assert model.stream(seed=7).task.seed == 7
+    assert model.stream().task.seed != model.stream().task.seed
     assert model.reply(ramp(1), seed=3).seed == 3
 
 
@@ -173,7 +173,7 @@ def test_a_sampled_stream_repeats_by_its_seed() -> None:
     assert replies(1) != replies(2)
 
 
-def text_after(stream: SpeechStream, frames: int = 30) -> list[str]:
+def text_after(stream: Stream[Any], frames: int = 30) -> list[str]:
     events = [*stream.feed(ramp(frames)), *stream.flush()]
     return [event.text for event in events if isinstance(event, Text | Word)]
 
@@ -185,12 +185,12 @@ def test_a_saved_stream_goes_on_as_if_nothing_had_been() -> None:
     saved, forked = first.save(), first.fork()
     second = model.stream()
     second.load(saved)
-    assert second.seed == forked.seed == 5
+    assert second.task.seed == forked.task.seed == 5
     expected = text_after(first)
     assert text_after(second) == text_after(forked) == expected
     third = model.stream()
     third.load(saved, seed=6)
-    assert third.seed == 6
+    assert third.task.seed == 6
     assert text_after(third) != expected
 
 
@@ -204,12 +204,13 @@ def test_a_tail_goes_on_where_it_was_saved() -> None:
     whole = model.translate(ramp(8))
     first = model.stream()
     events = first.feed(ramp(8))
-    tail = first.finish()
+    first.end()
+    tail = first.events()
     events += [next(tail) for _ in range(5)]
     second = model.stream()
     second.load(first.save())
     events += second.flush()
-    assert second.complete
+    assert second.task.complete
     text, words, pcm = said(events)
     assert (text, tuple(words)) == (whole.text, whole.words)
     np.testing.assert_array_equal(pcm, whole.pcm)
@@ -223,5 +224,5 @@ def test_a_saved_stream_fits_in_a_file(tmp_path: Path) -> None:
     write_state(path, stream.save())
     other = model.stream()
     other.load(read_state(path))
-    assert other.heard_seconds == stream.heard_seconds == 4 / 12.5
+    assert other.task.heard_seconds == stream.task.heard_seconds == 4 / 12.5
     assert said(other.feed(ramp(1)))[2].size == SIZE

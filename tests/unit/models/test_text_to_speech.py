@@ -11,8 +11,8 @@ from support.speaking import CODEBOOKS, speaking_bundle
 from support.speech import Array
 
 from kyutai_onnx.models import Audio, Event, TextToSpeech, Word
+from kyutai_onnx.models.batch import TokenTrace
 from kyutai_onnx.models.tts.synthesis import SpeechRequest
-from kyutai_onnx.models.tts.task import Trace
 from kyutai_onnx.runtime.errors import ModelError, UsageError
 from kyutai_onnx.runtime.state_file import read_state, write_state
 
@@ -99,7 +99,7 @@ def test_text_in_pieces_is_spoken_the_same(model: TextToSpeech) -> None:
 
 
 def test_one_word_at_a_time_waits_for_those_ahead(embedded: TextToSpeech) -> None:
-    trace = Trace()
+    trace = TokenTrace()
     stream = embedded.stream(seed=1, trace=trace)
     assert stream.feed("one two ") == []
     begun = len(trace.text)
@@ -222,8 +222,8 @@ def test_what_cannot_be_spelled_is_told(model: TextToSpeech) -> None:
 def test_an_hour_of_rest_costs_no_memory(model: TextToSpeech, tmp_path: Path) -> None:
     stream = model.stream(temperature=0.0)
     stream.add('one<break time="3600s"/>two three four five')
-    stream.next_turn()
-    events = stream.run()
+    stream.task.next_turn()
+    events = stream.events()
     sizes = []
     for _ in range(4):
         assert sum(isinstance(event, Audio) for event in islice(events, 40)) > 30

@@ -135,7 +135,7 @@ def test_translations_are_what_they_are_alone(pcm: Array) -> None:
         listeners = []
         for number, cut in enumerate(cuts):
             listener = Listener(
-                engine, lambda batch, seed=number: batch.join(seed=seed, max_tail=2.0)
+                engine, lambda batch, seed=number: batch.join(model.task(seed=seed, max_tail=2.0))
             )
             for start in range(0, len(cut), 3000 + 777 * number):
                 listener.session.feed(cut[start : start + 3000 + 777 * number])
@@ -163,7 +163,9 @@ def test_texts_are_spoken_as_they_are_alone() -> None:
         speaker = model.load_voice(None)
         listeners = []
         for text, manner in zip(texts, manners, strict=True):
-            listener = Listener(engine, lambda batch, manner=manner: batch.join(speaker, manner))
+            listener = Listener(
+                engine, lambda batch, manner=manner: batch.join(model.task(speaker, options=manner))
+            )
             for word in text.split():
                 listener.session.feed(word + " ")
             listener.session.end()
