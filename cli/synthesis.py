@@ -13,7 +13,7 @@ import numpy as np
 
 from ..models import TextToSpeech
 from ..models.batch import TokenTrace
-from ..models.events import Audio, Event, Word
+from ..models.events import Audio, Event, Word, to_millisecond
 from ..models.tts.speech_options import SpeechKwargs
 from ..models.tts.synthesis import Speech, SpeechRequest
 from ..runtime.audio import AudioWriter, Encoding, Pcm
@@ -269,7 +269,8 @@ class SynthesisSession:
 def cut(transcript: Transcript, seconds: float) -> Transcript:
     """Cut a transcript to the words whose audio was generated."""
     made = [word for word in transcript.words if word.start < seconds]
-    transcript.words = [Word(word.text, word.start, min(word.end, seconds)) for word in made]
+    last = to_millisecond(seconds)
+    transcript.words = [Word(word.text, word.start, min(word.end, last)) for word in made]
     transcript.duration = seconds
     return transcript
 

@@ -1,14 +1,13 @@
 """What a stream tells as it goes. Times are seconds of the audio that was fed or made."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
-import numpy as np
+from ..runtime.audio import Pcm
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word, from `start` to `end`."""
+    """A word, from `start` to `end`, to the millisecond."""
 
     text: str
     start: float
@@ -72,7 +71,15 @@ class Text:
 class Audio:
     """Speech: float32 `[n]` at the model's sample rate."""
 
-    pcm: np.ndarray[Any, Any]
+    pcm: Pcm
+
+    def __repr__(self) -> str:
+        return f"Audio({len(self.pcm)} samples)"
+
+
+def to_millisecond(seconds: float) -> float:
+    """Seconds as the times of words give them."""
+    return round(seconds, 3)
 
 
 Event = Word | WordHeard | Step | SpeechStarted | Pause | EndOfTurn | Restart | Text | Audio
@@ -81,7 +88,8 @@ Event = Word | WordHeard | Step | SpeechStarted | Pause | EndOfTurn | Restart | 
 def ended_by(event: Event, seconds: float) -> Event:
     """An event whose times lie in so many seconds of audio."""
     if isinstance(event, Word):
-        return replace(event, start=min(event.start, seconds), end=min(event.end, seconds))
+        last = to_millisecond(seconds)
+        return replace(event, start=min(event.start, last), end=min(event.end, last))
     if isinstance(event, SpeechStarted | Pause | EndOfTurn):
         return replace(event, time=min(event.time, seconds))
     return event

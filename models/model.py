@@ -54,6 +54,12 @@ class Model:
             codebooks=codebooks,
         )
 
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.name!r}, precision={self.precision!r}, "
+            f"provider={self.language_model.provider_name!r}, sample_rate={self.sample_rate})"
+        )
+
     @property
     def name(self) -> str:
         """What the model is called."""

@@ -9,3 +9,5 @@ Array = NDArray[Any]
 """An array of any shape and type."""
 Codes = NDArray[np.int64]
 """Codes of a codec, [codebooks, frames] unless said otherwise."""
+Tokens = NDArray[np.int64]
+"""Text tokens, one a frame."""

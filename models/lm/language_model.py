@@ -88,6 +88,11 @@ class LanguageModel:
         return None if self.depth is None else BatchState(self.depth, batch)
 
     @property
+    def provider_name(self) -> str:
+        """The execution provider that runs it."""
+        return self._provider.name
+
+    @property
     def is_conditioned(self) -> bool:
         """Whether every stream needs conditions."""
         return self.spec.conditions is not None

@@ -45,6 +45,12 @@ class Mimi:
         self._threads = threads
         self._codecs = CodecCache() if codecs is None else codecs
 
+    def __repr__(self) -> str:
+        return (
+            f"Mimi({self.bundle.manifest.name!r}, codebooks={self.codebooks}, "
+            f"provider={self._provider.name!r}, sample_rate={self.sample_rate})"
+        )
+
     @classmethod
     def load(
         cls,

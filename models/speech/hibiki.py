@@ -1,9 +1,9 @@
 """Hibiki: speech in another language, as the speaker goes on, with its text."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Unpack
 
-from ...runtime.audio import AudioSource
+from ...runtime.audio import AudioSource, Pcm
 from ...runtime.errors import UsageError
 from ...runtime.typing import Array
 from ..batch import Stream, TokenTrace
@@ -27,7 +27,7 @@ class Translation:
     again.
     """
 
-    pcm: Array
+    pcm: Pcm = field(repr=False)
     sample_rate: int
     text: str
     words: tuple[Word, ...]

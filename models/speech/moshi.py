@@ -1,9 +1,9 @@
 """Moshi: the other side of a talk, heard and spoken at once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Unpack
 
-from ...runtime.audio import AudioSource
+from ...runtime.audio import AudioSource, Pcm
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.errors import ModelError
 from ...runtime.typing import Array
@@ -20,7 +20,7 @@ class Reply:
     """Speech float32 `[n]` at `sample_rate` that goes along with what was heard, its text and its
     words, with their times in it; `seed` makes it again."""
 
-    pcm: Array
+    pcm: Pcm = field(repr=False)
     sample_rate: int
     text: str
     words: tuple[Word, ...]

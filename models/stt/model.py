@@ -2,13 +2,13 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar, Unpack
+from typing import ClassVar, Literal, Unpack, overload
 
-from ...runtime.audio import AudioSource, audio_blocks
+from ...runtime.audio import AudioSource, Pcm, audio_blocks
 from ...runtime.errors import AudioError, UsageError
 from ...runtime.typing import Array
 from ..batch import Batch, Row, Stream, open_batch
-from ..events import Event, Word
+from ..events import EndOfTurn, Event, Pause, Word
 from ..families import SPEECH_TO_TEXT, Family
 from ..model import Model
 from ..options import SamplingParams, check_parameters
@@ -30,24 +30,62 @@ class SpeechToText(Model):
         """Whether the model recognizes the end of a turn."""
         return self.language_model.spec.extra_heads > HEAD
 
+    @overload
     def transcribe(
-        self, audio: Array | AudioSource, *, channel: int | None = None
-    ) -> Iterator[Word]:
-        """The words of a file, or of samples float32 `[n]` at `sample_rate`, as they are found.
+        self,
+        audio: Array | bytes | AudioSource,
+        *,
+        sample_rate: int | None = None,
+        channel: int | None = None,
+        prompt: str | None = None,
+        temperature: float | None = None,
+        seed: int | None = None,
+        pauses: Literal[False] = False,
+    ) -> Iterator[Word]: ...
+    @overload
+    def transcribe(
+        self,
+        audio: Array | bytes | AudioSource,
+        *,
+        sample_rate: int | None = None,
+        channel: int | None = None,
+        prompt: str | None = None,
+        temperature: float | None = None,
+        seed: int | None = None,
+        pauses: bool,
+    ) -> Iterator[Word | Pause | EndOfTurn]: ...
 
-        Raises AudioError where the file cannot be read, after the words found before the fault.
+    def transcribe(
+        self,
+        audio: Array | bytes | AudioSource,
+        *,
+        sample_rate: int | None = None,
+        channel: int | None = None,
+        prompt: str | None = None,
+        temperature: float | None = None,
+        seed: int | None = None,
+        pauses: bool = False,
+    ) -> Iterator[Word | Pause | EndOfTurn]:
+        """Transcribe a recording: yield its words as they are found.
+
+        `audio` is a path, an open binary file, the bytes of a file, or an array `[n]` or
+        `[n, channels]` of any float or integer type at `sample_rate`, the model's own unless given.
+        `channel` chooses one channel instead of their mean. `prompt` is text that the model is made
+        to say first, `temperature` replaces its own (0 takes the best token), `seed` makes samples
+        repeat. With `pauses`, pauses and ends of turns are yielded between the words.
+
+        Raises UsageError for `pauses` of a model without extra heads and as `stream` does;
+        iterating raises AudioError if the audio cannot be read, after the words before the fault.
         """
-        stream = self.stream()
-        blocks = audio_blocks(audio, self.sample_rate, channel=channel)
-        failure = None
-        try:
-            for block in blocks:
-                yield from _words(stream.feed(block))
-        except AudioError as error:
-            failure = error
-        yield from _words(stream.flush())
-        if failure is not None:
-            raise failure
+        if pauses and not self.has_pauses:
+            raise UsageError(
+                f"{self.name} does not recognize pauses; export it with '--extra-heads REPO', such "
+                "as kyutai/stt-1b-en_fr-candle, or leave pauses out"
+            )
+        stream = self.stream(prompt=prompt, temperature=temperature, seed=seed)
+        blocks = audio_blocks(audio, self.sample_rate, source_rate=sample_rate, channel=channel)
+        kinds = (Word, Pause, EndOfTurn) if pauses else (Word,)
+        return (event for event in _events(stream, blocks) if isinstance(event, kinds))
 
     def stream(self, **options: Unpack[SpeechToTextKwargs]) -> Stream[SpeechToTextTask]:
         """One independent stream, with the options of `SpeechToTextKwargs`.
@@ -121,5 +159,14 @@ class SpeechToText(Model):
         return tokens
 
 
-def _words(events: list[Any]) -> Iterator[Word]:
-    return (event for event in events if isinstance(event, Word))
+def _events(stream: Stream[SpeechToTextTask], blocks: Iterable[Pcm]) -> Iterator[Event]:
+    """All events of a recording; those before a fault, then the fault."""
+    failure = None
+    try:
+        for block in blocks:
+            yield from stream.feed(block)
+    except AudioError as error:
+        failure = error
+    yield from stream.flush()
+    if failure is not None:
+        raise failure

@@ -10,7 +10,7 @@ frame rate is no whole number, fails on a second that is cut).
 from typing import Any
 
 from ...runtime.tokenizer import Tokenizer
-from ..events import Word, WordHeard
+from ..events import Word, WordHeard, to_millisecond
 from ..state import Integer, List, Maybe, Number, Part, String
 
 EOS = 2
@@ -117,7 +117,7 @@ class WordAssembler:
             return []
         spoken = " ".join(self._spoken().split())
         untold, self._told = spoken.removeprefix(self._told).strip(), spoken
-        return [WordHeard(untold, self._seconds(self._start))] if untold else []
+        return [WordHeard(untold, to_millisecond(self._seconds(self._start)))] if untold else []
 
     def _close(self, end: float) -> list[Word | WordHeard]:
         if self._start is None or self._start < self._first:
@@ -134,7 +134,7 @@ class WordAssembler:
         return words
 
     def _word(self, text: str, start: float, end: float) -> Word:
-        return Word(text, self._seconds(start), self._seconds(end))
+        return Word(text, to_millisecond(self._seconds(start)), to_millisecond(self._seconds(end)))
 
     def _seconds(self, step: float) -> float:
         return max(self._earliest, step / self._frame_rate - self._lag)

@@ -8,7 +8,7 @@ import codecs
 from typing import Any, ClassVar
 
 from ...runtime.tokenizer import Tokenizer
-from ..events import Text, Word
+from ..events import Text, Word, to_millisecond
 from ..state import Integer, List, Part, String
 
 LONGEST_SECONDS = 1.0
@@ -91,7 +91,10 @@ class TimedDetokenizer:
         text, self._word = self._word.strip(), ""
         if not text:
             return []
-        return [Word(text, self._first / self._frame_rate, self._frame / self._frame_rate)]
+        return [Word(text, self._seconds(self._first), self._seconds(self._frame))]
+
+    def _seconds(self, frame: int) -> float:
+        return to_millisecond(frame / self._frame_rate)
 
     FIELDS: ClassVar = Part(
         {

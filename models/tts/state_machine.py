@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..events import Word
+from ..events import Word, to_millisecond
 from ..state import Flag, Integer, List, Maybe, Part, String
 from .script_parser import Entry
 
@@ -218,4 +218,4 @@ class WordTimer:
         self._text, self.start = saved["text"], saved["start_step"]
 
     def _seconds(self, step: int) -> float:
-        return max(0.0, (step - self._prefix) / self._frame_rate)
+        return to_millisecond(max(0.0, (step - self._prefix) / self._frame_rate))

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ...runtime.audio import Pcm
 from ...runtime.errors import UsageError
-from ...runtime.typing import Array
+from ...runtime.typing import Codes, Tokens
 from ..batch import Batch, Row, TokenTrace
 from ..events import Audio, Event, Word
 from .script_parser import ScriptParser
@@ -33,11 +34,11 @@ class Speech:
     frame that was made, the -1 before the audio with them: text int64 `[T]`, codes int64
     `[dep_q, T]`. `unspelled` are words that the tokenizer could spell in part only."""
 
-    pcm: Array
+    pcm: Pcm = field(repr=False)
     sample_rate: int
     words: list[Word]
-    text_tokens: Array
-    audio_tokens: Array
+    text_tokens: Tokens = field(repr=False)
+    audio_tokens: Codes = field(repr=False)
     unspelled: list[str] = field(default_factory=list)
 
     @property

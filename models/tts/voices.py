@@ -7,7 +7,7 @@ Names are those of `kyutai/tts-voices`: the path of a recording there, such as
 import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from ...runtime.bundle.bundle import Bundle
 from ...runtime.bundle.manifest import is_inside
 from ...runtime.errors import ModelError, UsageError
 from ...runtime.state_file import read_state
-from ...runtime.typing import Array
+from ...runtime.typing import Array, Codes
 from ..lm.language_model import Conditions, Guidance, LanguageModel
 from ..mimi.model import Mimi
 from ..state import Part, check_state
@@ -182,11 +182,11 @@ class Voice:
     `saved`, the stream's state, and nothing else.
     """
 
-    conditions: Conditions | None = None
-    guidance: Guidance | None = None
-    prompt: Array | None = None
-    primed: dict[str, Any] | None = None
-    saved: dict[str, Any] | None = None
+    conditions: Conditions | None = field(default=None, repr=False)
+    guidance: Guidance | None = field(default=None, repr=False)
+    prompt: Codes | None = field(default=None, repr=False)
+    primed: dict[str, Any] | None = field(default=None, repr=False)
+    saved: dict[str, Any] | None = field(default=None, repr=False)
 
     @property
     def nbytes(self) -> int:

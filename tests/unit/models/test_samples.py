@@ -27,6 +27,9 @@ WRONG: dict[str, Any] = {
     "int16": np.zeros(2000, np.int16),
     "stereo": np.zeros((2000, 2), np.float32),
 }
+CONVERTED = ("float64", "int16", "stereo")
+CONVERTING = ("transcribe", "reply", "translate", "encode")
+"""What whole recordings may be, and the doors that take them."""
 
 
 def doors(model: SpeechToText, mimi: Mimi) -> dict[str, Door]:
@@ -54,6 +57,8 @@ def test_every_door_refuses_samples_that_are_no_audio(
     wrong: str, model: SpeechToText, mimi: Mimi
 ) -> None:
     for name, door in doors(model, mimi).items():
+        if wrong in CONVERTED and name in CONVERTING:
+            continue
         with pytest.raises(UsageError, match=r"audio|samples") as refused:
             door(WRONG[wrong])
         assert len(str(refused.value).splitlines()) == 1, name

@@ -57,7 +57,7 @@ def spread(tokens: list[int], start: float, end: float) -> list[Word]:
 
 
 def seconds(step: float) -> float:
-    return max(0.0, step / RATE - LAG)
+    return round(max(0.0, step / RATE - LAG), 3)
 
 
 def assembler(*, live: bool = False) -> WordAssembler:
