@@ -113,17 +113,19 @@ class ServerConfig:
             if port is not None and not 0 <= port < 1 << 16:
                 raise UsageError(f"{name} {port}: give 0 to 65535")
         if self.slots < 1 or any(m.slots is not None and m.slots < 1 for m in self.models):
-            raise UsageError("slots: a model needs 1 at least")
+            raise UsageError("slots: give a model 1 or more")
         for model in self.models:
             model.check()
             if model.path is not None and not re.fullmatch(r"(/[\w.~-]+)+", model.path):
-                raise UsageError(f"path {model.path!r}: such as /api/asr-streaming")
+                raise UsageError(
+                    f"path {model.path!r} is invalid: give one such as /api/asr-streaming"
+                )
         if self.static not in (PAGE, NOTHING) and not Path(self.static).is_dir():
-            raise UsageError(f"static {self.static}: there is no such folder")
+            raise UsageError(f"static {self.static}: no such folder")
         if self.spool is not None and not os.access(self.spool, os.W_OK | os.X_OK):
-            raise UsageError(f"spool {self.spool}: give a folder that can be written")
+            raise UsageError(f"spool {self.spool}: give a writable folder")
         if any(not key for key in self.api_keys):
-            raise UsageError("an API key is empty: leave it out, or give one")
+            raise UsageError("an API key is empty: give a key, or none")
         self.limits.check()
         if self.tls is not None:
             self.tls.check()
@@ -136,12 +138,12 @@ class ServerConfig:
         if not self.api_keys and not is_loopback(self.host):
             raise UsageError(
                 f"{self.host} can be reached by others: give '--api-key KEY', or '--no-auth' to "
-                "let in whoever comes"
+                "admit everyone"
             )
         if self.wyoming_port is not None and not is_loopback(self.wyoming_host):
             raise UsageError(
-                f"Wyoming knows no keys, and {self.wyoming_host} can be reached by others: give "
-                "'--no-auth' to let in whoever comes"
+                f"Wyoming has no keys, and {self.wyoming_host} can be reached by others: give "
+                "'--no-auth' to admit everyone"
             )
 
     @property
@@ -213,9 +215,9 @@ def read_keys(keys: Iterable[str]) -> tuple[str, ...]:
         try:
             lines = Path(key[1:]).read_text("utf-8").split()
         except (OSError, ValueError):
-            raise UsageError(f"api keys: {key[1:]} cannot be read") from None
+            raise UsageError(f"api keys: {key[1:]} cannot be read; check the path") from None
         if not lines:
-            raise UsageError(f"api keys: {key[1:]} has none")
+            raise UsageError(f"api keys: {key[1:]} is empty; write one key a line")
         found += lines
     return tuple(dict.fromkeys(found))
 
@@ -232,7 +234,7 @@ def expanded(value: Any) -> Any:
 def _variable(found: re.Match[str]) -> str:
     name = found[1] or found[2]
     if name not in os.environ:
-        raise ValueError(f"${name}: there is no such variable in the environment")
+        raise ValueError(f"${name} is not set in the environment")
     return os.environ[name]
 
 
@@ -240,4 +242,4 @@ def check_keys(kind: type[Any], table: Mapping[str, Any], place: str) -> None:
     """Raise ValueError naming the keys that `kind` does not have."""
     unknown = [key for key in table if key not in {f.name for f in dataclasses.fields(kind)}]
     if unknown:
-        raise ValueError(f"unknown: {', '.join(place + key for key in unknown)}")
+        raise ValueError(f"unknown keys: {', '.join(place + key for key in unknown)}")

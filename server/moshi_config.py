@@ -80,7 +80,7 @@ def translate(content: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         models.append(model)
         notes += ignored
     if "log_dir" in content:
-        notes.append("log_dir means nothing here: sessions are not recorded")
+        notes.append("log_dir has no effect: sessions are not recorded")
     return ours | {"models": models} | _top(content, notes), _joined(notes)
 
 
@@ -111,9 +111,9 @@ def _module(
         elif key not in IMPLIED:
             vain.append(key)
     if unknown:
-        raise ValueError(f"unknown: {', '.join(unknown)}")
+        raise ValueError(f"unknown keys: {', '.join(unknown)}")
     model["model"] = _bundle_name(module, place, task)
-    return model, [f"{', '.join(vain)} of {place} mean nothing here"] if vain else []
+    return model, [f"{', '.join(vain)} of {place} have no effect"] if vain else []
 
 
 def _settings(place: str, module: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
@@ -136,7 +136,7 @@ def _bundle_name(module: Mapping[str, Any], place: str, task: str | None) -> str
                 return found[1] if found else os.path.dirname(value) or "."  # noqa: PTH120
     if task == TEXT_TO_SPEECH.name:
         return DEFAULT_TTS
-    raise ValueError(f"{place}: no lm_model_file or hf_repo to tell the model by")
+    raise ValueError(f"{place}: give lm_model_file or hf_repo to name the model")
 
 
 def _joined(notes: list[str]) -> list[str]:

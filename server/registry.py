@@ -146,7 +146,7 @@ def load_models(config: ServerConfig, note: Callable[[str], object]) -> ModelReg
     for wanted in config.served:
         one = _load(config, wanted, codecs, note)
         if any(one.name == other.name for other in served):
-            raise UsageError(f"two models are called {one.name}: give each a name of its own")
+            raise UsageError(f"two models have the name {one.name}: give each a different one")
         served.append(one)
     return ModelRegistry(served)
 
@@ -191,7 +191,7 @@ def _family(bundle: Bundle, wanted: ModelConfig) -> Family:
     family = FAMILIES[bundle.manifest.family]
     if family.socket is None:
         raise ModelError(
-            f"{bundle.path}: holds a {family.name} model, which has nothing to serve alone"
+            f"{bundle.path}: holds a {family.name} model, which cannot be served alone"
         )
     if wanted.task not in (None, family.name):
         raise ModelError(f"{bundle.path}: holds a {family.name} model, not a {wanted.task} one")

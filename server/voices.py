@@ -53,7 +53,9 @@ class VoiceCatalog:
         if voice in ("", DEFAULT_VOICE):
             voice = None
         if voice is not None and voice != self.default and not self._has(voice):
-            raise UnknownVoice(f"no voice {voice[:100]!r} here; /api/voices lists those there are")
+            raise UnknownVoice(
+                f"no voice {voice[:100]!r} here; /api/voices lists the available ones"
+            )
         key = voice or self.default, cfg_coef
         with self._lock:
             if key in self._ready:

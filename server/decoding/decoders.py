@@ -279,7 +279,7 @@ class Decoders:
         except BaseException as error:
             self._room.release()
             if isinstance(error, OSError):
-                raise Busy("no process to decode audio in") from error
+                raise Busy("no process is available to decode audio") from error
             raise
         self._running.add(decoder)
         return decoder

@@ -85,10 +85,10 @@ class TextIntake:
     def check(self, item: object) -> Chunk | None:
         """Return the text; None if it is empty. Raises UsageError if it is no text, or too long."""
         if not isinstance(item, str):
-            raise UsageError(f"text is a string, not {type(item).__name__}")
+            raise UsageError(f"text must be a string, not {type(item).__name__}")
         words = max(len(item.split()), math.ceil(len(item) / LONGEST_WORD))
         if words > self.most_words:
-            raise UsageError(f"a message of some {words} words: send at most {self.most_words}")
+            raise UsageError(f"a message of about {words} words: send at most {self.most_words}")
         return Chunk(item, words) if words else None
 
 

@@ -65,7 +65,7 @@ class Session:
         Raises UsageError if the model does not transcribe, and as `feed` does.
         """
         if not self._engine.transcribes:
-            raise UsageError("only speech to text is marked")
+            raise UsageError("this model does not transcribe: send no marks")
         self._queue(Mark(id, flush, self._engine.intake.least))
 
     def reset(self, change: Callable[[Any], object] | None = None) -> None:
@@ -108,7 +108,7 @@ class Session:
 
     def _queue(self, item: Input) -> None:
         if self._ended:
-            raise UsageError("this session was ended: open another one")
+            raise UsageError("the session has ended: open another one")
         if self.over:
             return
         try:

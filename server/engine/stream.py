@@ -51,7 +51,7 @@ class Backlog:
         """Raises UsageError, and adds nothing, if there is no room."""
         with self._lock:
             if self.amount + cost > self._hard:
-                raise UsageError("too much waits to be processed: send more slowly")
+                raise UsageError("too much input waits for the model: send more slowly")
             self.amount += cost
             self._was_full |= self.amount > self._soft
 

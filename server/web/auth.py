@@ -109,7 +109,9 @@ class SessionCounts:
     def session(self, caller: str) -> Iterator[None]:
         """Count a session while the block runs; raises TooManySessions."""
         if self._most is not None and self._running[caller] >= self._most:
-            raise TooManySessions
+            raise TooManySessions(
+                f"{self._most} sessions are running, the most for one caller: close one first"
+            )
         self._running[caller] += 1
         try:
             yield

@@ -139,7 +139,7 @@ def error_answer(request: web.Request, error: Exception) -> web.Response:
     """Return the answer to an error. An unexpected error is logged, and its text is not sent."""
     param = getattr(error, "param", None)
     if isinstance(error, TooManySessions):
-        return answer(request, 429, "as many sessions of yours run as may")
+        return answer(request, 429, str(error))
     if isinstance(error, Busy):
         return answer(request, 503, str(error))
     if isinstance(error, SessionEnded):

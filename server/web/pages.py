@@ -62,14 +62,16 @@ class Pages:
             self._pages[name] = page = _read(file, ours)
             left -= len(page.content)
             if left < 0:
-                raise UsageError(f"static {static}: at most {MOST_BYTES >> 20} MiB can be shown")
+                raise UsageError(
+                    f"static {static}: more than {MOST_BYTES >> 20} MiB; give a smaller folder"
+                )
 
     async def show(self, request: web.Request) -> web.Response:
         """Return a file, or the index of a folder; raises HTTPNotFound."""
         name = request.match_info["name"]
         found = self._pages.get(name) or self._pages.get(f"{name.rstrip('/')}/{INDEX}".lstrip("/"))
         if found is None:
-            raise web.HTTPNotFound(text="there is no such page\n")
+            raise web.HTTPNotFound(text="not found\n")
         if request.headers.get("If-None-Match") == found.tag:
             return web.Response(status=304, headers=found.headers)
         return web.Response(body=found.content, headers=found.headers)
@@ -79,7 +81,9 @@ def _read(file: Traversable, more: Mapping[str, str]) -> Page:
     try:
         content = file.read_bytes()
     except OSError as error:
-        raise UsageError(f"static {file.name}: cannot be read ({error.strerror})") from None
+        raise UsageError(
+            f"static {file.name}: cannot be read ({error.strerror}); check its permissions"
+        ) from None
     tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     kind = {"Content-Type": _type_of(file.name), "Cache-Control": "no-cache", "ETag": tag}
     return Page(content, tag, {**kind, **more})

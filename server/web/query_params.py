@@ -18,7 +18,7 @@ def number(query: Mapping[str, str], name: str) -> float | None:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise ValueError(f"{name} {given[:20]!r}: a number is wanted")
+        raise ValueError(f"{name} {given[:20]!r}: give a number")
     return in_range(name, value)
 
 
@@ -27,7 +27,7 @@ def whole(query: Mapping[str, str], name: str) -> int | None:
     if not (given := query.get(name)):
         return None
     if not (given.isascii() and given.isdigit() and len(given) < 20 and int(given) < 1 << 63):
-        raise ValueError(f"{name} {given[:20]!r}: an integer of 0 or more is wanted")
+        raise ValueError(f"{name} {given[:20]!r}: give an integer of 0 or more")
     return in_range(name, int(given))
 
 

@@ -73,7 +73,9 @@ def ssl_context(tls: Tls, host: str) -> ssl.SSLContext:
         context.load_cert_chain(tls.cert, tls.key)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"tls: {tls.cert} and {tls.key} cannot be used ({reason})") from None
+        raise UsageError(
+            f"tls: {tls.cert} and {tls.key} cannot be used ({reason}); give a matching pair in PEM"
+        ) from None
     return context
 
 
@@ -88,7 +90,9 @@ def self_signed(host: str) -> bytes:
         from cryptography.hazmat.primitives.asymmetric import ec
         from cryptography.x509.oid import ExtendedKeyUsageOID
     except ImportError:
-        raise UsageError("tls: a certificate is made by 'cryptography': pip install it") from None
+        raise UsageError(
+            "tls: self-signed needs 'cryptography': run 'pip install cryptography'"
+        ) from None
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "kyutai-onnx")])
     now = dt.datetime.now(dt.UTC)

@@ -54,4 +54,6 @@ class Transcription:
     def _check(self, seconds: float) -> None:
         most = self._context.limits.audio
         if seconds > most:
-            raise UsageError(f"the audio is longer than {most:g} s, the most that is heard at once")
+            raise UsageError(
+                f"the audio is longer than {most:g} s, the limit of one request: send it in parts"
+            )

@@ -64,7 +64,9 @@ class Body:
         try:
             self._file.flush()
         except OSError as error:
-            raise NoSpaceError(f"the upload cannot be stored ({error.strerror})") from None
+            raise NoSpaceError(
+                f"the upload cannot be stored ({error.strerror}): try again later"
+            ) from None
         self._file.seek(0)
         return self._file
 
@@ -141,10 +143,14 @@ class FormParser:
     def __init__(self, content_type: str, body: Body) -> None:
         kind, options = parse_options_header(content_type)
         if kind != "multipart/form-data":
-            raise InvalidRequestError("the body is multipart/form-data, with the audio as its file")
+            raise InvalidRequestError(
+                "the body is not multipart/form-data: send a form with the audio as its file"
+            )
         boundary = options.get("boundary", "")
         if not 0 < len(boundary) <= MOST_BOUNDARY:
-            raise InvalidRequestError(f"a boundary has 1 to {MOST_BOUNDARY} characters")
+            raise InvalidRequestError(
+                f"the boundary of the form must have 1 to {MOST_BOUNDARY} characters"
+            )
         with _as_refusal():
             self._parser = PushMultipartParser(
                 boundary,
@@ -168,7 +174,7 @@ class FormParser:
         if self._part is None and not self._has_begun:
             self._preamble += len(data)
             if self._preamble > MOST_FIELD:
-                raise InvalidRequestError("a form begins with its boundary")
+                raise InvalidRequestError("the form does not start with its boundary")
 
     def finish(self) -> Form:
         """Return the form; raises InvalidRequestError if its end is missing."""
@@ -200,7 +206,7 @@ class FormParser:
         self._part = part
         if self._is_file:
             if self._has_file:
-                raise InvalidRequestError("a form has one file")
+                raise InvalidRequestError("the form has more than one file: send one")
             self._has_file = True
 
     def _end(self) -> None:
@@ -223,7 +229,7 @@ def _as_refusal() -> Iterator[None]:
     except InvalidRequestError:
         raise
     except MultipartError as error:
-        raise InvalidRequestError(f"the body is no multipart/form-data ({error})") from None
+        raise InvalidRequestError(f"the body is not valid multipart/form-data ({error})") from None
 
 
 class Uploads:
@@ -283,7 +289,9 @@ class Uploads:
         """Receive a body at `LEAST_RATE` or faster; the time that its pieces are worked on does not
         count."""
         if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise web.HTTPUnsupportedMediaType(text="a compressed body is not taken\n")
+            raise web.HTTPUnsupportedMediaType(
+                text="the body is compressed: send it without Content-Encoding\n"
+            )
         size, length = 0, request.content_length or 0
         if length > most:
             raise web.HTTPRequestEntityTooLarge(most, length)
@@ -294,10 +302,10 @@ class Uploads:
                 async with asyncio.timeout(patience):
                     data = await request.content.readany()
             except TimeoutError:
-                raise web.HTTPRequestTimeout(text="the body comes too slowly\n") from None
+                raise web.HTTPRequestTimeout(text="the body arrives too slowly\n") from None
             except web.RequestPayloadError:
                 raise InvalidRequestError(
-                    "the body is cut off, or not what its head says"
+                    "the body is cut off, or does not match its headers"
                 ) from None
             if not data:
                 return

@@ -209,8 +209,8 @@ def websocket_route(
                     raise
                 finally:
                     log("client left", path=request.path, caller=caller)
-        except TooManySessions:
-            raise web.HTTPTooManyRequests(text="as many sessions of yours run as may\n") from None
+        except TooManySessions as error:
+            raise web.HTTPTooManyRequests(text=f"{error}\n") from None
         return socket.response
 
     return handle
@@ -221,15 +221,15 @@ def check_upgrade(request: web.Request) -> None:
     refused when it is accepted."""
     if request.headers.get("Upgrade", "").strip().lower() != "websocket":
         raise web.HTTPUpgradeRequired(
-            headers={"Upgrade": "websocket"}, text="a websocket is expected here\n"
+            headers={"Upgrade": "websocket"}, text="connect with a websocket\n"
         )
 
 
 TRY_AGAIN_LATER = WSCloseCode.TRY_AGAIN_LATER
 CLOSING: dict[str, tuple[WSCloseCode, str]] = {
-    "idle": (WSCloseCode.POLICY_VIOLATION, "nothing was sent for too long"),
-    "too long": (WSCloseCode.POLICY_VIOLATION, "the session has lasted as long as one may"),
-    "stalled": (WSCloseCode.POLICY_VIOLATION, "what was sent was not taken for too long"),
+    "idle": (WSCloseCode.POLICY_VIOLATION, "no input for too long"),
+    "too long": (WSCloseCode.POLICY_VIOLATION, "the session reached the longest duration"),
+    "stalled": (WSCloseCode.POLICY_VIOLATION, "the client did not read for too long"),
     "shutdown": (WSCloseCode.GOING_AWAY, "the server is shutting down"),
     "failed": (WSCloseCode.INTERNAL_ERROR, "the session failed"),
 }

@@ -104,7 +104,7 @@ class WyomingServer:
             log("client gone", protocol="wyoming", why=str(error) or "sent nothing")
         except (KyutaiOnnxError, SessionEnded, TooManySessions) as error:
             code = "busy" if isinstance(error, Busy | TooManySessions) else None
-            text = str(error) or "as many sessions of yours run as may"
+            text = str(error)
             log("client refused", protocol="wyoming", why=text)
             await _report_error(writer, Error(text, code))
         except Exception as error:

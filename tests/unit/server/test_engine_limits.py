@@ -199,10 +199,10 @@ def test_what_is_no_audio_is_refused_and_the_session_goes_on(item: Any, said: st
 @pytest.mark.parametrize(
     ("item", "said"),
     [
-        (np.zeros(4, np.float32), "text is a string, not ndarray"),
+        (np.zeros(4, np.float32), "string, not ndarray"),
         (b"word", "not bytes"),
-        ("a " * 11, "some 11 words: send at most 10"),
-        ("a" * 201, "some 11 words"),
+        ("a " * 11, "11 words: send at most 10"),
+        ("a" * 201, "11 words"),
     ],
     ids=["audio", "bytes", "words", "characters"],
 )
@@ -222,5 +222,5 @@ def test_the_backlog_of_text_is_words() -> None:
     client.session.feed("a b c d e f g h i j")
     with pytest.raises(UsageError, match="more slowly"):
         client.session.feed("k l m n")
-    with pytest.raises(UsageError, match="only speech to text is marked"):
+    with pytest.raises(UsageError, match="does not transcribe"):
         client.session.mark(1)

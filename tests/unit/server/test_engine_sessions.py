@@ -196,7 +196,7 @@ def test_nothing_is_taken_after_the_end() -> None:
         lambda: client.session.mark(1),
         client.session.reset,
     ):
-        with pytest.raises(UsageError, match="was ended"):
+        with pytest.raises(UsageError, match="has ended"):
             bring()
     desk.work()
     assert client.brief == ["ready", "done"]

@@ -147,14 +147,14 @@ def test_a_folder_that_is_not_there_is_told_of(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("prot = 1", "unknown: prot"),
-        ("[limits]\nqueues = 1", "unknown: limits.queues"),
-        ('[[models]]\nmodle = "x"', "unknown: models[0].modle"),
+        ("prot = 1", "prot"),
+        ("[limits]\nqueues = 1", "unknown keys: limits.queues"),
+        ('[[models]]\nmodle = "x"', "unknown keys: models[0].modle"),
         ("[modules.a]\ntype = 'Asr'\nlm_model_file = 'x'\nbatchsize = 3", "modules.a.batchsize"),
         ("[modules.a.py]\nnn = 3\n[modules.a]\ntype = 'Py'", "modules.a.py.nn"),
         ("port = 'x'", "port: expected an integer"),
         ("[models]", "models: expected a list"),
-        ("[modules.a]\ntype = 'Asr'", "modules.a: no lm_model_file"),
+        ("[modules.a]\ntype = 'Asr'", "modules.a: give lm_model_file"),
         ("[modules.a]\ntype = [[-1]]\nlm_model_file = 'x'", "modules.a.type"),
         ("[modules.a]\ntype = {}\nlm_model_file = 'x'", "modules.a.type"),
         ("[modules.a]\ntype = 'Cook'", "found 'Cook'"),
@@ -176,7 +176,7 @@ def test_what_a_file_may_not_say(tmp_path: Path, text: str, named: str) -> None:
     [
         ({"host": "0.0.0.0"}, "--api-key"),
         ({"host": "example.org"}, "--no-auth"),
-        ({"wyoming_port": 1, "wyoming_host": "::"}, "Wyoming knows no keys"),
+        ({"wyoming_port": 1, "wyoming_host": "::"}, "Wyoming has no keys"),
         ({"port": 70000}, "port 70000"),
         ({"slots": 0}, "slots"),
         ({"models": (ModelConfig(task="stt", slots=0),)}, "slots"),
@@ -216,7 +216,7 @@ def test_keys_are_not_shown() -> None:
 
 def test_keys_of_an_empty_file_are_missed(tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("\n", "utf-8")
-    with pytest.raises(UsageError, match="has none"):
+    with pytest.raises(UsageError, match="is empty"):
         read_keys([f"@{tmp_path / 'keys'}"])
 
 
