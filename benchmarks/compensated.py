@@ -21,8 +21,8 @@ from kyutai_onnx.export.quantization.quantize import (
     pack,
     store,
 )
-from kyutai_onnx.export.verification.gate import Said
-from kyutai_onnx.export.verification.layerwise_forward import WholeSequences
+from kyutai_onnx.export.verification.gate import ScoredTranscript
+from kyutai_onnx.export.verification.layerwise_forward import LayerwiseTransformer
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 SHRUNK = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6)
@@ -103,7 +103,7 @@ def _spread(moments: Tensor, width: int) -> Tensor:
     return factor
 
 
-def input_moments(checkpoint: Checkpoint, said: Sequence[Said]) -> dict[str, Tensor]:
+def input_moments(checkpoint: Checkpoint, said: Sequence[ScoredTranscript]) -> dict[str, Tensor]:
     """The mean of `x x^T` over the inputs of every linear layer, in fp32, at what was said."""
     config, tensors = checkpoint.config.lm, checkpoint.lm
     assert config is not None
@@ -120,7 +120,7 @@ def input_moments(checkpoint: Checkpoint, said: Sequence[Said]) -> dict[str, Ten
         x = inputs[0][real].double()
         found[path] = x.T @ x / len(x)
 
-    whole = WholeSequences(config, tensors, frames)
+    whole = LayerwiseTransformer(config, tensors, frames)
     for path, module in whole.named_modules():
         if isinstance(module, Linear):
             module.register_forward_pre_hook(partial(note, path))

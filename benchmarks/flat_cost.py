@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kyutai_onnx.export.verification.verify import made_up_voice
+from kyutai_onnx.export.verification.verify import synthetic_voice
 from kyutai_onnx.models import SpeechToText
 from kyutai_onnx.models.batch import Stream
 from kyutai_onnx.models.frame_benchmark import fill_kv_caches
@@ -48,7 +48,7 @@ def main() -> None:
     arguments = parser.parse_args()
     model = SpeechToText.load(arguments.bundle, threads=arguments.threads)
     size, rate = model.frame_size, model.sample_rate
-    voice = made_up_voice(rate, size * 500).reshape(500, size)
+    voice = synthetic_voice(rate, size * 500).reshape(500, size)
     young, old = full_stream(model), full_stream(model)
     advance(young, voice, TIMED)
     advance(old, voice, 2 * TIMED)

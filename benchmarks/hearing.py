@@ -10,7 +10,7 @@ import numpy as np
 
 from kyutai_onnx.cli.evaluation.datasets import Sample, read_samples
 from kyutai_onnx.cli.load import read_whole
-from kyutai_onnx.export.verification.gate import Said, SaidTask
+from kyutai_onnx.export.verification.gate import ScoredTranscript, ScoringTask
 from kyutai_onnx.models import SpeechToText
 from kyutai_onnx.models.events import Event, Word
 from training import augment
@@ -79,7 +79,7 @@ def _codes(model: SpeechToText, pcm: Array) -> Array:
 
 def hear(
     model: SpeechToText, recordings: Sequence[Recording]
-) -> Iterator[tuple[list[int], list[Said], list[list[Event]]]]:
+) -> Iterator[tuple[list[int], list[ScoredTranscript], list[list[Event]]]]:
     """In groups of like length: which recordings, what was said of each, and its events."""
     order = sorted(range(len(recordings)), key=lambda index: len(recordings[index].codes))
     for first in range(0, len(order), ROWS):
@@ -87,9 +87,11 @@ def hear(
         yield group, *_together(model, [recordings[index].codes for index in group])
 
 
-def _together(model: SpeechToText, codes: Sequence[Array]) -> tuple[list[Said], list[list[Event]]]:
+def _together(
+    model: SpeechToText, codes: Sequence[Array]
+) -> tuple[list[ScoredTranscript], list[list[Event]]]:
     batch, most = model.batch(len(codes)), model.language_model.spec.context
-    tasks = [SaidTask(model, most) for _ in codes]
+    tasks = [ScoringTask(model, most) for _ in codes]
     rows = [batch.join(task) for task in tasks]
     for row, one in zip(rows, codes, strict=True):
         row.task.queue.give(one)
@@ -98,8 +100,8 @@ def _together(model: SpeechToText, codes: Sequence[Array]) -> tuple[list[Said], 
         pass
     events = [row.events() for row in rows]
     for task, found in zip(tasks, events, strict=True):
-        task.said.words = sum(isinstance(event, Word) for event in found)
-    return [task.said for task in tasks], events
+        task.transcript.words = sum(isinstance(event, Word) for event in found)
+    return [task.transcript for task in tasks], events
 
 
 def conditions(datasets: Iterable[str], snrs: Iterable[float]) -> list[Condition]:

@@ -25,11 +25,13 @@ REASONS = {
 
 
 @contextmanager
-def whole_or_nothing(out: Path, *, force: bool) -> Iterator[Path]:
-    """A folder to write in, which becomes `out` when all is done and vanishes if anything fails.
+def atomic_folder(out: Path, *, force: bool) -> Iterator[Path]:
+    """Yield a folder to write in: it becomes `out` at the end, and vanishes if anything fails.
 
-    Raises UsageError where `out` is there already and not forced or no bundle, or where another
-    export writes it, KyutaiOnnxError where the disk does not take what is written.
+    Raises:
+        UsageError: `out` exists and `force` is not given or it is no bundle, or another export
+            writes it.
+        KyutaiOnnxError: the disk does not take what is written.
     """
     _check(out, force=force)
     try:

@@ -1,4 +1,4 @@
-"""Turns a checkpoint into a bundle: its graphs, the files beside them, the manifest last."""
+"""Exports a checkpoint to a bundle: its graphs, the files beside them, the manifest last."""
 
 import shutil
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from ..runtime.bundle.dataclass_json import write_json
 from ..runtime.bundle.manifest import FILE_NAME, FileEntry, GraphSpec, Manifest, Precision
 from ..runtime.cache import bundles_folder
 from ..runtime.errors import UsageError
-from .atomic_folder import whole_or_nothing
+from .atomic_folder import atomic_folder
 from .card import license_text, model_card
 from .checkpoint.checkpoint import Checkpoint, open_checkpoint
 from .graphs.trace import trace
@@ -23,15 +23,15 @@ from .targets import Precisions, Target, target
 from .verification.calibration_run import cache_entries
 
 Progress = Callable[[str, int, int], None]
-"""Told which graph is being written, and how many bytes of how many are."""
+"""Called with the name of the graph that is being written, its bytes so far and in all."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What `export` was asked for; None leaves a choice to the target or the model.
+    """The options of an export; None leaves a choice to the target or the model.
 
-    `decoder` asks for Mimi's decoder, which speech-to-text does without; `recipe` is another way to
-    round weights than the precision's own.
+    `decoder` includes Mimi's decoder, which speech to text does not need; `recipe` replaces the
+    precision's own quantization recipe.
     """
 
     repo: str
@@ -51,24 +51,25 @@ class Request:
 
 
 def export_bundle(request: Request, progress: Progress = lambda *_: None) -> Path:
-    """Turns a checkpoint into a bundle and returns its folder.
+    """Export a checkpoint and return the bundle's folder, which appears when it is complete.
 
-    Nothing appears at the place asked for until the bundle is whole. Raises UsageError for what
-    cannot be combined, ModelError for a checkpoint that cannot be had or read, KyutaiOnnxError
-    where the disk does not take the bundle.
+    Raises:
+        UsageError: options that exclude each other.
+        ModelError: the checkpoint is not available or not readable.
+        KyutaiOnnxError: the disk does not take the bundle.
     """
     return export_checkpoint(open_request(request), request, progress)
 
 
 def open_request(request: Request) -> Checkpoint:
-    """The checkpoint that is asked for; raises as `open_checkpoint` does."""
+    """Open the checkpoint of a request; raises as `open_checkpoint` does."""
     return open_checkpoint(request.repo, request.revision, request.lora, request.extra_heads)
 
 
 def export_checkpoint(
     checkpoint: Checkpoint, request: Request, progress: Progress = lambda *_: None
 ) -> Path:
-    """`export_bundle` of a checkpoint that was opened before."""
+    """Export a checkpoint that is open already; as `export_bundle`."""
     chosen = target(request.target)
     precisions = _precisions(request, checkpoint, chosen)
     plan = plan_bundle(
@@ -82,7 +83,7 @@ def export_checkpoint(
     )
     style = chosen.style(precisions.model, precisions.cache, request.recipe)
     out = request.out or _default_folder(checkpoint, chosen, precisions)
-    with whole_or_nothing(out, force=request.force) as folder:
+    with atomic_folder(out, force=request.force) as folder:
         graphs: dict[str, GraphSpec] = {}
         files: dict[str, FileEntry] = {}
         for graph in plan.graphs:
@@ -115,12 +116,12 @@ def _precisions(request: Request, checkpoint: Checkpoint, chosen: Target) -> Pre
 def _default_folder(checkpoint: Checkpoint, chosen: Target, precisions: Precisions) -> Path:
     name = checkpoint.repository.name
     plain = Path(name).resolve().name if Path(name).exists() else name.replace("/", "--")
-    told: str = precisions.model
+    label: str = precisions.model
     if checkpoint.lm is not None and precisions.codec != "fp32":
-        told += f"-codec-{precisions.codec}"
+        label += f"-codec-{precisions.codec}"
     if precisions.cache != "fp32":
-        told += f"-kv-{precisions.cache}"
-    return bundles_folder() / f"{plain}--{told}-{chosen.name}"
+        label += f"-kv-{precisions.cache}"
+    return bundles_folder() / f"{plain}--{label}-{chosen.name}"
 
 
 def _write_graph(

@@ -20,7 +20,7 @@ RECIPES: dict[Precision, QuantizationRecipe] = {
     "int8": QuantizationRecipe(INT8, INT8),
     "int4": QuantizationRecipe(INT4, INT8),
 }
-"""How weights are rounded unless told otherwise."""
+"""The recipe of each precision that quantizes, unless a request has its own."""
 
 ROUNDED_CACHE = "1.31"
 """The oldest onnxruntime that is known to read a KV cache of 8 bits on the CPU."""

@@ -34,7 +34,7 @@ def verify(
     """
     try:
         from ...export.checkpoint.checkpoint import open_checkpoint
-        from ...export.verification.verify import made_up_voice, verify_bundle
+        from ...export.verification.verify import synthetic_voice, verify_bundle
     except ImportError as error:
         raise UsageError(
             f"verifying needs more packages ({error.name} is missing); run "
@@ -48,7 +48,7 @@ def verify(
         checkpoint.repo, checkpoint.revision, checkpoint.lora, checkpoint.extra_heads
     )
     rate, samples = bundle.manifest.audio.sample_rate, frames * bundle.manifest.audio.frame_size
-    pcm = made_up_voice(rate, samples) if audio is None else read_whole(audio, rate)[:samples]
+    pcm = synthetic_voice(rate, samples) if audio is None else read_whole(audio, rate)[:samples]
     with progress_bar(quiet=general.quiet) as progress:
         report = verify_bundle(
             bundle,

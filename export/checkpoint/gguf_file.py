@@ -193,11 +193,11 @@ class _Header:
             if kind == number:
                 return kind
         known = number in set(GGMLQuantizationType)
-        told = GGMLQuantizationType(number).name if known else f"type {number}"
+        name_of_kind = GGMLQuantizationType(number).name if known else f"type {number}"
         read = ", ".join(kind.name for kind in (*PLAIN, *BLOCKS))
         raise ModelError(
-            f"{self._path} packs {name} as {told}; of ggml's types {read} are read: export from "
-            "the repository with bf16 weights"
+            f"{self._path} packs {name} as {name_of_kind}; of ggml's types {read} are read: "
+            "export from the repository with bf16 weights"
         )
 
     def _text(self) -> str:

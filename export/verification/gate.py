@@ -1,8 +1,7 @@
-"""Whether a bundle of low precision still says what its checkpoint would say in fp32.
+"""The quality gate: whether a quantized bundle transcribes as its checkpoint does in fp32.
 
-The bundle transcribes recordings; then the checkpoint is asked, at every step of what the bundle
-heard and said, what it would have said next. So one different token is one difference, and not a
-different future.
+The bundle transcribes recordings. Then the checkpoint predicts every next token from the bundle's
+own past, so that one different token is one difference, and not a different future.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -18,20 +17,24 @@ from ...models.stt.task import SpeechToTextTask
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.typing import Array
 from ..checkpoint.checkpoint import Checkpoint
-from .layerwise_forward import WholeSequences
+from .layerwise_forward import LayerwiseTransformer
 
 MOST_DOUBTED = 0.03
-"""Of words, but one in any case: doubted where the checkpoint would have said something else."""
+"""Limit of the share of words that differ from fp32; one word may always differ."""
 MOST_DIVERGENCE = 0.01
-"""Nats a step, in the mean."""
+"""Limit of the mean Kullback-Leibler divergence, in nats per step."""
 LEAST_SURE = 0.5
-"""The checkpoint's own certainty below which it does not understand what it hears."""
+"""The checkpoint's mean probability of its best token, below which the gate does not judge."""
 
 
 @dataclass
 class Verdict:
-    """What was found: words said, those that the checkpoint doubts, steps, those that agree on the
-    token, and sums over all steps of the divergence in nats and of the checkpoint's certainty."""
+    """The comparison of a bundle with its checkpoint in fp32.
+
+    `words` the bundle found and `doubted` ones that the checkpoint would not have said; `steps` and
+    `agreed` ones, of the same token; sums over all steps of the `divergence` in nats and of the
+    `certainty`, the probability of the checkpoint's best token.
+    """
 
     words: int = 0
     doubted: int = 0
@@ -42,7 +45,7 @@ class Verdict:
 
     @property
     def understands(self) -> bool:
-        """Whether the checkpoint was trained to hear such recordings; if not, nothing is judged."""
+        """Whether the checkpoint understands such recordings; if not, nothing is judged."""
         return self.steps > 0 and self.certainty >= LEAST_SURE * self.steps
 
     @property
@@ -51,8 +54,10 @@ class Verdict:
         return close and self.doubted <= max(1.0, MOST_DOUBTED * self.words)
 
     def add(self, wanted: Array, ours: Array, silent: Collection[int]) -> None:
-        """Counts steps: the scores `[steps, tokens]` of both. One that says a token that is not
-        `silent` where the other says another doubts a word."""
+        """Count steps by the scores `[steps, tokens]` of both.
+
+        A word is doubted where the best tokens differ and are not both among `silent`.
+        """
         theirs, own = _log_softmax(wanted), _log_softmax(ours)
         self.steps += len(theirs)
         self.divergence += float((np.exp(theirs) * (theirs - own)).sum())
@@ -64,76 +69,76 @@ class Verdict:
 
     def __str__(self) -> str:
         return (
-            f"{self.doubted} of {self.words} words would be others in fp32 "
-            f"({100 * MOST_DOUBTED:g} % may), divergence "
-            f"{self.divergence / max(1, self.steps):.4f} nats a step ({MOST_DIVERGENCE:g} may be)"
+            f"{self.doubted} of {self.words} words differ from fp32 "
+            f"(limit {100 * MOST_DOUBTED:g} %), KL divergence "
+            f"{self.divergence / max(1, self.steps):.4f} nats/step (limit {MOST_DIVERGENCE:g})"
         )
 
 
 def is_exact(bundle: Bundle) -> bool:
-    """Whether nothing in it is rounded."""
+    """Whether nothing in the bundle is quantized."""
     manifest = bundle.manifest
     caches = {state.dtype for graph in manifest.graphs.values() for state in graph.states}
     return manifest.precision == manifest.codec.precision == "fp32" and "int8" not in caches
 
 
 @dataclass
-class Said:
-    """What a bundle read and how it scored the text, step by step, and how many words it said."""
+class ScoredTranscript:
+    """What a bundle read and how it scored the text, step by step, and the words it found."""
 
     tokens: list[Array] = field(default_factory=list)
     scores: list[Array] = field(default_factory=list)
     words: int = 0
 
 
-class SaidTask(SpeechToTextTask):
-    """Keeps what it reads and how it scores the text, of its first `most` steps."""
+class ScoringTask(SpeechToTextTask):
+    """A task that keeps tokens and text scores of its first `most` steps."""
 
     def __init__(self, model: SpeechToText, most: int) -> None:
-        self.said, self._most = Said(), most
+        self.transcript, self._most = ScoredTranscript(), most
         super().__init__(model, SamplingParams())
 
     def on_step(self, output: StepOutput, place: int) -> None:
-        if len(self.said.tokens) < self._most:
-            self.said.tokens.append(output.tokens[place].copy())
-            self.said.scores.append(output.scores[place].copy())
+        if len(self.transcript.tokens) < self._most:
+            self.transcript.tokens.append(output.tokens[place].copy())
+            self.transcript.scores.append(output.scores[place].copy())
         super().on_step(output, place)
 
 
 def judge(bundle: Bundle, checkpoint: Checkpoint, recordings: Iterable[Array]) -> Verdict:
-    """Compares on recordings, float32 `[n]` at the model's rate, together; of each, as many frames
-    as the model's context has.
+    """Compare on recordings, float32 `[n]` at the model's rate, each cut to the model's context.
 
-    Raises UsageError for a bundle of a fixed batch, ProviderError where it cannot run here.
+    Raises:
+        UsageError: the bundle has a fixed batch.
+        ProviderError: it cannot run here.
     """
     model = SpeechToText(bundle, allow_fallback=True)
     most = model.language_model.spec.context
-    return compare([_said(model, pcm, most) for pcm in recordings], checkpoint)
+    return compare([_transcribed(model, pcm, most) for pcm in recordings], checkpoint)
 
 
-def compare(said: Sequence[Said], checkpoint: Checkpoint) -> Verdict:
-    """What the checkpoint makes of recordings that a bundle of it has heard, each of them no longer
-    than the model's context."""
+def compare(transcripts: Sequence[ScoredTranscript], checkpoint: Checkpoint) -> Verdict:
+    """Compare transcripts, none longer than the model's context, with the checkpoint's."""
     config, tensors = checkpoint.config.lm, checkpoint.lm
     assert config is not None
     assert tensors is not None
-    verdict = Verdict(words=sum(one.words for one in said))
-    frames = max(len(one.tokens) for one in said)
-    tokens = np.zeros((len(said), frames, 1 + config.n_q), np.int64)
-    for row, one in zip(tokens, said, strict=True):
+    verdict = Verdict(words=sum(one.words for one in transcripts))
+    frames = max(len(one.tokens) for one in transcripts)
+    tokens = np.zeros((len(transcripts), frames, 1 + config.n_q), np.int64)
+    for row, one in zip(tokens, transcripts, strict=True):
         row[: len(one.tokens)] = one.tokens
-    wanted = WholeSequences(config, tensors, frames).text_scores(tokens)
+    wanted = LayerwiseTransformer(config, tensors, frames).text_scores(tokens)
     silent = (config.existing_text_padding_id, config.existing_text_end_padding_id)
-    for one, scores in zip(said, wanted, strict=True):
+    for one, scores in zip(transcripts, wanted, strict=True):
         verdict.add(scores[: len(one.scores)], np.stack(one.scores), silent)
     return verdict
 
 
-def _said(model: SpeechToText, pcm: Array, most: int) -> Said:
-    row = model.batch(1).join(task := SaidTask(model, most))
+def _transcribed(model: SpeechToText, pcm: Array, most: int) -> ScoredTranscript:
+    row = model.batch(1).join(task := ScoringTask(model, most))
     row.feed(pcm[: most * model.frame_size])
-    task.said.words = sum(isinstance(event, Word) for event in row.flush())
-    return task.said
+    task.transcript.words = sum(isinstance(event, Word) for event in row.flush())
+    return task.transcript
 
 
 def _log_softmax(scores: Array) -> Array:

@@ -21,7 +21,7 @@ from ..modules.step import Step, all_states, materialize, name_states
 from ..modules.transformer import StreamingTransformer
 
 
-class WholeSequences(nn.Module):
+class LayerwiseTransformer(nn.Module):
     """A model without conditions or a second text stream, for up to `most` frames."""
 
     def __init__(self, config: LMConfig, tensors: Tensors, most: int) -> None:

@@ -1,4 +1,4 @@
-"""Kyutai's `LMGen`, recorded: what it chose at each step, and by which scores."""
+"""A trace of Kyutai's `LMGen`: what it chose at each step, and by which scores."""
 
 import importlib
 from collections.abc import Callable, Sequence
@@ -54,7 +54,7 @@ def condition_tensors(model: Any, rows: Sequence[Conditioning]) -> Any:
 
 
 @dataclass(frozen=True)
-class Recorded:
+class ReferenceStep:
     """One step. Scores are guided, tokens as drawn, before the hooks.
 
     `hidden [batch, dim]`, `text_scores [batch, text_card_out]`, `text [batch]`,
@@ -73,7 +73,7 @@ class Recorded:
     frame: Array
 
 
-class Recording:
+class ReferenceTrace:
     """`LMGen` over a batch of rows, greedy unless its `arguments` say otherwise.
 
     `generator` is Kyutai's own: it begins streaming, resets and holds rows.
@@ -108,7 +108,7 @@ class Recording:
         )
 
     @torch.no_grad()
-    def step(self, codes: Array) -> Recorded:
+    def step(self, codes: Array) -> ReferenceStep:
         """Steps all rows on the codes int64 `[batch, n_q - dep_q]` that they hear."""
         self._code_scores.clear()
         batch = len(codes)
@@ -119,7 +119,7 @@ class Recording:
         scores = self._code_scores
         self._noted.setdefault("codes", nothing)
         self._noted.setdefault("next_codes", nothing)
-        return Recorded(
+        return ReferenceStep(
             **self._noted,
             code_scores=np.stack(scores, 1) if scores else nothing[..., None],
             heads=np.stack(heads, 1) if heads else nothing[..., None],

@@ -1,4 +1,4 @@
-"""What a model is given where it is compared: conditions, guidance and, of text to speech, text.
+"""Inputs for a comparison: conditions, guidance and, for text to speech, text.
 
 Any will do, as long as both programs get the same.
 """
@@ -14,8 +14,8 @@ from ...models.options import SamplingParams
 from ...runtime.bundle.manifest import Conditioner, Manifest
 from ...runtime.typing import Array
 from ..graphs.conditions import VOICE_FRAMES
-from .reference_trace import Conditioning, Recording, condition_tensors
-from .teacher_forcing import Agreement, Following
+from .reference_trace import Conditioning, ReferenceTrace, condition_tensors
+from .teacher_forcing import Agreement, TeacherForcing
 
 WANTED = {"description": "very_good", "cfg": "2.0", "control": "ok"}
 """Values of Kyutai's own conditioners; of others it is their first."""
@@ -40,29 +40,29 @@ class Case:
     coefficient: float = 1.0
     masked_until: int | None = None
     no_text: bool = False
-    script: "Script | None" = None
+    script: "SyntheticText | None" = None
 
 
-def made_up_case(manifest: Manifest, *, guided: bool) -> Case:
+def synthetic_case(manifest: Manifest, *, guided: bool) -> Case:
     """The conditions that the family knows, and guidance (if `guided`) where it uses it: Hibiki by
     its description, text to speech without a table of coefficients by its text."""
     lm = manifest.lm
     assert lm is not None
-    given = made_up_conditions(lm.conditioners)
+    given = synthetic_conditions(lm.conditioners)
     null = given.nothing()
     null.texts.update({name: value for name, value in UNWANTED.items() if name in given.texts})
     if manifest.family == "hibiki" and given.texts and guided:
         return Case(given, null, HIBIKI_GUIDANCE)
     if manifest.tts is None:
         return Case(given, null)
-    script = Script(manifest)
+    script = SyntheticText(manifest)
     if "cfg" in lm.conditioners or not guided:
         return Case(given, null, script=script)
     masked = PREFIX_FRAMES + script.lead_in
     return Case(given, null, SPEECH_GUIDANCE, masked, no_text=True, script=script)
 
 
-def made_up_conditions(conditioners: dict[str, Conditioner]) -> Conditioning:
+def synthetic_conditions(conditioners: dict[str, Conditioner]) -> Conditioning:
     """A value of every table and one voice of everything that takes tensors."""
     noise = np.random.default_rng(1)
     made = Conditioning()
@@ -80,7 +80,7 @@ def made_up_conditions(conditioners: dict[str, Conditioner]) -> Conditioning:
     return made
 
 
-class Script:
+class SyntheticText:
     """Made-up text in place of what text to speech reads, and the silence before its speech.
 
     Token by token, with a second one where the model reads two; what the model itself would say is
@@ -118,13 +118,13 @@ class Script:
         return codes
 
 
-def make_recording(model: Any, case: Case) -> Recording:
+def make_reference_trace(model: Any, case: Case) -> ReferenceTrace:
     """The reference, one row."""
     rows = [case.given, case.null] if case.coefficient != 1 else [case.given]
     hooks: Any = {}
     if case.script is not None:
         hooks = {"on_text": case.script.on_text, "on_audio": case.script.on_audio}
-    return Recording(
+    return ReferenceTrace(
         model,
         conditions=condition_tensors(model, rows),
         coefficient=case.coefficient,
@@ -136,10 +136,10 @@ def make_recording(model: Any, case: Case) -> Recording:
 
 def make_generator(
     lm: LanguageModel, case: Case, agreement: Agreement
-) -> tuple[Generator, Following]:
+) -> tuple[Generator, TeacherForcing]:
     """Ours, one row, and the rules by which it follows."""
     guided = case.coefficient != 1
-    generator, rules = Generator(lm, guided=guided), Following(agreement, 0)
+    generator, rules = Generator(lm, guided=guided), TeacherForcing(agreement, 0)
     guidance = None
     if guided:
         null = lm.condition(case.null.texts, case.null.tensors)

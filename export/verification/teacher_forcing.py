@@ -1,4 +1,4 @@
-"""Rows of ours that go on with what the reference chose, and count where they would not have.
+"""Teacher forcing: our rows go on with the reference's choices, and count where theirs differ.
 
 So one different token is one difference, and not a different future.
 """
@@ -11,7 +11,7 @@ import numpy as np
 from ...models.lm.generation import Generator, StepHooks
 from ...runtime.typing import Array
 from .agreement import Choices, Numbers
-from .reference_trace import Recorded
+from .reference_trace import ReferenceStep
 
 
 @dataclass
@@ -26,10 +26,10 @@ class Agreement:
     frames: int = 0
 
 
-class Following(StepHooks):
-    """One row's rules: the reference's choice of the step that `recorded` holds by then."""
+class TeacherForcing(StepHooks):
+    """One row's hooks: they return the reference's choices of the step in `recorded`."""
 
-    recorded: Recorded
+    recorded: ReferenceStep
 
     def __init__(self, agreement: Agreement, row: int) -> None:
         self._agreement, self._row = agreement, row
@@ -55,14 +55,14 @@ class Following(StepHooks):
 
 
 class SideBySide:
-    """A generator of ours with its rows' rules, fed what a recording was fed."""
+    """A generator of ours with its rows' hooks, fed what the reference was fed."""
 
     def __init__(
-        self, generator: Generator, rules: Sequence[Following], agreement: Agreement
+        self, generator: Generator, rules: Sequence[TeacherForcing], agreement: Agreement
     ) -> None:
         self._generator, self._rules, self._agreement = generator, rules, agreement
 
-    def step(self, recorded: Recorded, codes: Array, active: Array) -> None:
+    def step(self, recorded: ReferenceStep, codes: Array, active: Array) -> None:
         """Takes the step that was recorded, of the rows that were active in it."""
         for rules in self._rules:
             rules.recorded = recorded

@@ -1,6 +1,6 @@
 """A bundle and Kyutai's package side by side on the same audio: how far they agree.
 
-Both hear the same frames, one a call. Our language model goes on with what the reference chose.
+Both read the same frames, one per call. Our language model goes on with what the reference chose.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ from ...runtime.typing import Array
 from ..checkpoint.checkpoint import Checkpoint
 from .agreement import Choices, Numbers
 from .reference import reference_lm, reference_mimi
-from .synthetic_inputs import made_up_case, make_generator, make_recording
+from .synthetic_inputs import make_generator, make_reference_trace, synthetic_case
 from .teacher_forcing import Agreement, SideBySide
 
 WAVEFORM_BOUND = 1e-4
@@ -82,7 +82,7 @@ def together(parts: list[Choices]) -> Choices:
     return total
 
 
-def made_up_voice(sample_rate: int, samples: int, seed: int = 0) -> Array:
+def synthetic_voice(sample_rate: int, samples: int, seed: int = 0) -> Array:
     """Harmonics of a gliding pitch under an envelope of syllables, and noise: float32 `[n]`."""
     noise = np.random.default_rng(seed)
     time = np.arange(samples) / sample_rate
@@ -177,11 +177,11 @@ class _LanguageModels:
         lm = LanguageModel(bundle, provider=provider, allow_fallback=True)
         self._codebooks = lm.spec.n_q - lm.spec.dep_q
         self._started, self._active = False, np.ones(1, np.bool_)
-        case = made_up_case(bundle.manifest, guided=lm.temporal.fixed_batch is None)
+        case = synthetic_case(bundle.manifest, guided=lm.temporal.fixed_batch is None)
         self._doubles = bundle.manifest.family != "tts"
         model = reference_lm(checkpoint)
-        self._recording = make_recording(model, case)
-        self._recording.generator.streaming_forever(1)
+        self._reference_lm = make_reference_trace(model, case)
+        self._reference_lm.generator.streaming_forever(1)
         agreement = Agreement(codes=[Choices() for _ in range(lm.spec.dep_q)])
         generator, rules = make_generator(lm, case, agreement)
         self._beside = SideBySide(generator, [rules], agreement)
@@ -193,5 +193,5 @@ class _LanguageModels:
         """The first frame twice, as in moshi run_inference.py; text to speech hears nothing."""
         heard = codes[:, : self._codebooks, 0].numpy()
         for _ in range(1 if self._started or not self._doubles else 2):
-            self._beside.step(self._recording.step(heard), heard, self._active)
+            self._beside.step(self._reference_lm.step(heard), heard, self._active)
         self._started = True

@@ -11,7 +11,7 @@ from support.parity.schedule import ROWS, schedule
 
 from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
 from kyutai_onnx.export.verification.agreement import Choices
-from kyutai_onnx.export.verification.teacher_forcing import Agreement, Following
+from kyutai_onnx.export.verification.teacher_forcing import Agreement, TeacherForcing
 from kyutai_onnx.models.lm.generation import Generator
 from kyutai_onnx.models.lm.language_model import LanguageModel
 from kyutai_onnx.models.options import SamplingParams
@@ -133,7 +133,7 @@ def test_rows_with_and_without_guidance_share_a_batch(bundle: Bundles, recorded:
     runs = [recorded(GUIDED), recorded(HIBIKI)] * 2
     generator = Generator(load(bundle("light", "hibiki", decoder=False), HIBIKI), ROWS, guided=True)
     agreement = Agreement(codes=[Choices() for _ in range(generator.model.spec.dep_q)])
-    rules = [Following(agreement, row) for row in range(ROWS)]
+    rules = [TeacherForcing(agreement, row) for row in range(ROWS)]
     for row in range(ROWS):
         begin(generator, runs[row], row, rules[row])
     for index, frame in zip(range(172), schedule(HIBIKI.frames), strict=False):
@@ -152,7 +152,7 @@ def test_a_stream_goes_on_in_another_row_of_another_flavour(
 ) -> None:
     run, half = recorded(GUIDED), 60
     agreement = Agreement(codes=[Choices() for _ in range(4)])
-    rules = Following(agreement, 0)
+    rules = TeacherForcing(agreement, 0)
     native = Generator(load(bundle("light", "hibiki", decoder=False), GUIDED), 1, guided=True)
     made = bundle("light", "hibiki", target="directml", decoder=False)
     portable = Generator(load(made, GUIDED), 3, guided=True)

@@ -8,7 +8,7 @@ from support.parity.generating import SEED, Run
 from support.parity.schedule import ROWS, schedule
 
 from kyutai_onnx.export.verification.agreement import Choices
-from kyutai_onnx.export.verification.teacher_forcing import Agreement, Following, SideBySide
+from kyutai_onnx.export.verification.teacher_forcing import Agreement, SideBySide, TeacherForcing
 from kyutai_onnx.models.lm.generation import Generator
 from kyutai_onnx.models.lm.language_model import Guidance, LanguageModel
 
@@ -22,7 +22,7 @@ def compare(run: Run, model: LanguageModel) -> Agreement:
     guided = case.coefficient != 1
     generator = Generator(model, ROWS, guided=guided)
     agreement = Agreement(codes=[Choices() for _ in range(model.spec.dep_q)])
-    rules = [Following(agreement, row) for row in range(ROWS)]
+    rules = [TeacherForcing(agreement, row) for row in range(ROWS)]
     beside = SideBySide(generator, rules, agreement)
     begun: set[int] = set()
     for index, frame in enumerate(schedule(case.frames)):
@@ -34,7 +34,7 @@ def compare(run: Run, model: LanguageModel) -> Agreement:
     return agreement
 
 
-def begin(generator: Generator, run: Run, row: int, rules: Following) -> None:
+def begin(generator: Generator, run: Run, row: int, rules: TeacherForcing) -> None:
     model, given = generator.model, run.conditions[row]
     guidance = None
     if generator.guided:

@@ -16,8 +16,8 @@ from kyutai_onnx.export.graphs.conditions import condition_lengths
 from kyutai_onnx.export.verification.reference import reference_lm
 from kyutai_onnx.export.verification.reference_trace import (
     Conditioning,
-    Recorded,
-    Recording,
+    ReferenceStep,
+    ReferenceTrace,
     condition_tensors,
 )
 from kyutai_onnx.models.options import SamplingParams
@@ -57,7 +57,7 @@ class Run:
     conditions: list[Conditioning]
     masked_until: list[int] | None
     codes: Array
-    steps: list[Recorded] = field(default_factory=list)
+    steps: list[ReferenceStep] = field(default_factory=list)
 
 
 class Noise:
@@ -119,14 +119,14 @@ def record(case: Case, checkpoint: Checkpoint) -> Run:
     return run
 
 
-def make_recording(case: Case, model: Any, run: Run, speakers: Speakers | None) -> Recording:
+def make_recording(case: Case, model: Any, run: Run, speakers: Speakers | None) -> ReferenceTrace:
     guided = case.coefficient != 1
     nulls = [row.nothing() for row in run.conditions] if guided else []
     hooks: Any = {}
     if speakers is not None:
         hooks = {"on_text": speakers.on_text, "on_audio": speakers.on_audio}
     drawing = case.drawing
-    return Recording(
+    return ReferenceTrace(
         model,
         conditions=condition_tensors(model, [*run.conditions, *nulls]),
         coefficient=case.coefficient,
@@ -140,7 +140,7 @@ def make_recording(case: Case, model: Any, run: Run, speakers: Speakers | None) 
     )
 
 
-def _step(run: Run, recording: Recording, speakers: Speakers | None, noise: Noise) -> None:
+def _step(run: Run, recording: ReferenceTrace, speakers: Speakers | None, noise: Noise) -> None:
     begun: set[int] = set()
     for index, frame in enumerate(schedule(run.case.frames)):
         if frame.reset:

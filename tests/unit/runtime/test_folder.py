@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.toy import Toy
 
-from kyutai_onnx.export.atomic_folder import whole_or_nothing
+from kyutai_onnx.export.atomic_folder import atomic_folder
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.errors import KyutaiOnnxError, UsageError
 
@@ -23,7 +23,7 @@ def export(
     out: Path, *, force: bool = False, name: str = "made", fail: BaseException | None = None
 ) -> None:
     """Writes a bundle, or half of one."""
-    with whole_or_nothing(out, force=force) as folder:
+    with atomic_folder(out, force=force) as folder:
         Toy().write(folder)
         (folder / name).write_text("")
         if fail is not None:
@@ -36,7 +36,7 @@ def left(out: Path) -> list[str]:
 
 
 def test_a_bundle_appears_when_it_is_whole(out: Path) -> None:
-    with whole_or_nothing(out, force=False) as folder:
+    with atomic_folder(out, force=False) as folder:
         assert folder.parent == out.parent
         Toy().write(folder)
         assert not out.exists()
@@ -62,7 +62,7 @@ def test_what_a_killed_export_left_is_cleared_away(out: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="folders have no locks there")
 def test_two_exports_to_one_folder_are_kept_apart(out: Path) -> None:
-    with whole_or_nothing(out, force=True) as folder:
+    with atomic_folder(out, force=True) as folder:
         Toy().write(folder)
         with pytest.raises(UsageError, match="another export writes"):
             export(out, force=True)
@@ -73,7 +73,7 @@ def test_two_exports_to_one_folder_are_kept_apart(out: Path) -> None:
 
 
 def test_a_bundle_that_appears_meanwhile_is_kept(out: Path) -> None:
-    with pytest.raises(UsageError, match="is there already"), whole_or_nothing(out, force=False):
+    with pytest.raises(UsageError, match="is there already"), atomic_folder(out, force=False):
         Toy().write(out)
     assert Bundle.open(out).manifest.name == "toy"
     assert left(out) == ["bundle"]
@@ -91,8 +91,8 @@ def test_a_bundle_that_a_killed_export_moved_away_comes_back(out: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from kyutai_onnx.export.atomic_folder import whole_or_nothing
-with whole_or_nothing(Path(sys.argv[1]), force=True) as folder:
+from kyutai_onnx.export.atomic_folder import atomic_folder
+with atomic_folder(Path(sys.argv[1]), force=True) as folder:
     (folder / "half").write_text("")
     os.kill(os.getpid(), signal.SIGKILL)
 """
