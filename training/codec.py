@@ -16,13 +16,13 @@ from moshi.models import loaders
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training import augment, dense, ranks, scale, training
+from training import augment, dense, loop, ranks, scale
 from training.config import FRAME_RATE, FRAME_SIZE, MIMI, PHONES_PER_FRAME, SAMPLE_RATE
 from training.corpus import ENGLISH, FRENCH, Corpus
 from training.layout import phone_labels
 from training.spectra import Features
 
-PLAN = training.Plan("codec", steps=4_500, rate=2e-3, betas=(0.9, 0.99), seed=100)
+PLAN = loop.Plan("codec", steps=4_500, rate=2e-3, betas=(0.9, 0.99), seed=100)
 BATCH = 8
 FRAMES = 32
 UNQUANTISED = 300
@@ -164,7 +164,7 @@ class CodecTask:
 
 
 def train(work: Path) -> None:
-    training.train(CodecTask(work), PLAN, work)
+    loop.train(CodecTask(work), PLAN, work)
 
 
 if __name__ == "__main__":

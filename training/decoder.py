@@ -14,14 +14,14 @@ import torch
 from moshi.models import loaders
 from torch import Tensor, nn
 
-from training import dense, export, ranks, scale, training
+from training import dense, export, loop, ranks, scale
 from training.config import CODEBOOKS, FRAME_SIZE, MIMI
 from training.corpus import ENGLISH, FRENCH
 from training.discriminator import Discriminator
 from training.spectra import SpectralLoss
 from training.takes import UNHEARD, Takes
 
-PLAN = training.Plan("decoder", steps=3_600, rate=1.2e-3, betas=(0.8, 0.99), seed=300)
+PLAN = loop.Plan("decoder", steps=3_600, rate=1.2e-3, betas=(0.8, 0.99), seed=300)
 BATCH = 6
 VALIDATION = 48
 FRAMES = 20
@@ -122,7 +122,7 @@ class DecoderTask:
 
 
 def train(work: Path) -> None:
-    training.train(DecoderTask(work), PLAN, work)
+    loop.train(DecoderTask(work), PLAN, work)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from moshi.models.lm import LMModel
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training import french, ranks, speaker, tokenizer, training
+from training import french, loop, ranks, speaker, tokenizer
 from training.codes import stream
 from training.config import BINS, CODEBOOKS, FRAME_SIZE, LM, PHONES_PER_FRAME, TEXT_CARD, TEXT_PAD
 from training.french import Pair
@@ -51,8 +51,8 @@ RECIPES = {
 PATH = ("both",)
 
 
-def plan(name: str) -> training.Plan:
-    return training.Plan(f"hibiki-{name}", RECIPES[name].steps, rate=2e-3, decay=0.03, seed=500)
+def plan(name: str) -> loop.Plan:
+    return loop.Plan(f"hibiki-{name}", RECIPES[name].steps, rate=2e-3, decay=0.03, seed=500)
 
 
 def config() -> dict:
@@ -221,7 +221,7 @@ def take_mouth(lm: LMModel, save: Path) -> None:
 
 
 def train(work: Path, name: str) -> None:
-    training.train(HibikiTask(work, name), plan(name), work)
+    loop.train(HibikiTask(work, name), plan(name), work)
 
 
 if __name__ == "__main__":

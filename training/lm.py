@@ -14,7 +14,7 @@ from moshi.models.lm import LMModel
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training import codes, export, ranks, training
+from training import codes, export, loop, ranks
 from training.config import (
     BINS,
     CODEBOOKS,
@@ -26,7 +26,7 @@ from training.config import (
     TEXT_PAD,
 )
 
-PLAN = training.Plan("lm", steps=6_000, rate=2e-3, decay=0.03, seed=200)
+PLAN = loop.Plan("lm", steps=6_000, rate=2e-3, decay=0.03, seed=200)
 BATCH = 6
 PAD_WEIGHT = 0.4
 VAD_WEIGHT = 0.3
@@ -145,7 +145,7 @@ def corrupt(clean: Tensor) -> Tensor:
 
 
 def train(work: Path) -> None:
-    training.train(LMTask(work), PLAN, work)
+    loop.train(LMTask(work), PLAN, work)
 
 
 if __name__ == "__main__":

@@ -21,13 +21,13 @@ from training import (
     french,
     hibiki,
     lm,
+    loop,
     ranks,
     sets,
     speaker,
     speaking_checkpoints,
     takes,
     tokenizer,
-    training,
     tts,
 )
 
@@ -38,9 +38,9 @@ HIBIKI = HERE / "hibiki-demo-fr-en"
 SHIPPED = HERE.parent / "models" / "demo"
 
 
-def teach(train: Callable[..., None], plan: training.Plan, work: Path, *recipe: str) -> None:
+def teach(train: Callable[..., None], plan: loop.Plan, work: Path, *recipe: str) -> None:
     """Train to the end of the plan, in two processes."""
-    if not training.finished(plan, work):
+    if not loop.finished(plan, work):
         ranks.run(train, work, *recipe)
 
 

@@ -13,7 +13,7 @@ import torch
 
 from training import export, hibiki, tokenizer, tts
 from training.config import FRAME_RATE
-from training.training import Plan
+from training.loop import Plan
 
 LISTENER = Path(__file__).parent / "stt-demo-en"
 TTS_SAMPLING = {"temp": 0.3, "temp_text": 0.3, "top_k": 250, "top_k_text": 25}

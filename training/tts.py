@@ -14,7 +14,7 @@ from moshi.models.lm import LMModel
 from torch import Tensor
 from torch.nn import functional
 
-from training import ranks, speaker, tokenizer, training
+from training import loop, ranks, speaker, tokenizer
 from training.config import BINS, CODEBOOKS, LM, TEXT_CARD
 from training.lm import embed_codes
 from training.speaker import Spoken
@@ -58,8 +58,8 @@ RECIPES = {
 PATH = ("natural", "frames")
 
 
-def plan(name: str) -> training.Plan:
-    return training.Plan(f"tts-{name}", RECIPES[name].steps, rate=2e-3, decay=0.03, seed=400)
+def plan(name: str) -> loop.Plan:
+    return loop.Plan(f"tts-{name}", RECIPES[name].steps, rate=2e-3, decay=0.03, seed=400)
 
 
 def config(recipe: Recipe) -> dict:
@@ -184,7 +184,7 @@ def corrupt(codes: Tensor, lost: float, frames: float) -> Tensor:
 
 
 def train(work: Path, name: str) -> None:
-    training.train(TTSTask(work, name), plan(name), work)
+    loop.train(TTSTask(work, name), plan(name), work)
 
 
 if __name__ == "__main__":
