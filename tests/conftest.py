@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,13 @@ FOLDERS = ["parity", "hardware", "conformance", "fuzz", "integration", "unit"]
 
 
 def pytest_configure() -> None:
-    """Tests in the background of a shell ignore interrupts, and so would the programs that they
-    start and interrupt. Those that import onnxruntime themselves send no telemetry either."""
+    """Tests in the background of a shell ignore interrupts, and under nohup hang-ups, and so would
+    the programs that they start and signal. Those that import onnxruntime themselves send no
+    telemetry either."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if sys.platform != "win32":
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -18,8 +18,8 @@ task = "stt"
 slots = {SLOTS}
 [limits]
 rate = "none"
-silence = 2.0
-stall = 2.0
+silence = 6.0
+stall = 6.0
 request = 2.0
 connections = {CONNECTIONS}
 """

@@ -44,7 +44,8 @@ class Witness:
 
     def check(self) -> None:
         """Nobody ended it, and every talk was heard as it is alone."""
-        assert self.error is None, repr(self.error)
+        if self.error is not None:
+            raise self.error
         assert self.talks == [self._expected] * len(self.talks)
 
     def _work(self) -> None:

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 
 import pytest
@@ -85,6 +84,7 @@ print("ready", flush=True)
 while True:
     for client in clients:
         client.say(type="Audio", pcm=[0.0] * 1920)
+    print("spoken", flush=True)
     time.sleep(0.08)
 """
 
@@ -96,6 +96,7 @@ def test_a_process_of_clients_is_killed(server: ServedProcess) -> None:
         assert clients.stdout is not None
         assert clients.stdout.readline() == b"ready\n"
         assert used(server) == 4
-        time.sleep(0.5)
+        for _ in range(5):
+            assert clients.stdout.readline() == b"spoken\n"
         clients.send_signal(signal.SIGKILL)
         clients.wait()
