@@ -39,7 +39,7 @@ def connect(given: ServerOptions) -> "RemoteServer":
 
     Raises UsageError for an invalid URL and for a missing package.
     """
-    require("serve", "aiohttp", "av", "msgspec")
+    require("serve", "av", "msgspec", "websockets")
     from ..server.client import RemoteServer
     from ..server.config import read_keys
 

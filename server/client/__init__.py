@@ -6,9 +6,9 @@ they can, and keep their connection in a thread of their own.
 
 from .chat import RemoteChat, RemoteTalk
 from .errors import ServerError
-from .listening import RemoteSpeechToText, RemoteSpeechToTextStream
-from .server import RemoteServer
-from .speaking import RemoteSpeech, RemoteTextToSpeech
+from .remote_server import RemoteServer
+from .stt import RemoteSpeechToText, RemoteSpeechToTextStream
+from .tts import RemoteSpeech, RemoteTextToSpeech
 
 __all__ = [
     "RemoteChat",

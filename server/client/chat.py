@@ -16,19 +16,12 @@ from ..moshi_server.chat_messages import (
 )
 from ..wire.errors import ProtocolError
 from ..wire.ogg_opus import OpusDecoder, OpusEncoder
+from .connection import Connection, RemoteModel
 from .errors import broken, busy
-from .line import Line
-from .server import Info, RemoteServer
 
 
-class RemoteChat:
+class RemoteChat(RemoteModel):
     """A model on a server."""
-
-    def __init__(self, server: RemoteServer, info: Info) -> None:
-        self.server, self.info = server, info
-        self.name, self.precision, self.family = info.id, info.precision, info.family
-        self.sample_rate, self.frame_size = info.sample_rate, info.frame_size
-        self.frame_rate = info.frame_rate
 
     def stream(
         self,
@@ -44,7 +37,7 @@ class RemoteChat:
             "text_temperature": text_temperature,
             "audio_seed": seed,
         }
-        return RemoteTalk(self, self.server.line(self.info, query))
+        return RemoteTalk(self, self.connect(query))
 
 
 class RemoteTalk:
@@ -53,8 +46,8 @@ class RemoteTalk:
     spoken_seconds = 0.0
     """Of speech before this session."""
 
-    def __init__(self, model: RemoteChat, line: Line) -> None:
-        self.model, self._line = model, line
+    def __init__(self, model: RemoteChat, connection: Connection) -> None:
+        self.model, self._connection = model, connection
         self._encoder, self._decoder = OpusEncoder(), OpusDecoder()
         self._samples = 0
         self._ready = self._ended = False
@@ -89,38 +82,38 @@ class RemoteTalk:
         if not self._ended:
             yield from self._run()
             return
-        while not self._line.over:
-            self._line.wait()
+        while not self._connection.over:
+            self._connection.wait()
             yield from self._run()
         while events := self._run():
             yield from events
 
     def close(self) -> list[Event]:
         """Ends here: the server is left."""
-        self._line.close()
+        self._connection.close()
         return []
 
     def _wait_until_ready(self) -> None:
         """A server may let its clients wait for a slot, and says when they have one."""
-        while not (self._ready or self._line.over):
-            self._line.wait()
+        while not (self._ready or self._connection.over):
+            self._connection.wait()
             self._run()
 
     def _send(self, pages: bytes) -> None:
         if pages:
-            self._line.send(pack_chat(ChatAudio(pages)))
+            self._connection.send(pack_chat(ChatAudio(pages)))
 
     def _run(self) -> list[Event]:
-        over = self._line.over
-        events = [event for data in self._line.take() for event in self._take(data)]
+        over = self._connection.over
+        events = [event for data in self._connection.take() for event in self._take(data)]
         if over and not events:
-            self._line.check()
+            self._connection.check()
             if not self._ended:
-                raise broken(self.model.server.address, "it closed before the audio's end")
+                raise broken(self.model.address, "it closed before the audio's end")
         return events
 
     def _take(self, data: bytes) -> list[Event]:
-        address = self.model.server.address
+        address = self.model.address
         try:
             message = parse_chat(data)
             match message:

@@ -1,5 +1,6 @@
 """Speech to text on a server."""
 
+import math
 import threading
 import time
 from collections.abc import Collection, Iterator
@@ -7,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from ...models.events import Event
-from ...models.stt.pauses import TurnPolicy
+from ...models.events import Event, Word, ended_by
+from ...models.stt.pauses import PauseDetector, TurnPolicy
 from ...runtime.audio import Pcm
 from ...runtime.errors import UsageError
 from ..moshi_server import messages
 from ..wire.errors import ProtocolError
 from ..wire.messagepack import pack
+from .address import Address
+from .connection import Connections, ModelInfo, RemoteModel
 from .errors import ServerError, broken, busy
-from .heard import RemoteTask
-from .server import Info, RemoteServer
 
 AHEAD = 4
 """Messages that wait to be sent, before a file is read on."""
@@ -24,14 +25,79 @@ PIECE_SECONDS = 0.08
 """Of audio in a message that is paced."""
 
 
-class RemoteSpeechToText:
+class RemoteTask:
+    """What one stream asks of a server, and the events of its messages, in their order."""
+
+    def __init__(
+        self,
+        info: ModelInfo,
+        temperature: float | None = None,
+        seed: int | None = None,
+        policy: TurnPolicy | None = None,
+    ) -> None:
+        self.temperature, self.seed = temperature, seed
+        self._info, self._policy = info, policy or TurnPolicy()
+        self._pauses = PauseDetector(info.frame_rate, info.lead, self._policy)
+        self._open: list[str] = []
+        self._start = 0.0
+        self._end = math.inf
+        self.processed_until = 0.0
+        """Seconds of the audio up to which words have come."""
+
+    @property
+    def partial(self) -> str:
+        """The text of the words that have come and are not closed."""
+        return " ".join(self._open)
+
+    def prime(self, audio: Pcm, *, cut: bool) -> None:  # noqa: ARG002
+        """Raises UsageError: a server takes no audio prompt."""
+        raise UsageError("an audio prompt: not over a server; leave it out")
+
+    def end(self, seconds: float) -> None:
+        """No event lies beyond so many seconds, which are all of the audio."""
+        self._end = seconds
+
+    def take(self, reply: messages.SttReply) -> list[Event]:
+        """The events of a message."""
+        return [ended_by(event, self._end) for event in self._take(reply)]
+
+    def _take(self, reply: messages.SttReply) -> list[Event]:
+        match reply:
+            case messages.StepMessage(index, pauses, _):
+                time = (index + 1) / self._info.frame_rate - self._info.lead - self._info.delay
+                self.processed_until = max(self.processed_until, time)
+                if self._policy.head < len(pauses):
+                    return self._pauses.push(pauses[self._policy.head], self._open_start)
+            case messages.WordMessage(text, start):
+                self._start = start if not self._open else self._start
+                self._open.append(text)
+                self.processed_until = max(self.processed_until, start)
+            case messages.WholeWordMessage(text, start, end):
+                self._open.clear()
+                self.processed_until = max(self.processed_until, end)
+                return [Word(text, start, end)]
+        return []
+
+    def flush(self) -> list[Event]:
+        """The words that were never closed, as one, and the last pause."""
+        text, self._open = self.partial, []
+        end = max(self._start, self.processed_until)
+        words = [Word(text, self._start, end)] if text else []
+        return [ended_by(event, self._end) for event in (*words, *self._pauses.flush())]
+
+    @property
+    def _open_start(self) -> float | None:
+        return self._start if self._open else None
+
+
+class RemoteSpeechToText(RemoteModel):
     """A model on a server; `rtf` paces what its streams are fed."""
 
-    def __init__(self, server: RemoteServer, info: Info, rtf: float | None = None) -> None:
-        self.server, self.info, self.rtf = server, info, rtf
-        self.name, self.precision = info.id, info.precision
-        self.sample_rate, self.frame_size = info.sample_rate, info.frame_size
-        self.has_pauses = info.heads > 0
+    def __init__(
+        self, address: Address, info: ModelInfo, connections: Connections, rtf: float | None = None
+    ) -> None:
+        super().__init__(address, info, connections)
+        self.rtf, self.has_pauses = rtf, info.heads > 0
 
     def batch(self, rows: int) -> "RemoteBatch":
         """As many streams side by side as the server has slots, but no more than `rows`."""
@@ -70,11 +136,11 @@ class RemoteRow:
         news: threading.Condition | None = None,
     ) -> None:
         query = {"exact": "true", "temperature": task.temperature, "seed": task.seed}
-        self.line = model.server.line(model.info, query, news)
+        self.connection = model.connect(query, news)
         self.task = task
         self.ended = False
         self._samples = 0
-        self._address, self._rate, self._rtf = model.server.address, model.sample_rate, model.rtf
+        self._address, self._rate, self._rtf = model.address, model.sample_rate, model.rtf
         self._failure: ServerError | None = None
         self._due = time.monotonic()
         self._finished = self._raised = False
@@ -82,7 +148,7 @@ class RemoteRow:
     @property
     def waiting(self) -> int:
         """Messages that should be sent before more is fed."""
-        return max(0, self.line.unsent - AHEAD)
+        return max(0, self.connection.unsent - AHEAD)
 
     @property
     def done(self) -> bool:
@@ -95,12 +161,12 @@ class RemoteRow:
             raise UsageError("this stream has ended; open another one")
         self._samples += len(pcm)
         if self._rtf is None:
-            self.line.send(pack(messages.AudioMessage(pcm)))
+            self.connection.send(pack(messages.AudioMessage(pcm)))
             return
         size = round(PIECE_SECONDS * self._rate)
         for piece in np.split(pcm, range(size, len(pcm), size)):
             self._due += len(piece) / self._rate / self._rtf
-            self.line.send(pack(messages.AudioMessage(piece)), self._due)
+            self.connection.send(pack(messages.AudioMessage(piece)), self._due)
 
     def end(self) -> None:
         """The audio is over; without any, nothing more is found."""
@@ -108,15 +174,15 @@ class RemoteRow:
             self.ended = True
             self.task.end(self._samples / self._rate)
             if self._samples:
-                self.line.send(pack(messages.EosMessage()))
+                self.connection.send(pack(messages.EosMessage()))
             else:
-                self.line.close()
+                self.connection.close()
 
     def events(self) -> list[Event]:
         """What was found since the last time. Raises ServerError where the session broke off, once
         all that was found before was taken."""
-        over, events = self.line.over, list[Event]()
-        for data in self.line.take():
+        over, events = self.connection.over, list[Event]()
+        for data in self.connection.take():
             events += self._take(data)
         if over and not self._finished:
             self._finished = True
@@ -132,7 +198,7 @@ class RemoteRow:
             reply = messages.parse_stt_reply(data)
         except ProtocolError as error:
             self._fail(broken(self._address, str(error)))
-            self.line.close()
+            self.connection.close()
             return []
         if isinstance(reply, messages.ErrorMessage):
             self._fail(busy(self._address, reply.message))
@@ -142,7 +208,7 @@ class RemoteRow:
     def _reason(self) -> ServerError | None:
         """Why the session is over, if not all is said."""
         try:
-            self.line.check()
+            self.connection.check()
         except ServerError as error:
             return error
         return None if self.ended else broken(self._address, "it closed before the audio's end")
@@ -174,11 +240,11 @@ class RemoteBatch:
         """Ends a session, whatever was left to say."""
         if row in self._rows:
             self._rows.remove(row)
-            row.line.close()
+            row.connection.close()
 
     def step(self, held: Collection[Any] = ()) -> bool:
         """Waits until there is something to take or to feed; False where nothing more will be."""
-        rows = [row for row in self._rows if row not in held and not row.line.over]
+        rows = [row for row in self._rows if row not in held and not row.connection.over]
         if not rows:
             return False
         with self._news:
@@ -187,7 +253,7 @@ class RemoteBatch:
 
 
 def _is_ready(row: RemoteRow) -> bool:
-    return row.line.has_news or not (row.ended or row.waiting)
+    return row.connection.has_news or not (row.ended or row.waiting)
 
 
 class RemoteSpeechToTextStream:
@@ -218,10 +284,10 @@ class RemoteSpeechToTextStream:
             return
         try:
             while not row.done:
-                row.line.wait()
+                row.connection.wait()
                 yield from row.events()
         finally:
-            row.line.close()
+            row.connection.close()
 
     @property
     def task(self) -> RemoteTask:

@@ -9,27 +9,24 @@ from ..moshi_server import messages
 from ..moshi_server.messages import TtsFormat
 from ..wire.errors import NO_ROOM, ProtocolError
 from ..wire.messagepack import pack
+from .connection import Connection, RemoteModel
 from .errors import ServerError, broken, busy
-from .line import Line
-from .server import Info, RemoteServer
 
 BREAK = "<break "
-"""How the word of a pause begins, which is told as words are."""
+"""How the text of a pause begins, which comes as words do."""
 LONGEST_TAG = 100
 MANNERS = ("cfg_coef", "temperature", "seed", "top_k", "padding_between", "padding_bonus")
 
 
-class RemoteTextToSpeech:
+class RemoteTextToSpeech(RemoteModel):
     """A model on a server."""
 
     default_voice: str | None = None
     """The server chooses."""
 
-    def __init__(self, server: RemoteServer, info: Info) -> None:
-        self.server, self.info = server, info
-        self.name, self.precision = info.id, info.precision
-        self.sample_rate, self.frame_size = info.sample_rate, info.frame_size
-        self.is_greedy = info.greedy
+    @property
+    def is_greedy(self) -> bool:
+        return self.info.greedy
 
     def stream(
         self, voices: Sequence[str] = (), *, trace: None = None, **manner: Any
@@ -51,7 +48,7 @@ class RemoteSpeech:
     unspelled: Sequence[str] = ()
     """A server does not tell."""
 
-    _line: Line
+    _connection: Connection
     _rest: str
     """What may be half a word."""
     _asked: int
@@ -76,13 +73,13 @@ class RemoteSpeech:
         raise UsageError("--turns: one voice at a time over a server; leave it out")
 
     def _come(self) -> Iterator[Event]:
-        over = self._line.over
-        for data in self._line.take():
+        over = self._connection.over
+        for data in self._connection.take():
             yield from self._take(data)
         if over:
-            self._line.check()
+            self._connection.check()
             if not self._ended:
-                raise broken(self.model.server.address, "it closed before the text's end")
+                raise broken(self.model.address, "it closed before the text's end")
 
     @property
     def task(self) -> "RemoteSpeech":
@@ -94,26 +91,26 @@ class RemoteSpeech:
         if not self._ended:
             self._ended = True
             self._say(self._rest)
-            self._line.send(pack(messages.EosMessage()))
+            self._connection.send(pack(messages.EosMessage()))
 
     def events(self) -> Iterator[Event]:
         """What has come by now; after `end` all that is still to come, as it comes.
 
         Raises ServerError where the session broke off.
         """
-        while self._ended and not self._line.over:
-            self._line.wait()
+        while self._ended and not self._connection.over:
+            self._connection.wait()
             yield from self._come()
         yield from self._come()
 
     def close(self) -> list[Event]:
         """Ends here: the server is left, and has told every word that began to be heard."""
-        self._line.close()
+        self._connection.close()
         return []
 
     def reset(self) -> None:
         """A new text, in a session of its own."""
-        self._line.close()
+        self._connection.close()
         self._open()
 
     @property
@@ -130,15 +127,15 @@ class RemoteSpeech:
         self._rest = ""
         self._asked = self._spoken = 0
         self._told = self._ended = False
-        self._line = self.model.server.line(self.model.info, self._query)
+        self._connection = self.model.connect(self._query)
 
     def _say(self, text: str) -> None:
         if text.strip():
             self._asked += len(text.split())
-            self._line.send(pack(messages.TextMessage(text)))
+            self._connection.send(pack(messages.TextMessage(text)))
 
     def _take(self, data: bytes) -> Iterator[Event]:
-        address = self.model.server.address
+        address = self.model.address
         try:
             reply = messages.parse_tts_reply(data)
         except ProtocolError as error:
@@ -158,8 +155,8 @@ class RemoteSpeech:
 def refused_by(model: RemoteTextToSpeech, message: str) -> ServerError | UsageError:
     """Why a server does not speak: there is no room, or it knows no such voice."""
     if message == NO_ROOM:
-        return busy(model.server.address, message)
-    return UsageError(f"{model.server.address.url}: {message}")
+        return busy(model.address, message)
+    return UsageError(f"{model.address.url}: {message}")
 
 
 def _whole_words(text: str) -> int:

@@ -1,0 +1,257 @@
+"""A websocket to a server, and the models at its other end."""
+
+import contextlib
+import os
+import socket
+import ssl
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.sync.client import ClientConnection, connect
+
+from ...models.families import SERVED, Task
+from ...runtime.bundle.dataclass_json import parse_json
+from ..wire.messagepack import MAX_BYTES
+from .address import Address
+from .errors import ServerError, broken, distrusted, refused, unreachable
+
+CONNECT_SECONDS = 10.0
+CLOSE_SECONDS = 2.0
+SILENCE_SECONDS = 60.0
+"""A server pings every ten; for so long without any frame it is given up."""
+PEACEFUL = (1000, 1005)
+"""Codes of a frame that closes: moshi-server gives none, which is 1005."""
+
+
+class _Socket(ClientConnection):
+    """Knows when its last frame came, of any kind."""
+
+    last_frame = 0.0
+
+    def process_event(self, event: Any) -> None:
+        self.last_frame = time.monotonic()
+        super().process_event(event)
+
+
+class Connection:
+    """A websocket, open once it is made. Its methods belong to one thread; `news`, which several
+    connections may share, is notified whenever there is something to take, or room to send.
+
+    Raises ServerError if it cannot be opened.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        path: str,
+        query: Mapping[str, str],
+        news: threading.Condition | None = None,
+    ) -> None:
+        self._address = address
+        self.news = news or threading.Condition()
+        self._received: list[bytes] = []
+        self._outbox: deque[tuple[bytes, float]] = deque()
+        self._closing = threading.Event()
+        self._over = False
+        self._failure: ServerError | None = None
+        self._opened = contextlib.ExitStack()
+        self._socket = self._open(path, query)
+        self._sender = threading.Thread(target=self._send_all, name="client", daemon=True)
+        self._sender.start()
+        threading.Thread(target=self._receive_all, name="client", daemon=True).start()
+
+    def send(self, data: bytes, due: float = 0.0) -> None:
+        """Sends it when all before it is sent, not before the monotonic clock shows `due`."""
+        with self.news:
+            self._outbox.append((data, due))
+            self.news.notify_all()
+
+    @property
+    def unsent(self) -> int:
+        """Messages that wait to be sent."""
+        return 0 if self._over else len(self._outbox)
+
+    @property
+    def over(self) -> bool:
+        """Whether the server has closed, or was lost."""
+        return self._over
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something to take, or nothing more will be."""
+        return bool(self._received) or self._over
+
+    def take(self) -> list[bytes]:
+        """The messages of the server since the last time."""
+        with self.news:
+            received, self._received = self._received, []
+        return received
+
+    def check(self) -> None:
+        """Raises ServerError if the server was lost, or closed and said why."""
+        if self._failure is not None:
+            raise self._failure
+
+    def wait(self, seconds: float = 1.0) -> None:
+        """Until there is news."""
+        with self.news:
+            self.news.wait_for(lambda: self.has_news, seconds)
+
+    def close(self) -> None:
+        """Leaves, whatever is left."""
+        with self.news:
+            self._over = True
+            self._closing.set()
+            self.news.notify_all()
+        self._sender.join(CLOSE_SECONDS)
+        if self._sender.is_alive():  # the server takes nothing
+            with contextlib.suppress(OSError):
+                self._socket.socket.shutdown(socket.SHUT_RDWR)
+        self._opened.close()
+
+    def _open(self, path: str, query: Mapping[str, str]) -> _Socket:
+        url = f"ws{self._address.url.removeprefix('http')}{path}?{urlencode(query)}"
+        try:
+            opened = self._opened.enter_context(
+                connect(
+                    url,
+                    create_connection=_Socket,
+                    additional_headers=self._address.headers,
+                    open_timeout=CONNECT_SECONDS,
+                    close_timeout=CLOSE_SECONDS,
+                    ping_interval=None,
+                    max_size=MAX_BYTES,
+                    compression=None,
+                    proxy=None,
+                )
+            )
+        except (WebSocketException, OSError) as error:
+            raise failure_of(self._address, error) from None
+        assert isinstance(opened, _Socket)
+        return opened
+
+    def _receive_all(self) -> None:
+        failure: ServerError | None = None
+        try:
+            while True:
+                try:
+                    data = self._socket.recv(SILENCE_SECONDS)
+                except TimeoutError:
+                    if time.monotonic() - self._socket.last_frame < SILENCE_SECONDS:
+                        continue
+                    failure = broken(self._address, f"nothing came for {SILENCE_SECONDS:.0f} s")
+                    return
+                if isinstance(data, bytes):
+                    with self.news:
+                        self._received.append(data)
+                        self.news.notify_all()
+        except ConnectionClosed as closed:
+            failure = self._how_it_closed(closed)
+        finally:
+            with self.news:
+                if not self._closing.is_set():
+                    self._failure = failure
+                self._over = True
+                self.news.notify_all()
+
+    def _how_it_closed(self, closed: ConnectionClosed) -> ServerError | None:
+        if closed.rcvd is None:
+            return broken(self._address, "the connection was lost")
+        if closed.rcvd.code in PEACEFUL:
+            return None
+        return broken(self._address, closed.rcvd.reason or f"code {closed.rcvd.code}")
+
+    def _send_all(self) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                with self.news:
+                    self.news.wait_for(lambda: self._outbox or self._over)
+                    if self._over:
+                        return
+                    data, due = self._outbox[0]
+                if self._closing.wait(max(0.0, due - time.monotonic())):
+                    return
+                self._socket.send(data)
+                with self.news:
+                    self._outbox.popleft()
+                    self.news.notify_all()
+
+
+def failure_of(address: Address, error: Exception) -> ServerError:
+    """The one line for what stood in the way of a request."""
+    if isinstance(error, InvalidStatus):
+        return refused(address, error.response.status_code, said_in(bytes(error.response.body)))
+    if isinstance(error, ssl.SSLError):
+        return distrusted(address, getattr(error, "verify_message", "") or error.reason)
+    if isinstance(error, TimeoutError):
+        return unreachable(address, f"no answer for {CONNECT_SECONDS:.0f} s")
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return unreachable(address, os.strerror(error.errno))
+    return unreachable(address, str(error) or type(error).__name__)
+
+
+def said_in(body: bytes) -> str:
+    """The message of an answer that is an error, as JSON or a line; nothing if none is short."""
+    try:
+        message = parse_json(body)["error"]["message"]
+    except (ValueError, KeyError, TypeError):
+        message = body.decode("utf-8", "replace").strip()
+    short = isinstance(message, str) and len(message) < 200 and message.isprintable()
+    return message if short and not message.startswith("<") else ""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a server says of a model: see `ServedModel.about`."""
+
+    id: str
+    family: str
+    path: str
+    slots: int
+    precision: str
+    sample_rate: int
+    frame_size: int
+    greedy: bool
+    heads: int
+    lead: float
+    delay: float
+
+    @property
+    def task(self) -> Task | None:
+        """What it is for; None if this program does not know its family."""
+        return next((one.task for one in SERVED.values() if one.name == self.family), None)
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second."""
+        return self.sample_rate / self.frame_size
+
+
+Connections = weakref.WeakSet[Connection]
+
+
+class RemoteModel:
+    """A model on a server; `connections` takes those that are opened, to be closed with it."""
+
+    def __init__(self, address: Address, info: ModelInfo, connections: Connections) -> None:
+        self.address, self.info, self._connections = address, info, connections
+        self.name, self.precision, self.family = info.id, info.precision, info.family
+        self.sample_rate, self.frame_size = info.sample_rate, info.frame_size
+        self.frame_rate = info.frame_rate
+
+    def connect(
+        self, query: Mapping[str, object], news: threading.Condition | None = None
+    ) -> Connection:
+        """A session; what of the query is None is left out. Raises ServerError."""
+        given = {name: str(value) for name, value in query.items() if value is not None}
+        asked = {"model": self.info.id, **given}
+        connection = Connection(self.address, self.info.path, asked, news)
+        self._connections.add(connection)
+        return connection

@@ -1,0 +1,104 @@
+"""A server and the models on it."""
+
+import http.client
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from ...models.families import Task
+from ...runtime.bundle.dataclass_json import parse, parse_json
+from ...runtime.errors import ModelError
+from .address import parse_address
+from .chat import RemoteChat
+from .connection import CONNECT_SECONDS, Connections, ModelInfo, failure_of, said_in
+from .errors import refused, unreachable
+from .stt import RemoteSpeechToText
+from .tts import RemoteTextToSpeech
+
+
+@dataclass(frozen=True)
+class ModelList:
+    """The answer of `/v1/models`."""
+
+    data: tuple[ModelInfo, ...]
+
+
+class RemoteServer:
+    """A server of ours, by its URL (http, https, ws, wss) and, if it wants one, a key.
+
+    Every method that asks it raises ServerError if it cannot be reached, or does not let us in.
+    Raises UsageError for an invalid URL.
+    """
+
+    def __init__(self, url: str, api_key: str | None = None) -> None:
+        self.address = parse_address(url, api_key)
+        self._connections = Connections()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leaves all of its sessions."""
+        for connection in list(self._connections):
+            connection.close()
+
+    def models(self) -> list[ModelInfo]:
+        """Those it serves, in its order, with their aliases."""
+        try:
+            return list(parse(ModelList, parse_json(self._get("/v1/models"))).data)
+        except ValueError:
+            raise unreachable(self.address, "what answers is no server of ours") from None
+
+    def find(self, task: Task | None = None, name: str | None = None) -> ModelInfo:
+        """The model of that name, else the first one, among those for a task or any; raises
+        ModelError, naming the available ones."""
+        models = self.models()
+        fitting = [model for model in models if model.task and task in (None, model.task)]
+        for model in fitting:
+            if name in (None, model.id):
+                return model
+        there = ", ".join(f"{model.id} ({model.family})" for model in models)
+        wanted = f"model {name}" if name else f"{task} model" if task else "model"
+        raise ModelError(f"{self.address.url}: has no {wanted}; it has {there or 'none'}")
+
+    def speech_to_text(
+        self, name: str | None = None, *, rtf: float | None = None
+    ) -> RemoteSpeechToText:
+        """A model that transcribes; `rtf` paces what it is fed, in seconds of audio a second."""
+        info = self.find(Task.SPEECH_TO_TEXT, name)
+        return RemoteSpeechToText(self.address, info, self._connections, rtf)
+
+    def text_to_speech(self, name: str | None = None) -> RemoteTextToSpeech:
+        """A model that speaks texts."""
+        info = self.find(Task.TEXT_TO_SPEECH, name)
+        return RemoteTextToSpeech(self.address, info, self._connections)
+
+    def chat(self, name: str | None = None) -> RemoteChat:
+        """A model that speaks while it listens: Hibiki or Moshi."""
+        info = self.find(Task.SPEECH_TO_SPEECH, name)
+        return RemoteChat(self.address, info, self._connections)
+
+    def _get(self, path: str) -> bytes:
+        request = urllib.request.Request(self.address.url + path, headers=self.address.headers)  # noqa: S310
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=CONNECT_SECONDS) as answer:
+                body: bytes = answer.read()
+                return body
+        except urllib.error.HTTPError as error:
+            raise refused(self.address, error.code, said_in(error.read())) from None
+        except urllib.error.URLError as error:
+            reason = error.reason if isinstance(error.reason, Exception) else error
+            raise failure_of(self.address, reason) from None
+        except (http.client.HTTPException, OSError) as error:
+            raise failure_of(self.address, error) from None
