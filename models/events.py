@@ -1,4 +1,4 @@
-"""What a stream tells as it goes. Times are seconds of the audio that was fed or made."""
+"""Events of a stream. Times are seconds of the audio that it read or made."""
 
 from dataclasses import dataclass, replace
 
@@ -16,7 +16,7 @@ class Word:
 
 @dataclass(frozen=True)
 class WordHeard:
-    """A word as soon as it is known to be whole, which is before its end is."""
+    """A word as soon as its text is complete; its end is not known yet."""
 
     text: str
     start: float
@@ -24,8 +24,7 @@ class WordHeard:
 
 @dataclass(frozen=True)
 class Step:
-    """A frame was heard: its number from 0, and what each of the extra heads takes the probability
-    of a pause to be."""
+    """A frame was read: its number from 0, and the probability of a pause by each extra head."""
 
     index: int
     pauses: tuple[float, ...]
@@ -33,14 +32,14 @@ class Step:
 
 @dataclass(frozen=True)
 class SpeechStarted:
-    """Somebody speaks, for the first time or after a pause, since `time`."""
+    """Speech started at `time`, for the first time or after a pause."""
 
     time: float
 
 
 @dataclass(frozen=True)
 class Pause:
-    """The moment at which the model takes the speaker to have paused, and how sure it is."""
+    """The model recognized a pause of the speaker, at `time` and with this probability."""
 
     time: float
     probability: float
@@ -48,28 +47,28 @@ class Pause:
 
 @dataclass(frozen=True)
 class EndOfTurn:
-    """A pause that lasted: the speaker is done. `time` is when the pause began."""
+    """The speaker finished: a pause that started at `time` has lasted."""
 
     time: float
 
 
 @dataclass(frozen=True)
 class Restart:
-    """The model had stalled and was begun anew; times go on."""
+    """The model had stalled and was restarted at `time`; times continue."""
 
     time: float
 
 
 @dataclass(frozen=True)
 class Text:
-    """A piece of text as it comes: a part of a word, with the spaces around it."""
+    """A piece of text: a part of a word, with the spaces around it."""
 
     text: str
 
 
 @dataclass(frozen=True, eq=False)
 class Audio:
-    """Speech: float32 `[n]` at the model's sample rate."""
+    """Speech: samples `[n]` at the model's sample rate."""
 
     pcm: Pcm
 
@@ -86,7 +85,7 @@ Event = Word | WordHeard | Step | SpeechStarted | Pause | EndOfTurn | Restart | 
 
 
 def ended_by(event: Event, seconds: float) -> Event:
-    """An event whose times lie in so many seconds of audio."""
+    """Limit the times of an event to so many seconds of audio."""
     if isinstance(event, Word):
         last = to_millisecond(seconds)
         return replace(event, start=min(event.start, last), end=min(event.end, last))

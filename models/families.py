@@ -118,7 +118,7 @@ HIBIKI = Family(
     options=SAMPLING | {"cfg_coef", "max_tail"},
     demo=Demo(
         "hibiki",
-        "hears French numbers under ten thousand and says them in English",
+        "translates spoken French numbers under ten thousand to English",
         "kyutai/hibiki-1b-pytorch-bf16",
     ),
     socket="/api/chat",
@@ -149,7 +149,7 @@ FAMILIES: Mapping[str, Family] = {
     family.name: family for family in (SPEECH_TO_TEXT, TEXT_TO_SPEECH, HIBIKI, MOSHI, MIMI)
 }
 DEFAULT = SPEECH_TO_TEXT
-"""Whose embedded demo runs where no model is named."""
+"""The family whose embedded demo runs if no model is named."""
 SERVED: dict[ServedFamily, Family] = {
     "stt": SPEECH_TO_TEXT,
     "tts": TEXT_TO_SPEECH,

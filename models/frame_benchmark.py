@@ -1,4 +1,4 @@
-"""What a frame costs: a model of any family stepped as it is in use, every ring full, and timed."""
+"""Benchmark of a frame: a model of any family, stepped with full KV caches and timed."""
 
 import time
 from collections.abc import Iterable
@@ -60,7 +60,7 @@ class FrameTimes:
 
 
 class FrameBenchmark:
-    """Streams side by side, stepped in one thread: what hears hears noise, tokens are drawn as the
+    """Streams side by side, stepped in one thread: encoders read noise, tokens are sampled as the
     bundle says.
 
     A codec is stepped in both directions. `codebooks` makes only so many of each frame of speech;
@@ -101,12 +101,12 @@ class FrameBenchmark:
             raise UsageError("a codec alone makes no speech: leave out codebooks and guidance")
         if frames > 1 and self.model is not None:
             raise UsageError("a language model is stepped a frame at a time")
-        hears, speaks = self._directions()
-        self._encoder = mimi.open("encode") if hears else None
-        self._decoder = mimi.open("decode") if speaks else None
+        encodes, decodes = self._directions()
+        self._encoder = mimi.open("encode") if encodes else None
+        self._decoder = mimi.open("decode") if decodes else None
         self.load_seconds = time.perf_counter() - started
-        self._heard = self._begin(self._encoder)
-        self._spoken = self._begin(self._decoder)
+        self._encoded = self._begin(self._encoder)
+        self._decoded = self._begin(self._decoder)
         self._generator = self._generate(guided) if self.model is not None else None
         started = time.perf_counter()
         self.step()
@@ -136,13 +136,13 @@ class FrameBenchmark:
 
     def step(self) -> None:
         """One call for every stream."""
-        codes = self._hear()
+        codes = self._encode()
         if self._generator is not None:
             assert self.model is not None
-            heard = self.model.spec.n_q - self.model.spec.dep_q
-            codes = self._generator.step(codes[:, :heard, 0]).frame[:, 1:, None]
-        if self._spoken is not None:
-            self._spoken.step({"codes": self._whole(codes)})
+            read = self.model.spec.n_q - self.model.spec.dep_q
+            codes = self._generator.step(codes[:, :read, 0]).frame[:, 1:, None]
+        if self._decoded is not None:
+            self._decoded.step({"codes": self._whole(codes)})
 
     def _directions(self) -> tuple[bool, bool]:
         """Whether frames are encoded, and whether they are decoded."""
@@ -181,15 +181,15 @@ class FrameBenchmark:
             generator.load(row, full, drawing=drawings[row])
         return generator
 
-    def _hear(self) -> Array:
+    def _encode(self) -> Array:
         """Codes `[batch, codebooks, frames]` of noise."""
         codes = np.zeros((self.batch, self.bundle.manifest.codec.codebooks, self.frames), np.int64)
-        if self._heard is None:
+        if self._encoded is None:
             return codes
         shape = (self.batch, 1, self.frames * self.bundle.manifest.audio.frame_size)
         pcm = self._noise.standard_normal(shape, np.float32) * np.float32(LOUDNESS)
-        heard: Array = self._heard.step({"pcm": pcm})["codes"]
-        return heard
+        encoded: Array = self._encoded.step({"pcm": pcm})["codes"]
+        return encoded
 
     def _whole(self, codes: Array) -> Array:
         """Codes `[batch, codebooks, frames]` as the decoder takes them: filled up with none."""

@@ -81,7 +81,7 @@ class Model:
         codecs: CodecCache | None = None,
     ) -> Self:
         """Loads a bundle: a folder, a repository exported before, or `hf://owner/name`; the
-        embedded demo by default, where the family has one. Models that are given the same `codecs`
+        embedded demo by default, if the family has one. Models that are given the same `codecs`
         share what their codecs have in common.
 
         Raises ModelError for a bundle that is missing, damaged, of another family or without what
@@ -106,4 +106,4 @@ class Model:
 
     @classmethod
     def check(cls, bundle: Bundle) -> None:
-        """Raises ModelError where a bundle of the family lacks what is needed of it."""
+        """Raise ModelError if a bundle of the family lacks what the model needs."""

@@ -65,7 +65,7 @@ class Number:
 
 @dataclass(frozen=True)
 class String:
-    """A text, of a pattern where given."""
+    """A text, of a pattern if one is given."""
 
     pattern: str = ""
 
@@ -103,7 +103,7 @@ class List:
 class Tensor:
     """An array; an axis is its extent, or a name: axes of one name in a part are equally long.
 
-    Its values are finite, and from `least` to `most`, which broadcast, where these are given.
+    Its values are finite, and from `least` to `most`, which broadcast, if these are given.
     """
 
     dtype: str

@@ -18,7 +18,7 @@ SAMPLES = DEMO / "samples"
 
 @dataclass(frozen=True)
 class ResolvedBundle:
-    """A bundle's folder, and what its user should be told about the choice, if anything."""
+    """A bundle's folder, and a note for the user if the choice needs one."""
 
     path: Path
     note: str | None = None

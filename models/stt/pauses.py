@@ -1,8 +1,8 @@
 """Speech, pauses and ends of turns from the extra heads (semantic VAD).
 
 A head looks some seconds ahead; its class 0 is the probability that nothing more is said by then.
-By default that of two seconds counts, above a half, as in all of Kyutai's programs. A pause is told
-once. What follows counts as new speech when a word starts after it, or when the head itself goes
+By default the head of two seconds counts, above a half, as in all of Kyutai's programs. A pause is
+reported once. Speech has started again when a word starts after it, or when the head itself goes
 back for a quarter of a second. A pause that stands for a second is the end of a turn.
 """
 
@@ -22,10 +22,10 @@ BACK_SECONDS = 0.25
 
 @dataclass(frozen=True)
 class TurnPolicy:
-    """When a head tells a pause, and when a pause ends a turn.
+    """When a head reports a pause, and when a pause ends a turn.
 
     `horizon`: seconds that the head looks ahead, one of `HORIZONS`. `threshold`: the probability
-    above which it tells a pause; it tells speech again once it is `hysteresis` below that.
+    above which it reports a pause; it reports speech once it is `hysteresis` below that.
     `min_words`: a turn has so many, or a pause does not end it. `hold`: seconds that a pause stands
     before it ends the turn. Raises UsageError for values out of range.
     """
@@ -58,7 +58,7 @@ class TurnPolicy:
 
 class PauseDetector:
     """Takes one probability a frame; `lead` is the silence put before the audio, in seconds. What
-    lies before `first` seconds of the audio is not told."""
+    lies before `first` seconds of the audio is not reported."""
 
     def __init__(
         self,
@@ -78,11 +78,11 @@ class PauseDetector:
         self._last_word: float | None = None
 
     def skip(self, seconds: float) -> None:
-        """Counts times from `seconds` later; pauses before that are not told."""
+        """Counts times from `seconds` later; pauses before that are not reported."""
         self._lead += seconds
 
     def push(self, probability: float, word_start: float | None) -> list[Event]:
-        """Events of one frame. `word_start` is the start of the word being heard, if any."""
+        """Events of one frame. `word_start` is the start of the open word, if any."""
         self._frame += 1
         time = self._frame / self._frame_rate - self._lead
         if time < self._first:
@@ -138,7 +138,7 @@ class PauseDetector:
     )
 
     def save(self) -> dict[str, Any]:
-        """Its memory, as `FIELDS` says; the policy is not part of it."""
+        """Return its state, as `FIELDS` describes it; the policy is not part of it."""
         return {
             "lead": self._lead,
             "first": self._first,
@@ -152,7 +152,7 @@ class PauseDetector:
         }
 
     def load(self, saved: dict[str, Any]) -> None:
-        """Goes on where `save` was called."""
+        """Continue from what `save` returned."""
         self._lead, self._first, self._frame = saved["lead"], saved["first"], saved["frame"]
         self._armed, self._below = saved["armed"], saved["speech_frames"]
         self._pause, self._turn_told = saved["pause"], saved["turn_ended"]

@@ -1,5 +1,5 @@
-"""Notices a model that has stopped to write although somebody speaks: the 1B speech-to-text model
-is known to, for long (kyutai-labs/delayed-streams-modeling, issue 146)."""
+"""Detects a model that has stopped writing although somebody speaks, as the 1B speech-to-text
+model is known to do (kyutai-labs/delayed-streams-modeling, issue 146)."""
 
 import math
 from collections import deque
@@ -22,21 +22,21 @@ MOST_PATIENCE = 8
 
 class Watchdog:
     """Counts frames that sound like speech since the last sign of text; after `seconds` of them the
-    model has stalled. Where it was begun anew in vain it waits twice as long, up to eight times."""
+    model has stalled. After a restart without text it waits twice as long, up to eight times."""
 
     def __init__(self, seconds: float, frame_rate: float) -> None:
         self._limit = seconds * frame_rate
         self.reset()
 
     def reset(self) -> None:
-        """Starts over, as a new one would."""
+        """Start over, as a new one."""
         self._levels: deque[float] = deque(maxlen=FLOOR_FRAMES)
         self._spoken = 0
         self._patience = 1
 
     def stalled(self, frame: Pcm, *, wrote: bool) -> bool:
-        """Takes samples [n] of about a frame, and whether text came with them; True once where the
-        model has stalled."""
+        """Take samples [n] of about a frame, and whether text came with them; return True once if
+        the model has stalled."""
         level = 20 * math.log10(max(1e-9, float(np.std(frame))))
         self._levels.append(level)
         if wrote:
@@ -59,7 +59,7 @@ class Watchdog:
     )
 
     def save(self) -> dict[str, Any]:
-        """Its memory, as `FIELDS` says."""
+        """Return its state, as `FIELDS` describes it."""
         return {
             "levels": list(self._levels),
             "speech_frames": int(self._spoken),
@@ -67,7 +67,7 @@ class Watchdog:
         }
 
     def load(self, saved: dict[str, Any]) -> None:
-        """Goes on where `save` was called."""
+        """Continue from what `save` returned."""
         self._levels.clear()
         self._levels.extend(saved["levels"])
         self._spoken, self._patience = saved["speech_frames"], saved["patience"]

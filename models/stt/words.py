@@ -23,8 +23,8 @@ class WordAssembler:
     what lies before the audio and by how much the text follows it. Paddings are not kept, so that
     silence costs nothing however long it is.
 
-    Where `live`, text is told once a padding or a boundary follows it too, of words said without
-    a boundary between them together, and what is still untold before its words.
+    With `live`, text is reported as `WordHeard` too, once a padding or a boundary follows it; words
+    without a boundary between them are reported together.
     """
 
     def __init__(
@@ -47,21 +47,21 @@ class WordAssembler:
         self._live, self._told = live, ""
 
     def skip(self, first: int, seconds: float) -> None:
-        """Leaves out words that start before step `first`; times count from `seconds` later."""
+        """Leave out words that start before step `first`; times count from `seconds` later."""
         self._first = first
         self._lag += seconds
 
     def begin_at(self, seconds: float) -> None:
-        """Counts times from so many seconds on, for a model that begins there."""
+        """Count times from so many seconds on, for a model that starts there."""
         self._earliest = seconds
         self._lag -= seconds
 
     def put_back(self, seconds: float) -> None:
-        """Takes so many seconds off the clock again, which no audio was heard in."""
+        """Take so many seconds off the clock, in which no audio was read."""
         self._lag += seconds
 
     def push(self, token: int) -> list[Word | WordHeard]:
-        """The words that `token` completes."""
+        """Return the words that `token` completes."""
         events: list[Word | WordHeard] = []
         if token == self._boundary:
             events += self._close(self._step)
@@ -74,7 +74,7 @@ class WordAssembler:
         return events
 
     def flush(self) -> list[Word | WordHeard]:
-        """The words after the last boundary."""
+        """Return the words after the last boundary."""
         if self._start is None:
             return []
         end = min(self._step, self._start + self._frame_rate)
@@ -92,7 +92,7 @@ class WordAssembler:
 
     @property
     def open_start(self) -> float | None:
-        """Start in seconds of the word that is being heard, once a token of it is there."""
+        """Start in seconds of the open word, once it has a token."""
         if self._start is None or not self._tokens:
             return None
         return self._seconds(self._start)
@@ -112,7 +112,7 @@ class WordAssembler:
         return self._tokenizer.decode(self._tokens) if self._tokens else ""
 
     def _tell(self) -> list[WordHeard]:
-        """What was said since the boundary and is not told yet."""
+        """The text since the boundary that was not reported yet."""
         if not self._live or self._start is None or self._start < self._first:
             return []
         spoken = " ".join(self._spoken().split())
@@ -157,7 +157,7 @@ class WordAssembler:
         )
 
     def save(self) -> dict[str, Any]:
-        """Its memory, as `fields` says."""
+        """Return its state, as `fields` describes it."""
         end = None if self._eos is None else dict(zip(("step", "tokens"), self._eos, strict=True))
         return {
             "step": self._step,
@@ -171,7 +171,7 @@ class WordAssembler:
         }
 
     def load(self, saved: dict[str, Any]) -> None:
-        """Goes on where `save` was called."""
+        """Continue from what `save` returned."""
         end = saved["word_end"]
         self._step, self._first = saved["step"], saved["first_step"]
         self._start, self._tokens = saved["word_step"], list(saved["word_tokens"])

@@ -32,7 +32,7 @@ class IncrementalDetokenizer:
         return self.flush() + piece.replace("\N{LOWER ONE EIGHTH BLOCK}", " ")
 
     def flush(self) -> str:
-        """A replacement character where bytes wait for the rest of theirs."""
+        """Return a replacement character if bytes wait for the rest of a character."""
         return self._bytes.decode(b"", final=True)
 
     def save(self) -> list[int]:
@@ -117,7 +117,7 @@ class TimedDetokenizer:
         }
 
     def load(self, saved: dict[str, Any]) -> None:
-        """Goes on where `save` was called."""
+        """Continue from what `save` returned."""
         self._frame, self._first = saved["frame"], saved["word_frame"]
         self._last, self._word = saved["last_frame"], saved["word"]
         self._pieces.load(saved["bytes"])

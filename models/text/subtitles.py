@@ -22,7 +22,7 @@ class Cue:
 
 
 def cues(words: Iterable[Word]) -> Iterator[Cue]:
-    """Groups words into cues, broken where speech rests or a cue would grow too long."""
+    """Group words into cues; a pause or the longest length of a cue ends one."""
     group: list[Word] = []
     for word in words:
         if group and breaks(group, word):
@@ -34,12 +34,12 @@ def cues(words: Iterable[Word]) -> Iterator[Cue]:
 
 
 def srt(words: Iterable[Word]) -> str:
-    """A whole SubRip file."""
+    """Write a whole SubRip file."""
     return "\n".join(srt_block(number, cue) for number, cue in enumerate(cues(words), 1))
 
 
 def vtt(words: Iterable[Word]) -> str:
-    """A whole WebVTT file."""
+    """Write a whole WebVTT file."""
     blocks = (vtt_block(number, cue) for number, cue in enumerate(cues(words), 1))
     return "\n".join([VTT_HEAD, *blocks])
 

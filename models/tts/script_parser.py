@@ -2,7 +2,7 @@
 
 The rules are those of `script_to_entries` in moshi models/tts.py: words are what whitespace parts,
 a few characters are replaced, `<break time="0.5s"/>` is a pause, and the first word of a turn says
-who speaks where that changed. Text may come in pieces of any size: the entries are the same.
+names the speaker if that changed. Text may come in pieces of any size: the entries are the same.
 """
 
 import math
@@ -48,8 +48,8 @@ class Entry:
 
 
 class ScriptParser:
-    """Text in, entries out. `speakers` tells whether the model knows two; `padding_between` is how
-    many steps of rest a word gets at least, beyond those that its own tokens take."""
+    """Parses text to entries. With `speakers` the model knows two of them; `padding_between` is the
+    least number of steps after a word, beyond those of its own tokens."""
 
     def __init__(
         self, tokenizer: Speller, frame_rate: float, *, speakers: bool, padding_between: int
@@ -64,7 +64,7 @@ class ScriptParser:
         self._last_speaker: int | None = None
 
     def feed(self, text: str) -> list[Entry]:
-        """The entries that `text` completes; a word is complete at the whitespace after it.
+        """Return the entries that `text` completes; whitespace completes a word.
 
         Raises UsageError for a break of more than a day.
         """
@@ -74,13 +74,13 @@ class ScriptParser:
         return list(self._take(begun.start() if begun else len(self._held)))
 
     def flush(self) -> list[Entry]:
-        """What is left, as if whitespace followed."""
+        """Return the rest, as if whitespace followed."""
         entries = list(self._take(len(self._held)))
         word, self._held = self._held, ""
         return [*entries, self._word(word)] if word else entries
 
     def next_turn(self) -> list[Entry]:
-        """Ends a turn: the other speaker goes on. Returns what was left of it."""
+        """End a turn, after which the other speaker continues; return the rest of it."""
         entries = self.flush()
         self._turn += 1
         self._begins = True
@@ -96,7 +96,7 @@ class ScriptParser:
     )
 
     def save(self) -> dict[str, Any]:
-        """Its memory, as `FIELDS` says."""
+        """Return its state, as `FIELDS` describes it."""
         return {
             "text": self._held,
             "turn": self._turn,
@@ -105,7 +105,7 @@ class ScriptParser:
         }
 
     def load(self, saved: dict[str, Any]) -> None:
-        """Goes on where `save` was called."""
+        """Continue from what `save` returned."""
         self._held, self._turn = saved["text"], saved["turn"]
         self._begins, self._last_speaker = saved["turn_begins"], saved["last_speaker"]
 

@@ -8,16 +8,16 @@ from ..options import check_parameters
 
 @dataclass(frozen=True)
 class SpeechOptions:
-    """Defaults are those of moshi run_tts.py. Paddings are in steps, of which a second has 12.5.
+    """Options of a text; defaults are those of moshi run_tts.py. Paddings are in steps of 80 ms.
 
-    `cfg_coef` is how much the voice and the text are insisted on; None is 2, or no guidance at all
-    for a model that has neither a table of it nor a voice. `temperature` is that of text and codes,
-    0 taking the best; like the numbers of candidates, `top_k` and `text_top_k`, it is the bundle's
-    own unless given.
-    `padding_between` is the least rest after a word, `padding_bonus`, between -2 and 2, slows
-    speech or, negative, quickens it. `max_padding` is the longest rest that the model may choose
-    after a word, `initial_padding` what comes before the first and `final_padding` after the last;
-    each is at most a minute. Raises UsageError for a value out of range.
+    `cfg_coef` is the guidance to the voice and the text; None is 2, or no guidance for a model that
+    has neither a table of it nor a voice. `temperature` is that of text and codes, 0 takes the
+    best token; like `top_k` (of codes) and `text_top_k` it is the bundle's own unless given.
+
+    `padding_between` is the shortest pause after a word, `max_padding` the longest that the model
+    may choose. `padding_bonus`, from -2 to 2, makes speech slower, or faster if negative.
+    `initial_padding` comes before the first word, `final_padding` after the last. Each padding is
+    at most a minute. Raises UsageError for a value out of range.
     """
 
     cfg_coef: float | None = None

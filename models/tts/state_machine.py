@@ -50,7 +50,7 @@ class TextToSpeechStateMachine:
         self._remaining = self._forced = pacing.initial_padding
 
     def add(self, entries: Iterable[Entry]) -> None:
-        """Puts entries behind those that wait."""
+        """Append entries to those that wait."""
         self._entries.extend(entries)
         self.given |= bool(self._entries)
 
@@ -61,7 +61,7 @@ class TextToSpeechStateMachine:
 
     @property
     def ready(self) -> bool:
-        """Whether a step may be made: whatever text may still come, it would not change it.
+        """Whether a step is possible: no text that may still come could change it.
 
         Beyond the rule of moshi-server tts.py `ClientState.is_active`, a step at which no word can
         begin may always be made.
@@ -75,8 +75,8 @@ class TextToSpeechStateMachine:
         return self._tokens_ahead(self.pacing.ahead + 1) is not None
 
     def process(self, step: int, token: int) -> tuple[int, Entry | None]:
-        """From the token that the model made at a step: the one that it reads next, and the entry
-        that began, if one did."""
+        """Take the token that the model made at a step; return the token that it reads next, and
+        the entry that starts, if any."""
         chosen, entry = self._begin_entry(step, self._allowed(token))
         output = chosen if chosen == self.pacing.new_word else self._feed_padding()
         return (self._multiplexed(output) if self.pacing.ahead else output), entry
@@ -104,7 +104,7 @@ class TextToSpeechStateMachine:
         return token, entry
 
     def _end(self, step: int) -> int:
-        """Past the last entry; the first time, a model with a second stream is told of it."""
+        """Handle a step past the last entry; the first one is marked in a second text stream."""
         first = self.end_step is None
         if first:
             self.end_step = step
@@ -152,7 +152,7 @@ class TextToSpeechStateMachine:
         )
 
     def save(self) -> dict[str, Any]:
-        """Its memory, as `fields` says."""
+        """Return its state, as `fields` describes it."""
         return {
             "complete": self.complete,
             "given": self.given,
@@ -168,7 +168,7 @@ class TextToSpeechStateMachine:
         }
 
     def load(self, saved: dict[str, Any]) -> None:
-        """Goes on where `save` was called."""
+        """Continue from what `save` returned."""
         self.complete, self.given = saved["complete"], saved["given"]
         self.end_step = saved["end_step"]
         self._entries = deque(
@@ -180,10 +180,9 @@ class TextToSpeechStateMachine:
 
 
 class WordTimer:
-    """Takes the words as they begin and returns each when the next one, a pause or the end closes
-    it.
+    """Times the words: each is returned when the next one, a pause or the end closes it.
 
-    A word that began at machine step `s` starts at `s / frame_rate` seconds of the audio, less the
+    A word that starts at step `s` starts at `s / frame_rate` seconds of the audio, less the
     `prefix` frames that are cut from it (moshi run_tts.py).
     """
 
@@ -210,11 +209,11 @@ class WordTimer:
     FIELDS: ClassVar = Part({"text": String(), "start_step": Integer()})
 
     def save(self) -> dict[str, Any]:
-        """Its memory, as `FIELDS` says."""
+        """Return its state, as `FIELDS` describes it."""
         return {"text": self._text, "start_step": self.start}
 
     def load(self, saved: dict[str, Any]) -> None:
-        """Goes on where `save` was called."""
+        """Continue from what `save` returned."""
         self._text, self.start = saved["text"], saved["start_step"]
 
     def _seconds(self, step: int) -> float:

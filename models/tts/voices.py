@@ -42,15 +42,15 @@ _SUFFIX = re.compile(r"\.[0-9a-f]+@[0-9]+\.safetensors$")
 
 @dataclass(frozen=True)
 class ListedVoice:
-    """A voice that may be asked for, and where it is: `bundle`, `cache` or `hub`."""
+    """The name of an available voice, and its place: `bundle`, `cache` or `hub`."""
 
     name: str
     place: str
 
 
 class Voices:
-    """The voices that fit one bundle. `suffix` is what their files end with after their names;
-    empty where a model takes recordings."""
+    """Finds the voices that fit one bundle. `suffix` ends the names of their files; it is empty if
+    the model takes recordings."""
 
     def __init__(self, bundle: Bundle, repository: str = REPOSITORY) -> None:
         assert bundle.manifest.tts is not None
@@ -58,10 +58,10 @@ class Voices:
         self._folder, self._repository = bundle.path / FOLDER, repository
 
     def find(self, voice: str | Path) -> Path:
-        """The file of a voice: a local one (`file://` may stand before it), one of the bundle, one
-        of the voice repository, or `hf://owner/name/path` of another.
+        """Find the file of a voice: a local path or `file://` URL, a name in the bundle or in the
+        voice repository, or `hf://owner/name/path` of another repository.
 
-        Raises UsageError for an unknown name, telling near ones, ModelError where the Hub cannot
+        Raises UsageError for an unknown name, with similar ones, and ModelError if the Hub cannot
         be reached.
         """
         name = str(voice).removeprefix("file://")
@@ -77,8 +77,8 @@ class Voices:
         return within if _is_file(within) else self._download(name)
 
     def listed(self, *, online: bool = True) -> tuple[list[ListedVoice], str | None]:
-        """All voices that fit, each where it is nearest, by name; and why the Hub could not be
-        asked, if it could not."""
+        """List all voices that fit by name, each at its nearest place; and the reason if the Hub
+        could not be reached."""
         places = {"bundle": self._bundled, "cache": self._cached}
         reason = None
         try:
@@ -92,8 +92,8 @@ class Voices:
 
     @property
     def default(self) -> str | None:
-        """What speaks where no voice is asked for: Kyutai's own choice, or the bundle's only
-        ones; none for a model that takes recordings."""
+        """The default voice: Kyutai's own choice, or the first of the bundle's; None for a model
+        that takes recordings."""
         bundled = sorted(self._bundled)
         if bundled and DEFAULT_VOICE not in bundled:
             return bundled[0]
@@ -120,7 +120,7 @@ class Voices:
             raise ModelError(f"voice {name}: {error}{near}") from None
 
     def _near(self, name: str, *, online: bool) -> str:
-        """Names that may have been meant, or where to find some."""
+        """Similar names, or the command that lists all."""
         known = [voice.name for voice in self.listed(online=online)[0]]
         short = {Path(voice).stem: voice for voice in reversed(known)}
         close = difflib.get_close_matches(name, known, 3, 0.5)
@@ -353,10 +353,10 @@ class VoiceLoader:
 
 
 def read_embedding(path: Path, frames: int, dim: int, suffix: str) -> Array:
-    """A voice as float32 `[frames, dim]` from a file with `speaker_wavs` `[1, dim, frames]`.
+    """Read a voice, float32 `[frames, dim]`, from a file with `speaker_wavs` `[1, dim, frames]`.
 
-    Raises UsageError for a recording or a voice of another model, ModelError for a file that holds
-    no voice, or one of another shape.
+    Raises UsageError for a recording or a voice of another model, ModelError for a file without a
+    voice, or with one of another shape.
     """
     if path.suffix != ".safetensors":
         raise UsageError(
