@@ -17,7 +17,6 @@ from ..wire.errors import NO_ROOM
 from .chat_adapter import ChatAdapter
 from .chat_messages import ChatAudio, ChatError, ChatPing, pack_chat, parse_chat
 
-MOST_MESSAGE = 4 << 20
 FLOATS = ("text_temperature", "audio_temperature", "pad_mult", "repetition_penalty")
 INTEGERS = (
     *("text_topk", "audio_topk", "max_steps", "audio_seed", "text_seed"),

@@ -26,8 +26,6 @@ from . import messages
 from .messages import TtsFormat, format_named
 from .tts_adapter import TtsAdapter
 
-MOST_MESSAGE = 8 << 20
-"""Bytes: a text, or a voice as numbers."""
 NUMBERS = ("temperature", "cfg_coef", "padding_bonus")
 COUNTS = ("seed", "top_k", "padding_between")
 """What a client may choose of `SpeechOptions` by its query, where moshi-server's own script has

@@ -23,10 +23,10 @@ from .websocket_session import WebSocket, websocket_route
 
 Parse = Callable[[str, Context, Mapping[str, str]], Any]
 Serve = Callable[[Context, WebSocket, Any], Awaitable[None]]
-SOCKETS: Mapping[Task, tuple[Parse, Serve, int | None]] = {
-    Task.SPEECH_TO_TEXT: (listening.parse_query, listening.serve, None),
-    Task.TEXT_TO_SPEECH: (speaking.parse_query, speaking.serve, speaking.MOST_MESSAGE),
-    Task.SPEECH_TO_SPEECH: (chat.parse_query, chat.serve, chat.MOST_MESSAGE),
+SOCKETS: Mapping[Task, tuple[Parse, Serve]] = {
+    Task.SPEECH_TO_TEXT: (listening.parse_query, listening.serve),
+    Task.TEXT_TO_SPEECH: (speaking.parse_query, speaking.serve),
+    Task.SPEECH_TO_SPEECH: (chat.parse_query, chat.serve),
 }
 POSTS: Mapping[Task, Handler] = {
     Task.SPEECH_TO_TEXT: listening.post,
@@ -43,8 +43,8 @@ def make_app(
     app.on_response_prepare.append(set_headers)
     app.on_cleanup.append(_close)
     for task, path in _sockets(registry):
-        parse, serve, most = SOCKETS[task]
-        handler = websocket_route(functools.partial(parse, path), serve, most)
+        parse, serve = SOCKETS[task]
+        handler = websocket_route(functools.partial(parse, path), serve)
         app.router.add_get(path, handler, allow_head=False)
         if task in POSTS:
             app.router.add_post(path, keyed(POSTS[task]))

@@ -35,18 +35,15 @@ class ClientGone(Exception):  # noqa: N818
 
 
 class WebSocket:
-    """The websocket of one client. A message has at most `message` bytes; `take_turn` waits for
-    this client's turn among all."""
+    """The websocket of one client; `take_turn` waits for its turn among all."""
 
-    def __init__(
-        self, limits: Limits, message: int, take_turn: Callable[[], Awaitable[None]]
-    ) -> None:
+    def __init__(self, limits: Limits, take_turn: Callable[[], Awaitable[None]]) -> None:
         self._ws = web.WebSocketResponse(
             timeout=CLOSE_SECONDS,
             autoclose=False,
             autoping=False,
             compress=False,
-            max_msg_size=message,
+            max_msg_size=limits.message,
         )
         self._limits = limits
         self._loop = asyncio.get_running_loop()
@@ -180,10 +177,9 @@ _Query = TypeVar("_Query")
 def websocket_route(
     parse: Callable[[Context, Mapping[str, str]], _Query],
     serve: Callable[[Context, WebSocket, _Query], Awaitable[None]],
-    message: int | None = None,
 ) -> Handler:
     """Return a handler that accepts clients with a valid query and a key, and serves each in a
-    session. `message` is the limit of a message in bytes, if lower than the server's."""
+    session."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         context = request.app[CONTEXT]
@@ -195,9 +191,7 @@ def websocket_route(
         except (ProtocolError, ValueError) as error:
             raise web.HTTPBadRequest(text=f"{error}\n") from None
         caller = admit(request, context, query=True)
-        limits = context.limits
-        largest = min(limits.message, message or limits.message)
-        socket = WebSocket(limits, largest, context.take_turn)
+        socket = WebSocket(context.limits, context.take_turn)
         try:
             with context.sessions.session(caller), keeping_place(request):
                 await socket.open(request)
