@@ -9,11 +9,22 @@ KyutaiOnnxError                 exit 1
 └── QualityError                exit 6   a quality gate that was not passed
 """
 
+LONGEST_LINE = 800
+"""Characters of a message; of a longer one the middle is left out."""
+
 
 class KyutaiOnnxError(Exception):
-    """Root of the errors meant for a user; `exit_code` is what the command line returns."""
+    """Root of the errors meant for a user; `exit_code` is what the command line returns.
+
+    A message may quote what a file or a client sent, of any length: a long one is shortened.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        half = LONGEST_LINE // 2
+        long = len(message) > LONGEST_LINE
+        super().__init__(f"{message[:half]} […] {message[-half:]}" if long else message)
 
 
 class StandardOutputError(KyutaiOnnxError):
