@@ -61,7 +61,7 @@ def require_pauses(model: "SpeechToText | RemoteSpeechToText") -> None:
     """Raise UsageError if a model cannot report pauses."""
     if not model.has_pauses:
         raise UsageError(
-            f"--vad: {model.name} has no extra heads; export it again with "
+            f"--vad: {model.name} has no pause heads; export it again with "
             "'--extra-heads REPO', such as kyutai/stt-1b-en_fr-candle"
         )
 

@@ -104,7 +104,7 @@ class SynthesisRequest:
 
     def _check_many(self) -> None:
         if self.text is not None:
-            raise UsageError("TEXT and --jsonl exclude each other")
+            raise UsageError("TEXT and --jsonl exclude each other; leave one of them out")
         if self.out == "-":
             raise UsageError("--jsonl writes a file for each text: give '-o FOLDER'")
         if Path(self.out).exists() and not Path(self.out).is_dir():

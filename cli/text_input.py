@@ -74,7 +74,7 @@ def read_requests(name: str, voices: tuple[str, ...]) -> list[SpeechRequest]:
         raise UsageError(f"{name}: no text in it")
     twice = [text_id for text_id, count in Counter(r.id for r in requests).items() if count > 1]
     if twice:
-        raise UsageError(f"{name}: two texts have the id {twice[0]}; give each its own")
+        raise UsageError(f"{name}: two texts have the id {twice[0]}; give each one its own")
     return requests
 
 
@@ -83,7 +83,7 @@ def _lines(name: str) -> list[str]:
         content = _stdin().read() if name == "-" else Path(name).read_bytes()
         return content.decode("utf-8-sig").split("\n")
     except UnicodeDecodeError:
-        raise UsageError(f"{name}: not UTF-8; save it as such") from None
+        raise UsageError(f"{name}: not UTF-8; save it as UTF-8") from None
     except OSError as error:
         raise KyutaiOnnxError(f"{name}: cannot be read ({error.strerror})") from None
 
@@ -124,5 +124,5 @@ def _id(place: str, value: object) -> str:
 
 def _stdin() -> BinaryIO:
     if sys.stdin is None:
-        raise UsageError("there is no standard input here: give TEXT or a file")
+        raise UsageError("there is no standard input; give TEXT or a file")
     return sys.stdin.buffer

@@ -193,7 +193,7 @@ class TranslationSession:
             self._add([event])
         task = self._stream.task
         if isinstance(task, TranslationTask) and not task.complete:
-            note = "note: the translation did not come to its end and was cut; see --max-tail"
+            note = "note: the translation was cut before its end; raise --max-tail"
             print_note(note, quiet=request.quiet)
 
     def _readable(self, pieces: Iterable[Pcm]) -> Iterator[Pcm]:
@@ -210,7 +210,7 @@ class TranslationSession:
         self._transcript.duration = self.seconds
         self._caption.end()
         if self._caption.unread:
-            print_note("note: nobody read the text to its end", quiet=request.quiet)
+            print_note("note: the reader of the text closed it before its end", quiet=request.quiet)
         if request.words is not None:
             transcripts.write_words(request.words, self._transcript)
         if request.srt is not None:

@@ -143,8 +143,8 @@ def read_recordings(checkpoint: "Checkpoint", files: Sequence[Path]) -> "list[Pc
 
     if FAMILIES[checkpoint.family].task is not Task.SPEECH_TO_TEXT:
         raise UsageError(
-            f"--gate-audio checks speech-to-text, this model is of the family {checkpoint.family}; "
-            "leave it out"
+            f"--gate-audio is for speech to text, not for the family {checkpoint.family}; leave it "
+            "out"
         )
     rate = checkpoint.mimi_config.sample_rate
     return [read_whole(file, rate) for file in files]
@@ -175,7 +175,7 @@ def check_quality(
         return
     if not verdict.understands:
         print_note(
-            "quality not checked: even in fp32 this checkpoint does not understand the recordings; "
+            "quality not checked: this checkpoint does not understand the recordings even in fp32; "
             "give others with '--gate-audio'",
             quiet=quiet,
         )

@@ -41,4 +41,4 @@ def list_voices(
     if reason is not None:
         print_note(f"note: {reason}", quiet=general.quiet)
     if not found:
-        print_note(f"{bundle.manifest.name} has no voices here", quiet=general.quiet)
+        print_note(f"{bundle.manifest.name} has no voices on this machine", quiet=general.quiet)

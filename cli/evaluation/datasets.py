@@ -86,8 +86,7 @@ def read_samples(name: str, limit: int | None = None) -> Iterator[Sample]:
         samples = _manifest(path)
     else:
         raise UsageError(
-            f"--dataset {name}: neither a folder, nor a manifest (.jsonl), nor one of "
-            f"{', '.join(NAMED)}"
+            f"--dataset {name}: not a folder, a manifest (.jsonl) or one of {', '.join(NAMED)}"
         )
     return islice(samples, limit)
 

@@ -180,7 +180,7 @@ def score_samples(
         progress(f"{100 * score.word_error_rate:.2f} % word error", index, limit or 0)
         told = time.perf_counter()
     if not score.samples:
-        raise UsageError(f"--dataset {dataset}: no samples in it")
+        raise UsageError(f"--dataset {dataset}: it has no samples")
 
 
 class SampleReader:

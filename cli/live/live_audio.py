@@ -86,7 +86,7 @@ class LiveRequest:
                 half_duplex=self.half_duplex,
             )
         elif self.rate != 1:
-            raise UsageError("--rate is for --input-file: a microphone has a pace of its own")
+            raise UsageError("--rate is for --input-file; a microphone has its own pace")
         if self.disable_speaker:
             refuse(
                 "not with --disable-speaker; leave one of them out",
@@ -99,7 +99,7 @@ class LiveRequest:
                 output_device=self.output_device,
             )
         if self.save_input == "-":
-            raise UsageError("--save-input: standard output is for what is written; name a file")
+            raise UsageError("--save-input: standard output is for text; name a file")
 
 
 class LiveAudio:
@@ -381,7 +381,7 @@ def show_devices(kind: LiveFormat) -> None:
     elif devices:
         print(device_table(devices))
     else:
-        print_note("there is no sound device here: connect one, or start the system's sound server")
+        print_note("no audio device found; connect one, or start the system's sound server")
 
 
 def device_table(devices: list[Device]) -> str:

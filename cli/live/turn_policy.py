@@ -27,7 +27,7 @@ def turn_policy(name: str) -> TurnPolicy:
         content = tomllib.loads(read_bounded(path).decode("utf-8"))
     except OSError as error:
         raise UsageError(
-            f"--turn-policy {name}: not a file that can be read ({error.strerror}), nor one of "
+            f"--turn-policy {name}: cannot be read ({error.strerror}); give a file, or one of "
             f"{', '.join(PRESETS)}"
         ) from None
     except (ValueError, RecursionError) as error:

@@ -129,14 +129,14 @@ def check_out(out: Path | None, files: Sequence[str], kind: Format) -> None:
         return
     if out is None or str(out) == "-":
         if kind in (Format.SRT, Format.VTT):
-            raise UsageError(f"{kind} of several files needs a folder: give '-o FOLDER'")
+            raise UsageError(f"{kind} of several files needs a folder; give '-o FOLDER'")
         return
     if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file; of several inputs '-o' names a folder")
+        raise UsageError(f"{out} is a file; several inputs need a folder: give '-o FOLDER'")
     paths = out_paths(out, files, kind)
     twice = next((path for path in paths if paths.count(path) > 1), None)
     if twice is not None:
-        raise UsageError(f"two of the files would both be written to {twice}; do them one by one")
+        raise UsageError(f"two files would be written to {twice}; transcribe them one by one")
 
 
 def write_file(path: Path, transcript: Transcript, style: Style) -> None:
