@@ -295,7 +295,7 @@ class ServerOptions:
 
     def refuse(self, **given: object) -> None:
         """Raise UsageError for options that need the server that was not named."""
-        refuse("is for '--server URL'; leave it out", api_key=self.api_key, **given)
+        refuse("needs '--server URL'; give it or leave this out", api_key=self.api_key, **given)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,6 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ..models import TextToSpeech
 from ..models.batch import TokenTrace
 from ..models.events import Audio, Event, Word, to_millisecond
@@ -23,7 +21,7 @@ from ..runtime.state_file import write_state
 from . import files
 from .messages import print_note, progress_bar
 from .output import transcripts
-from .output.token_trace import dump_tokens
+from .output.token_trace import dump_tokens, dump_trace
 from .output.transcripts import Transcript
 from .text_input import read_text
 
@@ -242,8 +240,7 @@ class SynthesisSession:
         if request.words is not None:
             transcripts.write_words(request.words, cut(self._transcript, self.seconds))
         if request.dump_tokens is not None and trace is not None:
-            audio = np.array(trace.audio, np.int64).T if trace.audio else None
-            dump_tokens(request.dump_tokens, text=trace.text, audio=audio)
+            dump_trace(request.dump_tokens, trace)
 
     def _feed(self, piece: str | None) -> Iterable[Event]:
         """Return the events of a piece of text; None ends the text."""

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..models.batch import TokenTrace
 from ..models.events import Event, Pause, Word
 from ..models.stt.model import ROWS
@@ -18,7 +16,7 @@ from .choices import Format, Style
 from .load import read_whole, require_pauses
 from .messages import print_error, progress_bar, unforeseen, watched
 from .output import transcripts
-from .output.token_trace import dump_tokens
+from .output.token_trace import dump_trace
 from .output.transcripts import Transcript, pause_text, word_text
 
 if TYPE_CHECKING:
@@ -114,12 +112,12 @@ class Transcription:
     def _open_file(self, file: str, batch: Any) -> "FileTranscription":
         request, model = self._request, self._model
         blocks = read_audio(file, model.sample_rate, channel=request.channel)
-        heard = TokenTrace() if request.dump_tokens is not None else None
+        trace = TokenTrace() if request.dump_tokens is not None else None
         asked = {
             "prompt": request.prompt.text,
             "temperature": request.temperature,
             "seed": request.seed,
-            "trace": heard,
+            "trace": trace,
         }
         try:
             given: dict[str, Any] = {k: v for k, v in asked.items() if v is not None}
@@ -132,7 +130,7 @@ class Transcription:
         live = LiveText(request.style) if self._is_live else None
         quiet = request.quiet or request.several or live is not None
         transcript = Transcript(file, model.name, model.precision)
-        return FileTranscription(blocks, model.sample_rate, quiet, row, transcript, heard, live)
+        return FileTranscription(blocks, model.sample_rate, quiet, row, transcript, trace, live)
 
     def _write_whole(self) -> None:
         """Write the finished files, in the order of the command line."""
@@ -141,10 +139,8 @@ class Transcription:
             self._done.append(each.transcript)
             try:
                 self._write(each.transcript, each.live)
-                if each.heard is not None and self._request.dump_tokens is not None:
-                    heard = each.heard
-                    codes = np.array(heard.codes).T
-                    dump_tokens(self._request.dump_tokens, text=heard.text, codes=codes)
+                if each.trace is not None and self._request.dump_tokens is not None:
+                    dump_trace(self._request.dump_tokens, each.trace)
             except StandardOutputError:
                 raise
             except KyutaiOnnxError as error:
@@ -201,10 +197,10 @@ class FileTranscription:
         quiet: bool,
         row: Any,
         transcript: Transcript,
-        heard: TokenTrace | None,
+        trace: TokenTrace | None,
         live: "LiveText | None",
     ) -> None:
-        self.transcript, self.heard, self.live = transcript, heard, live
+        self.transcript, self.trace, self.live = transcript, trace, live
         self.error: KyutaiOnnxError | None = None
         self.finished = False
         self._file, self._row, self._sample_rate = blocks, row, sample_rate

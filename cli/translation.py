@@ -24,7 +24,7 @@ from .messages import print_note, watched
 from .options import ModelOptions, Recording, SpeechSampling, StateFiles
 from .output import transcripts
 from .output.live_output import Caption
-from .output.token_trace import dump_tokens
+from .output.token_trace import dump_trace
 from .output.transcripts import Transcript
 
 if TYPE_CHECKING:
@@ -216,12 +216,7 @@ class TranslationSession:
         if request.srt is not None:
             transcripts.write_words(request.srt, self._transcript, Format.SRT)
         if request.dump_tokens is not None and trace is not None:
-            dump_tokens(
-                request.dump_tokens,
-                text=trace.text,
-                codes=_columns(trace.codes),
-                audio=_columns(trace.audio),
-            )
+            dump_trace(request.dump_tokens, trace)
 
     def _add(self, events: list[Event]) -> None:
         events = [_earlier(event, self._before) for event in events]
@@ -239,7 +234,3 @@ def _earlier(event: Event, seconds: float) -> Event:
     if not isinstance(event, Word):
         return event
     return replace(event, start=max(0.0, event.start - seconds), end=event.end - seconds)
-
-
-def _columns(made: list[Any]) -> np.ndarray[Any, Any] | None:
-    return np.array(made).T if made else None

@@ -171,7 +171,7 @@ def score_samples(
     reader = SampleReader(read_samples(dataset, limit), model.sample_rate)
     told = time.perf_counter()
     for index, events in enumerate(model.together(reader), 1):
-        sample, seconds = reader.heard.popleft()
+        sample, seconds = reader.taken.popleft()
         taken = time.perf_counter() - told - reader.forget_seconds()
         if not score.add(sample, events, seconds, taken):
             found = " ".join(event.text for event in events if isinstance(event, Word))
@@ -186,14 +186,14 @@ def score_samples(
 class SampleReader:
     """The audio of samples, read when asked for.
 
-    `heard` are the samples that were read, with their seconds. The time that reading takes is not
+    `taken` are the samples that were read, with their seconds. The time that reading takes is not
     counted for the model.
     """
 
     def __init__(self, samples: Iterable[Sample], sample_rate: int) -> None:
         self._samples, self._sample_rate = samples, sample_rate
         self._seconds = 0.0
-        self.heard: deque[tuple[Sample, float]] = deque()
+        self.taken: deque[tuple[Sample, float]] = deque()
 
     def __iter__(self) -> Iterator[Pcm]:
         samples = iter(self._samples)
@@ -204,7 +204,7 @@ class SampleReader:
                 return
             pcm = samples_of(sample, self._sample_rate)
             self._seconds += time.perf_counter() - started
-            self.heard.append((sample, len(pcm) / self._sample_rate))
+            self.taken.append((sample, len(pcm) / self._sample_rate))
             yield pcm
 
     def forget_seconds(self) -> float:

@@ -2,11 +2,20 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...runtime.output_file import output_file
 from ...runtime.typing import Array
+
+if TYPE_CHECKING:
+    from ...models.batch import TokenTrace
+
+
+def dump_trace(path: Path, trace: "TokenTrace") -> None:
+    """Write what a stream read and made; raises KyutaiOnnxError if the file cannot be written."""
+    dump_tokens(path, text=trace.text, codes=_columns(trace.codes), audio=_columns(trace.audio))
 
 
 def dump_tokens(
@@ -24,3 +33,9 @@ def dump_tokens(
     }
     with output_file(path) as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def _columns(frames: Sequence[Array]) -> Array | None:
+    """Return arrays of each frame as columns; None if they hold nothing."""
+    columns: Array = np.array(frames).T
+    return columns if columns.size else None
