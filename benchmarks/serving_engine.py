@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.long_session import talk
 from kyutai_onnx.models import SpeechToText
-from kyutai_onnx.models.events import Step, WordHeard
+from kyutai_onnx.models.events import Step, WordStarted
 from kyutai_onnx.server.engine import Ended, Engine, Session, SessionEvent, Statistics
 from kyutai_onnx.server.limits import Limits
 
@@ -47,7 +47,7 @@ class Listener:
         for event in told:
             if isinstance(event, Step) and self.sent:
                 self.took.append(now - self.sent.popleft())
-            elif isinstance(event, WordHeard):
+            elif isinstance(event, WordStarted):
                 self.words.append(event.text)
             elif isinstance(event, Ended):
                 self.ended = True
@@ -134,7 +134,7 @@ def alone(model: SpeechToText, pcm: Array) -> list[str]:
     row.end()
     while batch.step():
         pass
-    return [event.text for event in row.events() if isinstance(event, WordHeard)]
+    return [event.text for event in row.events() if isinstance(event, WordStarted)]
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from kyutai_onnx.models import SpeechToText
-from kyutai_onnx.models.events import Step, WordHeard
+from kyutai_onnx.models.events import Step, WordStarted
 from kyutai_onnx.runtime.audio import Pcm, read_audio
 
 SET = Path(__file__).parent.parent / "training" / "sets" / "a"
@@ -73,6 +73,6 @@ def heard_alone(model: SpeechToText, pcm: Pcm) -> list[Heard]:
         for event in row.events():
             if isinstance(event, Step):
                 frame = event.index
-            elif isinstance(event, WordHeard):
+            elif isinstance(event, WordStarted):
                 found.append(Heard(event.text, frame))
     return found

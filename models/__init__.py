@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         Step,
         Text,
         Word,
-        WordHeard,
+        WordStarted,
     )
     from .mimi.model import Mimi
     from .speech.hibiki import Hibiki, Translation
@@ -47,7 +47,7 @@ HOMES = {
     "Translation": "speech.hibiki",
     "TurnPolicy": "stt.pauses",
     "Word": "events",
-    "WordHeard": "events",
+    "WordStarted": "events",
 }
 """The module of each name."""
 
@@ -71,7 +71,7 @@ __all__ = [
     "Translation",
     "TurnPolicy",
     "Word",
-    "WordHeard",
+    "WordStarted",
 ]
 
 

@@ -291,7 +291,7 @@ class Row(Generic[T]):
 
     @exclusive
     def load(self, saved: dict[str, Any], *, seed: int | None = None) -> None:
-        """Goes on where a saved stream stood, drawing as it did, or from now on by another seed.
+        """Goes on where a saved stream stood, sampling as it did, or from now on by another seed.
 
         Raises UsageError if it is of another model or guided and the batch is not, ModelError if it
         is damaged or of a version that this program does not read; then this stream is as it was.
@@ -317,7 +317,7 @@ class Row(Generic[T]):
         self.task.check(saved)
 
     def resume(self, saved: dict[str, Any], sampling: SamplingParams | None = None) -> None:
-        """Goes on where a stream stood that was checked, drawing as it did or by `sampling`."""
+        """Goes on where a stream stood that was checked, sampling as it did or by `sampling`."""
         self.batch.generator.check(saved["language_model"], sampling)
         self.task.load(saved)
         self.load_graphs(saved, sampling)
@@ -585,7 +585,7 @@ class Stream(Generic[T]):
 
     @exclusive
     def load(self, saved: dict[str, Any], *, seed: int | None = None) -> None:
-        """Goes on where a saved stream stood, drawing as it did, or from now on by another seed.
+        """Goes on where a saved stream stood, sampling as it did, or from now on by another seed.
 
         Raises UsageError if it is of another model, ModelError if it is damaged or of a version
         that this program does not read; then this stream is as it was.

@@ -15,7 +15,7 @@ class Word:
 
 
 @dataclass(frozen=True)
-class WordHeard:
+class WordStarted:
     """A word as soon as its text is complete; its end is not known yet."""
 
     text: str
@@ -81,7 +81,7 @@ def to_millisecond(seconds: float) -> float:
     return round(seconds, 3)
 
 
-Event = Word | WordHeard | Step | SpeechStarted | Pause | EndOfTurn | Restart | Text | Audio
+Event = Word | WordStarted | Step | SpeechStarted | Pause | EndOfTurn | Restart | Text | Audio
 
 
 def ended_by(event: Event, seconds: float) -> Event:

@@ -168,17 +168,17 @@ class FrameBenchmark:
         generator = Generator(self.model, self.batch, guided=guided)
         conditions = self.model.condition()
         guidance = Guidance(2.0, null=conditions) if guided else None
-        drawings = [
+        chosen = [
             SamplingParams(
                 sampling.temp, sampling.temp_text, sampling.top_k, sampling.top_k_text, seed=row
             )
             for row in range(self.batch)
         ]
-        generator.begin(0, drawings[0], conditions=conditions, guidance=guidance)
+        generator.begin(0, chosen[0], conditions=conditions, guidance=guidance)
         _fill_generator(generator)
         full = generator.save(0)
         for row in range(1, self.batch):
-            generator.load(row, full, drawing=drawings[row])
+            generator.load(row, full, sampling=chosen[row])
         return generator
 
     def _encode(self) -> Array:

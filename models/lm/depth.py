@@ -33,11 +33,11 @@ class DepthTransformer:
         """Steps the first `rows` rows alone from now on."""
         self._streams.use_rows(rows)
 
-    def check(self, drawing: SamplingParams) -> None:
+    def check(self, sampling: SamplingParams) -> None:
         """Raises UsageError for more candidates than the graph draws from."""
-        everything = drawing.top_k == 0 and self.most < self._model.spec.card
-        if drawing.temperature > 0 and (drawing.top_k > self.most or everything):
-            raise UsageError(f"top_k {drawing.top_k}: this bundle draws from 1 to {self.most}")
+        everything = sampling.top_k == 0 and self.most < self._model.spec.card
+        if sampling.temperature > 0 and (sampling.top_k > self.most or everything):
+            raise UsageError(f"top_k {sampling.top_k}: this bundle draws from 1 to {self.most}")
 
     def begin(self) -> None:
         """Every row by itself, and greedy."""
@@ -49,7 +49,7 @@ class DepthTransformer:
         self,
         row: int,
         null: int,
-        drawing: SamplingParams,
+        sampling: SamplingParams,
         guidance: Guidance | None,
         noise: np.random.Generator,
     ) -> None:
@@ -57,10 +57,10 @@ class DepthTransformer:
         pair = [row, null]
         self._conditioned[pair], self._null[pair] = row, null
         self._guidance[pair] = 1.0 if guidance is None else guidance.coefficient
-        self._temperature[pair] = drawing.temperature if drawing.temperature >= COLDEST else 0
-        if drawing.temperature > 0:
+        self._temperature[pair] = sampling.temperature if sampling.temperature >= COLDEST else 0
+        if sampling.temperature > 0:
             made = self._model.spec.dep_q
-            candidates = drawing.top_k or self.most
+            candidates = sampling.top_k or self.most
             self._noise[pair] = np.inf
             self._noise[pair, :made, :candidates] = noise.exponential(size=(made, candidates))
 

@@ -37,9 +37,9 @@ class SpeechToTextKwargs(TypedDict, total=False):
     `prompt` is text that the model writes first. `temperature` replaces the model's own (0 takes
     the best token), `seed` makes draws repeat, `trace` is filled with codes and tokens. `policy`
     decides when there is a pause or an end of turn. After `watchdog` seconds of what sounds like
-    speech without text the model restarts. `live` emits every frame (`Step`), and every word as
-    soon as it is whole (`WordHeard`) too. `lead=False` puts no silence before the audio, for those
-    who bring their own.
+    speech without text the model restarts. `live` also emits every frame (`Step`), and every
+    word as soon as its text is complete (`WordStarted`). `lead=False` puts no silence before the
+    audio, for those who bring their own.
     """
 
     prompt: str | None

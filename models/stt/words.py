@@ -10,7 +10,7 @@ frame rate is no whole number, fails on a second that is cut).
 from typing import Any
 
 from ...runtime.tokenizer import Tokenizer
-from ..events import Word, WordHeard, to_millisecond
+from ..events import Word, WordStarted, to_millisecond
 from ..state import Integer, List, Maybe, Number, Part, String
 
 EOS = 2
@@ -23,8 +23,8 @@ class WordAssembler:
     what lies before the audio and by how much the text follows it. Paddings are not kept, so that
     silence costs nothing however long it is.
 
-    With `live`, text is reported as `WordHeard` too, once a padding or a boundary follows it; words
-    without a boundary between them are reported together.
+    With `live`, text is also reported as `WordStarted`, once a padding or a boundary follows it;
+    words without a boundary between them are reported together.
     """
 
     def __init__(
@@ -60,9 +60,9 @@ class WordAssembler:
         """Take so many seconds off the clock, in which no audio was read."""
         self._lag += seconds
 
-    def push(self, token: int) -> list[Word | WordHeard]:
+    def push(self, token: int) -> list[Word | WordStarted]:
         """Return the words that `token` completes."""
-        events: list[Word | WordHeard] = []
+        events: list[Word | WordStarted] = []
         if token == self._boundary:
             events += self._close(self._step)
             self._start, self._tokens, self._eos = self._step + 1, [], None
@@ -73,7 +73,7 @@ class WordAssembler:
         self._step += 1
         return events
 
-    def flush(self) -> list[Word | WordHeard]:
+    def flush(self) -> list[Word | WordStarted]:
         """Return the words after the last boundary."""
         if self._start is None:
             return []
@@ -111,18 +111,18 @@ class WordAssembler:
     def _spoken(self) -> str:
         return self._tokenizer.decode(self._tokens) if self._tokens else ""
 
-    def _tell(self) -> list[WordHeard]:
+    def _tell(self) -> list[WordStarted]:
         """The text since the boundary that was not reported yet."""
         if not self._live or self._start is None or self._start < self._first:
             return []
         spoken = " ".join(self._spoken().split())
         untold, self._told = spoken.removeprefix(self._told).strip(), spoken
-        return [WordHeard(untold, to_millisecond(self._seconds(self._start)))] if untold else []
+        return [WordStarted(untold, to_millisecond(self._seconds(self._start)))] if untold else []
 
-    def _close(self, end: float) -> list[Word | WordHeard]:
+    def _close(self, end: float) -> list[Word | WordStarted]:
         if self._start is None or self._start < self._first:
             return []
-        words: list[Word | WordHeard] = [*self._tell()]
+        words: list[Word | WordStarted] = [*self._tell()]
         self._told = ""
         texts, start = self._spoken().split(), self._start
         for text in texts[:-1]:

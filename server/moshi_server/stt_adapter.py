@@ -43,7 +43,7 @@ class SttAdapter:
         match event:
             case events.Step(index, pauses) if pauses:
                 return [StepMessage(index, pauses, buffered)]
-            case events.WordHeard(text, start):
+            case events.WordStarted(text, start):
                 if self._closing:
                     self._begin_words()
                 self._open += _letters(text)

@@ -72,7 +72,7 @@ def live_events(tokens: list[int]) -> Iterator[events.Event]:
         if token not in (BOUNDARY, PADDING):
             pending.append(token)
         elif pending:
-            yield events.WordHeard(Letters().decode(pending), start)
+            yield events.WordStarted(Letters().decode(pending), start)
             pending = []
         yield from words.push(token)
         if token == BOUNDARY:

@@ -7,7 +7,7 @@ import pytest
 from support.bundles import copy_demo, without_heads
 from support.speech import RATE, Array
 
-from kyutai_onnx.models import SpeechToText, Step, Word, WordHeard
+from kyutai_onnx.models import SpeechToText, Step, Word, WordStarted
 from kyutai_onnx.models.batch import TokenTrace
 
 SIZE = 1920
@@ -25,7 +25,7 @@ def test_every_frame_is_told_with_what_each_head_says(model: SpeechToText, pcm: 
     assert pauses.max() <= 1
     assert pauses[-1, 2] > 0.5 > pauses[len(pauses) // 3, 2]
     plain = model.stream(trace=row_heard)
-    others = [event for event in events if not isinstance(event, Step | WordHeard)]
+    others = [event for event in events if not isinstance(event, Step | WordStarted)]
     assert others == [*plain.feed(pcm), *plain.flush()]
     assert row_heard.text == heard.text
 
@@ -34,24 +34,24 @@ def test_a_word_is_heard_before_its_end_is(model: SpeechToText, pcm: Array) -> N
     stream = model.stream(live=True)
     heard_at: dict[str, int] = {}
     early = 0
-    found: list[Word | WordHeard] = []
+    found: list[Word | WordStarted] = []
     for start in range(0, len(pcm), SIZE):
         for event in stream.feed(pcm[start : start + SIZE]):
-            if isinstance(event, WordHeard):
+            if isinstance(event, WordStarted):
                 heard_at[event.text] = start
             elif isinstance(event, Word) and event.text in heard_at:
                 early += heard_at[event.text] < start
-            if isinstance(event, Word | WordHeard):
+            if isinstance(event, Word | WordStarted):
                 found.append(event)
-    found += [event for event in stream.flush() if isinstance(event, Word | WordHeard)]
+    found += [event for event in stream.flush() if isinstance(event, Word | WordStarted)]
     words = [event.text for event in found if isinstance(event, Word)]
-    heard = [event.text for event in found if isinstance(event, WordHeard)]
+    heard = [event.text for event in found if isinstance(event, WordStarted)]
     assert " ".join(heard) == " ".join(words)
     assert early > 2
 
 
 def test_a_frame_is_told_first_then_what_was_heard_in_it(model: SpeechToText, pcm: Array) -> None:
-    order = [Step, WordHeard, Word]
+    order = [Step, WordStarted, Word]
     row_of = model.batch(1)
     row = row_of.join(model.task(live=True))
     row.feed(pcm)

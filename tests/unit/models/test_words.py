@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kyutai_onnx.models import Word, WordHeard
+from kyutai_onnx.models import Word, WordStarted
 from kyutai_onnx.models.stt.words import WordAssembler
 
 BOUNDARY, EOS, PADDING = 0, 2, 3
@@ -64,7 +64,7 @@ def assembler(*, live: bool = False) -> WordAssembler:
     return WordAssembler(Letters(), RATE, LAG, padding=PADDING, boundary=BOUNDARY, live=live)
 
 
-def assemble(words: WordAssembler, tokens: list[int]) -> list[Word | WordHeard]:
+def assemble(words: WordAssembler, tokens: list[int]) -> list[Word | WordStarted]:
     return [word for token in tokens for word in words.push(token)]
 
 
@@ -198,7 +198,7 @@ def test_silence_of_hours_is_not_kept() -> None:
     assert words.save() == before | {"step": 100_003}
 
 
-def texts(events: list[Word | WordHeard], kind: type[Word | WordHeard]) -> list[str]:
+def texts(events: list[Word | WordStarted], kind: type[Word | WordStarted]) -> list[str]:
     return [event.text for event in events if type(event) is kind]
 
 
@@ -207,7 +207,7 @@ def test_live_words_change_no_others_and_lose_no_text(seed: int) -> None:
     tokens, words = random_tokens(seed, seed * 3), assembler(live=True)
     events = [*assemble(words, tokens), *words.flush()]
     assert [event for event in events if type(event) is Word] == plainly(tokens)
-    assert "".join(texts(events, WordHeard)).replace(" ", "") == "".join(texts(events, Word))
+    assert "".join(texts(events, WordStarted)).replace(" ", "") == "".join(texts(events, Word))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -218,15 +218,15 @@ def test_live_words_are_the_words_where_each_is_said_in_one(seed: int) -> None:
     for _ in range(12):
         said = [4 * int(noise.integers(1, 6)), *(4 * noise.integers(1, 5, 2) + 1).tolist()]
         tokens += [BOUNDARY, *said, *[PADDING] * int(noise.integers(0, 4))]
-    found: list[Word | WordHeard] = []
+    found: list[Word | WordStarted] = []
     for index, token in enumerate(tokens):
         made = words.push(token)
         follows = token <= PADDING and index > 0 and tokens[index - 1] > PADDING
-        assert len(texts(made, WordHeard)) == follows
-        assert [type(event) for event in made] in ([], [WordHeard], [Word], [WordHeard, Word])
+        assert len(texts(made, WordStarted)) == follows
+        assert [type(event) for event in made] in ([], [WordStarted], [Word], [WordStarted, Word])
         found += made
     found += words.flush()
-    heard = [event for event in found if type(event) is WordHeard]
+    heard = [event for event in found if type(event) is WordStarted]
     closed = [event for event in found if type(event) is Word]
     assert [(one.text, one.start) for one in heard] == [(one.text, one.start) for one in closed]
 
@@ -234,8 +234,8 @@ def test_live_words_are_the_words_where_each_is_said_in_one(seed: int) -> None:
 def test_words_said_as_one_are_heard_as_one() -> None:
     words = assembler(live=True)
     assert assemble(words, [BOUNDARY, 5, 8, 9]) == []
-    assert assemble(words, [PADDING, PADDING]) == [WordHeard("f ij", 0.0)]
-    assert assemble(words, [10, PADDING]) == [WordHeard("k", 0.0)]
+    assert assemble(words, [PADDING, PADDING]) == [WordStarted("f ij", 0.0)]
+    assert assemble(words, [10, PADDING]) == [WordStarted("k", 0.0)]
     assert texts(words.flush(), Word) == ["f", "ijk"]
 
 
@@ -243,4 +243,4 @@ def test_saved_words_are_not_heard_again() -> None:
     words, again = assembler(live=True), assembler(live=True)
     assemble(words, [BOUNDARY, 5, PADDING])
     again.load(words.save())
-    assert texts(assemble(again, [PADDING, BOUNDARY]), WordHeard) == []
+    assert texts(assemble(again, [PADDING, BOUNDARY]), WordStarted) == []

@@ -9,7 +9,7 @@ import numpy as np
 from support.speech import Array
 
 from kyutai_onnx.models import Hibiki, SpeechToText, TextToSpeech
-from kyutai_onnx.models.events import Audio, Event, Step, Word, WordHeard
+from kyutai_onnx.models.events import Audio, Event, Step, Word, WordStarted
 from kyutai_onnx.models.hub.resolve import DEMO
 from kyutai_onnx.models.tts.speech_options import SpeechOptions
 from kyutai_onnx.server.engine import (
@@ -99,12 +99,12 @@ def test_live_speech_is_marked_when_its_words_are_told(model: SpeechToText, pcm:
         alone = Listener(engine, join)
         alone.session.feed(np.concatenate([pcm, np.zeros(24_000, np.float32)]))
         alone.session.end()
-        expected = [event.text for event in alone.heard() if isinstance(event, WordHeard)]
+        expected = [event.text for event in alone.heard() if isinstance(event, WordStarted)]
         for number, listener in enumerate(listeners):
             told = listener.heard()
             assert [one for one in told if isinstance(one, Marked)] == [Marked(number)]
             before = told[: told.index(Marked(number))]  # type: ignore[arg-type]
-            assert [event.text for event in before if isinstance(event, WordHeard)] == expected
+            assert [event.text for event in before if isinstance(event, WordStarted)] == expected
             steps = [event.index for event in told if isinstance(event, Step)]
             assert steps == list(range(len(steps)))
             whole = [event.text for event in told if isinstance(event, Word)]

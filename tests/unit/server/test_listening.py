@@ -197,7 +197,7 @@ def told(*given: events.Event) -> list[SttReply]:
 def test_a_frame_tells_its_step_then_the_word_then_its_end() -> None:
     pauses = (0.1, 0.2, 0.3, 0.4)
     assert told(
-        events.Step(4, pauses), events.WordHeard("one", 0.24), events.Word("one", 0.24, 0.4)
+        events.Step(4, pauses), events.WordStarted("one", 0.24), events.Word("one", 0.24, 0.4)
     ) == [StepMessage(4, pauses, 0), WordMessage("one", 0.24), EndWordMessage(0.4)]
 
 
@@ -206,17 +206,17 @@ def test_a_step_tells_how_much_waits() -> None:
 
 
 def test_a_model_without_heads_tells_no_steps() -> None:
-    assert told(events.Step(0, ()), events.WordHeard("one", 0.0)) == [WordMessage("one", 0.0)]
+    assert told(events.Step(0, ()), events.WordStarted("one", 0.0)) == [WordMessage("one", 0.0)]
 
 
 def test_words_that_no_boundary_parts_end_once() -> None:
     assert told(
-        events.WordHeard("one two", 0.0),
-        events.WordHeard("s three", 0.0),
+        events.WordStarted("one two", 0.0),
+        events.WordStarted("s three", 0.0),
         events.Word("one", 0.0, 0.1),
         events.Word("twos", 0.1, 0.2),
         events.Word("three", 0.2, 0.8),
-        events.WordHeard("four", 0.8),
+        events.WordStarted("four", 0.8),
         events.Word("four", 0.8, 1.0),
     ) == [
         WordMessage("one two", 0.0),
@@ -241,12 +241,12 @@ def test_nothing_else_is_told() -> None:
 @pytest.mark.parametrize("again", [True, False], ids=["begun anew", "at the next boundary"])
 def test_what_was_heard_and_never_closed_is_forgotten(again: bool) -> None:
     rules = SttAdapter()
-    rules.report(events.WordHeard("heard otherwise", 0.0))
+    rules.report(events.WordStarted("heard otherwise", 0.0))
     if again:
         assert rules.start() == ReadyMessage()
     else:
         assert rules.report(events.Word("heard", 0.0, 0.4)) == []
-    assert rules.report(events.WordHeard("a", 0.4)) == [WordMessage("a", 0.4)]
+    assert rules.report(events.WordStarted("a", 0.4)) == [WordMessage("a", 0.4)]
     assert rules.report(events.Word("a", 0.4, 0.5)) == [EndWordMessage(0.5)]
 
 
