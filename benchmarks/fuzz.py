@@ -220,14 +220,13 @@ def chat() -> tuple[list[bytes], Parse]:
 
 
 def ogg() -> tuple[list[bytes], Parse]:
-    from kyutai_onnx.server.wire.ogg import OggReader
+    from kyutai_onnx.server.wire.ogg_opus import OggReader
 
     return [opus_stream()], lambda data: list(OggReader().push(data))
 
 
 def opus() -> tuple[list[bytes], Parse]:
-    from kyutai_onnx.server.wire.ogg import OggReader, OggWriter
-    from kyutai_onnx.server.wire.ogg_opus import OpusDecoder
+    from kyutai_onnx.server.wire.ogg_opus import OggReader, OggWriter, OpusDecoder
 
     packets = [packet.data for packet in OggReader().push(opus_stream())]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgpack
 
-from kyutai_onnx.server.wire.ogg import OggWriter, checksum
+from kyutai_onnx.server.wire.ogg_opus import OggWriter, checksum
 
 MB = 1 << 20
 BOUNDARY = "frontier"

@@ -74,7 +74,7 @@ class ChatQuery:
 HONOURED = ("text_temperature", "audio_temperature", "text_topk")
 
 
-def parse_query(path: str, context: Context, query: Mapping[str, str]) -> ChatQuery:
+def parse_chat_query(path: str, context: Context, query: Mapping[str, str]) -> ChatQuery:
     """Raises UnknownModel, ValueError for a number that is none or out of range; what else a
     query has is ignored."""
     served = context.registry.at(path, Task.SPEECH_TO_SPEECH, query.get("model"))
@@ -121,7 +121,7 @@ class ChatHandler:
         return [pack_chat(ChatError(NO_ROOM))]
 
 
-async def serve(context: Context, socket: WebSocket, query: ChatQuery) -> None:
+async def serve_chat(context: Context, socket: WebSocket, query: ChatQuery) -> None:
     """One client; it is told when there is room for it, which may take a while."""
     if query.asked:
         socket.on_quiet = pack_chat(ChatPing())

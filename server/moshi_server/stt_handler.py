@@ -31,7 +31,7 @@ class SttQuery:
     given: Mapping[str, Any] = field(default_factory=dict)
 
 
-def parse_query(path: str, context: Context, query: Mapping[str, str]) -> SttQuery:
+def parse_stt_query(path: str, context: Context, query: Mapping[str, str]) -> SttQuery:
     """Raises UnknownModel, ValueError for a number that is none; what else a query has is
     ignored."""
     served = context.registry.at(path, Task.SPEECH_TO_TEXT, query.get("model"))
@@ -80,7 +80,7 @@ class SttHandler:
         return [pack(self._adapter.refuse())]
 
 
-async def serve(context: Context, socket: WebSocket, query: SttQuery) -> None:
+async def serve_stt(context: Context, socket: WebSocket, query: SttQuery) -> None:
     """One client of the websocket."""
     served = query.served
     with OpusStream(context.decoders) as opus:
@@ -89,7 +89,7 @@ async def serve(context: Context, socket: WebSocket, query: SttQuery) -> None:
         await run_session(socket, handler, served, wait=wait, lead=query.exact, **query.given)
 
 
-async def post(request: web.Request) -> web.Response:
+async def post_stt(request: web.Request) -> web.Response:
     """A whole recording: its words and their ends, in order."""
     context = request.app[CONTEXT]
     served = context.registry.at(request.path, Task.SPEECH_TO_TEXT, request.query.get("model"))

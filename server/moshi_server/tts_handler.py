@@ -42,7 +42,7 @@ class TtsQuery:
     options: SpeechOptions
 
 
-def parse_query(path: str, context: Context, query: Mapping[str, str]) -> TtsQuery:
+def parse_tts_query(path: str, context: Context, query: Mapping[str, str]) -> TtsQuery:
     """Raises UnknownModel, ProtocolError for a format that is none, ValueError for a number that
     is none; what else a query has is ignored."""
     served = context.registry.at(path, Task.TEXT_TO_SPEECH, query.get("model"))
@@ -103,7 +103,7 @@ class TtsHandler:
         session.reset(lambda row: row.task.set_voice(speaker))
 
 
-async def serve(context: Context, socket: WebSocket, query: TtsQuery) -> None:
+async def serve_tts(context: Context, socket: WebSocket, query: TtsQuery) -> None:
     """One client of the websocket."""
     served = query.served
     adapter = TtsAdapter(query.format, served.model.frame_rate)
@@ -123,7 +123,7 @@ async def _tell_fault(socket: WebSocket, form: TtsFormat, message: str) -> None:
         await socket.finish(WSCloseCode.POLICY_VIOLATION, message)
 
 
-async def post(request: web.Request) -> web.StreamResponse:
+async def post_tts(request: web.Request) -> web.StreamResponse:
     """A text, spoken as a wav that comes as it is made."""
     context = request.app[CONTEXT]
     served = context.registry.at(request.path, Task.TEXT_TO_SPEECH, request.query.get("model"))

@@ -8,10 +8,8 @@ from aiohttp import web
 
 from ...models.families import SERVED, Task
 from ..config import ServerConfig
-from ..moshi_server import chat_handler as chat
-from ..moshi_server import stt_handler as listening
-from ..moshi_server import tts_handler as speaking
-from ..openai import handler as openai_audio
+from ..moshi_server import chat_handler, stt_handler, tts_handler
+from ..openai import handler as openai
 from ..registry import ModelRegistry
 from . import status
 from .connections import ConnectionLimiter
@@ -24,13 +22,13 @@ from .websocket_session import WebSocket, websocket_route
 Parse = Callable[[str, Context, Mapping[str, str]], Any]
 Serve = Callable[[Context, WebSocket, Any], Awaitable[None]]
 SOCKETS: Mapping[Task, tuple[Parse, Serve]] = {
-    Task.SPEECH_TO_TEXT: (listening.parse_query, listening.serve),
-    Task.TEXT_TO_SPEECH: (speaking.parse_query, speaking.serve),
-    Task.SPEECH_TO_SPEECH: (chat.parse_query, chat.serve),
+    Task.SPEECH_TO_TEXT: (stt_handler.parse_stt_query, stt_handler.serve_stt),
+    Task.TEXT_TO_SPEECH: (tts_handler.parse_tts_query, tts_handler.serve_tts),
+    Task.SPEECH_TO_SPEECH: (chat_handler.parse_chat_query, chat_handler.serve_chat),
 }
 POSTS: Mapping[Task, Handler] = {
-    Task.SPEECH_TO_TEXT: listening.post,
-    Task.TEXT_TO_SPEECH: speaking.post,
+    Task.SPEECH_TO_TEXT: stt_handler.post_stt,
+    Task.TEXT_TO_SPEECH: tts_handler.post_tts,
 }
 
 
@@ -48,9 +46,9 @@ def make_app(
         app.router.add_get(path, handler, allow_head=False)
         if task in POSTS:
             app.router.add_post(path, keyed(POSTS[task]))
-    app.router.add_post("/v1/audio/transcriptions", keyed(openai_audio.transcriptions_post))
-    app.router.add_post("/v1/audio/speech", keyed(openai_audio.speech_post))
-    app.router.add_get("/v1/models", keyed(openai_audio.models, session=False))
+    app.router.add_post("/v1/audio/transcriptions", keyed(openai.transcriptions_post))
+    app.router.add_post("/v1/audio/speech", keyed(openai.speech_post))
+    app.router.add_get("/v1/models", keyed(openai.models, session=False))
     app.router.add_get("/api/voices", keyed(status.voices, session=False))
     app.router.add_get("/health", status.health)
     app.router.add_get("/ready", status.ready)

@@ -34,8 +34,13 @@ from kyutai_onnx.server.moshi_server.chat_messages import ChatAudio, pack_chat, 
 from kyutai_onnx.server.moshi_server.tts_adapter import TtsAdapter
 from kyutai_onnx.server.wire.errors import ProtocolError
 from kyutai_onnx.server.wire.messagepack import pack
-from kyutai_onnx.server.wire.ogg import OggReader, OggWriter
-from kyutai_onnx.server.wire.ogg_opus import MOST_SECONDS, OpusDecoder, OpusEncoder
+from kyutai_onnx.server.wire.ogg_opus import (
+    MOST_SECONDS,
+    OggReader,
+    OggWriter,
+    OpusDecoder,
+    OpusEncoder,
+)
 from kyutai_onnx.server.wyoming.adapter import ChunkDecoder, TextRequests
 from kyutai_onnx.server.wyoming.messages import EventReader, pack_event, parse_request
 

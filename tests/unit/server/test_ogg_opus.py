@@ -7,17 +7,18 @@ import pytest
 
 pytest.importorskip("av", reason="the serve extra is not installed")
 
-from kyutai_onnx.server.wire.decimator import HalfBandDecimator
 from kyutai_onnx.server.wire.errors import ProtocolError
-from kyutai_onnx.server.wire.ogg import (
+from kyutai_onnx.server.wire.ogg_opus import (
     MOST_PACKET,
     MOST_PAGES,
+    HalfBandDecimator,
     OggReader,
     OggWriter,
+    OpusDecoder,
+    OpusEncoder,
     Packet,
     checksum,
 )
-from kyutai_onnx.server.wire.ogg_opus import OpusDecoder, OpusEncoder
 
 SPHN = bytes.fromhex(
     "4f676753000200000000000000002a00000000000000aefef3f101134f707573486561640101000f80bb000000"
