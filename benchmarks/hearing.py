@@ -73,7 +73,7 @@ def _codes(model: SpeechToText, pcm: Array) -> Array:
     task, spec = model.task(), model.language_model.spec
     task.feed(pcm)
     task.end()
-    frames = task.queue.frames(task.queue.unheard)
+    frames = task.queue.frames(task.queue.unencoded)
     return model.mimi.stream("encode", spec.n_q - spec.dep_q).encode(frames).T
 
 

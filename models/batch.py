@@ -35,7 +35,7 @@ class TokenTrace:
 
 
 class RowTask(ABC):
-    """What one row of a family does with each step. `reset` makes all that it remembers.
+    """What one row, and no other, does with each step. `reset` makes all that it remembers.
 
     `sampling`, `conditions` and `guidance` are those of its generation; `trace` is filled with what
     it reads and makes.
@@ -73,11 +73,12 @@ class RowTask(ABC):
     ) -> None:
         self.model, self.sampling, self.trace = model, sampling, trace
         self.conditions, self.guidance = conditions, guidance
+        self.exclusive = Exclusive()
         self.reset()
 
     @property
     def _exclusive(self) -> Exclusive:
-        return self.row.batch.exclusive
+        return self.exclusive
 
     @property
     def is_guided(self) -> bool:
@@ -101,7 +102,7 @@ class RowTask(ABC):
 
     @abstractmethod
     def feed(self, chunk: Any) -> None:
-        """Takes more input: samples float32 `[n]`, or text."""
+        """Take more input: samples float32 `[n]`, or text."""
 
     @abstractmethod
     def end(self) -> None:
@@ -109,10 +110,10 @@ class RowTask(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Ends here: what is left is not stepped."""
+        """End here: what is left is not stepped."""
 
     def begin(self) -> None:
-        """Starts in its row, in which nothing is remembered."""
+        """Start in its row, in which nothing is remembered."""
         self.row.batch.generator.begin(
             self.row.held_place,
             self.sampling,
@@ -130,17 +131,17 @@ class RowTask(ABC):
 
     @abstractmethod
     def on_step(self, output: StepOutput, place: int) -> Array | None:
-        """Takes what a step made in its place; returns codes `[dep_q]` to decode, if any."""
+        """Take what a step made in its place; returns codes `[dep_q]` to decode, if any."""
 
     def on_audio(self, pcm: Array) -> None:  # noqa: B027
-        """Takes the samples float32 `[n]` of the codes that `on_step` returned."""
+        """Take the samples float32 `[n]` of the codes that `on_step` returned."""
 
     @abstractmethod
     def flush(self) -> list[Event]:
         """What is found when nothing more comes."""
 
     def finish(self) -> None:
-        """Finds what is last, once the stream is done."""
+        """Find what is last, once the stream is done."""
         if self.done and not self.finished:
             self.finished = True
             self.found += self.flush()
@@ -162,10 +163,10 @@ class RowTask(ABC):
 
     @abstractmethod
     def load(self, saved: dict[str, Any]) -> None:
-        """Goes on where another one stood. Raises nothing that `check` does not."""
+        """Continue where another one stood. Raises nothing that `check` does not."""
 
     def check(self, saved: dict[str, Any]) -> None:  # noqa: B027
-        """Raises UsageError for what it cannot go on from, though all fields are right."""
+        """Raise UsageError for what it cannot go on from, though all fields are right."""
 
     def resampled(self, saved: SamplingParams, seed: int) -> SamplingParams:
         """How a saved stream is sampled from now on, by another seed."""
@@ -204,7 +205,7 @@ class Row(Generic[T]):
         self.place: int | None = None
         """Where it lies in the graphs; None if it has left."""
         self.error: Exception | None = None
-        task.row = self
+        task.row, task.exclusive = self, batch.exclusive
 
     @property
     def _exclusive(self) -> Exclusive:
@@ -234,7 +235,7 @@ class Row(Generic[T]):
 
     @exclusive
     def feed(self, chunk: Any, /) -> None:
-        """Takes more: samples float32 `[n]` at the model's rate, any n, or any piece of text.
+        """Take more: samples float32 `[n]` at the model's rate, any n, or any piece of text.
 
         Raises UsageError after `end`, and for samples that are no audio.
         """
@@ -250,7 +251,7 @@ class Row(Generic[T]):
 
     @exclusive
     def close(self) -> None:
-        """Ends here: what is left is not stepped, the last word is found."""
+        """End here: what is left is not stepped, the last word is found."""
         self.task.close()
         self._finish()
 
@@ -264,13 +265,13 @@ class Row(Generic[T]):
 
     @exclusive
     def flush(self) -> list[Event]:
-        """Ends it and steps the batch for it: all that is still to be found."""
+        """End it and steps the batch for it: all that is still to be found."""
         self.end()
         return list(self.batch.run(self))
 
     @exclusive
     def reset(self) -> None:
-        """Starts over, as a task that joins does.
+        """Start over, as a task that joins does.
 
         Raises UsageError for a row that has left.
         """
@@ -291,7 +292,7 @@ class Row(Generic[T]):
 
     @exclusive
     def load(self, saved: dict[str, Any], *, seed: int | None = None) -> None:
-        """Goes on where a saved stream stood, sampling as it did, or from now on by another seed.
+        """Continue where a saved stream stood, sampling as it did, or from now on by another seed.
 
         Raises UsageError if it is of another model or guided and the batch is not, ModelError if it
         is damaged or of a version that this program does not read; then this stream is as it was.
@@ -311,20 +312,20 @@ class Row(Generic[T]):
         return other
 
     def check(self, saved: dict[str, Any]) -> None:
-        """Raises as `load` does for a stream that its task cannot go on from."""
+        """Raise as `load` does for a stream that its task cannot go on from."""
         model = self.task.model
         check_state(saved, model.bundle, model.family.name, state_fields(type(self.task), model))
         self.task.check(saved)
 
     def resume(self, saved: dict[str, Any], sampling: SamplingParams | None = None) -> None:
-        """Goes on where a stream stood that was checked, sampling as it did or by `sampling`."""
+        """Continue where a stream stood that was checked, sampling as it did or by `sampling`."""
         self.batch.generator.check(saved["language_model"], sampling)
         self.task.load(saved)
         self.load_graphs(saved, sampling)
         self.error = None
 
     def load_graphs(self, saved: dict[str, Any], sampling: SamplingParams | None = None) -> None:
-        """Gives its place in the graphs what they remember of a saved stream."""
+        """Give its place in the graphs what they remember of a saved stream."""
         batch, place, own = self.batch, self.held_place, saved["language_model"]
         batch.generator.load(place, own, self.task.hooks, sampling)
         self.task.seed = (sampling or SamplingParams.load(own["sampling"])).seed
@@ -332,13 +333,13 @@ class Row(Generic[T]):
             codec.load(place, saved[name])
 
     def check_open(self) -> None:
-        """Raises UsageError if it takes no more input."""
+        """Raise UsageError if it takes no more input."""
         self._check_whole()
         if self.task.ended:
             raise UsageError("this stream has ended; reset it, or open another one")
 
     def _check_whole(self) -> None:
-        """Raises UsageError if something went wrong in it."""
+        """Raise UsageError if something went wrong in it."""
         if self.error is not None:
             raise UsageError(
                 f"this stream has failed ({self.error}); reset it, or open another one"
@@ -387,7 +388,7 @@ class Batch(Generic[T]):
 
     @exclusive
     def join(self, task: T) -> Row[T]:
-        """Gives a task a row and begins it.
+        """Give a task a row and begins it.
 
         Raises UsageError if all rows are taken or the task is guided and the batch is not.
         """
@@ -409,13 +410,13 @@ class Batch(Generic[T]):
 
     @exclusive
     def leave(self, row: Row[T]) -> None:
-        """Makes room for another stream at once, whatever was left to step."""
+        """Make room for another stream at once, whatever was left to step."""
         if row.place is not None and self._rows[row.place] is row:
             self._rows[row.place], row.place = None, None
 
     @exclusive
     def step(self, held: Collection[Row[T] | None] = ()) -> bool:
-        """Steps every row that can be, but those held; False if none could."""
+        """Step every row that can be, but those held; False if none could."""
         self._close_ranks()
         rows = [row for row in self._here() if row.error is None and row not in held]
         self._each(rows, lambda task, _: task.prepare())
@@ -435,14 +436,14 @@ class Batch(Generic[T]):
         return True
 
     def run(self, row: Row[T]) -> Iterator[Event]:
-        """Steps as far as possible; what this row finds, as it is found. Raises what goes wrong in
+        """Step as far as possible; what this row finds, as it is found. Raises what goes wrong in
         it."""
         while self.step():
             yield from row.events()
         yield from row.events()
 
     def clear(self, place: int) -> None:
-        """Makes the codec forget what it read and made in a place."""
+        """Make the codec forget what it read and made in a place."""
         for part in self.codec.values():
             part.reset(place)
 
@@ -481,7 +482,7 @@ class Batch(Generic[T]):
         return [row for row in self._rows if row is not None]
 
     def _close_ranks(self) -> None:
-        """Puts the last rows in the places of those that have left."""
+        """Put the last rows in the places of those that have left."""
         before = len(self._rows)
         while None in self._rows:
             row = self._rows.pop()
@@ -544,7 +545,7 @@ class Stream(Generic[T]):
 
     @exclusive
     def feed(self, chunk: Any, /) -> list[Event]:
-        """Takes samples float32 `[n]` at the model's rate, any n, or any piece of text; returns
+        """Take samples float32 `[n]` at the model's rate, any n, or any piece of text; returns
         what became known by it.
 
         Raises UsageError once the stream has ended, and for samples that are no audio.
@@ -558,7 +559,7 @@ class Stream(Generic[T]):
         return self._row.flush()
 
     def add(self, chunk: Any, /) -> None:
-        """Takes what `events` is to step; raises as `feed` does."""
+        """Take what `events` is to step; raises as `feed` does."""
         self._row.feed(chunk)
 
     def end(self) -> None:
@@ -566,17 +567,17 @@ class Stream(Generic[T]):
         self._row.end()
 
     def events(self) -> Iterator[Event]:
-        """Steps as far as the input allows: event by event, as they are found."""
+        """Step as far as the input allows: event by event, as they are found."""
         return self._batch.run(self._row)
 
     @exclusive
     def close(self) -> list[Event]:
-        """Ends here, with nothing more made: the last word."""
+        """End here, with nothing more made: the last word."""
         self._row.close()
         return self._row.events()
 
     def reset(self) -> None:
-        """Starts over, as a new stream would."""
+        """Start over, as a new stream would."""
         self._row.reset()
 
     def save(self) -> dict[str, Any]:
@@ -585,7 +586,7 @@ class Stream(Generic[T]):
 
     @exclusive
     def load(self, saved: dict[str, Any], *, seed: int | None = None) -> None:
-        """Goes on where a saved stream stood, sampling as it did, or from now on by another seed.
+        """Continue where a saved stream stood, sampling as it did, or from now on by another seed.
 
         Raises UsageError if it is of another model, ModelError if it is damaged or of a version
         that this program does not read; then this stream is as it was.

@@ -80,7 +80,7 @@ class Model:
         allow_fallback: bool = False,
         codecs: CodecCache | None = None,
     ) -> Self:
-        """Loads a bundle: a folder, a repository exported before, or `hf://owner/name`; the
+        """Load a bundle: a folder, a repository exported before, or `hf://owner/name`; the
         embedded demo by default, if the family has one. Models that are given the same `codecs`
         share what their codecs have in common.
 

@@ -35,13 +35,13 @@ class DelayCache:
         self.offsets = np.zeros(batch, np.int64)
 
     def read(self, codes: Array, active: Array) -> Array:
-        """Takes the codes `[batch, n_q - dep_q]` heard at this step; returns the tokens that the
+        """Take the codes `[batch, n_q - dep_q]` read at this step; returns the tokens that the
         model reads, `[batch, 1 + n_q]`. Held rows read their initial ones."""
         rows = np.flatnonzero(active)
         length = self._cache.shape[2]
-        heard = np.arange(self._made, self._cache.shape[1])
-        positions = (self.offsets[rows, None] + self.delays[heard]) % length
-        self._cache[rows[:, None], heard, positions] = codes[rows, : len(heard)]
+        read_from = np.arange(self._made, self._cache.shape[1])
+        positions = (self.offsets[rows, None] + self.delays[read_from]) % length
+        self._cache[rows[:, None], read_from, positions] = codes[rows, : len(read_from)]
         count = len(active)
         now = self._cache[np.arange(count), :, self.offsets[:count] % length]
         read: Array = np.where(self.starting(active), self._initial, now)
@@ -54,7 +54,7 @@ class DelayCache:
         return starting
 
     def write(self, made: Array, active: Array) -> Array:
-        """Takes the tokens `[batch, 1 + dep_q]` made at this step; returns those of the frame that
+        """Take the tokens `[batch, 1 + dep_q]` made at this step; returns those of the frame that
         is complete by now, or `ungenerated` where none is yet and in held rows."""
         rows = np.flatnonzero(active)
         self.offsets[rows] += 1
@@ -69,12 +69,12 @@ class DelayCache:
         return complete
 
     def reset(self, rows: Sequence[int]) -> None:
-        """Takes rows back to the beginning of a stream."""
+        """Take rows back to the beginning of a stream."""
         self._cache[list(rows)] = self._ungenerated
         self.offsets[list(rows)] = 0
 
     def move(self, source: int, target: int) -> None:
-        """Puts the stream of one row in the place of another's."""
+        """Put the stream of one row in the place of another's."""
         self._cache[target] = self._cache[source]
         self.offsets[target] = self.offsets[source]
 
@@ -99,6 +99,6 @@ class DelayCache:
         return {"tokens": self._cache[row].copy(), "step": int(self.offsets[row])}
 
     def load(self, row: int, saved: dict[str, Any]) -> None:
-        """Continues what `save` returned."""
+        """Continue what `save` returned."""
         self._cache[row] = saved["tokens"]
         self.offsets[row] = saved["step"]

@@ -30,11 +30,11 @@ class DepthTransformer:
         self._null = np.arange(rows)
 
     def use(self, rows: int) -> None:
-        """Steps the first `rows` rows alone from now on."""
+        """Step the first `rows` rows alone from now on."""
         self._streams.use_rows(rows)
 
     def check(self, sampling: SamplingParams) -> None:
-        """Raises UsageError for more candidates than the graph draws from."""
+        """Raise UsageError for more candidates than the graph draws from."""
         everything = sampling.top_k == 0 and self.most < self._model.spec.card
         if sampling.temperature > 0 and (sampling.top_k > self.most or everything):
             raise UsageError(f"top_k {sampling.top_k}: this bundle draws from 1 to {self.most}")

@@ -140,18 +140,18 @@ class Generator:
         self._cache = DelayCache(spec, batch)
         self._temporal = model.temporal_state(batch * self.width)
         self._depth = None if model.depth is None else DepthTransformer(model, self._temporal.batch)
-        self._heard = spec.n_q - spec.dep_q
+        self._read = spec.n_q - spec.dep_q
         self._conditioned: set[int] = set()
 
     def use(self, rows: int) -> None:
-        """Steps the first `rows` rows alone from now on; begin those that come into use."""
+        """Step the first `rows` rows alone from now on; begin those that come into use."""
         self._temporal.use_rows(rows * self.width)
         if self._depth is not None:
             self._depth.use(rows * self.width)
         self.used = rows
 
     def move(self, source: int, target: int) -> None:
-        """Puts the stream of one row in the place of another's, which ends."""
+        """Put the stream of one row in the place of another's, which ends."""
         self._rows[target] = self._rows[source]
         self._cache.move(source, target)
         self._move_states(self._place(source), self._place(target))
@@ -167,7 +167,7 @@ class Generator:
         conditions: Conditions | None = None,
         guidance: Guidance | None = None,
     ) -> None:
-        """Starts a new stream in a row; its conditions stay those of the row before unless given,
+        """Start a new stream in a row; its conditions stay those of the row before unless given,
         and are the learnt paddings where there were none.
 
         Raises UsageError for a number of candidates that the bundle was not exported for.
@@ -188,14 +188,14 @@ class Generator:
     def step(
         self, codes: Array, active: Array | None = None, fail: Fail | None = None
     ) -> StepOutput:
-        """Steps the active rows (all in use by default) on the codes int64 `[used, n_q - dep_q]`
-        that they hear. Held rows stay as they are and make nothing.
+        """Step the active rows (all in use by default) on the codes int64 `[used, n_q - dep_q]`
+        that they read. Held rows stay as they are and make nothing.
 
         `fail` takes rows in which something went wrong: what they made is meaningless, and others
         make what they would have made. Without it that is raised.
         """
         rows = np.ones(self.used, np.bool_) if active is None else np.array(active, np.bool_)
-        tokens = self._cache.read(codes.reshape(self.used, self._heard), rows)
+        tokens = self._cache.read(codes.reshape(self.used, self._read), rows)
         inputs, doubled = self._inputs(tokens, rows), self._doubled(rows)
         try:
             outputs = self._temporal.step(inputs, doubled, keep=("hidden",))
@@ -220,7 +220,7 @@ class Generator:
         return StepOutput(frame, text, tokens, scores, hidden, heads)
 
     def _step_apart(self, codes: Array, rows: Array, fail: Fail, error: Exception) -> StepOutput:
-        """Steps each row alone, after the temporal transformer failed for all of them."""
+        """Step each row alone, after the temporal transformer failed for all of them."""
         steps, lost = dict[int, StepOutput](), set[int]()
 
         def lose(row: int, error: Exception) -> None:
@@ -296,7 +296,7 @@ class Generator:
         rules: StepHooks | None = None,
         sampling: SamplingParams | None = None,
     ) -> None:
-        """Continues in a row what `save` returned, by these rules or the row's own; sampling as it
+        """Continue in a row what `save` returned, by these rules or the row's own; sampling as it
         did, or from now on by `sampling`.
 
         Raises UsageError where it does not fit, or was guided and this generator is not.
@@ -314,7 +314,7 @@ class Generator:
         self._rows[row] = _Row(sampling, rules or self._rows[row].rules, guidance, noise)
 
     def check(self, saved: dict[str, Any], sampling: SamplingParams | None = None) -> None:
-        """Raises UsageError for a saved row that `load` would refuse."""
+        """Raise UsageError for a saved row that `load` would refuse."""
         if _loaded_guidance(saved) is not None and not self.guided:
             raise UsageError("this stream was saved with guidance, which is not set here")
         own = SamplingParams.load(saved["sampling"])
@@ -331,7 +331,7 @@ class Generator:
             self._conditioned.add(target)
 
     def _condition(self, place: int, conditions: Conditions | None) -> None:
-        """Gives a row of the graph its conditions, once: they are large, and costly to make."""
+        """Give a row of the graph its conditions, once: they are large, and costly to make."""
         if not self.model.is_conditioned:
             return
         if conditions is None and place in self._conditioned:
@@ -425,14 +425,14 @@ class Generator:
         failing: "_Failing",
         codes: Array,
     ) -> None:
-        """Puts the codes of rows among `codes [used, dep_q]`; where the graph fails, those of each
+        """Put the codes of rows among `codes [used, dep_q]`; where the graph fails, those of each
         row alone: it has no state."""
         rows = np.flatnonzero(making).tolist()
         if not rows:
             return
-        heard = np.where(making, text, -1)
+        known = np.where(making, text, -1)
         try:
-            made = depth.step(hidden, np.repeat(heard, self.width), self._doubled(making))
+            made = depth.step(hidden, np.repeat(known, self.width), self._doubled(making))
             codes[rows] = made[:: self.width][rows]
         except Exception as error:
             if len(rows) == 1:
@@ -462,7 +462,7 @@ class _Failing:
             self.lose(row, error)
 
     def lose(self, row: int, error: Exception) -> None:
-        """Ends a row; without anybody to take it, what went wrong is raised."""
+        """End a row; without anybody to take it, what went wrong is raised."""
         if self._fail is None:
             raise error
         self.active[row] = False

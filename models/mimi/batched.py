@@ -18,7 +18,7 @@ AT_ONCE = 32
 little for recordings beside it."""
 
 
-class CodecRows:
+class BatchedCodec:
     """Rows of one direction of the codec; the first `used` are stepped."""
 
     def __init__(self, mimi: Mimi, direction: Direction, rows: int) -> None:
@@ -66,27 +66,33 @@ class CodecRows:
         return active
 
 
-class BatchedEncoder(CodecRows):
+class BatchedEncoder(BatchedCodec):
     """Samples in, codes out."""
 
     def __init__(self, mimi: Mimi, rows: int, codebooks: int) -> None:
         super().__init__(mimi, "encode", rows)
         self._codebooks, self._size = codebooks, mimi.frame_size
 
-    def step(self, ears: Mapping[int, FrameQueue], fail: Fail | None = None) -> None:
-        """Makes codes where an ear, by its row, has frames and no codes: in one call, of as many
-        frames as they have; who has as many goes along, and is ahead. `fail` takes rows for which
-        the graph fails."""
-        needed = [ear.unheard for ear in ears.values() if ear.unheard and not ear.ahead]
+    def step(self, queues: Mapping[int, FrameQueue], fail: Fail | None = None) -> None:
+        """Encode frames of the rows whose queues have frames and no codes, in one call.
+
+        The call takes as many frames as each of them has; a queue with as many frames joins it and
+        is ahead. `fail` takes rows for which the graph fails.
+        """
+        needed = [
+            queue.unencoded for queue in queues.values() if queue.unencoded and not queue.ahead
+        ]
         if not needed:
             return
         count = self._count(min(needed))
-        heard = {
-            row: ear for row, ear in ears.items() if ear.unheard >= count and ear.ahead < count
+        chosen = {
+            row: queue
+            for row, queue in queues.items()
+            if queue.unencoded >= count and queue.ahead < count
         }
-        frames = {row: ear.frames(count).reshape(-1) for row, ear in heard.items()}
+        frames = {row: queue.frames(count).reshape(-1) for row, queue in chosen.items()}
         for row, codes in self._each(frames, self._encode, fail).items():
-            heard[row].heard(codes)
+            chosen[row].put_codes(codes)
 
     def _encode(self, frames: dict[int, Array]) -> dict[int, Array]:
         """Codes `[frames, codebooks]` of samples `[n]`, as many of each row."""
@@ -104,21 +110,21 @@ class BatchedEncoder(CodecRows):
         return 1 << (most.bit_length() - 1)
 
 
-class BatchedDecoder(CodecRows):
+class BatchedDecoder(BatchedCodec):
     """Codes in, samples out."""
 
     def __init__(self, mimi: Mimi, rows: int) -> None:
         super().__init__(mimi, "decode", rows)
         self._codebooks = mimi.codebooks
 
-    def step(self, spoken: dict[int, Array], fail: Fail | None = None) -> dict[int, Array]:
+    def step(self, given: dict[int, Array], fail: Fail | None = None) -> dict[int, Array]:
         """The samples float32 `[frame_size]` of rows, of the codes `[codebooks]` of each: the first
         ones, if fewer than the codec has. `fail` takes rows for which the graph fails."""
-        return self._each(spoken, self._decode, fail) if spoken else {}
+        return self._each(given, self._decode, fail) if given else {}
 
-    def _decode(self, spoken: dict[int, Array]) -> dict[int, Array]:
+    def _decode(self, given: dict[int, Array]) -> dict[int, Array]:
         whole = np.full((self.used, self._codebooks, 1), -1, np.int64)
-        for row, codes in spoken.items():
+        for row, codes in given.items():
             whole[row, : len(codes), 0] = codes
-        pcm = self._streams.step({"codes": whole}, self._active(spoken))["pcm"]
-        return {row: pcm[row, 0].copy() for row in spoken}
+        pcm = self._streams.step({"codes": whole}, self._active(given))["pcm"]
+        return {row: pcm[row, 0].copy() for row in given}

@@ -1,4 +1,4 @@
-"""What one stream hears: samples become frames, and of those its batch makes codes."""
+"""The audio that waits in a stream: samples become frames, of which its batch makes codes."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -30,17 +30,17 @@ class FrameQueue:
         self._codes: deque[tuple[Array, Array]] = deque()
 
     def push(self, pcm: Array) -> None:
-        """Takes float32 `[n]`, any n; what does not fill a frame waits for the rest. Raises
+        """Take float32 `[n]`, any n; what does not fill a frame waits for the rest. Raises
         UsageError for samples that are no audio (`check_samples`)."""
         check_samples(pcm)
         self._frames.extend(self._framer.push(pcm))
 
     def cut(self) -> None:
-        """Leaves out what does not fill a frame."""
+        """Leave out what does not fill a frame."""
         self._framer.reset()
 
     def give(self, codes: Array) -> None:
-        """Takes codes `[frames, codebooks]` that were made elsewhere, in place of samples."""
+        """Take codes `[frames, codebooks]` that were made elsewhere, in place of samples."""
         self._codes.extend((np.empty(0, np.float32), frame) for frame in codes)
 
     @property
@@ -49,7 +49,7 @@ class FrameQueue:
         return len(self._frames) + len(self._codes)
 
     @property
-    def unheard(self) -> int:
+    def unencoded(self) -> int:
         """Frames that have no codes yet."""
         return len(self._frames)
 
@@ -62,8 +62,8 @@ class FrameQueue:
         """The first `[count, frame_size]` that have no codes yet."""
         return np.stack([self._frames[index] for index in range(count)])
 
-    def heard(self, codes: Array) -> None:
-        """Takes the codes `[frames, codebooks]` of the first frames that had none."""
+    def put_codes(self, codes: Array) -> None:
+        """Take the codes `[frames, codebooks]` of the first frames that had none."""
         self._codes.extend((self._frames.popleft(), frame) for frame in codes)
 
     def next(self) -> Array:
@@ -73,7 +73,7 @@ class FrameQueue:
         return codes
 
     def clear(self) -> Array:
-        """Forgets all that was not stepped yet, and returns its samples `[n]`."""
+        """Forget all that was not stepped yet, and returns its samples `[n]`."""
         frames = [*(pcm for pcm, _ in self._codes), *self._frames, self._framer.waiting]
         samples = np.concatenate(frames)
         self._frames.clear()
@@ -109,7 +109,7 @@ class FrameQueue:
         }
 
     def load(self, saved: dict[str, Any]) -> None:
-        """Goes on where another one stood."""
+        """Continue where another one stood."""
         self.clear()
         self._begun = saved["started"]
         self._codes.extend(zip(saved["coded_frames"], saved["codes"], strict=True))

@@ -60,7 +60,7 @@ class Mimi:
         threads: int | None = None,
         allow_fallback: bool = False,
     ) -> Self:
-        """Loads the codec of a bundle of any family: a folder, a repository exported before, or
+        """Load the codec of a bundle of any family: a folder, a repository exported before, or
         `hf://owner/name`; the embedded demo's by default.
 
         Raises ModelError for a bundle that is missing or damaged, ProviderError where it cannot

@@ -29,7 +29,7 @@ class EncoderStream:
 
     @exclusive
     def feed(self, pcm: Pcm) -> Codes:
-        """Takes float32 `[n]`, any n; returns codes int64 `[codebooks, frames]`, maybe none. Raises
+        """Take float32 `[n]`, any n; returns codes int64 `[codebooks, frames]`, maybe none. Raises
         UsageError for samples that are no audio."""
         check_samples(pcm)
         return self.encode(self._framer.push(pcm))
@@ -53,7 +53,7 @@ class EncoderStream:
 
     @exclusive
     def reset(self) -> None:
-        """Starts over, as a new stream would."""
+        """Start over, as a new stream would."""
         self._framer.reset()
         self._rows.reset()
 
@@ -69,7 +69,7 @@ class EncoderStream:
 
     @exclusive
     def load(self, saved: dict[str, Any]) -> None:
-        """Goes on where a saved stream stood.
+        """Continue where a saved stream stood.
 
         Raises UsageError if it is of another model, ModelError if it is damaged or of a version
         that this program does not read; then this stream is as it was.
@@ -98,7 +98,7 @@ class DecoderStream:
 
     @exclusive
     def feed(self, codes: Codes) -> Pcm:
-        """Takes codes `[codebooks, n]`, any n, the first ones if fewer than the bundle has; returns
+        """Take codes `[codebooks, n]`, any n, the first ones if fewer than the bundle has; returns
         float32 `[n * frame_size]`. Raises UsageError for codes out of range."""
         codes = np.asarray(codes)
         self.check(codes)
@@ -113,7 +113,7 @@ class DecoderStream:
 
     @exclusive
     def reset(self) -> None:
-        """Starts over, as a new stream would."""
+        """Start over, as a new stream would."""
         self._rows.reset()
 
     @exclusive
@@ -123,13 +123,13 @@ class DecoderStream:
 
     @exclusive
     def load(self, saved: dict[str, Any]) -> None:
-        """Goes on where a saved stream stood; raises as `EncoderStream.load`."""
+        """Continue where a saved stream stood; raises as `EncoderStream.load`."""
         part = Part({"decoder": GraphState(self._chain.states)})
         check_state(saved, self._bundle, DECODER, part)
         self._rows.load(0, saved["decoder"])
 
     def check(self, codes: Codes) -> None:
-        """Raises UsageError for codes that this codec cannot decode."""
+        """Raise UsageError for codes that this codec cannot decode."""
         most, cardinality = self._codec.codebooks, self._codec.cardinality
         if codes.ndim != 2 or not 1 <= len(codes) <= most:
             raise UsageError(f"codes have shape {codes.shape}, [1 to {most}, frames] expected")

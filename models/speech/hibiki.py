@@ -74,7 +74,7 @@ class Hibiki(SpeechModel):
 
         `cfg_coef` leads it away from speech that is unlike the speaker's, at twice the cost; 1
         does without. After the end of the audio it speaks for at most `max_tail` seconds: as long
-        as it has heard and 30 more, unless given. `trace` is filled with codes and tokens. The rest
+        as the audio and 30 more, unless given. `trace` is filled with codes and tokens. The rest
         are `SamplingKwargs`, in place of the model's own sampling.
 
         Raises UsageError for guidance that the model lacks, or a value out of range.

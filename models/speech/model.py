@@ -1,4 +1,4 @@
-"""What Hibiki and Moshi have in common: they speak while they hear."""
+"""What Hibiki and Moshi have in common: they speak while they listen."""
 
 import secrets
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ from ..options import SamplingKwargs, SamplingParams
 
 
 class SpeechModel(Model):
-    """A model that hears speech and speaks, loaded."""
+    """A model that answers speech with speech, loaded."""
 
     @classmethod
     def check(cls, bundle: Bundle) -> None:

@@ -1,4 +1,4 @@
-"""Moshi: the other side of a talk, heard and spoken at once."""
+"""Moshi: the other side of a conversation, spoken while its partner speaks."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar, Unpack
@@ -17,7 +17,7 @@ from .task import SpeechToSpeechTask
 
 @dataclass(frozen=True, eq=False)
 class Reply:
-    """Speech float32 `[n]` at `sample_rate` that goes along with what was heard, its text and its
+    """Speech float32 `[n]` at `sample_rate` that goes along with the audio, its text and its
     words, with their times in it; `seed` makes it again."""
 
     pcm: Pcm = field(repr=False)

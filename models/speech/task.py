@@ -64,7 +64,7 @@ class SpeechToSpeechTask(RowTask):
         return self._text.seconds
 
     def feed(self, chunk: Array) -> None:
-        """Takes float32 `[n]`, any n; raises UsageError for samples that are no audio."""
+        """Take float32 `[n]`, any n; raises UsageError for samples that are no audio."""
         self.queue.push(chunk)
 
     def end(self) -> None:
@@ -158,7 +158,7 @@ class TranslationTask(SpeechToSpeechTask):
     """
 
     complete: bool
-    """Whether the model has said all that it had to."""
+    """Whether the model's text has ended."""
 
     def __init__(
         self,

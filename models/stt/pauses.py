@@ -78,7 +78,7 @@ class PauseDetector:
         self._last_word: float | None = None
 
     def skip(self, seconds: float) -> None:
-        """Counts times from `seconds` later; pauses before that are not reported."""
+        """Count times from `seconds` later; pauses before that are not reported."""
         self._lead += seconds
 
     def push(self, probability: float, word_start: float | None) -> list[Event]:

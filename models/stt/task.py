@@ -72,7 +72,7 @@ class TextPrompt(StepHooks):
         return constrained
 
     def choose_text(self, token: int) -> int:
-        """Notes what is written, and leaves it."""
+        """Note what is written, and leaves it."""
         if self._tokens and token == self._tokens[0] and token not in self._paddings:
             del self._tokens[0]
         return token
@@ -137,7 +137,7 @@ class SpeechToTextTask(RowTask):
 
     @exclusive
     def prime(self, audio: Array, *, cut: bool) -> None:
-        """Takes an audio prompt, float32 `[n]`, before all else.
+        """Take an audio prompt, float32 `[n]`, before all else.
 
         With `cut` its words are left out and times count from the audio that follows.
         """
@@ -156,7 +156,7 @@ class SpeechToTextTask(RowTask):
         self.feed(padded)
 
     def feed(self, chunk: Array) -> None:
-        """Takes float32 `[n]`, any n; raises UsageError for samples that are no audio."""
+        """Take float32 `[n]`, any n; raises UsageError for samples that are no audio."""
         check_samples(chunk)
         if not self._led:
             self._led = True
@@ -207,7 +207,7 @@ class SpeechToTextTask(RowTask):
 
     @exclusive
     def catch_up(self) -> None:
-        """Makes the next steps write at once what text lags behind with, and the open word.
+        """Make the next steps write at once what text lags behind with, and the open word.
 
         Silence is fed, to be stepped as quickly as possible, and is no part of the audio. For the
         end of a turn.
@@ -217,7 +217,7 @@ class SpeechToTextTask(RowTask):
 
     @exclusive
     def restart(self) -> None:
-        """Restarts a model that has stalled where the audio stands: it remembers nothing, times go
+        """Restart a model that has stalled where the audio stands: it remembers nothing, times go
         on, and what was not stepped yet waits on.
 
         The last word and `Restart` are found.
@@ -355,7 +355,7 @@ class SpeechToTextTask(RowTask):
         self._catching_up = False
         self._samples -= self._catch_up_samples
         self.found += self._words.flush()
-        self._words.put_back(self._catch_up_samples / self.model.sample_rate)
+        self._words.shift_clock(self._catch_up_samples / self.model.sample_rate)
 
     @property
     def _catch_up_samples(self) -> int:

@@ -56,7 +56,7 @@ class WordAssembler:
         self._earliest = seconds
         self._lag -= seconds
 
-    def put_back(self, seconds: float) -> None:
+    def shift_clock(self, seconds: float) -> None:
         """Take so many seconds off the clock, in which no audio was read."""
         self._lag += seconds
 

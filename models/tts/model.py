@@ -78,7 +78,7 @@ class TextToSpeech(Model):
         codecs: CodecCache | None = None,
         codebooks: int | None = None,
     ) -> Self:
-        """Loads a bundle: a folder, a repository exported before, or `hf://owner/name`; the
+        """Load a bundle: a folder, a repository exported before, or `hf://owner/name`; the
         embedded demo by default; `codecs` as in `Model.load`. `codebooks` makes only so many of
         each frame: quicker, less clear.
 
@@ -113,7 +113,7 @@ class TextToSpeech(Model):
     def speak(
         self, text: str | Sequence[str], voice: VoiceChoice = None, **options: Unpack[SpeechKwargs]
     ) -> Speech:
-        """Speaks a text, or the turns of two speakers, in a voice; see `stream`."""
+        """Speak a text, or the turns of two speakers, in a voice; see `stream`."""
         turns = (text,) if isinstance(text, str) else tuple(text)
         wanted = SpeechOptions(**options)
         loaded = self.load_voice(voice, wanted.cfg_coef)
@@ -163,7 +163,7 @@ class TextToSpeech(Model):
     ) -> Iterator[Speech]:
         """Many texts, `rows` of them side by side, in their order.
 
-        Raises UsageError where one of them says nothing, and as `load_voice` does.
+        Raises UsageError if one of them has no word, and as `load_voice` does.
         """
         yield from self.together(requests, rows=rows, **options).speeches()
 
@@ -174,7 +174,7 @@ class TextToSpeech(Model):
         rows: int = ROWS,
         **options: Unpack[SpeechKwargs],
     ) -> SynthesisBatch:
-        """Many texts that are heard as they are spoken; see `speak_many`."""
+        """Many texts, whose events come as they are spoken; see `speak_many`."""
         wanted = SpeechOptions(**options)
         voices = {request.voices for request in requests}
         made = {voice: self.load_voice(voice, wanted.cfg_coef) for voice in voices}

@@ -59,7 +59,7 @@ class SynthesisProgress:
 class SynthesisBatch:
     """Texts, `(turns, task)` each, in the rows of a batch, so many at a time.
 
-    Raises UsageError where one of them says nothing.
+    Raises UsageError if one of them has no word.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class SynthesisBatch:
             _check(turns, task.again().script)
 
     def run(self) -> Iterator[SynthesisProgress]:
-        """Speaks them, a step after the other."""
+        """Speak them, a step after the other."""
         waiting, spoken = deque(range(len(self._texts))), dict[int, Row[TextToSpeechTask]]()
         while waiting or spoken:
             while waiting and self._batch.free:
@@ -85,7 +85,7 @@ class SynthesisBatch:
                     yield SynthesisProgress(index, events, ended)
 
     def speech(self, index: int, events: Sequence[Event]) -> Speech:
-        """What became of a text that was begun, from its events."""
+        """The speech of a text that has ended, from its events."""
         task, pcm = self._texts[index][1], [e.pcm for e in events if isinstance(e, Audio)]
         trace = task.trace or TokenTrace()
         return Speech(
@@ -100,15 +100,15 @@ class SynthesisBatch:
     def speeches(self) -> Iterator[Speech]:
         """Each once it is spoken, in their order."""
         events: list[list[Event]] = [[] for _ in self._texts]
-        ended, told = set[int](), 0
+        ended, next_index = set[int](), 0
         for progress in self.run():
             events[progress.index] += progress.events
             if progress.ended:
                 ended.add(progress.index)
-            while told in ended:
-                yield self.speech(told, events[told])
-                events[told] = []
-                told += 1
+            while next_index in ended:
+                yield self.speech(next_index, events[next_index])
+                events[next_index] = []
+                next_index += 1
 
     def _begin(self, index: int) -> Row[TextToSpeechTask]:
         turns, task = self._texts[index]

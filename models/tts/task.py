@@ -154,7 +154,7 @@ class TextToSpeechTask(RowTask):
         return self.script.unspelled
 
     def feed(self, chunk: str) -> None:
-        """Takes any piece of text. A word is known to be whole at the whitespace after it, and is
+        """Take any piece of text. A word is known to be whole at the whitespace after it, and is
         spoken once the words that the model looks ahead to are known too.
 
         Raises UsageError for a break of more than a day.
@@ -163,7 +163,7 @@ class TextToSpeechTask(RowTask):
 
     @exclusive
     def next_turn(self) -> None:
-        """Ends a turn: the text that follows is the other speaker's."""
+        """End a turn: the text that follows is the other speaker's."""
         self.row.check_open()
         self.machine.add(self.script.next_turn())
 
@@ -257,7 +257,7 @@ class TextToSpeechTask(RowTask):
         }
 
     def check(self, saved: dict[str, Any]) -> None:
-        """Raises UsageError for a stream of another number of codebooks."""
+        """Raise UsageError for a stream of another number of codebooks."""
         made, saved_codebooks = self._spec.dep_q, len(saved["voice_codes"])
         if saved_codebooks != made:
             raise UsageError(f"this was saved with {saved_codebooks} codebooks, not with {made}")

@@ -218,7 +218,7 @@ def test_a_saved_watchdog_goes_on(cut: int) -> None:
 def test_frames_whose_codes_wait_keep_their_samples() -> None:
     first, second = FrameQueue(4, 2), FrameQueue(4, 2)
     first.push(np.arange(14, dtype=np.float32))
-    first.heard(np.array([[1, 2], [3, 4]]))
+    first.put_codes(np.array([[1, 2], [3, 4]]))
     saved = first.save()
     FrameQueue.fields(4, 2, 5).check(saved)
     second.load(saved)
