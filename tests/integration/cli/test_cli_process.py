@@ -231,7 +231,7 @@ def test_an_interrupt_flushes_what_was_heard(
 
 @posix
 def test_an_interrupt_at_the_pace_of_speech(pcm: Array, words: list[Word], tmp_path: Path) -> None:
-    path = write_wav(tmp_path / "long.wav", np.concatenate([pcm, np.zeros(24_000 * 60)]))
+    path = write_wav(tmp_path / "long.wav", np.concatenate([pcm, np.zeros(24_000 * 600)]))
     with started("stream", "--input-file", path, "--rate", 4) as process:
         read_until(process, words[0].text)
         process.send_signal(signal.SIGINT)
@@ -239,4 +239,4 @@ def test_an_interrupt_at_the_pace_of_speech(pcm: Array, words: list[Word], tmp_p
     assert process.returncode == 130
     heard = re.search(rb"heard (\d+\.\d) s", err)
     assert heard is not None, err
-    assert float(heard[1]) < 60
+    assert float(heard[1]) < 600
