@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from support.npz import arrays
 from support.parity.inference import run_inference
 from support.paths import ROOT
+from support.shared import Shared
 from support.speech import whole
 
 from kyutai_onnx.cli.main import run
@@ -46,10 +48,10 @@ def hear() -> Hear:
 
 
 @pytest.fixture(scope="module")
-def exact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exact(shared: Shared) -> Path:
     """The checkpoint exported in fp32."""
-    folder = tmp_path_factory.mktemp("demo") / "fp32"
-    return export_bundle(Request(str(CHECKPOINT), folder, precision="fp32"))
+    request = Request(str(CHECKPOINT), precision="fp32")
+    return shared.once("demo-fp32", lambda out: export_bundle(replace(request, out=out)))
 
 
 @pytest.mark.parametrize("audio", [entry["audio"] for entry in ENTRIES])

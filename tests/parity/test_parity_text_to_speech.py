@@ -1,7 +1,7 @@
 """Text to speech from the text to the waveform, beside moshi's own `TTSModel.generate`."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 from support.parity.kyutai_tts import kyutai_tts, made_up_script
 from support.parity.makers import distinct, write_checkpoint
 from support.parity.variants import LMS, MIMIS
+from support.shared import Shared
 from support.speech import write_wav
 from support.voices import voices
 
@@ -37,9 +38,12 @@ class Pair:
     voices: list[Path]
 
 
-def make_pair(folder: Path, name: str) -> Pair:
-    repo = write_checkpoint(folder / "checkpoint", LMS[name], MIMI)
-    bundle = export_bundle(Request(str(repo), folder / "bundle", target="cpu", precision="fp32"))
+def make_pair(shared: Shared, folder: Path, name: str) -> Pair:
+    repo = shared.once(f"pair-{name}", lambda out: write_checkpoint(out, LMS[name], MIMI))
+    request = Request(str(repo), target="cpu", precision="fp32")
+    bundle = shared.once(
+        f"pair-bundle-{name}", lambda out: export_bundle(replace(request, out=out))
+    )
     checkpoint = open_checkpoint(str(repo))
     opened = Bundle.open(bundle)
 
@@ -90,15 +94,15 @@ def recordings(folder: Path) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def by_table(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+def by_table(shared: Shared, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     """The layout of TTS 1.6B."""
-    return make_pair(tmp_path_factory.mktemp("tts"), "tts")
+    return make_pair(shared, tmp_path_factory.mktemp("tts"), "tts")
 
 
 @pytest.fixture(scope="module")
-def by_prefix(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+def by_prefix(shared: Shared, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     """The layout of TTS 0.75B."""
-    return make_pair(tmp_path_factory.mktemp("tts-prefix"), "tts-prefix")
+    return make_pair(shared, tmp_path_factory.mktemp("tts-prefix"), "tts-prefix")
 
 
 @dataclass(frozen=True)

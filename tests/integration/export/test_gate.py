@@ -11,20 +11,21 @@ pytest.importorskip("torch", reason="the export needs torch")
 import torch
 from safetensors.torch import load_file, save_file
 from support.commands import Command
+from support.shared import Shared
 from support.speech import Array
 
 from kyutai_onnx.export.bundle import Request, export_bundle
 from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
 from kyutai_onnx.export.verification.gate import Verdict, judge
 from kyutai_onnx.runtime.bundle.bundle import Bundle
+from kyutai_onnx.runtime.bundle.manifest import Precision
 
 DEMO = ROOT / "training" / "stt-demo-en"
 WEIGHTS = "model.safetensors"
 
 
-def export(repo: Path, out: Path, precision: str) -> Bundle:
-    request = Request(str(repo), out, precision=precision)  # type: ignore[arg-type]
-    return Bundle.open(export_bundle(request))
+def export(repo: Path, out: Path, precision: Precision) -> Path:
+    return export_bundle(Request(str(repo), out, precision=precision))
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +46,8 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_bundle_in_fp32_differs_in_nothing(pcm: Array, tmp_path: Path) -> None:
-    bundle = export(DEMO, tmp_path / "bundle", "fp32")
+def test_a_bundle_in_fp32_differs_in_nothing(pcm: Array, shared: Shared) -> None:
+    bundle = Bundle.open(shared.once("demo-fp32", lambda out: export(DEMO, out, "fp32")))
     verdict = judge(bundle, open_checkpoint(str(DEMO)), [pcm, pcm[: len(pcm) // 2]])
     assert verdict.understands
     assert verdict.words > 8
@@ -55,7 +56,7 @@ def test_a_bundle_in_fp32_differs_in_nothing(pcm: Array, tmp_path: Path) -> None
 
 
 def test_recordings_of_several_lengths_are_judged_as_each_alone(pcm: Array, tmp_path: Path) -> None:
-    bundle = export(DEMO, tmp_path / "bundle", "int4")
+    bundle = Bundle.open(export(DEMO, tmp_path / "bundle", "int4"))
     checkpoint = open_checkpoint(str(DEMO))
     recordings = [pcm, pcm[: len(pcm) // 3]]
     together = judge(bundle, checkpoint, recordings)
@@ -67,7 +68,7 @@ def test_recordings_of_several_lengths_are_judged_as_each_alone(pcm: Array, tmp_
 
 
 def test_a_bundle_of_other_weights_does_not_pass(pcm: Array, other: Path, tmp_path: Path) -> None:
-    bundle = export(other, tmp_path / "bundle", "fp32")
+    bundle = Bundle.open(export(other, tmp_path / "bundle", "fp32"))
     verdict = judge(bundle, open_checkpoint(str(DEMO)), [pcm])
     assert not verdict.passes
     assert "words differ from fp32" in str(verdict)
