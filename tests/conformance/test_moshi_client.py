@@ -22,6 +22,7 @@ from support.virtual_card import (
 from benchmarks.served import ServedProcess
 from kyutai_onnx.models import SpeechToText
 
+pytestmark = pytest.mark.xdist_group("sound")
 NUMBER = "trois mille deux cent quarante-cinq"
 ENGLISH = "three thousand two hundred forty five"
 

@@ -16,6 +16,7 @@ from support.virtual_card import VirtualCard, in_full, likeness, padded, place, 
 
 from kyutai_onnx.models.hub.resolve import DEMO
 
+pytestmark = pytest.mark.xdist_group("sound")
 TEXT = "the train to boston leaves at nine fifty"
 
 
