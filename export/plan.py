@@ -41,7 +41,7 @@ class GraphPlan:
 
 @dataclass(frozen=True)
 class BundlePlan:
-    """The graphs of a bundle. `lm` is empty for a codec alone, `decoder` where it is left out."""
+    """The graphs of a bundle. `lm` is empty for a codec alone, `decoder` if it is left out."""
 
     codebooks: int
     encoder: list[GraphPlan]
@@ -87,7 +87,7 @@ def plan_bundle(
 def _plan_codec(
     checkpoint: Checkpoint, target: Target, precision: Precision, codebooks: int, batch: int | None
 ) -> tuple[list[GraphPlan], list[GraphPlan]]:
-    """Mimi's encoder and its decoder, each in two graphs where the target splits the codec."""
+    """Mimi's encoder and its decoder, each in two graphs if the target splits the codec."""
     config, style = checkpoint.mimi_config, target.codec_style(precision)
     most = config.quantizer.n_q
     if not config.quantizer.n_q_semantic <= codebooks <= most:

@@ -82,7 +82,7 @@ class Target:
         )
 
     def default_cache(self, precision: Precision) -> Precision:
-        """Of the KV cache: as coarse as it may be where the weights are coarser still."""
+        """Precision of the KV cache: int8 if the weights have 4 bits and the target reads it."""
         return "int8" if precision == "int4" and self.rounds_cache else "fp32"
 
     def oldest_onnxruntime(self, precisions: Precisions) -> str:

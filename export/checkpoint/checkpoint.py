@@ -29,7 +29,7 @@ FINGERPRINT = ("text_linear.weight", "out_norm.alpha", "out_norm.weight")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One repository's model. `lm` and `tokenizer` are None where it holds a codec alone.
+    """One repository's model. `lm` and `tokenizer` are None for a codec alone.
 
     `config.lm` agrees with `lm`, heads taken from elsewhere included.
     """

@@ -134,7 +134,7 @@ class Lora:
             raise ModelError(f"the adapter does not fit the shape of {some(sorted(misfits))}")
 
     def _product(self, name: str) -> Shape:
-        """The shape of `B @ A`; none where there is no such product."""
+        """The shape of `B @ A`; empty if there is no such product."""
         shapes, path = self._adapter.shapes(), name.removesuffix(".weight")
         a, b = shapes[path + A], shapes[path + B]
         return (b[0], a[1]) if len(a) == len(b) == 2 and b[1] == a[0] else ()

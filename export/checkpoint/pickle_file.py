@@ -28,7 +28,7 @@ class PickleFile(InMemory):
         except Exception as error:  # torch raises whatever pickle, struct, zipfile and itself do
             raise ModelError(
                 f"{path} cannot be read as a PyTorch checkpoint of plain tensors: "
-                f"{one_line(error)}; convert it to safetensors where it is trusted"
+                f"{one_line(error)}; convert it to safetensors on a machine that trusts it"
             ) from error
         super().__init__(_unpacked(package, path))
 

@@ -28,7 +28,7 @@ class Source(Protocol):
     revision: str | None
 
     def file(self, name: str) -> Path:
-        """The path of a file; raises MissingFileError where there is none of that name."""
+        """The path of a file; raises MissingFileError if there is none of that name."""
 
 
 class Folder:
@@ -130,17 +130,17 @@ class Repository:
         return self._source.revision
 
     def file(self, name: str) -> Path:
-        """The local path of a file, downloaded where needed.
+        """The local path of a file, downloaded if needed.
 
         Raises:
-            ModelError: it cannot be had; the message says why and what to do.
+            ModelError: it is not available; the message says why and what to do.
         """
         if name not in self._paths:
             self._paths[name] = self._find(name)
         return self._paths[name]
 
     def optional(self, name: str) -> Path | None:
-        """The same, or None where the repository has no such file."""
+        """The same, or None if the repository has no such file."""
         try:
             return self.file(name)
         except MissingFileError:

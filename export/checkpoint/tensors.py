@@ -99,7 +99,7 @@ class Renamed:
 
 
 class Overlay:
-    """One set on top of another: where both have a name, the top one's tensor counts."""
+    """One set on top of another: if both have a name, the top one's tensor counts."""
 
     def __init__(self, base: Tensors, top: Tensors) -> None:
         self._base, self._top = base, top

@@ -28,7 +28,7 @@ FORMS: tuple[tuple[tuple[str, ...], Callable[[Path], Tensors]], ...] = (
 
 
 def find_weights(repository: Repository, name: str) -> str | None:
-    """The name of the weights that the repository has, None where it has none.
+    """The name of the weights that the repository has, None if it has none.
 
     `name` is what the configuration says. If that is what it says by default, a repository without
     such a file is searched for one of `OTHERS`, the most exact first.

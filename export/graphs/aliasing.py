@@ -23,7 +23,7 @@ WRITERS = {
 def unsafe_states(model: onnx.ModelProto, spec: GraphSpec) -> list[str]:
     """The states that are updated in place and that are not safe to be, each with why.
 
-    A state is safe where the node that writes its output is the only one that reads its input.
+    A state is safe if the node that writes its output is the only one that reads its input.
     """
     graph = model.graph
     updated = [state for state in spec.states if state.carry in ("in_place", "append")]

@@ -89,7 +89,7 @@ class DepthTransformer(StepModule):
 
     def _draw(self, logits: Tensor, codebook: int, given: dict[str, Tensor]) -> Tensor:
         """One code `[B]` of `logits [B, card]`: the greatest of `p / e` among the likeliest, `e`
-        exponential (moshi utils/sampling.py), or the best where the temperature is 0."""
+        exponential (moshi utils/sampling.py), or the best if the temperature is 0."""
         temperature = given["temperature"]
         scaled = logits / torch.where(temperature > 0, temperature, 1.0)[:, None]
         chances, candidates = torch.topk(torch.softmax(scaled, dim=-1), self.candidates)

@@ -18,7 +18,7 @@ LONGEST = 16
 def open_batch(model: ir.Model) -> None:
     """Replaces `ROWS` by an open axis wherever it shows.
 
-    Raises ValueError where a node makes the batch out of nothing: the graph cannot be opened.
+    Raises ValueError if a node makes the batch out of nothing: the graph cannot be opened.
     """
     graph = model.graph
     for value in (*graph.inputs, *graph.outputs):

@@ -47,7 +47,7 @@ class StepModule(nn.Module, ABC):
     def step(self, step: Step, *inputs: Tensor) -> tuple[Tensor, ...]: ...
 
     def active(self) -> Port:
-        """The input that tells which rows are stepped."""
+        """The input that marks the rows that are stepped."""
         dialect = self.dialect
         return Port(ACTIVE, dialect.active_dtype, ("batch", *[1] * dialect.active_axes))
 

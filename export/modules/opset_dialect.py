@@ -1,7 +1,7 @@
 """The operators that differ between flavours; everything else is written once.
 
 `Native` is opset 24 with the operators made for stateful transformers. `Portable` is opset 18 and
-keeps to what DirectML and WebGPU also run: elementwise selection where `Native` scatters, and
+keeps to what DirectML and WebGPU also run: elementwise selection instead of `Native`'s scatter, and
 `Scattering`, for CUDA.
 `Arithmetic` is for convolution stacks alone, on CoreML, which has no selection at all.
 """
@@ -20,7 +20,7 @@ class OpsetDialect(Protocol):
     """Whether a weight may be stored in another type than it is read in, beside a Cast."""
     active_dtype: torch.dtype
     active_axes: int
-    """How the rows that are stepped are told: a type, and `[batch]` with so many axes of 1."""
+    """The mask of active rows: its type, and the axes of 1 that follow `[batch]`."""
 
     def hold(self, active: Tensor, new: Tensor, old: Tensor) -> Tensor:
         """`new` in active rows, `old` in held ones, of a state `[B, ...]`."""
@@ -42,7 +42,7 @@ class OpsetDialect(Protocol):
 
 
 class Selection:
-    """Rows are told by booleans and selected by them."""
+    """Active rows are a mask of booleans, which selects."""
 
     active_dtype = torch.bool
     active_axes = 0
@@ -156,7 +156,7 @@ class Scattering(Portable):
 
 
 class Arithmetic(Portable):
-    """Rows are told by 1.0 and 0.0, which the host provides; products and a sum are exact then."""
+    """Active rows are a mask of 1.0 and 0.0 from the host; products and a sum are exact then."""
 
     active_dtype = torch.float32
     active_axes = 2

@@ -24,7 +24,7 @@ class ConvDownsample1d(nn.Module):
         )
 
     def forward(self, x: Tensor, step: Step, first: Tensor) -> Tensor:
-        """`first [B]` tells which rows are at the first call of their stream."""
+        """`first [B]` marks the rows that are at the first call of their stream."""
         y: Tensor = self.conv(x, step, first)
         return y
 

@@ -11,7 +11,7 @@ from ...runtime.typing import Array
 
 
 def halved(array: Array) -> Array | None:
-    """A float32 array in float16, where each of its values is one; else None."""
+    """Convert a float32 array to float16 if that loses nothing; else return None."""
     if array.dtype != np.float32:
         return None
     with np.errstate(over="ignore"):

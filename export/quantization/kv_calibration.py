@@ -17,9 +17,9 @@ from ..modules.quantized_kv_cache import MOST
 
 PASSES = 3
 MARGIN = 1.25
-"""By how much later entries may exceed what was seen."""
+"""Factor by which later entries may exceed the run's."""
 SATURATED = 4.0
-"""By how much a range grows where entries met its end."""
+"""Factor by which a range grows if entries met its end."""
 
 
 def calibrate_cache(

@@ -24,7 +24,7 @@ from ..checkpoint.tensors import Tensors
 
 
 def loaders() -> Any:
-    """The module `moshi.models.loaders`; raises UsageError where it is not installed."""
+    """The module `moshi.models.loaders`; raises UsageError if it is not installed."""
     os.environ.setdefault("NO_TORCH_COMPILE", "1")
     try:
         return importlib.import_module("moshi.models.loaders")
@@ -117,7 +117,7 @@ def mimi_arguments(config: MimiConfig) -> dict[str, Any]:
 
 
 def transformer_arguments(config: TransformerConfig) -> dict[str, Any]:
-    """What `StreamingTransformer` is told by the same names."""
+    """The arguments of `StreamingTransformer` that have the same names."""
     return {
         name: getattr(config, name)
         for name in (

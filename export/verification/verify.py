@@ -28,7 +28,7 @@ ROUNDED_WAVEFORM_BOUND = 0.05
 
 @dataclass
 class Report:
-    """What was compared, by name, in the order in which it is told. `lm` is None for a codec;
+    """What was compared, by name, in the order in which it is printed. `lm` is None for a codec;
     `guidance` is what the language model was guided by."""
 
     codes: list[Choices] = field(default_factory=list)
@@ -103,7 +103,7 @@ def verify_bundle(
     allow_fallback: bool = False,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Report:
-    """Compares on whole frames of `pcm` float32 `[n]`; raises ModelError where the two are not of
+    """Compares on whole frames of `pcm` float32 `[n]`; raises ModelError if the two are not of
     the same model."""
     manifest = bundle.manifest
     chosen = choose(provider, manifest.target, allow_fallback=allow_fallback).name
@@ -190,7 +190,7 @@ class _LanguageModels:
             agreement.heads = None
 
     def step(self, codes: torch.Tensor) -> None:
-        """The first frame twice, as in moshi run_inference.py; text to speech hears nothing."""
+        """The first frame twice, as in moshi run_inference.py; text to speech reads no audio."""
         heard = codes[:, : self._codebooks, 0].numpy()
         for _ in range(1 if self._started or not self._doubles else 2):
             self._beside.step(self._reference_lm.step(heard), heard, self._active)

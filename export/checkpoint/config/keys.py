@@ -140,7 +140,7 @@ class Keys:
         return self._optional_list(key, lambda item: isinstance(item, str), "a list of texts")
 
     def section(self, key: str) -> "Keys":
-        """A JSON object below `key`; an empty one where there is none."""
+        """A JSON object below `key`; an empty one if there is none."""
         with located(key):
             return Keys(self._value(key, None) or {})
 

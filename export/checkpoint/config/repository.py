@@ -58,11 +58,11 @@ class TtsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RepositoryConfig:
-    """What a repository holds. `lm` is None where it holds a codec alone.
+    """What a repository holds. `lm` is None for a codec alone.
 
-    `mimi` is set where `config.json` itself describes the codec (transformers' format);
+    `mimi` is set if `config.json` itself describes the codec (transformers' format);
     elsewhere `mimi_config_name` names a file that does, or None the built-in Mimi v0.1.
-    `tokenizer_name` is None where the repository has no SentencePiece model.
+    `tokenizer_name` is None if the repository has no SentencePiece model.
     """
 
     moshi_name: str = MOSHI_NAME
@@ -100,7 +100,7 @@ class RepositoryConfig:
 
     @property
     def top_k(self) -> int:
-        """Codes that a draw is made among, 0 for all; 250 where nothing is said (moshi LMGen)."""
+        """Top-k of codes, 0 for all; 250 if the repository sets none (moshi LMGen)."""
         return int(str(self.lm_gen.get("top_k", 250)))
 
     @staticmethod

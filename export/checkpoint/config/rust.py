@@ -99,7 +99,7 @@ def _depth(keys: Keys, norm: object) -> dict[str, object]:
 
 
 def _transformer(keys: Keys) -> dict[str, object]:
-    """What both transformers are told alike."""
+    """The keys that both transformers have."""
     for key, only in ONLY.items():
         require_equal(key, keys.flag(key, only), only)
     require_equal("cross_attention", keys.peek("cross_attention"), None)

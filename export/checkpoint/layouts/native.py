@@ -46,7 +46,7 @@ def native_mimi(tensors: Tensors, config: MimiConfig) -> Renamed:  # noqa: ARG00
 def hooked(tensors: Tensors, weight_sets: Callable[[str], int]) -> Renamed:
     """Fused attention weights split, alphas of norms flat.
 
-    `weight_sets` tells how many sets the attention at a path has.
+    `weight_sets` returns how many sets the attention at a path has.
 
     Raises:
         ModelError: a fused weight whose rows do not divide into its sets.

@@ -36,7 +36,7 @@ def is_quantized(tensors: Tensors) -> bool:
 def dequantized(tensors: Tensors, dim: int) -> Tensors:
     """The same weights without scales beside them; what is plain already stays as it is.
 
-    `dim` is the language model's width, which tells how many bits MLX packed.
+    `dim` is the language model's width, from which the bits that MLX packed follow.
 
     Raises:
         ModelError: scales are missing, superfluous, or do not fit their weight.

@@ -89,7 +89,7 @@ def read_data(name: str) -> dict[str, Any]:
 
 
 def parse_versions(since: str) -> tuple[range, ...]:
-    """The versions that "11-21 22+" stands for. Raises `ValueError` where it is malformed."""
+    """The versions that "11-21 22+" stands for. Raises `ValueError` if it is malformed."""
     return tuple(_versions(part) for part in since.split())
 
 
