@@ -79,7 +79,7 @@ def test_the_panels_do_not_overlap() -> None:
     "name", ["Dockerfile", "Dockerfile.cuda", "compose.yaml", "kyutai-onnx.service"]
 )
 def test_the_flags_are_those_of_serve(name: str) -> None:
-    command = get_command(app).commands["serve"]  # type: ignore[attr-defined]
+    command = get_command(app).get_command(None, "serve")  # type: ignore[attr-defined]
     known = {flag for parameter in command.params for flag in parameter.opts}
     used = set(re.findall(r"(?<=[\"' ])--[a-z-]+", serving_lines(name)))
     assert used
