@@ -15,8 +15,11 @@ MAX_BYTES = 64 * 2**20
 MAX_ITEMS = 2**20
 """Of an array whose items become Python objects: every array but one of floats of one size."""
 _MAX_REASON = 200
-_FLOATS = {0xCA: (5, ">f4"), 0xCB: (9, ">f8")}
-"""Tag of a float to its size in bytes, tag included, and the type of its other bytes."""
+_FLOATS = {
+    0xCA: np.dtype([("tag", np.uint8), ("value", ">f4")]),
+    0xCB: np.dtype([("tag", np.uint8), ("value", ">f8")]),
+}
+"""Tag of a float to its bytes."""
 
 _SINGLE = np.finfo(np.float32)
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
@@ -91,9 +94,8 @@ def _packable(value: Any) -> Any:
 def pack_floats(samples: Pcm) -> bytes:
     """An array of float32."""
     count = len(samples)
-    items = np.empty((count, 5), np.uint8)
-    items[:, 0] = 0xCA
-    items[:, 1:] = samples.astype(">f4").view(np.uint8).reshape(-1, 4)
+    items = np.empty(count, _FLOATS[0xCA])
+    items["tag"], items["value"] = 0xCA, samples
     if count < 16:
         header = bytes([0x90 + count])
     else:
@@ -120,10 +122,8 @@ def _same_floats(packed: memoryview) -> Pcm | None:
     """The samples, if all are floats of one size."""
     start = _HEADERS.get(packed[0], 1)
     count = int.from_bytes(packed[1:start]) if start > 1 else packed[0] - 0x90
-    size, kind = _FLOATS.get(packed[start], (0, "")) if len(packed) > start else (0, "")
-    if not size or len(packed) != start + count * size:
+    kind = _FLOATS.get(packed[start]) if len(packed) > start else None
+    if kind is None or len(packed) != start + count * kind.itemsize:
         return None
-    table = np.frombuffer(packed, np.uint8, offset=start).reshape(count, size)
-    if not (table[:, 0] == table[0, 0]).all():
-        return None
-    return np.ascontiguousarray(table[:, 1:]).view(kind)[:, 0].astype(np.float32)
+    items = np.frombuffer(packed, kind, offset=start)
+    return items["value"].astype(np.float32) if (items["tag"] == packed[start]).all() else None
