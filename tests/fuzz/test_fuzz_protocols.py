@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("hypothesis", reason="fuzzes by hypothesis")
-pytest.importorskip("msgpack", reason="the serve extra is not installed")
+pytest.importorskip("msgspec", reason="the serve extra is not installed")
 pytest.importorskip("av", reason="the serve extra is not installed")
 pytest.importorskip("wyoming", reason="the serve extra is not installed")
 

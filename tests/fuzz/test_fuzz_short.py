@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("msgpack", reason="the serve extra is not installed")
+pytest.importorskip("msgspec", reason="the serve extra is not installed")
 pytest.importorskip("av", reason="the serve extra is not installed")
 
 from benchmarks.fuzz import PARSERS, try_slice

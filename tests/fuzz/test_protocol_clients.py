@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import pytest
 
 pytest.importorskip("hypothesis", reason="tries tokens by hypothesis")
-pytest.importorskip("msgpack", reason="the serve extra is not installed")
+pytest.importorskip("msgspec", reason="the serve extra is not installed")
 pytest.importorskip("av", reason="the serve extra is not installed")
 pytest.importorskip("pydantic", reason="checks messages by pydantic")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("msgpack", reason="the serve extra is not installed")
+pytest.importorskip("msgspec", reason="the serve extra is not installed")
 pytest.importorskip("av", reason="the serve extra is not installed")
 
 import msgpack
