@@ -1,7 +1,6 @@
 """A sound card of software: a PulseAudio of the tests' own with null sinks, which PortAudio sees as
 devices `headset` (a microphone) and `loudspeaker`."""
 
-import functools
 import os
 import shutil
 import signal
@@ -24,33 +23,6 @@ pcm.loudspeaker { type pulse device spk }
 """
 PATIENCE_SECONDS = 60
 """A bound for what is awaited, far above what it takes on a machine that is busy."""
-
-TRIES = 3
-
-
-class StarvedError(AssertionError):
-    """What was heard is not what was said."""
-
-
-def unless_starved(test: Callable[..., None]) -> Callable[..., None]:
-    """A test of sound in real time, which a machine that others use may starve: it is repeated for
-    `StarvedError` alone, and for nothing else that it asserts."""
-
-    @functools.wraps(test)
-    def repeated(*arguments: object, **named: object) -> None:
-        for _ in range(TRIES - 1):
-            with suppress(StarvedError):
-                test(*arguments, **named)
-                return
-        test(*arguments, **named)
-
-    return repeated
-
-
-def in_full(alike: bool) -> None:
-    """Raises `StarvedError` unless the sound came through whole."""
-    if not alike:
-        raise StarvedError("the sound did not come through whole")
 
 
 class Program:
