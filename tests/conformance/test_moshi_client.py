@@ -10,12 +10,8 @@ import numpy as np
 import pytest
 from support import virtual_card
 from support.speech import RATE, say_aloud, whole
-from support.virtual_card import (
-    PATIENCE_SECONDS,
-    VirtualCard,
-    padded,
-    until,
-)
+from support.virtual_card import VirtualCard, padded
+from support.waiting import PATIENCE_SECONDS, until
 
 from benchmarks.served import ServedProcess
 from kyutai_onnx.models import SpeechToText

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from support.siege import until
 from support.speech import RATE, Array
+from support.waiting import until
 
 from benchmarks.served import ServedProcess
 from kyutai_onnx.models import Word

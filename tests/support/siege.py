@@ -1,8 +1,6 @@
 """What tests of faults share: the server's settings, and ways to get into it."""
 
 import socket
-import time
-from collections.abc import Callable
 
 from support.raw_websocket import RawWebsocket
 
@@ -26,13 +24,6 @@ connections = {CONNECTIONS}
 GROWTH_MB = 8.0
 """What a server may hold more after thousands of clients: caches, and what malloc keeps."""
 FRAME = [0.0] * 1920
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def used(server: ServedProcess) -> int:

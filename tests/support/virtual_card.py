@@ -6,8 +6,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -15,14 +14,13 @@ import numpy as np
 import pytest
 from support.commands import command_line, size_so_far
 from support.speech import RATE, Array, write_wav
+from support.waiting import PATIENCE_SECONDS, until
 
 PROGRAMS = ("pulseaudio", "pactl", "paplay", "parec")
 DEVICES = """
 pcm.headset { type pulse device vmic }
 pcm.loudspeaker { type pulse device spk }
 """
-PATIENCE_SECONDS = 60
-"""A bound for what is awaited, far above what it takes on a machine that is busy."""
 
 
 class Program:
@@ -68,14 +66,6 @@ class Program:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def until(true: Callable[[], bool]) -> None:
-    """Returns when it is true."""
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not true():
-        assert time.monotonic() < end, "it never comes"
-        time.sleep(0.02)
 
 
 class VirtualCard:

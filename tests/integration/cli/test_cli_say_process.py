@@ -13,6 +13,7 @@ import pytest
 import soundfile
 from support.commands import command_line, run_apart, size_so_far
 from support.speaking import speaking_bundle
+from support.waiting import until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and pipes of POSIX")
 HEADER = 44
@@ -88,10 +89,7 @@ def test_an_interrupt_leaves_a_valid_file(bundle: Path, tmp_path: Path, source: 
         if source == "pipe":
             process.stdin.write(b"one two three four five six seven eight nine ten ")
             process.stdin.flush()
-        end = time.monotonic() + 60
-        while size_so_far(out) < HEADER + 20 * 1920:
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        until(lambda: size_so_far(out) >= HEADER + 20 * 1920)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -106,10 +104,7 @@ def test_an_interrupt_of_many_leaves_valid_files(bundle: Path, tmp_path: Path) -
     texts, folder = tmp_path / "texts.jsonl", tmp_path / "made"
     texts.write_text("".join(f'{{"text": "{MANY}", "id": "{name}"}}\n' for name in "ab"))
     with start("say", "--jsonl", texts, "-o", folder, "--model", bundle, "--temp", 0) as process:
-        end = time.monotonic() + 60
-        while size_so_far(folder / "b.wav") < 20 * 1920:
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        until(lambda: size_so_far(folder / "b.wav") >= 20 * 1920)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
     assert process.returncode == 130

@@ -13,6 +13,7 @@ import soundfile
 from support.commands import Command, run_here
 from support.serving import HIBIKI, STT, TTS, Running, running, tight
 from support.speech import Array, hiss, say_aloud, write_wav
+from support.waiting import until
 
 from kyutai_onnx.cli.load import connect
 from kyutai_onnx.cli.options import ServerOptions
@@ -117,12 +118,8 @@ def test_standard_input_is_said_while_it_comes(server: Running) -> None:
     with RemoteServer(server.url) as there:
         stream = there.text_to_speech().stream(temperature=0.0)
         stream.add("one two three four five six seven ")
-        deadline, events = time.monotonic() + 20, list[object]()
-        while not events and time.monotonic() < deadline:
-            events += stream.events()
-            time.sleep(0.01)
+        until(stream.events)
         stream.close()
-    assert events
     server.until_free()
 
 
@@ -143,8 +140,7 @@ def test_who_finds_no_room_is_told(command: Command, speech: Path) -> None:
     with running(STT, slots=1, limits=tight(queue=0)) as small, RemoteServer(small.url) as there:
         stream = there.speech_to_text().stream()
         stream.feed(hiss(0.5))
-        while not any(small.used):
-            time.sleep(0.01)
+        until(lambda: any(small.used))
         done = command("transcribe", speech, "--server", small.url)
         assert done.code == 1
         assert "busy (no free channels)" in done.error
@@ -191,8 +187,7 @@ def test_what_was_heard_before_a_server_breaks_off_is_kept(
 def stop_after(server: Running, steps: int) -> None:
     """Stops a server that has stepped so often."""
     engine = server.server.registry.all[0].engine
-    while engine.statistics.steps < steps:
-        time.sleep(0.01)
+    until(lambda: engine.statistics.steps >= steps)
     server.stop()
 
 

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.siege import SETTINGS, until, used
+from support.siege import SETTINGS, used
 from support.speech import Array
+from support.waiting import until
 from support.witness import Witness
 
 from benchmarks.served import ServedProcess, served_process

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import pytest
 from support.paths import TESTS
 from support.raw_websocket import CLOSE, PING, Hung, RawWebsocket, frame, head, noise
-from support.siege import FRAME, SLOTS, entered, until, used
+from support.siege import FRAME, SLOTS, entered, used
+from support.waiting import until
 
 from benchmarks.served import ServedProcess
 

@@ -23,8 +23,9 @@ from support.serving import (
     tight,
     words_of,
 )
-from support.siege import everything, until
+from support.siege import everything
 from support.speech import Array
+from support.waiting import until
 
 from benchmarks.served import served_process
 from kyutai_onnx.server.limits import Limits

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -21,6 +20,7 @@ from support.serving import (
     transcribed,
 )
 from support.speech import Array, hiss, wav_bytes
+from support.waiting import until
 
 from kyutai_onnx.server.web.logs import LOG, JsonFormatter, TextFormatter, log
 
@@ -54,11 +54,8 @@ def metrics(server: Running) -> dict[tuple[str, str], float]:
 
 def metrics_with(server: Running, name: str, labels: str = "") -> dict[tuple[str, str], float]:
     """All of them once that one counts: a slot is free before its engine has noted why."""
-    end = time.monotonic() + 10
-    while not (found := metrics(server)).get((name, labels)):
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    return found
+    until(lambda: metrics(server).get((name, labels)))
+    return metrics(server)
 
 
 def test_metrics_by_the_names_of_moshi_server(server: Running, pcm: Array) -> None:

@@ -6,11 +6,12 @@ import threading
 import time
 import tracemalloc
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from support.counting import Client, Counting, frames
+from support.waiting import until
 
 from kyutai_onnx.models.events import Word
 from kyutai_onnx.server.engine import Busy, Ended, Engine, Session, SessionEvent, Statistics
@@ -33,13 +34,6 @@ def engine() -> Iterator[Engine]:
     yield running
     running.stop(0.0)
     assert not running.alive
-
-
-def eventually(true: Callable[[], object]) -> None:
-    until = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < until, "it never became true"
-        time.sleep(0.002)
 
 
 def test_it_hears_and_tells_in_a_thread_of_its_own(engine: Engine) -> None:
@@ -71,25 +65,25 @@ def test_it_sleeps_while_there_is_nothing_to_do(engine: Engine) -> None:
     held.session.feed(frames(0.1, 0.2))
     held.session.hold(True)
     client.session.feed(frames(0.1, 0.2, 0.3))
-    eventually(lambda: "0.1" in client.brief and idle[-1] != 0)
+    until(lambda: "0.1" in client.brief and idle[-1] != 0)
     turns = len(idle)
     time.sleep(0.3)
     assert len(idle) == turns
     client.session.feed(frames(0.4))
-    eventually(lambda: "0.2" in client.brief)
+    until(lambda: "0.2" in client.brief)
     assert 1 <= len(idle) - turns <= 4
 
 
 def test_a_limit_wakes_it() -> None:
     engine = begin(1, idle=0.05, wait=0.1)
     client = Client(engine)
-    eventually(lambda: client.brief == ["ready", "idle"])
+    until(lambda: client.brief == ["ready", "idle"])
     engine.stop(0.0)
 
 
 def test_what_goes_wrong_in_a_turn_does_not_end_the_thread(engine: Engine) -> None:
     client = Client(engine)
-    eventually(lambda: client.brief == ["ready"])
+    until(lambda: client.brief == ["ready"])
     turn = engine.loop.turn
 
     def fail() -> float:
@@ -99,9 +93,9 @@ def test_what_goes_wrong_in_a_turn_does_not_end_the_thread(engine: Engine) -> No
     engine.loop.turn = fail  # type: ignore[method-assign]
     client.session.feed(frames(0.1))
     client.session.feed(frames(0.1))
-    eventually(lambda: "failed" in client.brief)
+    until(lambda: "failed" in client.brief)
     other = Client(engine)
-    eventually(lambda: other.brief == ["ready"])
+    until(lambda: other.brief == ["ready"])
 
 
 def test_threads_that_come_and_go_all_at_once() -> None:
@@ -122,7 +116,7 @@ def test_threads_that_come_and_go_all_at_once() -> None:
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
-    eventually(lambda: (engine.used, engine.queued) == (0, 0))
+    until(lambda: (engine.used, engine.queued) == (0, 0))
     engine.stop(0.0)
     counted = engine.statistics
     assert len(right) > 50
@@ -155,7 +149,7 @@ def come_and_go(engine: Engine, seed: int, right: list[bool]) -> None:
                 gc.collect()
             case _:
                 session.end()
-                eventually(lambda told=told: Ended("done") in told)  # type: ignore[misc]
+                until(lambda told=told: Ended("done") in told)  # type: ignore[misc]
                 words = [event.text for event in told if isinstance(event, Word)]
                 right.append(words == [f"{np.float32(value):g}" for value in values])
 
@@ -167,7 +161,7 @@ def test_memory_stays_as_it_is_over_ten_thousand_sessions(engine: Engine) -> Non
         client.session.mark(number)
         if number % 3 == 0:
             client.session.end()
-            eventually(lambda: client.session.over)
+            until(lambda: client.session.over)
         else:
             client.session.close()
 
@@ -181,7 +175,7 @@ def test_memory_stays_as_it_is_over_ten_thousand_sessions(engine: Engine) -> Non
         first, _ = tracemalloc.get_traced_memory()
         for number in range(10_000):
             visit(number)
-        eventually(lambda: engine.used == 0)
+        until(lambda: engine.used == 0)
         gc.collect()
         last, _ = tracemalloc.get_traced_memory()
     finally:
