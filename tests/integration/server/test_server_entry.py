@@ -14,6 +14,7 @@ import pytest
 from support.serving import (
     CHAT,
     LISTEN,
+    SECONDS,
     SPEAK,
     STT,
     TTS,
@@ -256,7 +257,7 @@ def test_tls_by_a_certificate_of_its_own() -> None:
             aiohttp.ClientSession() as session,
             session.ws_connect(server.url + LISTEN, ssl=context) as socket,
         ):
-            assert (await socket.receive(timeout=10)).data == b"\x81\xa4type\xa5Ready"
+            assert (await socket.receive(timeout=SECONDS)).data == b"\x81\xa4type\xa5Ready"
         await asyncio.sleep(0.25)  # in which aiohttp's client closes what is encrypted
 
     with running(STT, tls=Tls(self_signed=True)) as server:

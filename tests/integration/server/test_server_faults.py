@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from support.serving import (
     LISTEN,
+    SECONDS,
     STT,
     Running,
     connected,
@@ -178,7 +179,7 @@ def test_a_flood_of_connections(pcm: Array, text: str) -> None:
 def test_a_body_that_does_not_come() -> None:
     with running(STT, limits=tight(request=0.2, body=100)) as server:
         with socket.create_connection(("127.0.0.1", server.server.port)) as raw:
-            raw.settimeout(5)
+            raw.settimeout(SECONDS)
             raw.sendall(
                 b"POST /api/asr-streaming HTTP/1.1\r\n"
                 b"Host: localhost\r\nContent-Length: 50\r\n\r\nx"

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from support.serving import (
     LISTEN,
+    SECONDS,
     SPEAK,
     STT,
     TTS,
@@ -39,7 +40,7 @@ def server() -> Iterator[Running]:
 def test_a_client_that_is_silent_is_given_up() -> None:
     with running(STT, limits=tight(silence=0.3)) as server:
         raw = upgrade(LISTEN, server.server.port)
-        raw.settimeout(5)
+        raw.settimeout(SECONDS)
         found = b""
         try:
             while data := raw.recv(1000):

@@ -15,6 +15,7 @@ from support.serving import (
     CLOSED_IN_PEACE,
     FRAME,
     LISTEN,
+    SECONDS,
     STT,
     Running,
     ask,
@@ -155,7 +156,7 @@ def test_who_finds_no_slot_is_told_and_closed_without_a_code(pcm: Array, text: s
             await inside.send(type="Marker", id=1)
             await inside.speak(silence(1))
             assert words_of(await inside.until("Marker")) == text
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SECONDS):
             while server.used != [0]:
                 await asyncio.sleep(0.01)
         async with connected(server, LISTEN) as again:

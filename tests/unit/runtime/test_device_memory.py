@@ -132,10 +132,10 @@ def run(family: str) -> tuple[list[Array], dict[str, Any]]:
             frames.append(np.asarray(made.hidden)[0].copy())
         loop.step()
         if step == 10:
-            generator.begin(0, generator._rows[0].drawing)
+            generator.begin(0, generator._rows[0].sampling)
         if step % 8 == 0:
             generator.load(1, generator.save(1))
-    assert loop._heard is None or loop._heard.save(0)
+    assert loop._encoded is None or loop._encoded.save(0)
     return frames, generator.save(1)
 
 
