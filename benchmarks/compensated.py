@@ -21,8 +21,8 @@ from kyutai_onnx.export.quantization.quantize import (
     pack,
     store,
 )
-from kyutai_onnx.export.verification.gate import ScoredTranscript
 from kyutai_onnx.export.verification.layerwise_forward import LayerwiseTransformer
+from kyutai_onnx.export.verification.quality_gate import ScoredTranscript
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 SHRUNK = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6)

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from kyutai_onnx.models.hub.resolve import DEMO
+from kyutai_onnx.models.resolve import DEMO
 from kyutai_onnx.runtime.errors import KyutaiOnnxError
 
 from .memory import resident_mb

@@ -10,7 +10,7 @@ import numpy as np
 
 from kyutai_onnx.cli.evaluation.datasets import Sample, read_samples
 from kyutai_onnx.cli.load import read_whole
-from kyutai_onnx.export.verification.gate import ScoredTranscript, ScoringTask
+from kyutai_onnx.export.verification.quality_gate import ScoredTranscript, ScoringTask
 from kyutai_onnx.models import SpeechToText
 from kyutai_onnx.models.events import Event, Word
 from training import augment

@@ -21,7 +21,7 @@ import numpy as np
 
 from kyutai_onnx.cli.output.subtitles import SubtitleFile
 from kyutai_onnx.models import SpeechToText, Word
-from kyutai_onnx.models.hub.resolve import SAMPLES
+from kyutai_onnx.models.resolve import SAMPLES
 from kyutai_onnx.runtime.audio import Pcm, read_audio
 from kyutai_onnx.runtime.audio.live import Meter, WallClock
 from kyutai_onnx.runtime.audio.live.capture import cut_frames

@@ -16,13 +16,13 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from kyutai_onnx.cli.choices import Normalizer
 from kyutai_onnx.cli.evaluation.scores import Score, normalizer
+from kyutai_onnx.cli.option_values import Normalizer
 from kyutai_onnx.export.bundle import Request, export_checkpoint, open_request
 from kyutai_onnx.export.checkpoint.checkpoint import Checkpoint
 from kyutai_onnx.export.checkpoint.config import LMConfig
 from kyutai_onnx.export.plan import TEMPORAL
-from kyutai_onnx.export.verification.gate import Verdict, compare
+from kyutai_onnx.export.verification.quality_gate import Verdict, compare
 from kyutai_onnx.models import SpeechToText
 
 from .compensated import input_moments

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..models.families import DEFAULT, Family
-from ..models.hub.resolve import locate
+from ..models.resolve import locate
 from ..runtime.bundle.bundle import Bundle
 from ..runtime.errors import UsageError
 from .files import protect_folder

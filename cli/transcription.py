@@ -12,9 +12,9 @@ from ..models.events import Event, Pause, Word
 from ..models.stt.model import ROWS
 from ..runtime.audio import AudioReader, Pcm, read_audio
 from ..runtime.errors import KyutaiOnnxError, StandardOutputError, UsageError
-from .choices import Format, Style
 from .load import read_whole, require_pauses
 from .messages import print_error, progress_bar, unforeseen, watched
+from .option_values import Format, Style
 from .output import transcripts
 from .output.token_trace import dump_trace
 from .output.transcripts import Transcript, pause_text, word_text

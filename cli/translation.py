@@ -11,16 +11,16 @@ import numpy as np
 from ..models.batch import Stream, TokenTrace
 from ..models.events import Audio, Event, Word
 from ..models.families import Family
-from ..models.speech.model import too_short
-from ..models.speech.task import TranslationTask
+from ..models.speech_to_speech.model import too_short
+from ..models.speech_to_speech.task import TranslationTask
 from ..runtime.audio import AudioWriter, Pcm, read_audio
 from ..runtime.audio.live.capture import cut_frames
 from ..runtime.errors import AudioError, UsageError
 from ..runtime.state_file import read_state, write_state
-from .choices import Format
 from .files import declare
 from .load import load
 from .messages import print_note, watched
+from .option_values import Format
 from .options import ModelOptions, Recording, SpeechSampling, StateFiles
 from .output import transcripts
 from .output.live_output import Caption

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..runtime.bundle.bundle import Bundle, sha256
 from ..runtime.bundle.dataclass_json import write_json
 from ..runtime.bundle.manifest import FILE_NAME, FileEntry, GraphSpec, Manifest, Precision
-from ..runtime.cache import bundles_folder
+from ..runtime.cache_folder import bundles_folder
 from ..runtime.errors import UsageError
 from .atomic_folder import atomic_folder
 from .card import license_text, model_card

@@ -8,7 +8,7 @@ from ..runtime.bundle.manifest import Target as TargetName
 from ..runtime.errors import UsageError
 from .checkpoint.checkpoint import Checkpoint
 from .checkpoint.config import LMConfig, RepositoryConfig
-from .checkpoint.tensors import Tensors
+from .checkpoint.tensor_views import Tensors
 from .graphs.conditions import Conditions, condition_lengths, source_length
 from .graphs.depth import DepthTransformer
 from .graphs.lm import TemporalTransformer

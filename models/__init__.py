@@ -20,8 +20,8 @@ if TYPE_CHECKING:
         WordStarted,
     )
     from .mimi.model import Mimi
-    from .speech.hibiki import Hibiki, Translation
-    from .speech.moshi import Moshi, Reply
+    from .speech_to_speech.hibiki import Hibiki, Translation
+    from .speech_to_speech.moshi import Moshi, Reply
     from .stt.model import SpeechToText
     from .stt.pauses import TurnPolicy
     from .tts.model import TextToSpeech
@@ -31,11 +31,11 @@ HOMES = {
     "Audio": "events",
     "EndOfTurn": "events",
     "Event": "events",
-    "Hibiki": "speech.hibiki",
+    "Hibiki": "speech_to_speech.hibiki",
     "Mimi": "mimi.model",
-    "Moshi": "speech.moshi",
+    "Moshi": "speech_to_speech.moshi",
     "Pause": "events",
-    "Reply": "speech.moshi",
+    "Reply": "speech_to_speech.moshi",
     "Restart": "events",
     "Speech": "tts.synthesis",
     "SpeechRequest": "tts.synthesis",
@@ -44,7 +44,7 @@ HOMES = {
     "Step": "events",
     "Text": "events",
     "TextToSpeech": "tts.model",
-    "Translation": "speech.hibiki",
+    "Translation": "speech_to_speech.hibiki",
     "TurnPolicy": "stt.pauses",
     "Word": "events",
     "WordStarted": "events",

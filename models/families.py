@@ -122,7 +122,7 @@ HIBIKI = Family(
         "kyutai/hibiki-1b-pytorch-bf16",
     ),
     socket="/api/chat",
-    home="speech.hibiki:Hibiki",
+    home="speech_to_speech.hibiki:Hibiki",
 )
 MOSHI = Family(
     name="moshi",
@@ -132,7 +132,7 @@ MOSHI = Family(
     options=SAMPLING,
     demo=Demo(None, "", "kyutai/moshiko-pytorch-bf16"),
     socket="/api/chat",
-    home="speech.moshi:Moshi",
+    home="speech_to_speech.moshi:Moshi",
 )
 MIMI = Family(
     name="mimi",

@@ -6,10 +6,10 @@ from typing import Any, ClassVar, Self
 from ..runtime.bundle.bundle import Bundle
 from ..runtime.tokenizer import open_tokenizer
 from .families import Family
-from .hub.resolve import open_bundle
 from .lm.language_model import LanguageModel
-from .mimi.codec_cache import CodecCache
+from .mimi.codec_graphs import CodecCache
 from .mimi.model import Mimi
+from .resolve import open_bundle
 
 
 class Model:

@@ -9,9 +9,9 @@ from typing import Any
 from ..models import TextToSpeech
 from ..models.batch import Row
 from ..models.families import DEFAULT, FAMILIES, Family, Task
-from ..models.hub.resolve import exported_bundles, locate
-from ..models.mimi.codec_cache import CodecCache
+from ..models.mimi.codec_graphs import CodecCache
 from ..models.model import Model
+from ..models.resolve import exported_bundles, locate
 from ..models.tts.speech_options import SpeechKwargs, SpeechOptions
 from ..models.tts.voices import CFG
 from ..runtime.bundle.bundle import Bundle, read_manifest

@@ -11,7 +11,7 @@ from support.shared import Shared, shared_folder
 from support.speech import Array, whole, write_wav
 
 from kyutai_onnx.models import Mimi, SpeechToText, Word
-from kyutai_onnx.models.hub.resolve import DEMO, VARIABLE
+from kyutai_onnx.models.resolve import DEMO, VARIABLE
 
 FOLDERS = ["parity", "hardware", "conformance", "fuzz", "integration", "unit"]
 """Longest tests first: the workers end at about the same time."""

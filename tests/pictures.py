@@ -12,7 +12,7 @@ from support.serving import HIBIKI, STT, TTS, running
 from support.speech import whole
 from support.visits import microphone
 
-from kyutai_onnx.models.hub.resolve import DEMO
+from kyutai_onnx.models.resolve import DEMO
 
 WIDE, PHONE = (1100, 760, 1.5), (390, 780, 2)
 SENTENCE = "remind me to buy apples and butter today"

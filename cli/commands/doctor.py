@@ -117,8 +117,8 @@ def devices() -> list[Found]:
 
 def cache() -> Found:
     """Return the bundles in the cache, their size, and the free space of the disk."""
-    from ...models.hub.resolve import exported_names
-    from ...runtime.cache import bundles_folder
+    from ...models.resolve import exported_names
+    from ...runtime.cache_folder import bundles_folder
 
     folder = bundles_folder()
     there = next(path for path in (folder, *folder.parents) if path.exists())

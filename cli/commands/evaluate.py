@@ -4,8 +4,8 @@ import json
 from typing import Annotated
 
 from .. import options
-from ..choices import Normalizer
 from ..messages import print_note, progress_bar
+from ..option_values import Normalizer
 from ..options import INPUT, OUTPUT, option
 
 app = options.new_app()
@@ -47,7 +47,7 @@ def evaluate(
 
     require("evaluate", "jiwer", "whisper_normalizer")
     from ...models.families import SPEECH_TO_TEXT
-    from ...models.hub.resolve import SAMPLES
+    from ...models.resolve import SAMPLES
     from ..evaluation import scores
 
     loaded = load(SPEECH_TO_TEXT, model, quiet=general.quiet)

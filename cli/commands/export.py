@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 from ...models.families import FAMILIES, Task
 from ...runtime.errors import ProviderError, QualityError, UsageError
 from .. import options
-from ..choices import CodecPrecision, Precision, Target
 from ..files import declare_folder
 from ..messages import print_note, progress_bar
+from ..option_values import CodecPrecision, Precision, Target
 from ..options import HARDWARE, MODEL, OUTPUT, option
 
 if TYPE_CHECKING:
@@ -159,8 +159,8 @@ def check_quality(
     QualityError if the bundle does not transcribe what its checkpoint transcribes; the bundle
     stays.
     """
-    from ...export.verification.gate import is_exact, judge
-    from ...models.hub.resolve import SAMPLES
+    from ...export.verification.quality_gate import is_exact, judge
+    from ...models.resolve import SAMPLES
     from ...runtime.bundle.bundle import Bundle
 
     bundle = Bundle.open(folder)

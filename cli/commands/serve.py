@@ -240,7 +240,7 @@ def _tell(server: "Server", *, quiet: bool) -> None:
 
 def _usual_model() -> tuple[str, ...]:
     """Return the model that the environment names."""
-    from ...models.hub.resolve import VARIABLE
+    from ...models.resolve import VARIABLE
 
     named = os.environ.get(VARIABLE)
     return (named,) if named else ()

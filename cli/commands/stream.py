@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from .. import options
-from ..choices import LiveFormat
+from ..option_values import LiveFormat
 from ..options import INPUT, OUTPUT, TURNS, option
 
 if TYPE_CHECKING:

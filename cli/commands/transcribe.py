@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from .. import options
-from ..choices import Format, Style
+from ..option_values import Format, Style
 from ..options import INPUT, MODEL, OUTPUT, SERVER, argument, option
 
 app = options.new_app()

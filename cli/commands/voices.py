@@ -29,7 +29,7 @@ def list_voices(
     A voice is in the bundle, in the cache or on the Hub.
     """
     from ...models.families import TEXT_TO_SPEECH
-    from ...models.hub.resolve import open_bundle
+    from ...models.resolve import open_bundle
     from ...models.tts.voices import Voices
     from ..load import open_model
     from ..messages import print_note

@@ -12,7 +12,7 @@ from ...models import SpeechToText
 from ...models.events import Event, Pause, Word
 from ...runtime.audio import Pcm
 from ...runtime.errors import UsageError
-from ..choices import Normalizer
+from ..option_values import Normalizer
 from .datasets import Sample, read_samples, samples_of
 
 CLOSE_SECONDS = 0.5

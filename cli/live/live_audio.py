@@ -25,8 +25,8 @@ from ...runtime.audio.live.sound_card import PORTAUDIO_PREFIXES
 from ...runtime.audio.pcm import Dither
 from ...runtime.audio.stderr_filter import filtered_stderr
 from ...runtime.errors import AudioError, UsageError
-from ..choices import LiveFormat
 from ..messages import print_note
+from ..option_values import LiveFormat
 from ..options import refuse
 from ..output.live_output import line
 from ..process import ENDINGS, ended_by

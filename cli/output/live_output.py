@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ...models.events import EndOfTurn, Event, Pause, Text, Word
-from ..choices import LiveFormat
+from ..option_values import LiveFormat
 from .subtitles import SubtitleFile
 from .transcripts import rounded
 

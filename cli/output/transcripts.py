@@ -11,7 +11,7 @@ from ...models.events import Event, Pause, Word
 from ...models.text.subtitles import srt, vtt
 from ...runtime.errors import UsageError
 from ...runtime.output_file import output_file, refused
-from ..choices import Format, Style
+from ..option_values import Format, Style
 
 SUFFIXES = {Format.TEXT: ".txt"}
 ENDINGS = {

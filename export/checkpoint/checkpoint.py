@@ -16,7 +16,7 @@ from .config.rust import from_rust
 from .layouts import canonical_lm, canonical_mimi, is_quantized, with_widths
 from .lora import Lora, open_adapter, wants_adapter
 from .repository import Repository
-from .tensors import Overlay, Piece, Renamed, TensorAssembly, Tensors, renamed, whole
+from .tensor_views import Overlay, Piece, Renamed, TensorAssembly, Tensors, renamed, whole
 from .weights import OTHERS, find_weights, open_weights
 
 HEADS = "extra_heads."

@@ -18,7 +18,7 @@ from gguf.quants import dequantize
 from torch import Tensor
 
 from ...runtime.errors import ModelError
-from .tensors import Shape, one_line
+from .tensor_views import Shape, one_line
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)

@@ -12,10 +12,10 @@ from torch import Tensor
 from ...runtime.errors import ModelError
 from .config import LMConfig, RepositoryConfig
 from .config.keys import Keys, located, read_json
-from .layouts.native import hooked
+from .layouts.moshi_pytorch import hooked
 from .repository import HUB, Repository
 from .safetensors_file import SafetensorsFile
-from .tensors import Shape, Tensors, some
+from .tensor_views import Shape, Tensors, some
 from .weights import MERGED
 
 A, B = ".lora_A.weight", ".lora_B.weight"

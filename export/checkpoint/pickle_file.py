@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...runtime.errors import ModelError
-from .tensors import InMemory, one_line
+from .tensor_views import InMemory, one_line
 
 CONTAINERS = (("fsdp_best_state", "model"), ("best_state", "model"), ("model",))
 """Where a training checkpoint keeps its tensors (moshi models/loaders.py, scripts/import_*.py)."""

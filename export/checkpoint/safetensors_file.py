@@ -11,7 +11,7 @@ from torch import Tensor
 from ...runtime.bundle.dataclass_json import parse_json, read_bounded
 from ...runtime.bundle.manifest import is_inside
 from ...runtime.errors import ModelError
-from .tensors import Shape, as_float32, one_line, some
+from .tensor_views import Shape, as_float32, one_line, some
 
 SAFETENSORS_DTYPES = {
     "F64": torch.float64,

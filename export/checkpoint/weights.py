@@ -7,7 +7,7 @@ from .gguf_file import GgufFile
 from .pickle_file import PickleFile
 from .repository import Repository
 from .safetensors_file import SafetensorsFile, SafetensorsShards
-from .tensors import Tensors
+from .tensor_views import Tensors
 
 SAFETENSORS = (".safetensors", ".sft", ".sfts")
 DEFAULT = "model.safetensors"

@@ -9,7 +9,7 @@ import onnx_ir as ir
 import onnxscript.optimizer
 
 from ...runtime.bundle.manifest import FileEntry
-from ..checkpoint.tensors import Tensors
+from ..checkpoint.tensor_views import Tensors
 from ..modules.step import materialize
 from ..quantization.fp16_storage import halved, widen
 from .trace import Traced, quiet

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint.tensors import Tensors
+from ..checkpoint.tensor_views import Tensors
 from .opset_dialect import OpsetDialect
 
 Carry = Literal["replace", "in_place", "constant", "append"]

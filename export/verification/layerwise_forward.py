@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...runtime.typing import Array
 from ..checkpoint.config import LMConfig
-from ..checkpoint.tensors import Tensors
+from ..checkpoint.tensor_views import Tensors
 from ..modules.attention import Frames
 from ..modules.embedding import Embeddings
 from ..modules.linear import Style

@@ -20,7 +20,7 @@ from ..checkpoint.config import (
     MimiConfig,
     TransformerConfig,
 )
-from ..checkpoint.tensors import Tensors
+from ..checkpoint.tensor_views import Tensors
 
 
 def loaders() -> Any:

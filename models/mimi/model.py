@@ -12,8 +12,8 @@ from ...runtime.graph.pipeline import GraphPipeline
 from ...runtime.providers.provider import choose
 from ...runtime.typing import Array, Codes
 from ..families import MIMI
-from ..hub.resolve import open_bundle
-from .codec_cache import CodecCache
+from ..resolve import open_bundle
+from .codec_graphs import CodecCache
 from .stream import DecoderStream, EncoderStream
 
 Direction = Literal["encode", "decode"]

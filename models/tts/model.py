@@ -10,9 +10,9 @@ from ...runtime.bundle.bundle import Bundle
 from ...runtime.errors import ModelError
 from ..batch import Batch, Stream, TokenTrace, open_batch, state_fields
 from ..families import TEXT_TO_SPEECH, Family
-from ..hub.resolve import open_bundle
-from ..mimi.codec_cache import CodecCache
+from ..mimi.codec_graphs import CodecCache
 from ..model import Model
+from ..resolve import open_bundle
 from .speech_options import SpeechKwargs, SpeechOptions
 from .synthesis import Speech, SpeechRequest, SynthesisBatch, Turns
 from .task import TextToSpeechTask, audio_delay_steps

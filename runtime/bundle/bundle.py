@@ -10,7 +10,7 @@ from pathlib import Path
 
 from packaging.version import Version
 
-from ..cache import cache_folder
+from ..cache_folder import cache_folder
 from ..errors import KyutaiOnnxError, ModelError
 from .dataclass_json import parse, parse_json, read_bounded
 from .manifest import FILE_NAME, FORMAT, FORMAT_VERSION, REMEDY, GraphSpec, Manifest

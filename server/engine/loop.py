@@ -101,7 +101,7 @@ class Loop:
             room()
 
     def _keep_limits(self) -> float:
-        """EndOfInput what has reached a limit; return when the next limit is reached."""
+        """End each stream that has reached a limit; return when the next limit is reached."""
         now, next_one = self._clock(), self._deadline
         for stream in (*self.active.streams, *self.admission.waiting):
             when, reason = stream.limit(self._limits)

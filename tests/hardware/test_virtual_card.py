@@ -14,7 +14,7 @@ from support.commands import Command
 from support.speech import RATE, Array, whole
 from support.virtual_card import VirtualCard, likeness, padded, place
 
-from kyutai_onnx.models.hub.resolve import DEMO
+from kyutai_onnx.models.resolve import DEMO
 
 pytestmark = pytest.mark.xdist_group("sound")
 TEXT = "the train to boston leaves at nine fifty"

@@ -17,7 +17,7 @@ from support.speech import whole
 from kyutai_onnx.cli.main import run
 from kyutai_onnx.export.bundle import Request, export_bundle
 from kyutai_onnx.export.checkpoint.config import SttConfig
-from kyutai_onnx.models.hub.resolve import DEMO
+from kyutai_onnx.models.resolve import DEMO
 
 CHECKPOINT = ROOT / "training" / "stt-demo-en"
 

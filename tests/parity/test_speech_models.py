@@ -21,7 +21,7 @@ from support.voices import voices
 
 from kyutai_onnx.models import Audio, Event, Hibiki, Moshi
 from kyutai_onnx.models.batch import Stream
-from kyutai_onnx.models.speech.model import SpeechResult
+from kyutai_onnx.models.speech_to_speech.model import SpeechResult
 from kyutai_onnx.runtime.errors import ModelError, UsageError
 from kyutai_onnx.runtime.state_file import read_state, write_state
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from kyutai_onnx.export.checkpoint.config import LMConfig, MimiConfig
 from kyutai_onnx.export.checkpoint.layouts import lm_shapes, mimi_shapes
-from kyutai_onnx.models.hub.resolve import DEMO
+from kyutai_onnx.models.resolve import DEMO
 
 Json = dict[str, object]
 TOKENIZER = DEMO / "stt" / "tokenizer.model"

@@ -17,7 +17,7 @@ import numpy as np
 
 from kyutai_onnx.cli.evaluation.datasets import read_samples
 from kyutai_onnx.cli.text_input import read_requests
-from kyutai_onnx.models.hub.resolve import DEMO
+from kyutai_onnx.models.resolve import DEMO
 from kyutai_onnx.models.tts.voices import read_embedding
 from kyutai_onnx.runtime.bundle.bundle import read_manifest
 from kyutai_onnx.runtime.state_file import read_state, write_state
@@ -177,10 +177,7 @@ def export_readers(folder: Path) -> list[Reader]:
     from kyutai_onnx.export.checkpoint.lora import Lora
     from kyutai_onnx.export.checkpoint.pickle_file import PickleFile
     from kyutai_onnx.export.checkpoint.safetensors_file import SafetensorsFile, SafetensorsShards
-    from kyutai_onnx.export.checkpoint.tensors import (
-        InMemory,
-        Tensors,
-    )
+    from kyutai_onnx.export.checkpoint.tensor_views import InMemory, Tensors
 
     def read_all(tensors: Tensors) -> None:
         for name in tensors.shapes():

@@ -17,7 +17,7 @@ import numpy as np
 
 from kyutai_onnx.models import Audio, Hibiki, Mimi, Moshi, SpeechToText, TextToSpeech
 from kyutai_onnx.models.batch import TokenTrace
-from kyutai_onnx.models.hub.resolve import DEMO
+from kyutai_onnx.models.resolve import DEMO
 from kyutai_onnx.models.state import VERSION
 from kyutai_onnx.runtime.audio import read_audio
 from kyutai_onnx.runtime.state_file import read_state, write_state

@@ -19,7 +19,7 @@ from support.checkpoints import MOSHI, SPEAKING, TEXT_ONLY, Json, State, lm_conf
 from torch import Tensor
 
 from kyutai_onnx.export.checkpoint.layouts import canonical_lm
-from kyutai_onnx.export.checkpoint.tensors import InMemory, Tensors
+from kyutai_onnx.export.checkpoint.tensor_views import InMemory, Tensors
 
 WIDE: Json = {
     "dim": 64,

@@ -13,7 +13,7 @@ import onnx.parser
 from safetensors.numpy import save_file
 from support.toy import entry, tensor
 
-from kyutai_onnx.models.hub.resolve import DEMO
+from kyutai_onnx.models.resolve import DEMO
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 
 Json = dict[str, Any]

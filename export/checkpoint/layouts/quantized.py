@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ....runtime.errors import ModelError
-from ..tensors import Piece, Renamed, TensorAssembly, Tensors, some, whole
+from ..tensor_views import Piece, Renamed, TensorAssembly, Tensors, some, whole
 
 ROW_SCALES = "_scb"
 GROUP_PARTS = (".weight", ".scales", ".biases")

@@ -16,7 +16,7 @@ from ..config import (
     TransformerConfig,
     gating_hidden,
 )
-from ..tensors import Shape
+from ..tensor_views import Shape
 
 NamedShapes = Iterator[tuple[str, Shape]]
 

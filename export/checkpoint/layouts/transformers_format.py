@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ....runtime.errors import ModelError
 from ..config import LMConfig, MimiConfig, TransformerConfig
-from ..tensors import Piece, Renamed, TensorAssembly, Tensors, renamed, whole
+from ..tensor_views import Piece, Renamed, TensorAssembly, Tensors, renamed, whole
 from .shapes import lm_shapes, mimi_shapes
 
 MIMI_RULES = (

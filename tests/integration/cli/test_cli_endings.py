@@ -14,7 +14,7 @@ import soundfile
 from support.commands import Result, command_line, run_apart
 from support.speech import Array, wav_bytes, write_wav
 
-from kyutai_onnx.models.hub.resolve import DEMO
+from kyutai_onnx.models.resolve import DEMO
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and pipes of POSIX")
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")

@@ -18,7 +18,7 @@ from support.speech import RATE, Array, hiss, whole, write_wav
 from support.threaded_card import BLOCK, BOX, ThreadedCard, Use, using
 
 from kyutai_onnx.models import Word
-from kyutai_onnx.models.hub.resolve import DEMO
+from kyutai_onnx.models.resolve import DEMO
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 

@@ -18,7 +18,7 @@ from support.commands import command_line, run_apart
 from support.speech import Array, wav_bytes, write_wav
 
 from kyutai_onnx.models import Word
-from kyutai_onnx.models.hub.resolve import VARIABLE
+from kyutai_onnx.models.resolve import VARIABLE
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and pipes of POSIX")
 

@@ -17,7 +17,7 @@ from support.waiting import until
 
 from kyutai_onnx.cli.load import connect
 from kyutai_onnx.cli.options import ServerOptions
-from kyutai_onnx.models.hub.resolve import DEMO
+from kyutai_onnx.models.resolve import DEMO
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.server.client import RemoteServer, RemoteSpeechToTextStream, ServerError
 from kyutai_onnx.server.client.address import parse_address

@@ -16,7 +16,7 @@ from support.speech import Array
 
 from kyutai_onnx.export.bundle import Request, export_bundle
 from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
-from kyutai_onnx.export.verification.gate import Verdict, judge
+from kyutai_onnx.export.verification.quality_gate import Verdict, judge
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.bundle.manifest import Precision
 
@@ -92,7 +92,7 @@ def test_export_tells_the_quality_of_a_bundle(command: Command, tmp_path: Path) 
 def test_what_fails_the_gate_is_kept_and_exits_6(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kyutai_onnx.export.verification.gate.MOST_DIVERGENCE", 1e-9)
+    monkeypatch.setattr("kyutai_onnx.export.verification.quality_gate.MOST_DIVERGENCE", 1e-9)
     arguments = ["export", "--repo", DEMO, "--precision", "int4", "--out"]
     told = command(*arguments, tmp_path / "bundle")
     assert told.code == 6

@@ -17,7 +17,7 @@ from kyutai_onnx.export.bundle import Request, export_bundle
 from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
 from kyutai_onnx.export.quantization.quantize import BlockFormat, pack, unpack
 from kyutai_onnx.export.quantization.recipe import QuantizationRecipe, pack_alike
-from kyutai_onnx.export.verification.gate import judge
+from kyutai_onnx.export.verification.quality_gate import judge
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.errors import UsageError
 

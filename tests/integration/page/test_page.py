@@ -10,7 +10,7 @@ import soundfile
 from support.speech import RATE, Array, whole
 
 from kyutai_onnx.models import SpeechToText
-from kyutai_onnx.models.hub.resolve import DEMO
+from kyutai_onnx.models.resolve import DEMO
 
 pytest.importorskip("aiohttp")
 pytest.importorskip("msgpack")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.speech import say_aloud, whole
 
-from kyutai_onnx.models.hub.resolve import DEMO
+from kyutai_onnx.models.resolve import DEMO
 
 pytest.importorskip("aiohttp")
 pytest.importorskip("av")

@@ -14,7 +14,7 @@ from support.commands import Command
 from benchmarks.served import served_process
 from kyutai_onnx.cli.commands.serve import ServerFlags, configured
 from kyutai_onnx.models import Word
-from kyutai_onnx.models.hub.resolve import DEMO, VARIABLE
+from kyutai_onnx.models.resolve import DEMO, VARIABLE
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.server.config import ModelConfig, Tls
 

@@ -8,7 +8,7 @@ import pytest
 from support.bundles import copy_demo
 from support.commands import Command
 
-from kyutai_onnx.models.hub.resolve import DEMO, VARIABLE
+from kyutai_onnx.models.resolve import DEMO, VARIABLE
 
 
 def without_tokenizer(folder: Path) -> str:

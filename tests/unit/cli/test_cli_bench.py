@@ -9,7 +9,7 @@ from support.commands import Command
 
 from kyutai_onnx.models.families import FAMILIES
 from kyutai_onnx.models.frame_benchmark import LATE, FrameBenchmark
-from kyutai_onnx.models.hub.resolve import locate
+from kyutai_onnx.models.resolve import locate
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 
 HEARS, THINKS, SAYS = "mimi_encoder", "temporal_transformer", "mimi_decoder"

@@ -10,8 +10,8 @@ import pytest
 from support.commands import Command
 
 from kyutai_onnx.cli.commands import doctor
-from kyutai_onnx.models.hub.resolve import DEMO
-from kyutai_onnx.runtime.cache import bundles_folder
+from kyutai_onnx.models.resolve import DEMO
+from kyutai_onnx.runtime.cache_folder import bundles_folder
 from kyutai_onnx.runtime.errors import ProviderError
 from kyutai_onnx.runtime.providers import provider as probing
 from kyutai_onnx.runtime.providers.memory_speed import read_bandwidth

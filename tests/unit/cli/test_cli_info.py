@@ -6,7 +6,7 @@ from pathlib import Path
 from support.bundles import copy_demo, without_heads
 from support.commands import Command
 
-from kyutai_onnx.models.hub.resolve import DEMO
+from kyutai_onnx.models.resolve import DEMO
 
 
 def facts(out: str) -> dict[str, str]:

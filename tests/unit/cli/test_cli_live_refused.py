@@ -10,7 +10,7 @@ from support.speech import RATE
 from support.threaded_card import BOX, MIC, Use, using
 
 from kyutai_onnx.cli.live import live_audio
-from kyutai_onnx.models.hub.resolve import DEMO
+from kyutai_onnx.models.resolve import DEMO
 from kyutai_onnx.runtime.errors import AudioError
 
 

@@ -15,7 +15,7 @@ from support.speech import hiss, write_wav
 
 from kyutai_onnx.cli.main import run
 from kyutai_onnx.models import TextToSpeech
-from kyutai_onnx.models.hub.resolve import VARIABLE
+from kyutai_onnx.models.resolve import VARIABLE
 
 TEXT = "set an alarm for seven thirty today please"
 
@@ -257,7 +257,7 @@ def test_voices_are_listed(command: Command, embedded: Path, cloning: Path) -> N
 
 
 def test_voices_of_a_model_that_does_not_speak(command: Command) -> None:
-    from kyutai_onnx.models.hub.resolve import DEMO
+    from kyutai_onnx.models.resolve import DEMO
 
     done = command("voices", "list", "--model", DEMO / "stt")
     assert done.code == 3

@@ -34,8 +34,8 @@ from kyutai_onnx.cli import translation
 from kyutai_onnx.cli.main import run
 from kyutai_onnx.models import SpeechToText
 from kyutai_onnx.models.families import HIBIKI, Family
-from kyutai_onnx.models.hub.resolve import DEMO, VARIABLE
-from kyutai_onnx.models.speech.model import SpeechModel
+from kyutai_onnx.models.resolve import DEMO, VARIABLE
+from kyutai_onnx.models.speech_to_speech.model import SpeechModel
 
 Use = Callable[[Script], None]
 SAYS = tokens(PADDING, BOUNDARY, ONE, PLURAL, *[PADDING] * 8, BOUNDARY, TWO, PADDING, PADDING, END)

@@ -7,7 +7,7 @@ from support.toy import Toy, state, tensor
 
 from kyutai_onnx.export.graphs.aliasing import unsafe_states
 from kyutai_onnx.models.families import DEFAULT
-from kyutai_onnx.models.hub.resolve import embedded_demo
+from kyutai_onnx.models.resolve import embedded_demo
 from kyutai_onnx.runtime.bundle.bundle import read_manifest
 from kyutai_onnx.runtime.bundle.dataclass_json import parse
 from kyutai_onnx.runtime.bundle.manifest import GraphSpec

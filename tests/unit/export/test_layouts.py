@@ -32,7 +32,7 @@ from kyutai_onnx.export.checkpoint.layouts import (
     lm_shapes,
     mimi_shapes,
 )
-from kyutai_onnx.export.checkpoint.tensors import InMemory, Tensors
+from kyutai_onnx.export.checkpoint.tensor_views import InMemory, Tensors
 from kyutai_onnx.runtime.errors import ModelError
 
 LAYERED: Json = MOSHI | {

@@ -19,7 +19,7 @@ from support.sources import RANK, adapter_for, is_linear
 
 from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
 from kyutai_onnx.export.checkpoint.lora import Lora
-from kyutai_onnx.export.checkpoint.tensors import InMemory
+from kyutai_onnx.export.checkpoint.tensor_views import InMemory
 from kyutai_onnx.runtime.errors import ModelError
 
 

@@ -6,7 +6,7 @@ import torch
 from support.checkpoints import MOSHI, SPEAKING, candle, fused, lm_config, mlx, random_lm
 
 from kyutai_onnx.export.checkpoint.layouts import canonical_lm, lm_shapes, with_widths
-from kyutai_onnx.export.checkpoint.tensors import InMemory
+from kyutai_onnx.export.checkpoint.tensor_views import InMemory
 from kyutai_onnx.runtime.errors import ModelError
 
 

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from kyutai_onnx.export.checkpoint.pickle_file import PickleFile
 from kyutai_onnx.export.checkpoint.safetensors_file import SafetensorsFile, SafetensorsShards
-from kyutai_onnx.export.checkpoint.tensors import (
+from kyutai_onnx.export.checkpoint.tensor_views import (
     InMemory,
     Overlay,
     Piece,

@@ -14,7 +14,7 @@ from support.speaking import speaking_bundle
 from support.speech import Array, hiss, write_wav
 
 from kyutai_onnx.models import Event, Hibiki, SpeechToText, TextToSpeech
-from kyutai_onnx.models.hub.resolve import DEMO
+from kyutai_onnx.models.resolve import DEMO
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.runtime.graph.batch_state import Binding
 from kyutai_onnx.runtime.state_file import write_state

@@ -10,9 +10,9 @@ from support.bundles import copy_demo
 
 from kyutai_onnx.models import SpeechToText
 from kyutai_onnx.models.families import FAMILIES, MIMI, MOSHI, SPEECH_TO_TEXT, Family
-from kyutai_onnx.models.hub.resolve import DEMO, VARIABLE, locate, open_bundle
+from kyutai_onnx.models.resolve import DEMO, VARIABLE, locate, open_bundle
 from kyutai_onnx.runtime.bundle.bundle import Bundle
-from kyutai_onnx.runtime.cache import bundles_folder
+from kyutai_onnx.runtime.cache_folder import bundles_folder
 from kyutai_onnx.runtime.errors import ModelError
 
 

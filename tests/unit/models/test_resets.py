@@ -9,7 +9,7 @@ from support.speech import Array
 
 from kyutai_onnx.models import SpeechToText
 from kyutai_onnx.models.batch import Batch
-from kyutai_onnx.models.hub.resolve import DEMO
+from kyutai_onnx.models.resolve import DEMO
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.graph.batch_state import BatchState
 from kyutai_onnx.runtime.graph.pipeline import GraphPipeline

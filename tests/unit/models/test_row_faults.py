@@ -13,8 +13,8 @@ from support.scripted import ONE, PLURAL, TWO, moshi, ramp, tokens
 from support.speech import Array
 
 from kyutai_onnx.models import Event, Hibiki, Moshi, SpeechToText
-from kyutai_onnx.models.hub.resolve import DEMO
 from kyutai_onnx.models.lm.generation import StepHooks
+from kyutai_onnx.models.resolve import DEMO
 from kyutai_onnx.models.stt.task import SpeechToTextTask
 from kyutai_onnx.runtime.errors import KyutaiOnnxError, ModelError, UsageError
 from kyutai_onnx.runtime.graph.graph import Graph

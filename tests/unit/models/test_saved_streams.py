@@ -22,8 +22,8 @@ from support.saved_streams import (
 )
 
 from kyutai_onnx.models import Pause, SpeechToText, TextToSpeech
-from kyutai_onnx.models.hub.resolve import DEMO
 from kyutai_onnx.models.mimi.frame_queue import FrameQueue
+from kyutai_onnx.models.resolve import DEMO
 from kyutai_onnx.models.state import FORMAT, VERSION
 from kyutai_onnx.models.stt.watchdog import Watchdog
 from kyutai_onnx.runtime.errors import KyutaiOnnxError, ModelError, UsageError

@@ -2,9 +2,9 @@
 
 import pytest
 
-from kyutai_onnx.cli.choices import Normalizer
 from kyutai_onnx.cli.evaluation.datasets import Sample
 from kyutai_onnx.cli.evaluation.scores import Score, normalizer
+from kyutai_onnx.cli.option_values import Normalizer
 from kyutai_onnx.models import Event, Pause, Word
 
 TIMES = {"one": 0.5, "two": 1.0, "three": 1.5, "four": 2.0}

@@ -23,7 +23,7 @@ from support.scripted import (
 
 from kyutai_onnx.models import Audio, Event, Text, Word
 from kyutai_onnx.models.batch import Stream, TokenTrace
-from kyutai_onnx.models.speech.model import SpeechResult
+from kyutai_onnx.models.speech_to_speech.model import SpeechResult
 from kyutai_onnx.runtime.errors import AudioError, UsageError
 from kyutai_onnx.runtime.state_file import read_state, write_state
 

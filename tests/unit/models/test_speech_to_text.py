@@ -12,7 +12,7 @@ from support.speech import Array, hiss, say_aloud, write_wav
 
 from kyutai_onnx.models import EndOfTurn, Event, Mimi, Pause, SpeechStarted, SpeechToText, Word
 from kyutai_onnx.models.batch import Stream, TokenTrace
-from kyutai_onnx.models.hub.resolve import DEMO
+from kyutai_onnx.models.resolve import DEMO
 from kyutai_onnx.runtime.errors import AudioError, ModelError, UsageError
 from kyutai_onnx.runtime.graph.batch_state import BatchState
 from kyutai_onnx.runtime.state_file import read_state, write_state

@@ -13,7 +13,7 @@ from support.speech import Array
 
 from kyutai_onnx.models import SpeechToText
 from kyutai_onnx.models.batch import TokenTrace
-from kyutai_onnx.models.hub.resolve import DEMO
+from kyutai_onnx.models.resolve import DEMO
 
 PAGE = ROOT / "docs" / "bundle.md"
 Transcriber = Callable[[Path, Array], list[int]]

@@ -13,7 +13,7 @@ from support.toy import Toy, entry, read_manifest, serialized, write_manifest
 from kyutai_onnx.models import SpeechToText
 from kyutai_onnx.runtime.bundle import bundle as bundles
 from kyutai_onnx.runtime.bundle.bundle import Bundle
-from kyutai_onnx.runtime.cache import cache_folder
+from kyutai_onnx.runtime.cache_folder import cache_folder
 from kyutai_onnx.runtime.errors import KyutaiOnnxError, ModelError
 from kyutai_onnx.runtime.graph.graph import Graph
 from kyutai_onnx.runtime.providers.provider import PROVIDERS

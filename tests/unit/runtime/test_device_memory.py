@@ -14,9 +14,9 @@ from support.toy import Array, Toy, remembered
 
 from kyutai_onnx.models.families import SERVED
 from kyutai_onnx.models.frame_benchmark import FrameBenchmark
-from kyutai_onnx.models.hub.resolve import embedded_demo
 from kyutai_onnx.models.lm.generation import Generator
 from kyutai_onnx.models.lm.language_model import LanguageModel
+from kyutai_onnx.models.resolve import embedded_demo
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.graph import buffers as memory
 from kyutai_onnx.runtime.graph.batch_state import BatchState

@@ -11,7 +11,7 @@ from support.bundles import without_heads
 from support.schema import SCHEMA, VALIDATOR
 from support.toy import Toy, read_manifest, write_manifest
 
-from kyutai_onnx.models.hub.resolve import DEMO
+from kyutai_onnx.models.resolve import DEMO
 from kyutai_onnx.runtime.bundle import manifest as declared
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.bundle.dataclass_json import Between, dump, parse, write_json

@@ -9,7 +9,7 @@ import pytest
 from support.commands import Command
 
 from kyutai_onnx.models.frame_benchmark import FrameBenchmark
-from kyutai_onnx.models.hub.resolve import DEMO
+from kyutai_onnx.models.resolve import DEMO
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.graph.graph import Graph
 from kyutai_onnx.runtime.providers.provider import PROVIDERS, elsewhere, placement

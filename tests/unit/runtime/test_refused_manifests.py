@@ -9,7 +9,7 @@ import pytest
 from support.schema import SCHEMA, VALIDATOR
 from support.toy import Json, Toy, read_manifest, write_manifest
 
-from kyutai_onnx.models.hub.resolve import DEMO
+from kyutai_onnx.models.resolve import DEMO
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.bundle.manifest import is_inside
 from kyutai_onnx.runtime.errors import ModelError

@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import TypeVar
 
 from ..config import LMConfig, MimiConfig, TransformerConfig, gating_hidden
-from ..tensors import Renamed, Shape, Tensors, check_tensors
-from .native import native_lm, native_mimi
+from ..tensor_views import Renamed, Shape, Tensors, check_tensors
+from .mlx_and_candle import candle_lm, mlx_lm
+from .moshi_pytorch import native_lm, native_mimi
 from .quantized import dequantized
 from .shapes import lm_shapes, mimi_shapes
-from .slices import candle_lm, mlx_lm
 from .transformers_format import transformers_lm, transformers_mimi
 
 Config = TypeVar("Config")
@@ -38,7 +38,7 @@ def canonical_lm(tensors: Tensors, config: LMConfig) -> Tensors:
     Raises:
         ModelError: damaged weights, or tensors that do not fit the configuration.
     """
-    layout = recognise(tensors, LM_LAYOUTS) or native_lm
+    layout = detect_layout(tensors, LM_LAYOUTS) or native_lm
     view = layout(dequantized(tensors, config.dim), config)
     return _checked(view, lm_shapes(with_widths(config, view)), "the language model")
 
@@ -49,7 +49,7 @@ def canonical_mimi(tensors: Tensors, config: MimiConfig) -> Tensors:
     Raises:
         ModelError: tensors that do not fit the configuration.
     """
-    layout = recognise(tensors, MIMI_LAYOUTS) or native_mimi
+    layout = detect_layout(tensors, MIMI_LAYOUTS) or native_mimi
     return _checked(layout(tensors, config), mimi_shapes(config), "the codec")
 
 
@@ -58,7 +58,7 @@ def _checked(view: Renamed, expected: Mapping[str, Shape], what: str) -> Renamed
     return view
 
 
-def recognise(
+def detect_layout(
     tensors: Tensors, layouts: Mapping[re.Pattern[str], Layout[Config]]
 ) -> Layout[Config] | None:
     """The first layout that one of the names gives away."""

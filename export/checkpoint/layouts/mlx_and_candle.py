@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable
 
 from ..config import DepformerConfig, LMConfig
-from ..tensors import Renamed, Tensors, renamed
-from .native import native_lm
+from ..tensor_views import Renamed, Tensors, renamed
+from .moshi_pytorch import native_lm
 
 SLICE = re.compile(r"depformer\.(\d+)\.(.+)$")
 LAYER = re.compile(r"transformer\.layers\.(\d+)\.(.+)$")

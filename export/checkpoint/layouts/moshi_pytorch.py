@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ....runtime.errors import ModelError
 from ..config import LMConfig, MimiConfig
-from ..tensors import Piece, Renamed, TensorAssembly, Tensors, collected, renamed, whole
+from ..tensor_views import Piece, Renamed, TensorAssembly, Tensors, collected, renamed, whole
 
 FUSED = re.compile(
     r"(?P<attention>.*\.(?:self_attn|cross_attention))\.(?P<side>in|out)_proj"

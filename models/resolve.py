@@ -4,15 +4,15 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...runtime.bundle.bundle import Bundle
-from ...runtime.bundle.manifest import FILE_NAME
-from ...runtime.cache import bundles_folder
-from ...runtime.errors import ModelError
-from ..families import DEFAULT, Family, Task
+from ..runtime.bundle.bundle import Bundle
+from ..runtime.bundle.manifest import FILE_NAME
+from ..runtime.cache_folder import bundles_folder
+from ..runtime.errors import ModelError
+from .families import DEFAULT, Family, Task
 
 HUB = "hf://"
 VARIABLE = "KYUTAI_ONNX_MODEL"
-DEMO = Path(__file__).parent.parent / "demo"
+DEMO = Path(__file__).parent / "demo"
 SAMPLES = DEMO / "samples"
 
 
@@ -35,7 +35,7 @@ def locate(model: str | os.PathLike[str] | None, family: Family = DEFAULT) -> Re
         return embedded_demo(family)
     name = os.fspath(chosen)
     if name.startswith(HUB):
-        from ...runtime.hub import download_bundle
+        from ..runtime.hub import download_bundle
 
         return ResolvedBundle(download_bundle(name.removeprefix(HUB)))
     if (Path(name) / FILE_NAME).is_file():
