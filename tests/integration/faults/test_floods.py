@@ -11,9 +11,9 @@ from support.siege import (
     SLOTS,
     entered,
     everything,
-    until,
     used,
 )
+from support.waiting import until
 from support.witness import Witness
 
 from benchmarks.memory import resident_mb
