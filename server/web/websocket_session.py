@@ -230,7 +230,7 @@ CLOSING: dict[str, tuple[WSCloseCode, str]] = {
 """The close code and reason for each end of a session but `done` and `busy`."""
 
 
-class WebsocketAdapter(Protocol):
+class WebsocketHandler(Protocol):
     """What one protocol adds to a websocket session."""
 
     def receive(self, session: Session, message: bytes | str) -> Awaitable[None]:
@@ -245,7 +245,7 @@ class WebsocketAdapter(Protocol):
 
 async def run_session(
     socket: WebSocket,
-    adapter: WebsocketAdapter,
+    handler: WebsocketHandler,
     served: ServedModel,
     *,
     wait: float,
@@ -257,26 +257,26 @@ async def run_session(
     try:
         session = AsyncSession(served, wait=wait, **given)
     except Busy:
-        await refuse(socket, adapter.refuse())
+        await refuse(socket, handler.refuse())
         return
     with session:
-        await _exchange(socket, session, adapter)
+        await _exchange(socket, session, handler)
 
 
-async def _exchange(socket: WebSocket, session: AsyncSession, adapter: WebsocketAdapter) -> None:
+async def _exchange(socket: WebSocket, session: AsyncSession, handler: WebsocketHandler) -> None:
     try:
-        ended = await _first(_receive(socket, session, adapter), _report(socket, session, adapter))
+        ended = await _first(_receive(socket, session, handler), _report(socket, session, handler))
     except ClientGone as error:
         log("client gone", why=str(error))
         socket.drop()
     except Busy as error:
         log("client refused", why=str(error))
-        await refuse(socket, adapter.refuse())
+        await refuse(socket, handler.refuse())
     except (ProtocolError, UsageError) as error:
         log("client misunderstood", why=str(error))
         await socket.finish(WSCloseCode.INVALID_TEXT, str(error))
     else:
-        await _close(socket, adapter, ended)
+        await _close(socket, handler, ended)
 
 
 async def refuse(socket: WebSocket, messages: Sequence[bytes]) -> None:
@@ -306,28 +306,28 @@ async def _first(*works: Coroutine[Any, Any, Any]) -> Any:
     return results[0]
 
 
-async def _receive(socket: WebSocket, session: AsyncSession, adapter: WebsocketAdapter) -> None:
+async def _receive(socket: WebSocket, session: AsyncSession, handler: WebsocketHandler) -> None:
     while (message := await socket.receive(lambda: session.is_busy)) is not None:
-        await adapter.receive(session, message)
+        await handler.receive(session, message)
         await session.room()
 
 
-async def _report(socket: WebSocket, session: AsyncSession, adapter: WebsocketAdapter) -> Ended:
+async def _report(socket: WebSocket, session: AsyncSession, handler: WebsocketHandler) -> Ended:
     while True:
         for event in await session.next_events():
             if isinstance(event, Ended) and event.reason == "busy":
                 return event
-            for message in adapter.report(session, event):
+            for message in handler.report(session, event):
                 await socket.send(message)
             if isinstance(event, Ended):
                 return event
 
 
-async def _close(socket: WebSocket, adapter: WebsocketAdapter, ended: Ended | None) -> None:
+async def _close(socket: WebSocket, handler: WebsocketHandler, ended: Ended | None) -> None:
     if ended is None:
         await socket.agree()
     elif ended.reason == "busy":
-        await refuse(socket, adapter.refuse())
+        await refuse(socket, handler.refuse())
     elif ended.reason in CLOSING:
         code, reason = CLOSING[ended.reason]
         log("session ended", why=ended.reason)
