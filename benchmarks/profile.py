@@ -214,10 +214,10 @@ def main() -> None:
             f"{least.state_bytes / 1e6:.0f} MB, {least.multiplications / 1e6:.0f} M "
             "multiplications of many rows"
         )
-        _tell(nodes, arguments.top)
+        _report(nodes, arguments.top)
 
 
-def _tell(nodes: list[Node], top: int) -> None:
+def _report(nodes: list[Node], top: int) -> None:
     by_operator: dict[str, list[Node]] = defaultdict(list)
     for node in nodes:
         by_operator[node.operator].append(node)

@@ -384,7 +384,7 @@ class Batch(Generic[T]):
     @property
     def free(self) -> int:
         """How many more may join."""
-        return self.rows - len(self._here())
+        return self.rows - len(self._joined())
 
     @exclusive
     def join(self, task: T) -> Row[T]:
@@ -417,8 +417,8 @@ class Batch(Generic[T]):
     @exclusive
     def step(self, held: Collection[Row[T] | None] = ()) -> bool:
         """Step every row that can be, but those held; False if none could."""
-        self._close_ranks()
-        rows = [row for row in self._here() if row.error is None and row not in held]
+        self._compact()
+        rows = [row for row in self._joined() if row.error is None and row not in held]
         self._each(rows, lambda task, _: task.prepare())
         self._encode(rows)
         ready = self._each(rows, lambda task, _: task.ready)
@@ -475,13 +475,13 @@ class Batch(Generic[T]):
             return
         codes = {place: frame for place, frame in made.items() if frame is not None}
         pcm = self.decoder.step(codes, self._fail)
-        rows = [row for row in self._here() if row.place in pcm]
+        rows = [row for row in self._joined() if row.place in pcm]
         self._each(rows, lambda task, place: task.on_audio(pcm[place]))
 
-    def _here(self) -> list[Row[T]]:
+    def _joined(self) -> list[Row[T]]:
         return [row for row in self._rows if row is not None]
 
-    def _close_ranks(self) -> None:
+    def _compact(self) -> None:
         """Put the last rows in the places of those that have left."""
         before = len(self._rows)
         while None in self._rows:

@@ -228,10 +228,10 @@ def run_server(flags: ServerFlags, *, quiet: bool, debug: bool) -> None:
         print_note(note, quiet=quiet)
     open_log(as_json=config.json_logs, quiet=quiet, debug=debug)
     registry = load_models(config, lambda note: print_note(note, quiet=quiet))
-    asyncio.run(Server(config, registry).run(lambda server: _tell(server, quiet=quiet)))
+    asyncio.run(Server(config, registry).run(lambda server: _report(server, quiet=quiet)))
 
 
-def _tell(server: "Server", *, quiet: bool) -> None:
+def _report(server: "Server", *, quiet: bool) -> None:
     names = ", ".join(f"{served.name} ({served.engine.slots})" for served in server.registry.all)
     if server.wyoming_port is not None:
         print_note(f"Wyoming at {server.config.wyoming_host}:{server.wyoming_port}", quiet=quiet)

@@ -16,7 +16,7 @@ from ..option_values import Normalizer
 from .datasets import Sample, read_samples, samples_of
 
 CLOSE_SECONDS = 0.5
-"""How near the end of a sentence its pause must be told."""
+"""How near the end of a sentence its pause must be reported."""
 
 
 def normalizer(kind: Normalizer) -> Callable[[str], str]:
@@ -169,16 +169,16 @@ def score_samples(
 ) -> None:
     """Score the samples of a data set one by one; those with errors are added to `wrong`."""
     reader = SampleReader(read_samples(dataset, limit), model.sample_rate)
-    told = time.perf_counter()
+    started = time.perf_counter()
     for index, events in enumerate(model.together(reader), 1):
         sample, seconds = reader.taken.popleft()
-        taken = time.perf_counter() - told - reader.forget_seconds()
+        taken = time.perf_counter() - started - reader.forget_seconds()
         if not score.add(sample, events, seconds, taken):
             found = " ".join(event.text for event in events if isinstance(event, Word))
             name = str(index) if isinstance(sample.audio, tuple) else str(sample.audio)
             wrong.append((name, sample.text, found))
         progress(f"{100 * score.word_error_rate:.2f} % word error", index, limit or 0)
-        told = time.perf_counter()
+        started = time.perf_counter()
     if not score.samples:
         raise UsageError(f"--dataset {dataset}: it has no samples")
 

@@ -354,7 +354,7 @@ def _latencies(meter: Meter) -> str:
         f"{name.replace('_', ' ')} {spread.median:.2f} s (at most {spread.greatest:.2f})"
         for name, spread in _delays(meter)
     ]
-    return "latency: " + (", ".join(parts) or "nothing was told")
+    return "latency: " + (", ".join(parts) or "nothing was reported")
 
 
 def _delays(meter: Meter) -> list[tuple[str, RunningStats]]:

@@ -28,7 +28,7 @@ Fail = Callable[[int, Exception], None]
 class StepHooks:
     """What a family decides within a step; one object a row, with a memory of its own."""
 
-    def draws_text(self) -> bool:
+    def samples_text(self) -> bool:
         """Whether text is drawn at this step; where not, it is -1."""
         return True
 
@@ -209,7 +209,7 @@ class Generator:
         made = np.full((self.used, 1 + self.model.spec.dep_q), -1, np.int64)
         for row in failing.rows():
             with failing.at(row):
-                drawn = self._rows[row].rules.draws_text()
+                drawn = self._rows[row].rules.samples_text()
                 text[row] = self._draw_text(self._rows[row], scores[row]) if drawn else -1
                 made[row, 0] = self._rows[row].rules.choose_text(int(text[row]))
         hidden = outputs.get("hidden")

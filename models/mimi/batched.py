@@ -80,7 +80,7 @@ class BatchedEncoder(BatchedCodec):
         is ahead. `fail` takes rows for which the graph fails.
         """
         needed = [
-            queue.unencoded for queue in queues.values() if queue.unencoded and not queue.ahead
+            queue.unencoded for queue in queues.values() if queue.unencoded and not queue.encoded
         ]
         if not needed:
             return
@@ -88,7 +88,7 @@ class BatchedEncoder(BatchedCodec):
         chosen = {
             row: queue
             for row, queue in queues.items()
-            if queue.unencoded >= count and queue.ahead < count
+            if queue.unencoded >= count and queue.encoded < count
         }
         frames = {row: queue.frames(count).reshape(-1) for row, queue in chosen.items()}
         for row, codes in self._each(frames, self._encode, fail).items():

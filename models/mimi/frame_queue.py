@@ -39,7 +39,7 @@ class FrameQueue:
         """Leave out what does not fill a frame."""
         self._framer.reset()
 
-    def give(self, codes: Array) -> None:
+    def push_codes(self, codes: Array) -> None:
         """Take codes `[frames, codebooks]` that were made elsewhere, in place of samples."""
         self._codes.extend((np.empty(0, np.float32), frame) for frame in codes)
 
@@ -54,7 +54,7 @@ class FrameQueue:
         return len(self._frames)
 
     @property
-    def ahead(self) -> int:
+    def encoded(self) -> int:
         """Frames whose codes wait."""
         return len(self._codes)
 

@@ -51,7 +51,7 @@ class SpeechToSpeechTask(RowTask):
 
     @property
     def ready(self) -> bool:
-        return self.queue.ahead > 0
+        return self.queue.encoded > 0
 
     @property
     def heard_seconds(self) -> float:
@@ -181,7 +181,7 @@ class TranslationTask(SpeechToSpeechTask):
 
     @property
     def ready(self) -> bool:
-        return self.queue.ahead > 0 or self._marks
+        return self.queue.encoded > 0 or self._marks
 
     def end(self) -> None:
         heard = self._frames + self.queue.waiting

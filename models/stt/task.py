@@ -133,7 +133,7 @@ class SpeechToTextTask(RowTask):
 
     @property
     def ready(self) -> bool:
-        return self.queue.ahead > 0
+        return self.queue.encoded > 0
 
     @exclusive
     def prime(self, audio: Array, *, cut: bool) -> None:
@@ -227,7 +227,7 @@ class SpeechToTextTask(RowTask):
         samples, end = self._samples - len(waiting), self._end
         self._begin(())
         start = samples / self.model.sample_rate
-        self._words.begin_at(start)
+        self._words.start_clock_at(start)
         lead = self._lead_seconds - start
         self._pauses = PauseDetector(self.model.frame_rate, lead, self._policy, start)
         self._samples, self._end = samples, end

@@ -2,7 +2,7 @@
 
 The rule is that of `tokens_to_timestamped_text` in Kyutai's delayed-streams-modeling
 (scripts/stt_from_file_pytorch.py): a boundary token stands before each word; what lies between two
-boundaries is a word, or several that were said too quickly to be told apart; after the last one a
+boundaries is a word, or several without a boundary between them; after the last one a
 word ends where the stream does, or a second later, and no text is lost there (the script, whose
 frame rate is no whole number, fails on a second that is cut).
 """
@@ -44,14 +44,14 @@ class WordAssembler:
         self._start: int | None = None
         self._tokens: list[int] = []
         self._eos: list[int] | None = None
-        self._live, self._told = live, ""
+        self._live, self._reported = live, ""
 
     def skip(self, first: int, seconds: float) -> None:
         """Leave out words that start before step `first`; times count from `seconds` later."""
         self._first = first
         self._lag += seconds
 
-    def begin_at(self, seconds: float) -> None:
+    def start_clock_at(self, seconds: float) -> None:
         """Count times from so many seconds on, for a model that starts there."""
         self._earliest = seconds
         self._lag -= seconds
@@ -69,7 +69,7 @@ class WordAssembler:
         elif self._start is not None:
             self._take(token)
             if token == self._padding and self._eos is None:
-                events += self._tell()
+                events += self._report()
         self._step += 1
         return events
 
@@ -100,7 +100,7 @@ class WordAssembler:
     @property
     def partial(self) -> str:
         """The text since the last boundary."""
-        return self._spoken() if self._start is not None and self._start >= self._first else ""
+        return self._text() if self._start is not None and self._start >= self._first else ""
 
     def _take(self, token: int) -> None:
         if token == EOS and self._eos is None:
@@ -108,23 +108,23 @@ class WordAssembler:
         if token > self._padding:
             self._tokens.append(token)
 
-    def _spoken(self) -> str:
+    def _text(self) -> str:
         return self._tokenizer.decode(self._tokens) if self._tokens else ""
 
-    def _tell(self) -> list[WordStarted]:
+    def _report(self) -> list[WordStarted]:
         """The text since the boundary that was not reported yet."""
         if not self._live or self._start is None or self._start < self._first:
             return []
-        spoken = " ".join(self._spoken().split())
-        untold, self._told = spoken.removeprefix(self._told).strip(), spoken
-        return [WordStarted(untold, to_millisecond(self._seconds(self._start)))] if untold else []
+        spoken = " ".join(self._text().split())
+        new, self._reported = spoken.removeprefix(self._reported).strip(), spoken
+        return [WordStarted(new, to_millisecond(self._seconds(self._start)))] if new else []
 
     def _close(self, end: float) -> list[Word | WordStarted]:
         if self._start is None or self._start < self._first:
             return []
-        words: list[Word | WordStarted] = [*self._tell()]
-        self._told = ""
-        texts, start = self._spoken().split(), self._start
+        words: list[Word | WordStarted] = [*self._report()]
+        self._reported = ""
+        texts, start = self._text().split(), self._start
         for text in texts[:-1]:
             length = len(self._tokenizer.encode(text))
             words.append(self._word(text, start, start + length))
@@ -165,7 +165,7 @@ class WordAssembler:
             "word_step": self._start,
             "word_tokens": list(self._tokens),
             "word_end": end,
-            "reported": self._told,
+            "reported": self._reported,
             "lag": self._lag,
             "earliest": self._earliest,
         }
@@ -176,5 +176,5 @@ class WordAssembler:
         self._step, self._first = saved["step"], saved["first_step"]
         self._start, self._tokens = saved["word_step"], list(saved["word_tokens"])
         self._eos = None if end is None else [end["step"], end["tokens"]]
-        self._told = saved["reported"]
+        self._reported = saved["reported"]
         self._lag, self._earliest = saved["lag"], saved["earliest"]

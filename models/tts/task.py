@@ -49,7 +49,7 @@ class SpeakingHooks(StepHooks):
         self._audio_starts = delays + delay_steps
         self._words: list[tuple[str, int]] = []
 
-    def draws_text(self) -> bool:
+    def samples_text(self) -> bool:
         """Not while the voice is given: a stream that goes on from there draws the same."""
         return not self.in_prefix
 
@@ -87,7 +87,7 @@ class SpeakingHooks(StepHooks):
         """Whether the voice is still being given."""
         return self.step < len(self._prefix.T)
 
-    def take_begun(self) -> list[tuple[str, int]]:
+    def take_started(self) -> list[tuple[str, int]]:
         """The words that began since this was asked last, and at which step; "" is a pause."""
         words, self._words = self._words, []
         return words
@@ -197,7 +197,7 @@ class TextToSpeechTask(RowTask):
     def on_step(self, output: StepOutput, place: int) -> Array | None:
         frame = output.frame[place]
         self.hooks.step += 1
-        for text, step in self.hooks.take_begun():
+        for text, step in self.hooks.take_started():
             self.found += self._words.begin(text, step)
         if self.machine.end_step is not None:
             self.found += self._words.end(self.machine.end_step)

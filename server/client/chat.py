@@ -30,7 +30,7 @@ class RemoteChat(RemoteModel):
         text_temperature: float | None = None,
         seed: int | None = None,
     ) -> "RemoteTalk":
-        """One talk; told as `SpeechModel.stream` is. Raises ServerError where it cannot be
+        """One talk, with the options of `SpeechModel.stream`. Raises ServerError if it cannot be
         reached."""
         query = {
             "audio_temperature": temperature,

@@ -53,7 +53,7 @@ class RemoteSpeech:
     """What may be half a word."""
     _asked: int
     _spoken: int
-    _told: bool
+    _answered: bool
     _ended: bool
 
     def __init__(self, model: RemoteTextToSpeech, query: dict[str, object]) -> None:
@@ -104,7 +104,7 @@ class RemoteSpeech:
         yield from self._come()
 
     def close(self) -> list[Event]:
-        """Ends here: the server is left, and has told every word that began to be heard."""
+        """End here: leave the server, which has sent every word whose audio started."""
         self._connection.close()
         return []
 
@@ -116,7 +116,7 @@ class RemoteSpeech:
     @property
     def given(self) -> bool:
         """Whether anything was spoken."""
-        return self._told
+        return self._answered
 
     @property
     def waiting_words(self) -> int:
@@ -126,7 +126,7 @@ class RemoteSpeech:
     def _open(self) -> None:
         self._rest = ""
         self._asked = self._spoken = 0
-        self._told = self._ended = False
+        self._answered = self._ended = False
         self._connection = self.model.connect(self._query)
 
     def _say(self, text: str) -> None:
@@ -142,10 +142,10 @@ class RemoteSpeech:
             raise broken(address, str(error)) from None
         match reply:
             case messages.AudioMessage(pcm):
-                self._told = True
+                self._answered = True
                 yield Audio(pcm)
             case messages.TimedTextMessage(text, start, stop) if not text.startswith(BREAK):
-                self._told = True
+                self._answered = True
                 self._spoken += 1
                 yield Word(text, start, stop)
             case messages.ErrorMessage(message):

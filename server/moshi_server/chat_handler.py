@@ -122,7 +122,7 @@ class ChatHandler:
 
 
 async def serve_chat(context: Context, socket: WebSocket, query: ChatQuery) -> None:
-    """One client; it is told when there is room for it, which may take a while."""
+    """One client; a handshake says when there is room for it, which may take a while."""
     if query.asked:
         socket.on_quiet = pack_chat(ChatPing())
     with OpusStream(context.decoders) as opus:

@@ -261,8 +261,8 @@ class WyomingClient:
         """The messages of a few events that are whole."""
         return [parse_request(event) for event in islice(self._come, EVENTS_AT_ONCE)]
 
-    async def _send(self, told: Iterable[Eventable]) -> None:
-        for message in told:
+    async def _send(self, messages: Iterable[Eventable]) -> None:
+        for message in messages:
             self._writer.write(pack_event(message))
         async with asyncio.timeout(self._context.limits.stall):
             await self._writer.drain()

@@ -22,7 +22,7 @@ from kyutai_onnx.server.engine import Ended, Engine, Session, Statistics
 from kyutai_onnx.server.limits import Limits
 
 TASK = ("prepare", "next_codes", "on_step", "on_audio", "flush")
-RULES = ("draws_text", "constrain", "choose_text", "makes_audio", "choose_audio")
+RULES = ("samples_text", "constrain", "choose_text", "makes_audio", "choose_audio")
 FRAMES = 12
 
 
@@ -215,7 +215,7 @@ def test_codes_that_a_graph_refuses_end_the_row_that_brought_them(
 ) -> None:
     stream, batch = model.stream(), model.batch(3)
     rows = [batch.join(model.task()) for _ in range(3)]
-    rows[1].task.queue.give(np.full((1, 8), 1 << 40))
+    rows[1].task.queue.push_codes(np.full((1, 8), 1 << 40))
     for row in rows:
         row.feed(pcm)
         row.end()
