@@ -322,7 +322,7 @@ class Row(Generic[T]):
         self.batch.generator.check(saved["language_model"], sampling)
         self.task.load(saved)
         self.load_graphs(saved, sampling)
-        self.error = None
+        self.error, self.task.found = None, []
 
     def load_graphs(self, saved: dict[str, Any], sampling: SamplingParams | None = None) -> None:
         """Give its place in the graphs what they remember of a saved stream."""

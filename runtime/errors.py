@@ -16,15 +16,24 @@ LONGEST_LINE = 800
 class KyutaiOnnxError(Exception):
     """Root of the errors meant for a user; `exit_code` is what the command line returns.
 
-    A message may quote what a file or a client sent, of any length: a long one is shortened.
+    A message may quote what a file, a client or a server sent: a long one is shortened, and
+    characters that cannot be printed are escaped.
     """
 
     exit_code = 1
 
     def __init__(self, message: str = "") -> None:
-        half = LONGEST_LINE // 2
-        long = len(message) > LONGEST_LINE
-        super().__init__(f"{message[:half]} […] {message[-half:]}" if long else message)
+        if len(message) > LONGEST_LINE:
+            half = LONGEST_LINE // 2
+            message = f"{message[:half]} […] {message[-half:]}"
+        if not message.isprintable():
+            message = "".join(one if one.isprintable() else escaped(one) for one in message)
+        super().__init__(message)
+
+
+def escaped(character: str) -> str:
+    """A character as a literal of Python has it, such as `\\n`."""
+    return character.encode("unicode_escape").decode("ascii")
 
 
 class StandardOutputError(KyutaiOnnxError):

@@ -207,13 +207,16 @@ class SpeechToTextTask(RowTask):
 
     @exclusive
     def catch_up(self) -> None:
-        """Make the next steps write at once what text lags behind with, and the open word.
+        """Write at once what text lags behind with, and the open word: for the end of a turn.
 
-        Silence is fed, to be stepped as quickly as possible, and is no part of the audio. For the
-        end of a turn.
+        Silence that is no part of the audio is fed and stepped, and the batch with it. Raises what
+        goes wrong in the row.
         """
+        row, batch = self.row, self.row.batch
+        events = list(batch.run(row))
         self._catching_up = True
         self.feed(np.zeros(self._catch_up_samples, np.float32))
+        self.found = [*events, *batch.run(row), *self.found]
 
     @exclusive
     def restart(self) -> None:

@@ -1,14 +1,16 @@
 """A websocket to a server, and the models at its other end."""
 
 import contextlib
+import logging
 import os
+import selectors
 import socket
 import ssl
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -23,9 +25,15 @@ from .address import Address
 from .errors import ServerError, broken, distrusted, refused, unreachable
 
 CONNECT_SECONDS = 10.0
-CLOSE_SECONDS = 2.0
+CLOSE_SECONDS, LOOK_SECONDS = 2.0, 0.5
 SILENCE_SECONDS = 60.0
 """A server pings every ten; for so long without any frame it is given up."""
+PIECE = 1 << 14
+"""Bytes that are sent at once: while they are, nothing is received."""
+SILENT = logging.getLogger("kyutai_onnx.server.client")
+"""For what websockets logs: the errors are raised here."""
+SILENT.addHandler(logging.NullHandler())
+SILENT.propagate = False
 PEACEFUL = (1000, 1005)
 """Codes of a frame that closes: moshi-server gives none, which is 1005."""
 
@@ -38,6 +46,10 @@ class _Socket(ClientConnection):
     def process_event(self, event: Any) -> None:
         self.last_frame = time.monotonic()
         super().process_event(event)
+
+
+class _LeftError(Exception):
+    """The connection is over while something was to be sent."""
 
 
 class Connection:
@@ -130,9 +142,10 @@ class Connection:
                     max_size=MAX_BYTES,
                     compression=None,
                     proxy=None,
+                    logger=SILENT,
                 )
             )
-        except (WebSocketException, OSError) as error:
+        except (WebSocketException, OSError, ValueError) as error:
             raise failure_of(self._address, error) from None
         assert isinstance(opened, _Socket)
         return opened
@@ -169,7 +182,7 @@ class Connection:
         return broken(self._address, closed.rcvd.reason or f"code {closed.rcvd.code}")
 
     def _send_all(self) -> None:
-        with contextlib.suppress(ConnectionClosed):
+        with contextlib.suppress(ConnectionClosed, _LeftError):
             while True:
                 with self.news:
                     self.news.wait_for(lambda: self._outbox or self._over)
@@ -178,10 +191,27 @@ class Connection:
                     data, due = self._outbox[0]
                 if self._closing.wait(max(0.0, due - time.monotonic())):
                     return
-                self._socket.send(data)
+                if len(data) > PIECE:
+                    self._socket.send(self._pieces(data))
+                else:
+                    self._await_room()
+                    self._socket.send(data)
                 with self.news:
                     self._outbox.popleft()
                     self.news.notify_all()
+
+    def _pieces(self, data: bytes) -> Iterator[bytes]:
+        for start in range(0, len(data), PIECE):
+            self._await_room()
+            yield data[start : start + PIECE]
+
+    def _await_room(self) -> None:
+        """Waits until the server takes more; raises _LeftError if the connection is over first."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._socket.socket, selectors.EVENT_WRITE)
+            while not selector.select(LOOK_SECONDS):
+                if self._over:
+                    raise _LeftError
 
 
 def failure_of(address: Address, error: Exception) -> ServerError:

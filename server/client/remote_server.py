@@ -1,6 +1,8 @@
 """A server and the models on it."""
 
+import contextlib
 import http.client
+import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -93,12 +95,24 @@ class RemoteServer:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(request, timeout=CONNECT_SECONDS) as answer:
-                body: bytes = answer.read()
-                return body
+                return _read(answer)
         except urllib.error.HTTPError as error:
-            raise refused(self.address, error.code, said_in(error.read())) from None
+            body = b""
+            with contextlib.suppress(http.client.HTTPException, OSError):
+                body = _read(error)
+            raise refused(self.address, error.code, said_in(body)) from None
         except urllib.error.URLError as error:
             reason = error.reason if isinstance(error.reason, Exception) else error
             raise failure_of(self.address, reason) from None
         except (http.client.HTTPException, OSError) as error:
             raise failure_of(self.address, error) from None
+
+
+def _read(answer: http.client.HTTPResponse | urllib.error.HTTPError) -> bytes:
+    """A whole body; raises TimeoutError if it takes long in all, whatever its pieces take."""
+    body, deadline = bytearray(), time.monotonic() + CONNECT_SECONDS
+    while piece := answer.read1(1 << 16):
+        body += piece
+        if time.monotonic() > deadline:
+            raise TimeoutError
+    return bytes(body)

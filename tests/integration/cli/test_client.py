@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from support.commands import Command, run_here
 from support.serving import HIBIKI, STT, TTS, Running, running, tight
 from support.speech import Array, hiss, say_aloud, write_wav
 from support.waiting import until
+from websockets.sync.server import ServerConnection
+from websockets.sync.server import serve as websocket_server
 
 from kyutai_onnx.cli.load import connect
 from kyutai_onnx.cli.options import ServerOptions
@@ -21,6 +24,7 @@ from kyutai_onnx.models.resolve import DEMO
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.server.client import RemoteServer, RemoteSpeechToTextStream, ServerError
 from kyutai_onnx.server.client.address import parse_address
+from kyutai_onnx.server.client.connection import Connection
 
 SAMPLES = [DEMO / "samples" / name for name in ("alarm.wav", "shopping.flac", "train.flac")]
 SENTENCE = "set an alarm at six twenty"
@@ -277,3 +281,56 @@ def feed_on(stream: RemoteSpeechToTextStream, pcm: Array) -> None:
         stream.feed(pcm)
         pcm = hiss(0.08)
         time.sleep(0.01)
+
+
+def test_what_a_server_sends_is_received_while_it_reads_nothing() -> None:
+    events, sent = 50, threading.Event()
+
+    def serve(client: ServerConnection) -> None:
+        for _ in range(events):  # the client sends more than the sockets between them hold
+            client.send(b"event")
+        assert sent.wait(60)
+
+    with websocket_server(serve, "127.0.0.1", 0, max_size=None) as there:
+        threading.Thread(target=there.serve_forever, daemon=True).start()
+        port = there.socket.getsockname()[1]
+        connection = Connection(parse_address(f"127.0.0.1:{port}"), "/", {})
+        connection.send(bytes(64 << 20))
+        received: list[bytes] = []
+
+        def has_all() -> bool:
+            received.extend(connection.take())
+            return len(received) == events
+
+        until(has_all)
+        assert connection.unsent == 1
+        sent.set()
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 100\r\n\r\nabc",
+        b"HTTP/1.1 302 Found\r\nLocation: http://[bad/\r\nContent-Length: 0\r\n\r\n",
+        b"not HTTP at all\r\n\r\n",
+    ],
+)
+def test_an_answer_that_is_broken_is_one_line(
+    command: Command, speech: Path, answer: bytes
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            taken, _ = listening.accept()
+            with taken:
+                taken.recv(1 << 16)
+                taken.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        port = listening.getsockname()[1]
+        done = command("transcribe", speech, "--server", f"http://127.0.0.1:{port}")
+        thread.join()
+    assert (done.code, done.out) == (1, "")
+    assert f"127.0.0.1:{port}" in done.error

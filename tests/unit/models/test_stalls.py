@@ -99,6 +99,28 @@ def test_catching_up_takes_no_time_off_the_audio(model: SpeechToText, rested: Ar
     assert restarted(stream)[-1] == Restart(pytest.approx(len(rested) / RATE))
 
 
+def test_audio_that_is_fed_after_catching_up_is_transcribed_as_ever(
+    model: SpeechToText, rested: Array
+) -> None:
+    stream, other = model.stream(), model.stream()
+    found = [*stream.feed(rested), *caught_up(stream), *stream.feed(rested), *stream.flush()]
+    other.feed(rested)
+    other.task.catch_up()
+    other.task.catch_up()  # once more takes no time either
+    late = [*other.feed(rested), *other.flush()]
+    assert words_of(late) == words_of(found)[-len(words_of(late)) :]
+    assert len(words_of(late)) > 5
+
+
+def test_a_stream_that_loads_forgets_what_it_had_found(model: SpeechToText, rested: Array) -> None:
+    stream = model.stream()
+    stream.feed(rested[: len(rested) // 2])
+    saved = stream.save()
+    stream.task.restart()
+    stream.load(saved)
+    assert list(stream.events()) == []
+
+
 def stall(stream: Stream[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the model write nothing until it is begun anew."""
     generator = stream._batch.generator
