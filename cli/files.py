@@ -183,6 +183,6 @@ def _has_mark(head: bytes, marks: tuple[tuple[int, bytes], ...]) -> bool:
 
 
 def _in_bundle(path: Path) -> bool:
-    from ..runtime.bundle.manifest import FILE_NAME
+    from ..runtime.bundle.manifest import is_bundle
 
-    return (path.resolve().parent / FILE_NAME).is_file()
+    return is_bundle(path.resolve().parent)

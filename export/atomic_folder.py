@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..runtime.bundle.manifest import FILE_NAME
+from ..runtime.bundle.manifest import is_bundle
 from ..runtime.errors import KyutaiOnnxError, UsageError
 
 REASONS = {
@@ -54,7 +54,7 @@ def _check(out: Path, *, force: bool) -> None:
         )
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; give a folder as '--out'")
-    if out.exists() and any(out.iterdir()) and not (out / FILE_NAME).is_file():
+    if out.exists() and any(out.iterdir()) and not is_bundle(out):
         raise UsageError(f"{out} holds other things than a bundle; give another '--out'")
 
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..runtime.bundle.bundle import Bundle
-from ..runtime.bundle.manifest import FILE_NAME
+from ..runtime.bundle.manifest import FILE_NAME, is_bundle
 from ..runtime.cache_folder import bundles_folder
 from ..runtime.errors import ModelError
+from ..runtime.output_file import is_folder
 from .families import DEFAULT, Family, Task
 
 HUB = "hf://"
@@ -38,7 +39,7 @@ def locate(model: str | os.PathLike[str] | None, family: Family = DEFAULT) -> Re
         from ..runtime.hub import download_bundle
 
         return ResolvedBundle(download_bundle(name.removeprefix(HUB)))
-    if (Path(name) / FILE_NAME).is_file():
+    if is_bundle(Path(name)):
         return ResolvedBundle(Path(name))
     exported = exported_bundles(name)
     if not exported:
@@ -56,7 +57,7 @@ def embedded_demo(family: Family) -> ResolvedBundle:
     """Find the small model that ships with the package; raises ModelError if there is none."""
     demo = family.demo
     path = DEMO / (demo.folder or "")
-    if not (path / FILE_NAME).is_file():
+    if not is_bundle(path):
         raise ModelError(
             f"there is no embedded demo for this: give '--model' a bundle, such as the one that "
             f"'kyutai-onnx export --repo {demo.repository}' makes (needs the export extra)"
@@ -74,18 +75,18 @@ def exported_bundles(name: str) -> list[Path]:
     folder, plain = bundles_folder(), name.replace("/", "--")
     found = sorted(folder.iterdir()) if folder.is_dir() else []
     mine = (path for path in found if path.name.rpartition("--")[0] == plain)
-    return [path for path in mine if (path / FILE_NAME).is_file()]
+    return [path for path in mine if is_bundle(path)]
 
 
 def exported_names() -> list[str]:
     """The names of all bundles in the cache."""
     folder = bundles_folder()
     found = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [path.name for path in found if (path / FILE_NAME).is_file()]
+    return [path.name for path in found if is_bundle(path)]
 
 
 def _missing(name: str) -> str:
-    if Path(name).is_dir():
+    if is_folder(name):
         return f"{name}: no {FILE_NAME} in this folder; give a bundle made by 'kyutai-onnx export'"
     return (
         f"{name}: no bundle of that name; make it with 'kyutai-onnx export --repo {name}', or give "

@@ -157,3 +157,11 @@ def _replace(part: Path, target: Path) -> None:
             raise
         shutil.copyfile(part, target)  # a file that is mounted alone, as containers have them
         part.unlink()
+
+
+def is_folder(name: str) -> bool:
+    """Whether there is a folder of that name; no system has one whose name is too long."""
+    try:
+        return Path(name).is_dir()
+    except OSError:
+        return False

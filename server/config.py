@@ -16,6 +16,7 @@ from ..models.options import PARAMETERS, check_parameters
 from ..runtime.bundle.dataclass_json import parse, read_bounded
 from ..runtime.bundle.manifest import Precision
 from ..runtime.errors import UsageError
+from ..runtime.output_file import is_folder
 from .limits import Limits
 from .moshi_config import MODULES, translate
 
@@ -120,7 +121,7 @@ class ServerConfig:
                 raise UsageError(
                     f"path {model.path!r} is invalid: give one such as /api/asr-streaming"
                 )
-        if self.static not in (PAGE, NOTHING) and not Path(self.static).is_dir():
+        if self.static not in (PAGE, NOTHING) and not is_folder(self.static):
             raise UsageError(f"static {self.static}: no such folder")
         if self.spool is not None and not os.access(self.spool, os.W_OK | os.X_OK):
             raise UsageError(f"spool {self.spool}: give a writable folder")

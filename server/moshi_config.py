@@ -7,11 +7,11 @@ and for each `[modules.NAME]` its `type`, `path`, files and settings.
 import os
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from ..models.families import SPEECH_TO_TEXT, TEXT_TO_SPEECH
 from ..runtime.bundle.dataclass_json import parse
+from ..runtime.output_file import is_folder
 
 MODULES = "modules"
 PY = "py"
@@ -91,7 +91,7 @@ def _top(content: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
     if "instance_name" in content:
         found["instance_name"] = content["instance_name"]
     static = content.get("static_dir")
-    if isinstance(static, str) and not Path(static).is_dir():
+    if isinstance(static, str) and not is_folder(static):
         notes.append(f"there is no folder {static} (static_dir): our own page is shown")
         static = None
     return found if static is None else found | {"static": static}

@@ -15,7 +15,7 @@ from ..models.resolve import exported_bundles, locate
 from ..models.tts.speech_options import SpeechKwargs, SpeechOptions
 from ..models.tts.voices import CFG
 from ..runtime.bundle.bundle import Bundle, read_manifest
-from ..runtime.bundle.manifest import FILE_NAME
+from ..runtime.bundle.manifest import FILE_NAME, is_bundle
 from ..runtime.errors import ModelError, UsageError
 from .config import ModelConfig, ServerConfig
 from .engine.engine import Engine
@@ -217,4 +217,4 @@ def _bundle(wanted: ModelConfig, note: Callable[[str], object]) -> Bundle:
 
 def _candidates(name: str) -> list[Path]:
     folder = Path(name)
-    return [folder] if (folder / FILE_NAME).is_file() else exported_bundles(name)
+    return [folder] if is_bundle(folder) else exported_bundles(name)

@@ -5,6 +5,7 @@
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from .dataclass_json import Between, OneLine
@@ -277,6 +278,15 @@ class Manifest:
     stt: SpeechToTextSettings | None = None
     tts: TextToSpeechSettings | None = None
     tokenizer: str | None = None
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder has a manifest. A name that the system cannot have, such as one that is too
+    long, names no bundle."""
+    try:
+        return (folder / FILE_NAME).is_file()
+    except OSError:
+        return False
 
 
 def is_inside(name: str) -> bool:

@@ -224,3 +224,8 @@ def test_any_bundle_has_a_codec_but_not_any_has_speech_to_text(tmp_path: Path) -
         open_bundle(other, SPEECH_TO_TEXT)
     opened = Bundle.open(DEMO / "stt")
     assert open_bundle(opened, SPEECH_TO_TEXT) is opened
+
+
+def test_a_name_that_no_system_has_is_no_bundle() -> None:
+    with pytest.raises(ModelError, match="a bundle's folder"):
+        locate("a" * 5000, SPEECH_TO_TEXT)

@@ -222,3 +222,8 @@ def test_keys_of_an_empty_file_are_missed(tmp_path: Path) -> None:
 
 def test_without_models_the_demos_are_served() -> None:
     assert [model.task for model in ServerConfig().served] == ["stt", "tts", "hibiki"]
+
+
+def test_a_folder_of_a_page_whose_name_is_too_long_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"static a+"):
+        ServerConfig(static="a" * 5000).check()
