@@ -72,17 +72,19 @@ def embedded_demo(family: Family) -> ResolvedBundle:
 
 def exported_bundles(name: str) -> list[Path]:
     """Bundles in the cache that were exported from the repository of that name."""
-    folder, plain = bundles_folder(), name.replace("/", "--")
-    found = sorted(folder.iterdir()) if folder.is_dir() else []
-    mine = (path for path in found if path.name.rpartition("--")[0] == plain)
-    return [path for path in mine if is_bundle(path)]
+    plain = name.replace("/", "--")
+    return [path for path in _all_exported() if path.name.rpartition("--")[0] == plain]
 
 
 def exported_names() -> list[str]:
     """The names of all bundles in the cache."""
+    return [path.name for path in _all_exported()]
+
+
+def _all_exported() -> list[Path]:
     folder = bundles_folder()
     found = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [path.name for path in found if is_bundle(path)]
+    return [path for path in found if is_bundle(path)]
 
 
 def _missing(name: str) -> str:

@@ -210,13 +210,9 @@ class LiveAudio:
             pace = self._frame_size / self._rate / request.rate
             self._recording = paced(cut_frames(blocks, self._frame_size), pace, self.clock)
         if request.save_input is not None:
-            self._input_copy = self._stack.enter_context(
-                AudioWriter(request.save_input, self._rate)
-            )
+            self._input_copy = self._writer(request.save_input)
         if request.save_output is not None:
-            self._output_file = self._stack.enter_context(
-                AudioWriter(request.save_output, self._rate)
-            )
+            self._output_file = self._writer(request.save_output)
         self._open_devices()
 
     def _writer(self, path: str) -> AudioWriter:
