@@ -96,7 +96,7 @@ def protect_folder(folder: Path) -> None:
     for file in folder.rglob("*"):
         output = Declared.outputs.get(_identity(file) or "")
         if output is not None:
-            raise UsageError(f"{output} is a file of the model {folder}; name another file")
+            raise UsageError(f"{output} is a file of {folder}, which is read; name another file")
 
 
 def declare_folder(folder: Path | None, *, reads: Iterable[Name]) -> None:

@@ -1,9 +1,14 @@
 """`evaluate`: word error rate and speed over a data set."""
 
+import dataclasses
 import json
+from pathlib import Path
 from typing import Annotated
 
+from ...runtime.errors import UsageError
+from ...runtime.output_file import output_file
 from .. import options
+from ..files import declare, protect_folder
 from ..messages import print_note, progress_bar
 from ..option_values import Normalizer
 from ..options import INPUT, OUTPUT, option
@@ -35,6 +40,16 @@ def evaluate(
     show_errors: Annotated[
         bool, option("--show-errors", panel=OUTPUT, help="Print the samples with errors.")
     ] = False,
+    hypotheses: Annotated[
+        Path | None,
+        option(
+            "--hypotheses",
+            metavar="FILE",
+            panel=OUTPUT,
+            help="Write what was found in each sample as JSON lines: audio, text, hypothesis, "
+            "substitutions, deletions, insertions.",
+        ),
+    ] = None,
     as_json: options.Json = False,
     model: options.ModelOptions,
     general: options.General,
@@ -49,13 +64,24 @@ def evaluate(
     from ...models.families import SPEECH_TO_TEXT
     from ...models.resolve import SAMPLES
     from ..evaluation import scores
+    from ..evaluation.datasets import read_samples
 
+    name = dataset or str(SAMPLES)
+    declare(reads=[name], others=[hypotheses])
+    protect_folder(Path(name))
     loaded = load(SPEECH_TO_TEXT, model, quiet=general.quiet)
-    score, wrong = scores.Score(scores.normalizer(normalizer)), list[scores.Wrong]()
+    samples = read_samples(name, limit, quiet=general.quiet)
+    score, found = scores.Score(scores.normalizer(normalizer)), list[scores.Hypothesis]()
 
     def show() -> None:
-        for name, expected, found in wrong if show_errors else []:
-            print_note(f"{name}: expected {expected!r}, found {found!r}")
+        for each in found if show_errors else []:
+            if each.errors:
+                print_note(f"{each.audio}: expected {each.text!r}, found {each.hypothesis!r}")
+        if hypotheses is not None:
+            with output_file(hypotheses) as file:
+                for each in found:
+                    line = json.dumps(dataclasses.asdict(each), ensure_ascii=False)
+                    file.write(f"{line}\n".encode())
         if as_json:
             print(json.dumps(score.as_json(loaded.has_pauses), indent=2))
         else:
@@ -63,9 +89,14 @@ def evaluate(
 
     try:
         with progress_bar(quiet=general.quiet) as bar:
-            scores.score_samples(loaded, dataset or str(SAMPLES), score, wrong, limit, bar)
+            for each in scores.score_samples(
+                loaded, samples, score, lambda what, done: bar(what, done, limit or 0)
+            ):
+                found.append(each)
     except KeyboardInterrupt:
         if score.samples:
             show()
         raise
+    if not score.samples:
+        raise UsageError(f"--dataset {name}: it has no samples")
     show()

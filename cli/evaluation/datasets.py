@@ -16,6 +16,7 @@ from ...runtime.bundle.dataclass_json import parse, parse_json
 from ...runtime.errors import ModelError, UsageError
 from ...runtime.typing import Array
 from ..load import read_whole
+from ..messages import print_note
 
 AUDIO = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 MANIFEST = "manifest.jsonl"
@@ -70,10 +71,15 @@ NAMED = {
 }
 
 
-def read_samples(name: str, limit: int | None = None) -> Iterator[Sample]:
+NAMED_FILES = 5
+"""How many files without a transcript are named."""
+
+
+def read_samples(name: str, limit: int | None = None, *, quiet: bool = False) -> Iterator[Sample]:
     """Yield the samples of a folder, a manifest or a named set.
 
-    Raises UsageError for another name, ModelError for a set that cannot be downloaded.
+    A note names files of a folder that have no transcript, unless `quiet`. Raises UsageError for
+    another name, ModelError for a set that cannot be downloaded.
     """
     path = Path(name)
     if name in NAMED:
@@ -81,7 +87,7 @@ def read_samples(name: str, limit: int | None = None) -> Iterator[Sample]:
     elif path.is_dir() and (path / MANIFEST).is_file():
         samples = _manifest(path / MANIFEST)
     elif path.is_dir():
-        samples = _folder(path)
+        samples = _folder(path, quiet)
     elif path.is_file():
         samples = _manifest(path)
     else:
@@ -91,21 +97,26 @@ def read_samples(name: str, limit: int | None = None) -> Iterator[Sample]:
     return islice(samples, limit)
 
 
-def _folder(folder: Path) -> Iterator[Sample]:
-    """Yield audio files that have a text file of the same name."""
+def _folder(folder: Path, quiet: bool) -> Iterator[Sample]:
+    """Yield audio files that have a text file of the same name; the others are named in a note."""
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in AUDIO)
     pairs = [(file, file.with_suffix(".txt")) for file in files]
     found = [(file, text) for file, text in pairs if text.is_file()]
     if not found:
         raise UsageError(f"{folder}: no audio file with its transcript in a .txt beside it")
+    without = [str(file.relative_to(folder)) for file, text in pairs if not text.is_file()]
+    if without:
+        more = f" and {len(without) - NAMED_FILES} more" if len(without) > NAMED_FILES else ""
+        names = ", ".join(without[:NAMED_FILES])
+        print_note(f"note: without a transcript (.txt), left out: {names}{more}", quiet=quiet)
     for file, text in found:
-        yield Sample(file, text.read_text("utf-8").strip())
+        yield Sample(file, _text(text).strip())
 
 
 def _manifest(path: Path) -> Iterator[Sample]:
     """Yield a sample per line: `audio`, a path relative to the manifest, `text`, and `words` if
     any."""
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in enumerate(_text(path).split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -117,11 +128,13 @@ def _manifest(path: Path) -> Iterator[Sample]:
         yield Sample(path.parent / entry.audio, entry.text, entry.words)
 
 
-def _lines(path: Path) -> list[str]:
+def _text(path: Path) -> str:
+    """Return the text of a manifest or a transcript."""
     try:
-        return path.read_text("utf-8-sig").split("\n")
+        return path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not a manifest (.jsonl) that can be read ({error})") from None
+        kind = "transcript" if path.suffix == ".txt" else "manifest (.jsonl)"
+        raise UsageError(f"{path}: not a {kind} that can be read ({error})") from None
 
 
 def _hub(named: Named) -> Iterator[Sample]:

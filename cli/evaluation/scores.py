@@ -11,12 +11,14 @@ import numpy as np
 from ...models import SpeechToText
 from ...models.events import Event, Pause, Word
 from ...runtime.audio import Pcm
-from ...runtime.errors import UsageError
 from ..option_values import Normalizer
-from .datasets import Sample, read_samples, samples_of
+from .datasets import Sample, samples_of
 
 CLOSE_SECONDS = 0.5
 """How near the end of a sentence its pause must be reported."""
+
+DIGITS = 6
+"""How many digits of a figure are printed as JSON."""
 
 
 def normalizer(kind: Normalizer) -> Callable[[str], str]:
@@ -41,7 +43,9 @@ class Score:
 
     normalize: Callable[[str], str]
     samples: int = 0
-    errors: int = 0
+    substitutions: int = 0
+    deletions: int = 0
+    insertions: int = 0
     words: int = 0
     character_errors: int = 0
     characters: int = 0
@@ -52,35 +56,39 @@ class Score:
     pauses_false: int = 0
     pauses_expected: int = 0
 
-    def add(self, sample: Sample, events: Sequence[Event], audio: float, compute: float) -> bool:
-        """Count one sample; returns whether its text was right."""
+    def add(
+        self, sample: Sample, events: Sequence[Event], audio: float, compute: float
+    ) -> "Hypothesis":
+        """Count one sample; returns its text beside what was found."""
         found = [event for event in events if isinstance(event, Word)]
-        reference = self.normalize(sample.text)
-        hypothesis = self.normalize(" ".join(word.text for word in found))
+        text = " ".join(word.text for word in found)
         self.samples += 1
         self.audio_seconds += audio
         self.compute_seconds += compute
-        wrong = self._count_errors(reference, hypothesis)
+        counts = self._count_errors(self.normalize(sample.text), self.normalize(text))
         if sample.words:
             self._count_times(sample.words, found)
             self._count_pauses(sample.words, [e for e in events if isinstance(e, Pause)])
-        return not wrong
+        name = str(self.samples) if isinstance(sample.audio, tuple) else str(sample.audio)
+        return Hypothesis(name, sample.text, text, *counts)
 
-    def _count_errors(self, reference: str, hypothesis: str) -> int:
+    def _count_errors(self, reference: str, hypothesis: str) -> tuple[int, int, int]:
+        """Count substitutions, deletions and insertions, and return those of this sample."""
         if not reference.strip():
-            wrong = len(hypothesis.split())
-            self.errors += wrong
-            return wrong
+            inserted = len(hypothesis.split())
+            self.insertions += inserted
+            return 0, 0, inserted
         words = jiwer.process_words(reference, hypothesis)
         characters = jiwer.process_characters(reference, hypothesis)
-        wrong = words.substitutions + words.deletions + words.insertions
-        self.errors += wrong
+        self.substitutions += words.substitutions
+        self.deletions += words.deletions
+        self.insertions += words.insertions
         self.words += words.substitutions + words.deletions + words.hits
         self.character_errors += (
             characters.substitutions + characters.deletions + characters.insertions
         )
         self.characters += characters.substitutions + characters.deletions + characters.hits
-        return wrong
+        return words.substitutions, words.deletions, words.insertions
 
     def _count_times(self, expected: Sequence[Word], found: Sequence[Word]) -> None:
         """Count how far the starts of the right words are off."""
@@ -103,6 +111,10 @@ class Score:
         self.pauses_false += any(pause.time < end - CLOSE_SECONDS for pause in pauses)
 
     @property
+    def errors(self) -> int:
+        return self.substitutions + self.deletions + self.insertions
+
+    @property
     def word_error_rate(self) -> float:
         return self.errors / self.words if self.words else 0.0
 
@@ -112,6 +124,9 @@ class Score:
             "samples": self.samples,
             "words": self.words,
             "errors": self.errors,
+            "substitutions": self.substitutions,
+            "deletions": self.deletions,
+            "insertions": self.insertions,
             "wer": self.word_error_rate,
             "cer": self.character_errors / self.characters if self.characters else 0.0,
             "audio_seconds": self.audio_seconds,
@@ -124,7 +139,10 @@ class Score:
         if self.pauses_expected and has_pauses:
             content["pauses_found"] = self.pauses_found / self.pauses_expected
             content["pauses_false"] = self.pauses_false / self.pauses_expected
-        return content
+        return {
+            name: value if isinstance(value, int) else round(value, DIGITS)
+            for name, value in content.items()
+        }
 
     def lines(self, has_pauses: bool) -> list[str]:
         """Format the figures."""
@@ -132,7 +150,8 @@ class Score:
         lines = [
             f"samples              {self.samples} ({self.audio_seconds:.0f} s)",
             f"word error rate      {100 * figures['wer']:.2f} % "
-            f"({self.errors} of {self.words} words)",
+            f"({self.errors} of {self.words} words: {self.substitutions} substituted, "
+            f"{self.deletions} deleted, {self.insertions} inserted)",
             f"character error rate {100 * figures['cer']:.2f} %",
             f"speed                {figures['times_real_time']:.1f} x real time",
         ]
@@ -155,32 +174,38 @@ def _plain(words: Sequence[Word]) -> str:
     return " ".join(word.text.lower().strip(".,;:?!") or "-" for word in words)
 
 
-Wrong = tuple[str, str, str]
-"""A sample that was not right: its name, the text, what was found."""
+@dataclass(frozen=True)
+class Hypothesis:
+    """What was found in a sample, beside its text, and how many words of it are wrong."""
+
+    audio: str
+    """The sample's file, or its number in the data set."""
+    text: str
+    hypothesis: str
+    substitutions: int
+    deletions: int
+    insertions: int
+
+    @property
+    def errors(self) -> int:
+        return self.substitutions + self.deletions + self.insertions
 
 
 def score_samples(
     model: SpeechToText,
-    dataset: str,
+    samples: Iterable[Sample],
     score: Score,
-    wrong: list[Wrong],
-    limit: int | None,
-    progress: Callable[[str, int, int], None],
-) -> None:
-    """Score the samples of a data set one by one; those with errors are added to `wrong`."""
-    reader = SampleReader(read_samples(dataset, limit), model.sample_rate)
+    progress: Callable[[str, int], None],
+) -> Iterator[Hypothesis]:
+    """Score samples one by one and yield what was found in each."""
+    reader = SampleReader(samples, model.sample_rate)
     started = time.perf_counter()
     for index, events in enumerate(model.together(reader), 1):
         sample, seconds = reader.taken.popleft()
         taken = time.perf_counter() - started - reader.forget_seconds()
-        if not score.add(sample, events, seconds, taken):
-            found = " ".join(event.text for event in events if isinstance(event, Word))
-            name = str(index) if isinstance(sample.audio, tuple) else str(sample.audio)
-            wrong.append((name, sample.text, found))
-        progress(f"{100 * score.word_error_rate:.2f} % word error", index, limit or 0)
+        yield score.add(sample, events, seconds, taken)
+        progress(f"{100 * score.word_error_rate:.2f} % word error", index)
         started = time.perf_counter()
-    if not score.samples:
-        raise UsageError(f"--dataset {dataset}: it has no samples")
 
 
 class SampleReader:

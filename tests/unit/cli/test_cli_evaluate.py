@@ -42,12 +42,13 @@ def test_a_folder_is_counted(command: Command, folder: Path, words: list[Word], 
     figures = json.loads(done.out)
     assert figures["samples"] == 2
     assert figures["words"] == 2 * len(words) + 1
-    assert figures["errors"] == 1
-    assert figures["wer"] == pytest.approx(1 / (2 * len(words) + 1))
+    assert figures["errors"] == figures["deletions"] == 1
+    assert figures["substitutions"] == figures["insertions"] == 0
+    assert figures["wer"] == pytest.approx(1 / (2 * len(words) + 1), abs=1e-6)
     assert 0 < figures["cer"] < figures["wer"] + 0.2
     assert figures["audio_seconds"] == pytest.approx(2 * len(pcm) / 24000)
     assert figures["times_real_time"] == pytest.approx(
-        figures["audio_seconds"] / figures["compute_seconds"]
+        figures["audio_seconds"] / figures["compute_seconds"], rel=1e-3
     )
     assert "mean_start_error" not in figures
     assert "pauses_found" not in figures
@@ -56,7 +57,8 @@ def test_a_folder_is_counted(command: Command, folder: Path, words: list[Word], 
 def test_the_figures_in_words(command: Command, folder: Path, words: list[Word]) -> None:
     lines = command("evaluate", "--dataset", folder, "--normalizer", "none").out.splitlines()
     assert lines[0].startswith("samples              2 (")
-    assert lines[1].endswith(f"% (1 of {2 * len(words) + 1} words)")
+    assert f"1 of {2 * len(words) + 1}" in lines[1]
+    assert lines[1].endswith("0 substituted, 1 deleted, 0 inserted)")
     assert lines[3].endswith("x real time")
     assert len(lines) == 4
 
@@ -71,7 +73,46 @@ def test_errors_are_shown_beside_the_figures(command: Command, folder: Path, tex
     done = command(*asked)
     assert json.loads(done.out)["errors"] == 1
     path = folder / "inner" / "b.wav"
-    assert done.err.splitlines()[1:] == [f"{path}: expected '{text} zebra', found '{text}'"]
+    assert done.err.splitlines()[2:] == [f"{path}: expected '{text} zebra', found '{text}'"]
+
+
+def test_recordings_without_a_transcript_are_named(command: Command, folder: Path) -> None:
+    noted = command("evaluate", "--dataset", folder).err.splitlines()[1]
+    assert "without-a-transcript.wav" in noted
+    assert "b.wav" not in noted
+
+
+def test_what_was_found_is_written(
+    command: Command, folder: Path, text: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "found.jsonl"
+    done = command("evaluate", "--dataset", folder, "--normalizer", "none", "--hypotheses", path)
+    assert done.code == 0
+    none = {"substitutions": 0, "deletions": 0, "insertions": 0}
+    assert [json.loads(line) for line in path.read_text("utf-8").splitlines()] == [
+        {"audio": str(folder / "a.wav"), "text": text, "hypothesis": text, **none},
+        {
+            "audio": str(folder / "inner" / "b.wav"),
+            "text": f"{text} zebra",
+            "hypothesis": text,
+            **none,
+            "deletions": 1,
+        },
+    ]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.wav"])
+def test_no_file_of_the_data_set_is_replaced(command: Command, folder: Path, name: str) -> None:
+    before = (folder / name).read_bytes()
+    done = command("evaluate", "--dataset", folder, "--hypotheses", folder / name)
+    assert (done.code, name in done.error) == (2, True)
+    assert (folder / name).read_bytes() == before
+
+
+def test_a_transcript_that_is_no_text_is_named(command: Command, folder: Path) -> None:
+    (folder / "a.txt").write_bytes(b"\xff\xff\xff")
+    done = command("evaluate", "--dataset", folder, "-q")
+    assert (done.code, "a.txt" in done.error) == (2, True)
 
 
 def test_a_manifest_tells_where_words_begin(
