@@ -1,4 +1,4 @@
-"""The batching engine: one loop for each model, which steps all of its streams together."""
+"""The batching engine: one loop for each model, which steps all of its sessions together."""
 
 from .engine import Engine
 from .events import Busy, Deliver, Ended, Marked, Ready, SessionEvent

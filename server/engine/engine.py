@@ -10,13 +10,10 @@ from typing import Any, Protocol
 from ...models.families import Family
 from ...runtime.bundle.bundle import Bundle
 from ..limits import Limits
-from .admission import Admission
-from .commands import CommandQueue
+from .engine_session import AudioIntake, Backlog, EngineSession, Intake, MakeRow, Pace, TextIntake
 from .events import Busy, Deliver
-from .inputs import AudioIntake, Intake, TextIntake
-from .loop import Loop
+from .loop import Admission, CommandQueue, Loop
 from .statistics import Statistics
-from .stream import Backlog, MakeRow, Pace, Stream
 
 
 class BatchedModel(Protocol):
@@ -97,7 +94,7 @@ class Engine:
     @property
     def lag(self) -> float:
         """The largest backlog of the active sessions, in seconds of audio or in words."""
-        waiting = (stream.backlog.amount for stream in self.loop.active.streams)
+        waiting = (session.backlog.amount for session in self.loop.active.sessions)
         return max(waiting, default=0) / self.intake.unit
 
     @property
@@ -119,20 +116,20 @@ class Engine:
         *,
         wait: float,
         backlog: float,
-    ) -> Stream:
-        """Give a new stream a slot or a place in the queue: see `Session`. Raises Busy."""
+    ) -> EngineSession:
+        """Give a new session a slot or a place in the queue: see `Session`. Raises Busy."""
         wait = min(wait, self.limits.wait)
         soft = min(backlog * self.intake.unit, self._soft)
-        stream = Stream(
+        session = EngineSession(
             make_row, deliver, room, self._pace, Backlog(soft, self._hard), self._clock(), wait
         )
         try:
-            self.admission.enter(stream, wait=wait > 0)
+            self.admission.enter(session, wait=wait > 0)
         except Busy:
             self.statistics.refused += 1
             raise
         self.statistics.opened += 1
-        return stream
+        return session
 
     def start(self) -> None:
         """Start the thread; sessions may be opened before."""

@@ -1,15 +1,14 @@
-"""A session: a client's side of its stream in an engine."""
+"""A session of a client in an engine: the client's side, which any thread may use."""
 
 import math
 from collections.abc import Callable
 from typing import Any
 
 from ...runtime.errors import UsageError
-from .commands import Cancel, Feed, Hold
 from .engine import Engine
+from .engine_session import EndOfInput, Input, MakeRow, Mark, Reset
 from .events import Deliver
-from .inputs import EndOfInput, Input, Mark, Reset
-from .stream import MakeRow
+from .loop import Cancel, Feed, Hold
 
 
 class Session:
@@ -37,10 +36,10 @@ class Session:
     ) -> None:
         self._engine = engine
         self._ended = False
-        self._stream = engine.admit(make_row, deliver, room, wait=wait, backlog=backlog)
+        self._admitted = engine.admit(make_row, deliver, room, wait=wait, backlog=backlog)
 
     def __del__(self) -> None:
-        if "_stream" in vars(self) and not self.over:  # a refused session has none
+        if "_admitted" in vars(self) and not self.over:  # a refused session has none
             self._cancel()
 
     def feed(self, item: object) -> None:
@@ -77,34 +76,34 @@ class Session:
         """Finish what was fed, then have `Ended("done")` delivered."""
         if not self._ended:
             self._ended = True
-            self._engine.commands.put(Feed(self._stream, EndOfInput()))
+            self._engine.commands.put(Feed(self._admitted, EndOfInput()))
 
     def close(self) -> None:
         """Leave at once, whatever is left; nothing is delivered any more, but for what is being
         delivered right now."""
         if not self.over:
             self._cancel()
-            self._engine.admission.leave(self._stream)
+            self._engine.admission.leave(self._admitted)
 
     def hold(self, held: bool) -> None:
-        """Pause the stream while its client does not read what it is sent, or resume it."""
+        """Pause the session while its client does not read what it is sent, or resume it."""
         if not self.over:
-            self._engine.commands.put(Hold(self._stream, held))
+            self._engine.commands.put(Hold(self._admitted, held))
 
     @property
     def backlog(self) -> float:
         """Seconds of audio, or words, that were fed and are not used yet. Stop reading the client
         while it is above `Limits.backlog`. The shortest message counts for 10 ms."""
-        return self._stream.backlog.amount / self._engine.intake.unit
+        return self._admitted.backlog.amount / self._engine.intake.unit
 
     @property
     def over(self) -> bool:
         """Whether it has ended, for whatever reason."""
-        return self._stream.over or self._stream.closed
+        return self._admitted.over or self._admitted.closed
 
     def _cancel(self) -> None:
-        self._stream.closed = True
-        self._engine.commands.put(Cancel(self._stream))
+        self._admitted.closed = True
+        self._engine.commands.put(Cancel(self._admitted))
 
     def _queue(self, item: Input) -> None:
         if self._ended:
@@ -112,8 +111,8 @@ class Session:
         if self.over:
             return
         try:
-            self._stream.backlog.add(item.cost)
+            self._admitted.backlog.add(item.cost)
         except UsageError:
             self._engine.statistics.refused_inputs += 1
             raise
-        self._engine.commands.put(Feed(self._stream, item))
+        self._engine.commands.put(Feed(self._admitted, item))

@@ -14,7 +14,7 @@ from kyutai_onnx.models import Mimi, SpeechToText
 from kyutai_onnx.runtime.audio import check_samples
 from kyutai_onnx.runtime.audio.pcm import LOUDEST
 from kyutai_onnx.runtime.errors import AudioError, UsageError
-from kyutai_onnx.server.engine.inputs import AudioIntake
+from kyutai_onnx.server.engine.engine_session import AudioIntake
 
 Door = Callable[[Any], object]
 WRONG: dict[str, Any] = {

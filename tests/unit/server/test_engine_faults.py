@@ -112,7 +112,7 @@ def test_a_batch_that_cannot_be_left_is_given_up() -> None:
     desk = Desk(slots=2)
     client, other = desk.open(), desk.open()
     desk.work()
-    desk.rows.remove(client.session._stream.row)  # type: ignore[arg-type]
+    desk.rows.pop(0)  # the row of `client`
     client.session.close()
     desk.work()
     assert other.told == [Ready(), INTERNAL]
@@ -164,12 +164,15 @@ def test_what_is_over_is_remembered_by_nobody() -> None:
     desk = Desk()
     client = desk.open()
     client.session.feed(frames(0.1))
+    desk.engine.loop.turn()
+    (row,) = desk.rows
+    (admitted,) = desk.engine.loop.active.sessions
+    held = [weakref.ref(one) for one in (client, client.session, admitted, row)]
     client.session.end()
     desk.work()
-    held = [weakref.ref(client), weakref.ref(client.session), weakref.ref(client.session._stream)]
-    del client
+    del client, admitted, row
     gc.collect()
-    assert [reference() for reference in held] == [None, None, None]
+    assert [reference() for reference in held] == [None] * 4
 
 
 def test_a_client_may_close_while_it_is_told() -> None:
