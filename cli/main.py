@@ -6,12 +6,11 @@ from importlib import import_module
 from typing import Annotated, Any, cast
 
 import typer
-from typer.core import TyperGroup
 
 from ..runtime.errors import KyutaiOnnxError
 from .files import Declared
 from .messages import print_error, unforeseen
-from .options import Debugging
+from .options import Debugging, FlagsGroup
 from .process import ENDINGS, discard_unwritten, ended_by, open_streams
 
 INTERRUPTED = 130
@@ -37,7 +36,7 @@ COMMANDS = {
 """Every command, a module of `commands` each, and its panel in the help."""
 
 
-class Commands(TyperGroup):
+class Commands(FlagsGroup):
     """Imports the module of a command when it is asked for."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
@@ -71,7 +70,7 @@ app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, get_type_hints
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from ..runtime.errors import UsageError
 
@@ -26,9 +27,39 @@ def argument(*, help: str, **given: Any) -> Any:  # noqa: A002
     return typer.Argument(help=_plain(help), **given)
 
 
-def new_app(**given: Any) -> typer.Typer:
+class Flags:
+    """A command whose flags are shown in its help without a type."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, that of the help included."""
+        parameters: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for parameter in parameters:
+            if getattr(parameter, "is_flag", False):
+                parameter.metavar = ""
+        return parameters
+
+
+class FlagsCommand(Flags, TyperCommand):
+    """A command of an app."""
+
+
+class FlagsGroup(Flags, TyperGroup):
+    """A command that has subcommands."""
+
+
+class App(typer.Typer):
+    """The commands of one module."""
+
+    def command(  # type: ignore[override]
+        self, name: str | None = None, **given: Any
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Register a function as a command."""
+        return super().command(name, cls=FlagsCommand, **given)
+
+
+def new_app(**given: Any) -> App:
     """Return an app for the commands of one module."""
-    return typer.Typer(add_completion=False, pretty_exceptions_enable=False, **given)
+    return App(cls=FlagsGroup, add_completion=False, pretty_exceptions_enable=False, **given)
 
 
 def _plain(text: str) -> str:
@@ -78,6 +109,13 @@ def refuse(why: str, **given: object) -> None:
     for name, value in given.items():
         if value is not None and value is not False and value != ():
             raise UsageError(f"--{name.replace('_', '-')}: {why}")
+
+
+def one_of(name: str, given: str | None, argument: str | None) -> str | None:
+    """Return what was given by an option or as an argument; raises UsageError for both."""
+    if given is not None and argument is not None:
+        raise UsageError(f"{name} {given}: {argument} is given besides; leave one out")
+    return argument if given is None else given
 
 
 class Debugging:
@@ -198,6 +236,17 @@ class General:
 
 
 @dataclass(frozen=True)
+class NamedModel:
+    """A bundle, by an option or as an argument."""
+
+    argument_model: Annotated[str | None, argument(metavar="MODEL", help="As --model.")] = None
+    model: Model = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "model", one_of("--model", self.model, self.argument_model))
+
+
+@dataclass(frozen=True)
 class ModelOptions:
     """Which model a command runs, and on what."""
 
@@ -223,6 +272,11 @@ class ModelOptions:
             allow_fallback=self.allow_fallback,
             threads=self.threads,
         )
+
+
+@dataclass(frozen=True)
+class NamedModelOptions(ModelOptions, NamedModel):
+    """The same for a command whose model may be an argument."""
 
 
 @dataclass(frozen=True)
@@ -302,15 +356,16 @@ class ServerOptions:
 class CheckpointOptions:
     """The checkpoint that a bundle is made from."""
 
-    repo: Annotated[
-        str,
+    argument_repo: Annotated[str | None, argument(metavar="REPO", help="As --repo.")] = None
+    repo_option: Annotated[
+        str | None,
         option(
             "--repo",
             metavar="REPO",
             panel=INPUT,
             help="Checkpoint of the bundle: owner/name on the Hub, or a local folder.",
         ),
-    ]
+    ] = None
     revision: Annotated[
         str | None,
         option("--revision", panel=INPUT, help="Branch, tag or commit on the Hub."),
@@ -329,6 +384,14 @@ class CheckpointOptions:
             help="Another repository of the same model, to take the pause heads from.",
         ),
     ] = None
+
+    @property
+    def repo(self) -> str:
+        """The checkpoint; raises UsageError if it was not named."""
+        found = one_of("--repo", self.repo_option, self.argument_repo)
+        if found is None:
+            raise UsageError("--repo is missing; name a checkpoint, such as kyutai/stt-1b-en_fr")
+        return found
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ app = options.new_app()
 @options.with_groups
 def bench(
     *,
-    model: options.ModelOptions,
+    model: options.NamedModelOptions,
     frames: Annotated[int, option("--frames", min=1, panel=HARDWARE, help="Frames to time.")] = 100,
     batch: Annotated[
         int, option("--batch", min=1, panel=HARDWARE, help="Streams to step side by side.")

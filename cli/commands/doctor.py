@@ -34,7 +34,7 @@ Found = dict[str, Any]
 @app.command()
 @options.with_groups
 def doctor(
-    *, model: options.ModelOptions, as_json: options.Json = False, general: options.General
+    *, model: options.NamedModelOptions, as_json: options.Json = False, general: options.General
 ) -> None:
     """Check this installation, and time a bundle.
 

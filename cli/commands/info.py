@@ -3,10 +3,9 @@
 import json
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from .. import options
-from ..options import argument
 
 if TYPE_CHECKING:
     from ...runtime.bundle.bundle import Bundle
@@ -19,10 +18,7 @@ app = options.new_app()
 @options.with_groups
 def info(
     *,
-    model: Annotated[
-        str | None,
-        argument(help="Bundle folder, exported repository or hf://owner/name[@rev]."),
-    ] = None,
+    model: options.NamedModel,
     as_json: options.Json = False,
     general: options.General,
 ) -> None:
@@ -33,7 +29,7 @@ def info(
     from ...runtime.bundle.dataclass_json import dump
     from ..load import open_model
 
-    bundle = open_model(model, general.quiet)
+    bundle = open_model(model.model, general.quiet)
     if as_json:
         print(json.dumps(dump(bundle.manifest), indent=2, ensure_ascii=False))
     else:

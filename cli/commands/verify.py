@@ -6,7 +6,7 @@ from typing import Annotated
 from ...runtime.errors import QualityError, UsageError
 from .. import options
 from ..messages import progress_bar
-from ..options import INPUT, argument, option
+from ..options import INPUT, option
 
 app = options.new_app()
 
@@ -15,9 +15,7 @@ app = options.new_app()
 @options.with_groups
 def verify(
     *,
-    model: Annotated[
-        str, argument(help="Bundle folder, exported repository or hf://owner/name[@rev].")
-    ],
+    model: options.NamedModel,
     checkpoint: options.CheckpointOptions,
     audio: Annotated[
         Path | None,
@@ -43,10 +41,9 @@ def verify(
         ) from None
     from ..load import open_model, read_whole
 
-    bundle = open_model(model, general.quiet)
-    opened = open_checkpoint(
-        checkpoint.repo, checkpoint.revision, checkpoint.lora, checkpoint.extra_heads
-    )
+    repo = checkpoint.repo
+    bundle = open_model(model.model, general.quiet)
+    opened = open_checkpoint(repo, checkpoint.revision, checkpoint.lora, checkpoint.extra_heads)
     rate, samples = bundle.manifest.audio.sample_rate, frames * bundle.manifest.audio.frame_size
     pcm = synthetic_voice(rate, samples) if audio is None else read_whole(audio, rate)[:samples]
     with progress_bar(quiet=general.quiet) as progress:
@@ -62,6 +59,4 @@ def verify(
     manifest = bundle.manifest
     failures = list(report.failures(manifest.precision, manifest.codec.precision))
     if failures:
-        raise QualityError(
-            f"{bundle.path} is not what {checkpoint.repo} computes: {'; '.join(failures)}"
-        )
+        raise QualityError(f"{bundle.path} is not what {repo} computes: {'; '.join(failures)}")

@@ -18,7 +18,7 @@ def voices() -> None:
 @options.with_groups
 def list_voices(
     *,
-    model: options.Model = None,
+    model: options.NamedModel,
     offline: Annotated[
         bool, option("--offline", panel=OUTPUT, help="List the voices on this machine only.")
     ] = False,
@@ -34,7 +34,7 @@ def list_voices(
     from ..load import open_model
     from ..messages import print_note
 
-    bundle = open_bundle(open_model(model, general.quiet, TEXT_TO_SPEECH), TEXT_TO_SPEECH)
+    bundle = open_bundle(open_model(model.model, general.quiet, TEXT_TO_SPEECH), TEXT_TO_SPEECH)
     found, reason = Voices(bundle).listed(online=not offline)
     for voice in found:
         print(f"{voice.name}\t{voice.place}")

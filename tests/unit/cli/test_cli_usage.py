@@ -89,8 +89,6 @@ def test_without_a_subcommand_the_help_is_shown(command: Command, name: tuple[st
         (("stream", "--watchdog", "-1"), "--watchdog"),
         (("stream", "--input-device"), "--input-device"),
         (("codec", "encode", "a.wav"), "codes"),
-        (("export",), "--repo"),
-        (("verify", "bundle"), "--repo"),
         (("info", "a", "b"), "unexpected extra argument"),
         (("evaluate", "--limit", "0"), "--limit"),
     ],
@@ -103,6 +101,70 @@ def test_a_wrong_command_line_is_told_in_one_line(
     assert cause in done.error
     assert "Value error" not in done.error
     assert done.error.endswith("--help'")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cause"),
+    [
+        (("export",), "--repo"),
+        (("verify", "bundle"), "--repo"),
+        (("export", "one", "--repo", "two"), "one"),
+        (("info", "one", "--model", "two"), "one"),
+        (("bench", "one", "--model", "two"), "one"),
+        (("verify", "one", "some/repository", "--model", "two"), "one"),
+    ],
+)
+def test_a_model_or_a_checkpoint_is_named_once(
+    command: Command, arguments: tuple[str, ...], cause: str
+) -> None:
+    done = command(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert cause in done.error
+
+
+@pytest.mark.parametrize("name", ["info", "bench", "voices list", "verify"])
+@pytest.mark.parametrize("given", [(), ("--model",)])
+def test_a_model_is_named_by_an_option_or_as_an_argument(
+    command: Command, name: str, given: tuple[str, ...]
+) -> None:
+    more = ("--repo", "owner/name") if name == "verify" else ()
+    done = command(*name.split(), *given, "nowhere", *more)
+    assert (done.code, done.out) == (3, "")
+    assert "nowhere" in done.error
+
+
+@pytest.mark.parametrize("given", [(), ("--repo",)])
+def test_a_checkpoint_is_named_by_an_option_or_as_an_argument(
+    command: Command, given: tuple[str, ...], tmp_path: Path
+) -> None:
+    done = command("export", *given, tmp_path)
+    assert (done.code, done.out) == (3, "")
+    assert str(tmp_path) in done.error
+
+
+@pytest.mark.parametrize("name", PARSERS, ids=" ".join)
+def test_flags_are_shown_without_a_type(command: Command, name: tuple[str, ...]) -> None:
+    done = command(*name, "-h")
+    assert (done.code, done.err) == (0, "")
+    assert "bool" not in done.plain
+    assert done.out == command(*name, "--help").out
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"), [("tr", {"transcribe", "translate"}), ("say --sav", {"--save-voice"})]
+)
+def test_a_shell_completes_commands_and_options(
+    typed: str,
+    found: set[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("_KYUTAI_ONNX_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", f"kyutai-onnx {typed}")
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split())))
+    with pytest.raises(SystemExit):
+        main.run([])
+    assert set(capsys.readouterr().out.split()) == found
 
 
 def test_debug_shows_where_an_error_comes_from_and_keeps_its_code(command: Command) -> None:
