@@ -13,8 +13,15 @@ from packaging.version import Version
 from ..cache_folder import cache_folder
 from ..errors import KyutaiOnnxError, ModelError
 from .dataclass_json import parse, parse_json, read_bounded
-from .manifest import FILE_NAME, FORMAT, FORMAT_VERSION, REMEDY, GraphSpec, Manifest
-from .manifest_checks import check_manifest
+from .manifest import (
+    FILE_NAME,
+    FORMAT,
+    FORMAT_VERSION,
+    REMEDY,
+    GraphSpec,
+    Manifest,
+    check_manifest,
+)
 
 
 @dataclass(frozen=True)

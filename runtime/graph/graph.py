@@ -12,8 +12,7 @@ from itertools import count
 from typing import Any
 
 from ..bundle.bundle import Bundle, check_onnxruntime
-from ..bundle.manifest import GraphSpec
-from ..bundle.manifest_checks import check_graph_io
+from ..bundle.manifest import GraphSpec, check_graph_io
 from ..errors import UsageError
 from ..providers.provider import (
     PROVIDERS,

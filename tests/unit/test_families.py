@@ -15,7 +15,6 @@ LAYERS = ("runtime", "models", "server", "cli")
 NAMING = {
     "models/families.py",
     "runtime/bundle/manifest.py",
-    "runtime/bundle/manifest_checks.py",
 }
 """Files that may know a family by its name."""
 
