@@ -386,11 +386,11 @@ def wav_header() -> tuple[list[bytes], Parse]:
 
 
 def mpeg() -> tuple[list[bytes], Parse]:
-    from kyutai_onnx.runtime.audio.files.mpeg import scan
+    from kyutai_onnx.runtime.audio.files.sndfile import scan_mpeg
 
     frame = b"\xff\xfb\x90\x64" + bytes(413)
     tag = b"ID3\4\0\0\0\0\0\x14" + bytes(20)
-    return [frame * 3, tag + frame * 3], lambda data: scan(io.BytesIO(data))
+    return [frame * 3, tag + frame * 3], lambda data: scan_mpeg(io.BytesIO(data))
 
 
 def ogg_end() -> tuple[list[bytes], Parse]:

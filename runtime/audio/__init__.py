@@ -3,9 +3,8 @@
 Built on libsndfile and soxr. Knows nothing of models; a frame here is what `Framer` was given.
 """
 
-from .files.decoder import AudioInfo
 from .files.reader import AudioReader, audio_blocks, probe, read_audio
-from .files.source import AudioSource
+from .files.source import AudioInfo, AudioSource
 from .files.writer import AudioTarget, AudioWriter
 from .framer import Framer
 from .pcm import Encoding, Pcm, RawFormat, check_samples

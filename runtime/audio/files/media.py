@@ -9,8 +9,7 @@ from av.container import InputContainer
 
 from ...errors import AudioError
 from ..pcm import Pcm
-from .decoder import AudioInfo, cut_short
-from .source import ByteSource, conversion
+from .source import AudioInfo, ByteSource, conversion, cut_short
 
 _SLACK_SECONDS = 0.5  # a last picture has no duration, and writers round theirs
 _MICROSECONDS = 1_000_000

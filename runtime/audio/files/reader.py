@@ -12,10 +12,17 @@ from ...errors import AudioError, UsageError
 from ...typing import Array
 from ..pcm import LOUDEST, Pcm, RawFormat, check_samples, to_float32
 from ..resampler import Resampler
-from .decoder import AudioInfo, Decoder, PcmDecoder
 from .sndfile import SndfileDecoder
-from .source import AudioSource, ByteSource, conversion, open_source, spooled
-from .wav import read_header
+from .source import (
+    AudioInfo,
+    AudioSource,
+    ByteSource,
+    Decoder,
+    conversion,
+    open_source,
+    spooled,
+)
+from .wav import PcmDecoder, read_header
 
 _LARGEST_BLOCK = 1 << 21  # samples of all channels together
 _HEAD_BYTES = 16

@@ -1,6 +1,7 @@
 """Where audio comes from: a path, a binary file object or standard input, as a stream of bytes.
 
-Knows nothing of containers or samples.
+A decoder turns such a stream into samples: its protocol and its errors are here, each one is in the
+file of what it reads.
 """
 
 import io
@@ -9,10 +10,12 @@ import shlex
 import sys
 import tempfile
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from ...errors import AudioError, UsageError
+from ..pcm import Pcm
 
 AudioSource = str | os.PathLike[str] | BinaryIO
 
@@ -81,6 +84,38 @@ class ByteSource:
             self.stream.close()
 
 
+@dataclass(frozen=True)
+class AudioInfo:
+    """Rate in Hz, channels, and length in samples per channel (None if only the end tells)."""
+
+    sample_rate: int
+    channels: int
+    frames: int | None
+    format: str
+    """Container and encoding, for example "WAV PCM_16" or "OGG OPUS"."""
+
+    @property
+    def duration(self) -> float | None:
+        """Length in seconds; None if unknown."""
+        return None if self.frames is None else self.frames / self.sample_rate
+
+
+class Decoder(Protocol):
+    """Samples of one source, in order."""
+
+    name: str
+    info: AudioInfo
+
+    def read(self, frames: int) -> Pcm:
+        """Up to `frames` samples of every channel [n, channels]; n = 0 is the end.
+
+        Raises AudioError at damage, once everything before it has been returned.
+        """
+
+    def close(self) -> None:
+        """Release the source."""
+
+
 def open_source(source: AudioSource) -> ByteSource:
     """Open a path, "-" (standard input) or a binary file object, which is read from its start.
 
@@ -121,6 +156,14 @@ def read_failure(name: str, error: Exception) -> AudioError:
         case PermissionError():
             return AudioError(f"cannot read {name}: permission denied; change its access rights")
     return AudioError(f"cannot read {name}: {reason(error)}; check the file and its disk")
+
+
+def cut_short(name: str, there: float, declared: float) -> AudioError:
+    """The error for a source that ends after `there` of its `declared` seconds."""
+    return AudioError(
+        f"{name} is cut short or damaged: {there:.3f} s of its {declared:.3f} s could be read; "
+        "copy or download it again"
+    )
 
 
 def reason(error: Exception) -> str:
