@@ -8,7 +8,7 @@ from .files.source import AudioInfo, AudioSource
 from .files.writer import AudioTarget, AudioWriter
 from .framer import Framer
 from .pcm import Encoding, Pcm, RawFormat, check_samples
-from .resampler import Resampler
+from .resampler import HalfBandDecimator, Resampler
 
 __all__ = [
     "AudioInfo",
@@ -18,6 +18,7 @@ __all__ = [
     "AudioWriter",
     "Encoding",
     "Framer",
+    "HalfBandDecimator",
     "Pcm",
     "RawFormat",
     "Resampler",

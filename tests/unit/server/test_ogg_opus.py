@@ -11,7 +11,6 @@ from kyutai_onnx.server.wire.errors import ProtocolError
 from kyutai_onnx.server.wire.ogg_opus import (
     MOST_PACKET,
     MOST_PAGES,
-    HalfBandDecimator,
     OggReader,
     OggWriter,
     OpusDecoder,
@@ -194,14 +193,3 @@ def test_a_packet_without_end_is_refused() -> None:
     assert packets(data) == []
     with pytest.raises(ProtocolError, match="more than 1048576 bytes"):
         packets(data + full)
-
-
-def test_halving_passes_what_the_lower_rate_can_hold_alone() -> None:
-    times = np.arange(48000) / 48000
-    for hertz, kept in ((440, 1.0), (10000, 1.0), (14000, 0.0), (20000, 0.0)):
-        tone = np.sin(2 * np.pi * hertz * times).astype(np.float32)
-        halver = HalfBandDecimator()
-        pieces = [halver.push(tone[at : at + 1920]) for at in range(0, len(tone), 1920)]
-        halved = np.concatenate(pieces)
-        assert [len(piece) for piece in pieces] == [960] * 25
-        assert loudness_at(halved[200:], hertz) == pytest.approx(kept, abs=0.01)
