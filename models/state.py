@@ -15,7 +15,7 @@ import numpy as np
 from ..runtime.bundle.bundle import Bundle
 from ..runtime.bundle.manifest import StateSpec
 from ..runtime.errors import ModelError, UsageError
-from ..runtime.graph.graph_state import check_states
+from ..runtime.graph.batch_state import check_states
 
 FORMAT = "kyutai-onnx-stream"
 VERSION = 1

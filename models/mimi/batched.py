@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ...runtime.graph.graph_state import State
+from ...runtime.graph.batch_state import State
 from ...runtime.graph.pipeline import PipelineState
 from ...runtime.typing import Array
 from ..lm.generation import Fail

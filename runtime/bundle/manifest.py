@@ -121,6 +121,11 @@ class StateSpec:
         assert self.ring is not None
         return int(self.shape[self.ring.axis]) - (self.carry == "append")
 
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """The shape of one row."""
+        return tuple(axis_extent(axis, 1, 1) for axis in self.shape[1:])
+
 
 @dataclass(frozen=True)
 class GraphSpec:

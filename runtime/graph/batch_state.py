@@ -1,4 +1,5 @@
-"""Rows of state stepped through a graph together, and the buffers that each step is bound to."""
+"""Rows of state stepped through a graph together, the buffers that each step is bound to, and how a
+row is saved."""
 
 import weakref
 from collections.abc import Collection, Mapping, Sequence
@@ -11,9 +12,14 @@ from ..errors import UsageError
 from ..exclusive import Exclusive, exclusive
 from ..providers.provider import load_onnxruntime
 from ..typing import Array
-from .buffers import Buffer
+from .buffers import Buffer, StateBuffers
 from .graph import Graph
-from .graph_state import State, StateBuffers, check_fit, check_states, roll, unroll
+
+State = dict[str, Array]
+"""One row's states by name. Of a ring it has only the filled part, the oldest entry first."""
+
+FURTHEST = 2**53 - 1
+"""The longest stream: every reader of JSON holds its number of entries exactly."""
 
 ENTRIES_PER_FRAME = 8
 """Most entries that a ring takes of one frame; Mimi's take two."""
@@ -283,7 +289,7 @@ class BatchState:
         for state in states:
             if state.spec.input not in constants:
                 raise UsageError(f"{self.graph.name} needs {state.spec.input}: pass it")
-            check_fit(state.spec, constants[state.spec.input].shape, state.row_shape)
+            check_fit(state.spec, constants[state.spec.input].shape, state.spec.row_shape)
         for state in states:
             state.write(row, self._turn, constants[state.spec.input])
 
@@ -364,3 +370,72 @@ def _release(session: Any, numbers: Sequence[int]) -> None:
     for number in numbers:
         if hasattr(session, "release_captured_graph"):
             session.release_captured_graph(number)
+
+
+def unroll(value: Array, spec: StateSpec, whole: State) -> Array:
+    """A state as it is saved, of a row's `value` and all of its states."""
+    if spec.ring is None:
+        return value
+    axis, count = spec.ring.axis - 1, int(whole[spec.ring.position])
+    order = np.arange(max(0, count - spec.capacity), count) % spec.capacity
+    filled: Array = np.take(value, order, axis=axis)
+    return filled
+
+
+def check_states(specs: Sequence[StateSpec], saved: State) -> None:
+    """Raises UsageError if a saved row is damaged or does not fit a graph with these states."""
+    for spec in specs:
+        if spec.input not in saved:
+            raise UsageError(f"the saved state has no {spec.input}; another model saved it")
+    for name in saved.keys() - {spec.input for spec in specs}:
+        raise UsageError(f"the saved state has a {name}; another model saved it")
+    for spec in sorted(specs, key=lambda spec: spec.ring is not None):
+        _check_dtype(spec, saved[spec.input])
+        _check_shape(spec, saved)
+
+
+def _check_dtype(spec: StateSpec, value: Array) -> None:
+    if (value.dtype == np.int8) != (spec.dtype == "int8"):
+        raise UsageError(
+            f"the saved {spec.input} is {value.dtype}, this model's is {spec.dtype}: load it "
+            "with a bundle of the same --kv-cache"
+        )
+    if value.dtype.kind != np.dtype(spec.dtype).kind:
+        raise UsageError(f"the saved {spec.input} is {value.dtype}, this model's is {spec.dtype}")
+
+
+def _check_shape(spec: StateSpec, saved: State) -> None:
+    found, expected = saved[spec.input].shape, spec.row_shape
+    if spec.ring is None:
+        check_fit(spec, found, expected)
+        return
+    axis = spec.ring.axis - 1
+    slots = (*found[:axis], expected[axis], *found[axis + 1 :])
+    check_fit(spec, slots, expected)
+    count = int(saved[spec.ring.position])
+    if found[axis] > count or count > FURTHEST:
+        raise UsageError(
+            f"the saved {spec.input} holds {found[axis]} entries of a stream of {count}"
+        )
+
+
+def roll(value: Array, spec: StateSpec, saved: State) -> Array:
+    """The inverse of `unroll`, into a ring that may be larger or smaller than the one saved; of a
+    state that `check_states` found right."""
+    if spec.ring is None:
+        return value
+    axis, count = spec.ring.axis - 1, int(saved[spec.ring.position])
+    kept = min(value.shape[axis], spec.capacity)
+    ring = np.full(spec.row_shape, spec.initial, spec.dtype)
+    slots = [slice(None)] * ring.ndim
+    slots[axis] = np.arange(count - kept, count) % spec.capacity  # type: ignore[call-overload]
+    ring[tuple(slots)] = np.take(value, range(value.shape[axis] - kept, value.shape[axis]), axis)
+    return ring
+
+
+def check_fit(spec: StateSpec, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    """Raises UsageError if a saved state has another shape than this model's."""
+    if found != expected:
+        raise UsageError(
+            f"the saved {spec.input} has shape {list(found)}, this model's is {list(expected)}"
+        )

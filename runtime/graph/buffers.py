@@ -1,15 +1,17 @@
-"""Tensors at fixed addresses: in memory that numpy shares, or in a device's own.
+"""Tensors at fixed addresses: in memory that numpy shares, or in a device's own; the memory of
+states.
 
 A tensor on a device is reached only by copies, of the whole or of single rows.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from ..bundle.manifest import Target
+from ..bundle.manifest import StateSpec, Target, axis_extent
 from ..providers.provider import PROVIDERS, Provider, load_onnxruntime, make_session
 from ..typing import Array
 
@@ -166,3 +168,78 @@ class DeviceBuffer(Buffer):
 @cache
 def _copier(provider: Target) -> Any:
     return make_session(COPY, PROVIDERS[provider], threads=1)
+
+
+Allocate = Callable[[str, Sequence[int], str, float], Buffer]
+"""Makes the buffer of an input, from its name, shape, type and initial value."""
+
+
+class StateBuffers:
+    """A state's memory: one buffer if the graph may update it in place or never does, else two that
+    take turns."""
+
+    def __init__(self, spec: StateSpec, batch: int, allocate: Allocate) -> None:
+        self.spec = spec
+        shape = [axis_extent(spec.shape[0], batch, 1), *spec.row_shape]
+        count = 2 if spec.carry == "replace" else 1
+        made = [allocate(spec.input, shape, spec.dtype, spec.initial) for _ in range(count)]
+        self.buffers = [made[0], made[-1]]
+
+    def view(self, start: int, stop: int) -> Self:
+        """Some of the rows, in the same memory."""
+        rows = copy(self)
+        views = {id(buffer): buffer.view(start, stop) for buffer in self.buffers}
+        rows.buffers = [views[id(buffer)] for buffer in self.buffers]
+        return rows
+
+    def reset(self, rows: Sequence[int], turn: int) -> None:
+        """Rings are emptied apart, by `clear`. Constants stay."""
+        if self.spec.ring is None and self.spec.carry != "constant":
+            self.buffers[turn].write_rows(rows, np.asarray(self.spec.initial, self.spec.dtype))
+
+    def clear(self, row: int, turn: int, entries: int) -> None:
+        """Empties the slots of a ring that took `entries` entries, and the slots behind it.
+
+        Attention weighs empty slots by 0, which does not help against a NaN. Integers cannot be
+        NaN.
+        """
+        assert self.spec.ring is not None
+        if self.buffers[0].dtype.kind != "f":
+            return
+        axis, capacity = self.spec.ring.axis - 1, self.spec.capacity
+        for start, stop in ((0, min(entries, capacity)), (capacity, self.spec.row_shape[axis])):
+            if start < stop:
+                part = (*(slice(None),) * axis, slice(start, stop))
+                self.buffers[turn].write_part(row, part, self.spec.initial)
+
+    def read(self, row: int, turn: int) -> Array:
+        return self.buffers[turn].read_row(row)
+
+    def write(self, row: int, turn: int, value: Array) -> None:
+        self.buffers[turn].write_rows([row], value)
+
+    def move(self, source: int, target: int, turn: int, entries: int | None) -> None:
+        """Copies a row over another; a ring was given `entries` entries, and holds no more."""
+        filled: tuple[slice, ...] = ()
+        if self.spec.ring is not None and entries is not None:
+            filled = (slice(None),) * (self.spec.ring.axis - 1)
+            filled += (slice(min(entries, self.spec.capacity)),)
+        self.buffers[turn].copy_row(source, target, filled)
+
+    def settle(self, start: int, stop: int, turn: int) -> None:
+        """What a step wrote of some rows for the next turn is read at this one: of the others it
+        wrote nothing."""
+        if self.spec.carry == "replace":
+            written = self.buffers[turn ^ 1].read()[start:stop]
+            self.buffers[turn].read()[start:stop] = written
+
+    def append(self, rows: Sequence[int], positions: Array) -> None:
+        """Moves the entries behind the rings of rows to their slots."""
+        assert self.spec.ring is not None
+        buffer, last = self.buffers[0], self.spec.capacity
+        for row in rows:
+            whole = buffer.row(row)
+            slots = whole.swapaxes(0, self.spec.ring.axis - 1)
+            slots[positions[row] % last] = slots[last]
+            if not buffer.shared:
+                buffer.write_rows([row], whole)

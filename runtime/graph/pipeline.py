@@ -6,9 +6,8 @@ from ..bundle.bundle import Bundle
 from ..bundle.manifest import StateSpec
 from ..providers.provider import Provider
 from ..typing import Array
-from .batch_state import BatchState
+from .batch_state import BatchState, State, check_states
 from .graph import open_graph
-from .graph_state import State, check_states
 
 
 class GraphPipeline:
