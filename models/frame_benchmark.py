@@ -10,8 +10,8 @@ import numpy as np
 
 from ..runtime.bundle.bundle import Bundle
 from ..runtime.errors import UsageError
-from ..runtime.graph.graph import Graph
-from ..runtime.graph.pipeline import GraphPipeline, PipelineState
+from ..runtime.graph.batch_state import PipelineState
+from ..runtime.graph.graph import Graph, GraphPipeline
 from ..runtime.providers.provider import choose
 from ..runtime.typing import Array
 from .lm.generation import Generator
@@ -154,7 +154,7 @@ class FrameBenchmark:
     def _begin(self, chain: GraphPipeline | None) -> PipelineState | None:
         if chain is None:
             return None
-        rows = chain.batch_state(self.batch)
+        rows = PipelineState(chain, self.batch)
         _fill_codec(rows, chain.graphs)
         full = rows.save(0)
         for row in range(1, self.batch):

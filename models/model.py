@@ -7,8 +7,7 @@ from ..runtime.bundle.bundle import Bundle
 from ..runtime.tokenizer import open_tokenizer
 from .families import Family
 from .lm.language_model import LanguageModel
-from .mimi.codec_graphs import CodecCache
-from .mimi.model import Mimi
+from .mimi.model import CodecCache, Mimi
 from .resolve import open_bundle
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from ..models import TextToSpeech
 from ..models.batch import Row
 from ..models.families import DEFAULT, FAMILIES, Family, Task
-from ..models.mimi.codec_graphs import CodecCache
+from ..models.mimi.model import CodecCache
 from ..models.model import Model
 from ..models.resolve import exported_bundles, locate
 from ..models.tts.speech_options import SpeechKwargs, SpeechOptions

@@ -1,4 +1,4 @@
-"""The depth transformer over rows, and text as the graphs take it."""
+"""The depth transformer over rows: codes of a frame from its text and the temporal output."""
 
 import numpy as np
 
@@ -78,20 +78,8 @@ class DepthTransformer:
             "null": self._null[:rows] - start,
             "guidance": self._guidance[:rows],
         }
-        text_inputs = split_text(self._model, text[:, None])
+        text_inputs = self._model.split_text(text[:, None])
         inputs["text"] = text_inputs.pop("tokens")[:, 0]
         outputs = self._streams.step(inputs | text_inputs, active)
         made = range(self._model.spec.dep_q)
         return np.stack([outputs[f"codes.{index}"] for index in made], axis=1)
-
-
-def split_text(model: LanguageModel, tokens: Array) -> dict[str, Array]:
-    """`tokens [rows, streams]` as the graphs take them: of a model with a second text stream the
-    text, which stands for two tokens, apart (moshi models/lm_utils.py ScaledEmbedding)."""
-    if not model.spec.second_text_stream:
-        return {"tokens": tokens}
-    text, count = tokens[:, 0], model.spec.text_card + 1
-    first = tokens.copy()
-    first[:, 0] = np.where(text < 0, -1, text % count)
-    second = np.where(text < 0, -1, text // count - 1)
-    return {"tokens": first, "second_text": second}

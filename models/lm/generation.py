@@ -18,7 +18,7 @@ from ...runtime.typing import Array
 from ..options import SamplingParams
 from ..state import Flag, GraphState, Integer, Maybe, Number, Part, String
 from .delays import DelayCache
-from .depth import DepthTransformer, split_text
+from .depth import DepthTransformer
 from .language_model import Conditions, Guidance, LanguageModel
 
 Fail = Callable[[int, Exception], None]
@@ -366,7 +366,7 @@ class Generator:
         if self.guided:
             both = np.stack([tokens, self._null_tokens(tokens, active)], axis=1)
             tokens = both.reshape(-1, tokens.shape[1])
-        return split_text(self.model, tokens)
+        return self.model.split_text(tokens)
 
     def _null_tokens(self, tokens: Array, active: Array) -> Array:
         null, starting = tokens.copy(), self._cache.starting(active)

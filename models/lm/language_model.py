@@ -105,6 +105,17 @@ class LanguageModel:
         (noise,) = (port for port in self.depth.spec.inputs if port.name == "noise")
         return int(noise.shape[2])
 
+    def split_text(self, tokens: Array) -> dict[str, Array]:
+        """`tokens [rows, streams]` as the graphs take them: of a model with a second text stream
+        the text, which stands for two tokens, apart (moshi models/lm_utils.py ScaledEmbedding)."""
+        if not self.spec.second_text_stream:
+            return {"tokens": tokens}
+        text, count = tokens[:, 0], self.spec.text_card + 1
+        first = tokens.copy()
+        first[:, 0] = np.where(text < 0, -1, text % count)
+        second = np.where(text < 0, -1, text // count - 1)
+        return {"tokens": first, "second_text": second}
+
     def condition(
         self,
         texts: Mapping[str, str | None] | None = None,

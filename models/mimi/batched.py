@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from ...runtime.graph.batch_state import State
-from ...runtime.graph.pipeline import PipelineState
 from ...runtime.typing import Array
 from ..lm.generation import Fail
 from .frame_queue import FrameQueue
@@ -22,10 +21,9 @@ class BatchedCodec:
     """Rows of one direction of the codec; the first `used` are stepped."""
 
     def __init__(self, mimi: Mimi, direction: Direction, rows: int) -> None:
-        chain = mimi.open(direction)
         self.used = rows
-        self._most = chain.max_frames
-        self._streams: PipelineState = chain.batch_state(rows)
+        self._most = mimi.open(direction).max_frames
+        self._streams = mimi.batch_state(direction, rows)
 
     def use(self, rows: int) -> None:
         self._streams.use_rows(rows)

@@ -1,22 +1,51 @@
 """Mimi, the codec: speech to codes, one column a frame, and back; at once or as a stream."""
 
 import os
+import threading
+from collections.abc import Sequence
 from typing import Literal, Self, overload
 
 import numpy as np
 
 from ...runtime.audio import AudioSource, Pcm, audio_blocks
 from ...runtime.bundle.bundle import Bundle
+from ...runtime.bundle.manifest import GraphSpec
 from ...runtime.errors import UsageError
-from ...runtime.graph.pipeline import GraphPipeline
-from ...runtime.providers.provider import choose
+from ...runtime.graph.batch_state import PipelineState
+from ...runtime.graph.graph import GraphPipeline
+from ...runtime.providers.provider import Provider, choose
 from ...runtime.typing import Array, Codes
 from ..families import MIMI
 from ..resolve import open_bundle
-from .codec_graphs import CodecCache
 from .stream import DecoderStream, EncoderStream
 
 Direction = Literal["encode", "decode"]
+Key = tuple[str, int | None, tuple[tuple[GraphSpec, tuple[str, ...]], ...]]
+
+
+class CodecCache:
+    """Graphs of codecs, opened once for all models that have the same: the same file need not be in
+    memory twice. May be shared by threads."""
+
+    def __init__(self) -> None:
+        self._chains: dict[Key, GraphPipeline] = {}
+        self._opening = threading.Lock()
+
+    def open(
+        self, bundle: Bundle, names: Sequence[str], provider: Provider, threads: int | None
+    ) -> GraphPipeline:
+        """A chain of a bundle's graphs, or that of another one whose files have the same hashes."""
+        graphs = tuple((bundle.graph(name), _hashes(bundle, name)) for name in names)
+        key = provider.name, threads, graphs
+        with self._opening:
+            if key not in self._chains:
+                self._chains[key] = GraphPipeline(bundle, names, provider, threads)
+            return self._chains[key]
+
+
+def _hashes(bundle: Bundle, name: str) -> tuple[str, ...]:
+    spec, files = bundle.graph(name), bundle.manifest.files
+    return tuple(files[file].sha256 for file in (spec.file, spec.data) if file is not None)
 
 
 class Mimi:
@@ -124,3 +153,7 @@ class Mimi:
                 "use a bundle of kyutai/mimi"
             )
         return self._codecs.open(self.bundle, names, self._provider, self._threads)
+
+    def batch_state(self, direction: Direction, batch: int) -> PipelineState:
+        """Rows of one direction at their beginning."""
+        return PipelineState(self.open(direction), batch)

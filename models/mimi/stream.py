@@ -9,7 +9,8 @@ from ...runtime.audio import Framer, Pcm, check_samples
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.errors import UsageError
 from ...runtime.exclusive import Exclusive, exclusive
-from ...runtime.graph.pipeline import GraphPipeline
+from ...runtime.graph.batch_state import PipelineState
+from ...runtime.graph.graph import GraphPipeline
 from ...runtime.typing import Array, Codes
 from ..state import GraphState, Part, Tensor, check_state, state_header
 
@@ -25,7 +26,7 @@ class EncoderStream:
         self._bundle, self._chain, self._codebooks = bundle, chain, codebooks
         self._frame_size = bundle.manifest.audio.frame_size
         self._framer = Framer(self._frame_size)
-        self._rows = chain.batch_state()
+        self._rows = PipelineState(chain)
 
     @exclusive
     def feed(self, pcm: Pcm) -> Codes:
@@ -94,7 +95,7 @@ class DecoderStream:
         self._exclusive = Exclusive()
         self._bundle, self._chain = bundle, chain
         self._codec = bundle.manifest.codec
-        self._rows = chain.batch_state()
+        self._rows = PipelineState(chain)
 
     @exclusive
     def feed(self, codes: Codes) -> Pcm:

@@ -10,7 +10,7 @@ from ...runtime.bundle.bundle import Bundle
 from ...runtime.errors import ModelError
 from ..batch import Batch, Stream, TokenTrace, open_batch, state_fields
 from ..families import TEXT_TO_SPEECH, Family
-from ..mimi.codec_graphs import CodecCache
+from ..mimi.model import CodecCache
 from ..model import Model
 from ..resolve import open_bundle
 from .speech_options import SpeechKwargs, SpeechOptions

@@ -13,7 +13,7 @@ from ..exclusive import Exclusive, exclusive
 from ..providers.provider import load_onnxruntime
 from ..typing import Array
 from .buffers import Buffer, StateBuffers
-from .graph import Graph
+from .graph import Graph, GraphPipeline
 
 State = dict[str, Array]
 """One row's states by name. Of a ring it has only the filled part, the oldest entry first."""
@@ -357,6 +357,47 @@ class BatchState:
             part = whole.for_rows(start, stop, frames, self._states)
             self._part_bindings[frames, start, stop] = part
         return self._part_bindings[frames, start, stop]
+
+
+class PipelineState:
+    """Rows of state of all graphs of a pipeline; the same calls as `BatchState`."""
+
+    def __init__(self, pipeline: GraphPipeline, batch: int = 1) -> None:
+        self._states = [BatchState(graph, batch) for graph in pipeline.graphs]
+
+    @property
+    def repeats(self) -> bool:
+        """Whether a step that failed may be made again: of several graphs some have moved on."""
+        return len(self._states) == 1
+
+    def step(
+        self, inputs: Mapping[str, Array], active: Array | Sequence[bool] | None = None
+    ) -> dict[str, Array]:
+        outputs = dict(inputs)
+        for state in self._states:
+            outputs = state.step(outputs, active)
+        return outputs
+
+    def use_rows(self, rows: int) -> None:
+        for state in self._states:
+            state.use_rows(rows)
+
+    def move(self, source: int, target: int) -> None:
+        for state in self._states:
+            state.move(source, target)
+
+    def reset(self, rows: Sequence[int] | None = None) -> None:
+        for state in self._states:
+            state.reset(rows)
+
+    def save(self, row: int) -> State:
+        return {name: value for state in self._states for name, value in state.save(row).items()}
+
+    def load(self, row: int, saved: State) -> None:
+        """As `BatchState.load`."""
+        check_states([spec for state in self._states for spec in state.states], saved)
+        for state in self._states:
+            state.load(row, {spec.input: saved[spec.input] for spec in state.states})
 
 
 def _run_options(number: int) -> Any:

@@ -1,7 +1,7 @@
-"""Graphs of a bundle, opened on a provider by the manifest.
+"""Graphs of a bundle, opened on a provider by the manifest: one, or several that run as one.
 
 A `Graph` is the weights: loaded once, shared by threads. `BatchState` is rows of state that are
-stepped through it together.
+stepped through it together, `PipelineState` those of a `GraphPipeline`.
 """
 
 import threading
@@ -12,13 +12,13 @@ from itertools import count
 from typing import Any
 
 from ..bundle.bundle import Bundle, check_onnxruntime
-from ..bundle.manifest import GraphSpec, check_graph_io
+from ..bundle.manifest import GraphSpec, StateSpec, check_graph_io
 from ..errors import UsageError
 from ..providers.provider import (
-    PROVIDERS,
     Placement,
     Provider,
     captures_graphs,
+    choose_for_graph,
     load_onnxruntime,
     make_session,
     placement,
@@ -115,8 +115,30 @@ def open_graph(
     threads: int | None = None,
     outputs: Collection[str] | None = None,
 ) -> Graph:
-    """Opens a graph on the provider, or on the one that the manifest's `runs_on` names."""
-    spec = bundle.graph(name)
-    elsewhere = spec.runs_on is not None and provider.name == bundle.manifest.target
-    chosen = PROVIDERS[spec.runs_on] if elsewhere and spec.runs_on else provider
+    """Opens a graph on the provider, or on the one that `choose_for_graph` takes instead."""
+    chosen = choose_for_graph(bundle.graph(name), provider, bundle.manifest.target)
     return Graph(bundle, name, chosen, threads, outputs)
+
+
+class GraphPipeline:
+    """Graphs that run one after the other as one: the outputs of each are the inputs of the next.
+    Shared by threads as a `Graph` is."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        names: Sequence[str],
+        provider: Provider,
+        threads: int | None = None,
+    ) -> None:
+        self.graphs = [open_graph(bundle, name, provider, threads) for name in names]
+
+    @property
+    def max_frames(self) -> int:
+        """Frames that one call may bring."""
+        return min(graph.spec.max_frames for graph in self.graphs)
+
+    @property
+    def states(self) -> list[StateSpec]:
+        """States of all its graphs."""
+        return [spec for graph in self.graphs for spec in graph.spec.states]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from packaging.version import Version
 
-from ..bundle.manifest import REMEDY, Target
+from ..bundle.manifest import REMEDY, GraphSpec, Target
 from ..errors import KyutaiOnnxError, ModelError, ProviderError, UsageError
 from .onnx_file import addition_model, prune
 
@@ -168,6 +168,14 @@ def choose(requested: str, target: Target, *, allow_fallback: bool = False) -> P
             f"this bundle was made for {target}, not {name}; export it with '--target {name}', "
             "or accept slow or missing operators with '--allow-fallback'"
         )
+    return provider
+
+
+def choose_for_graph(graph: GraphSpec, provider: Provider, target: Target) -> Provider:
+    """The provider of one graph of a bundle made for `target`: the one that the manifest's
+    `runs_on` names if the bundle runs on its target, else that of all its graphs."""
+    if graph.runs_on is not None and provider.name == target:
+        return PROVIDERS[graph.runs_on]
     return provider
 
 

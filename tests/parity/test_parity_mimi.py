@@ -11,7 +11,8 @@ from support.parity.schedule import ROWS, schedule
 
 from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
 from kyutai_onnx.export.verification.agreement import Choices, Numbers
-from kyutai_onnx.runtime.graph.pipeline import GraphPipeline
+from kyutai_onnx.runtime.graph.batch_state import PipelineState
+from kyutai_onnx.runtime.graph.graph import GraphPipeline
 from kyutai_onnx.runtime.providers.provider import PROVIDERS
 
 Run = Callable[[str], CodecRun]
@@ -85,8 +86,8 @@ def test_frames_a_call_change_nothing(
     codec = made.manifest.codec
     whole = run.pcm[0].reshape(1, 1, -1)[..., : 175 * made.manifest.audio.frame_size]
     size = frames * made.manifest.audio.frame_size
-    encoder = GraphPipeline(made, codec.encoder, PROVIDERS["cpu"]).batch_state()
-    decoder = GraphPipeline(made, codec.decoder, PROVIDERS["cpu"]).batch_state()
+    encoder = PipelineState(GraphPipeline(made, codec.encoder, PROVIDERS["cpu"]))
+    decoder = PipelineState(GraphPipeline(made, codec.decoder, PROVIDERS["cpu"]))
     numbers = Numbers()
     for start in range(0, whole.shape[-1] // size * size, size):
         first = start // made.manifest.audio.frame_size
@@ -101,9 +102,11 @@ def test_frames_a_call_change_nothing(
 def test_a_state_continues_in_another_flavour(bundle: Bundles, reference: Run) -> None:
     run, half = reference("mimi"), 100
     native, portable = bundle("mimi", "stt"), bundle("mimi", "stt", target="cuda")
-    first = GraphPipeline(native, native.manifest.codec.encoder, PROVIDERS["cpu"]).batch_state(ROWS)
-    second = GraphPipeline(portable, portable.manifest.codec.encoder, PROVIDERS["cpu"]).batch_state(
-        2
+    first = PipelineState(
+        GraphPipeline(native, native.manifest.codec.encoder, PROVIDERS["cpu"]), ROWS
+    )
+    second = PipelineState(
+        GraphPipeline(portable, portable.manifest.codec.encoder, PROVIDERS["cpu"]), 2
     )
     for index in range(half):
         first.step({"pcm": run.pcm[:, index, None]}, [True, False, False, False])
@@ -117,8 +120,8 @@ def test_a_state_continues_in_another_flavour(bundle: Bundles, reference: Run) -
 def test_a_codec_of_eight_bits_stays_close(bundle: Bundles, reference: Run) -> None:
     run, made = reference("mimi"), bundle("mimi", "stt", codec="int8")
     codec = made.manifest.codec
-    encoder = GraphPipeline(made, codec.encoder, PROVIDERS["cpu"]).batch_state()
-    decoder = GraphPipeline(made, codec.decoder, PROVIDERS["cpu"]).batch_state()
+    encoder = PipelineState(GraphPipeline(made, codec.encoder, PROVIDERS["cpu"]))
+    decoder = PipelineState(GraphPipeline(made, codec.decoder, PROVIDERS["cpu"]))
     active = [index for index, frame in enumerate(schedule()) if frame.active[0]][:60]
     equal, numbers = [], Numbers()
     for index in active:

@@ -8,8 +8,7 @@ from support.parity.fixtures import Bundles
 
 from kyutai_onnx.runtime.bundle.manifest import TensorSpec, axis_extent
 from kyutai_onnx.runtime.graph.batch_state import BatchState
-from kyutai_onnx.runtime.graph.graph import Graph
-from kyutai_onnx.runtime.graph.pipeline import open_graph
+from kyutai_onnx.runtime.graph.graph import Graph, open_graph
 from kyutai_onnx.runtime.providers.provider import PROVIDERS
 
 Array = np.ndarray[Any, Any]

@@ -133,11 +133,8 @@ def scripted(family: type[Any], script: Script) -> Any:
         cardinality=CARD,
         codebooks=SPEC.dep_q,
         frame_size=SIZE,
-        open=lambda direction: SimpleNamespace(
-            max_frames=3,
-            states=[STEPS],
-            batch_state=Encoder if direction == "encode" else Decoder,
-        ),
+        open=lambda _direction: SimpleNamespace(max_frames=3, states=[STEPS]),
+        batch_state=lambda direction, rows: (Encoder if direction == "encode" else Decoder)(rows),
     )
     made.language_model = SimpleNamespace(
         spec=SPEC,
@@ -147,6 +144,7 @@ def scripted(family: type[Any], script: Script) -> Any:
         condition=dict,
         temporal=SimpleNamespace(spec=SimpleNamespace(states=[STEPS])),
         depth=SimpleNamespace(),
+        split_text=lambda tokens: {"tokens": tokens},
         temporal_state=lambda batch: Temporal(batch, script),
         depth_state=Depth,
     )

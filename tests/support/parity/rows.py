@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from support.parity.schedule import ROWS
 
-from kyutai_onnx.runtime.graph.pipeline import GraphPipeline
+from kyutai_onnx.runtime.graph.batch_state import PipelineState
+from kyutai_onnx.runtime.graph.graph import GraphPipeline
 
 Array = np.ndarray[Any, Any]
 
@@ -16,7 +17,9 @@ class Rows:
     def __init__(self, chain: GraphPipeline) -> None:
         fixed = any(graph.fixed_batch == 1 for graph in chain.graphs)
         self._batches = (
-            [chain.batch_state(1) for _ in range(ROWS)] if fixed else [chain.batch_state(ROWS)]
+            [PipelineState(chain, 1) for _ in range(ROWS)]
+            if fixed
+            else [PipelineState(chain, ROWS)]
         )
 
     def step(self, inputs: dict[str, Array], active: Array) -> dict[str, Array]:

@@ -7,7 +7,7 @@ from support.bundles import copy_demo
 from support.speech import Array
 
 from kyutai_onnx.models import Hibiki, Mimi, SpeechToText, TextToSpeech, Word
-from kyutai_onnx.models.mimi.codec_graphs import CodecCache
+from kyutai_onnx.models.mimi.model import CodecCache
 from kyutai_onnx.models.resolve import DEMO
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.providers.provider import choose

@@ -11,8 +11,8 @@ from kyutai_onnx.models import SpeechToText
 from kyutai_onnx.models.batch import Batch
 from kyutai_onnx.models.resolve import DEMO
 from kyutai_onnx.runtime.bundle.bundle import Bundle
-from kyutai_onnx.runtime.graph.batch_state import BatchState
-from kyutai_onnx.runtime.graph.pipeline import GraphPipeline
+from kyutai_onnx.runtime.graph.batch_state import BatchState, PipelineState
+from kyutai_onnx.runtime.graph.graph import GraphPipeline
 from kyutai_onnx.runtime.providers.provider import PROVIDERS
 
 LATE = 100_000
@@ -112,7 +112,7 @@ def test_the_codec_forgets_all_in_both_directions(pcm: Array) -> None:
         (bundle.manifest.codec.decoder, {"codes": np.ones((1, 8, 1), np.int64)}),
     ):
         chain = GraphPipeline(bundle, names, PROVIDERS["cpu"], 1)
-        first, fresh = chain.batch_state(), chain.batch_state()
+        first, fresh = PipelineState(chain), PipelineState(chain)
         if "codes" in given:
             books = chain.graphs[0].spec.inputs[0].shape[1]
             given = {"codes": np.ones((1, int(books), 1), np.int64)}

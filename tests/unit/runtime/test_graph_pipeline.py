@@ -16,7 +16,8 @@ from support.toy import (
 )
 
 from kyutai_onnx.runtime.bundle.bundle import Bundle
-from kyutai_onnx.runtime.graph.pipeline import GraphPipeline
+from kyutai_onnx.runtime.graph.batch_state import PipelineState
+from kyutai_onnx.runtime.graph.graph import GraphPipeline
 from kyutai_onnx.runtime.providers.provider import PROVIDERS
 
 DOUBLE = """
@@ -60,7 +61,7 @@ def test_a_pipeline_steps_saves_and_resets_as_one_graph(tmp_path: Path) -> None:
     graphs = pipeline(tmp_path)
     heard = np.random.default_rng(0).integers(-9, 10, (20, 2)).astype(np.float32)
     assert graphs.max_frames == 3
-    first, second = graphs.batch_state(2), graphs.batch_state(1)
+    first, second = PipelineState(graphs, 2), PipelineState(graphs, 1)
     for frame in heard[:9]:
         first.step({"pcm": np.tile(frame, (2, 1, 1))}, [False, True])
     saved = first.save(1)
