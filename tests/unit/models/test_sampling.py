@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kyutai_onnx.models.lm.generation import likeliest, sample_token
 from kyutai_onnx.runtime.errors import ModelError
-from kyutai_onnx.runtime.sampling import _likeliest, sample_token
 
 Array = np.ndarray[Any, Any]
 
@@ -92,7 +92,7 @@ def test_the_likeliest_are_those_of_a_whole_sort_also_where_many_are_equal(
 ) -> None:
     chances = np.round(np.random.default_rng(1).random(shape), 1).astype(np.float32)
     sorted_whole = np.argsort(-chances, axis=-1, kind="stable")[..., :count]
-    assert (_likeliest(chances, count) == sorted_whole).all()
+    assert (likeliest(chances, count) == sorted_whole).all()
 
 
 def test_one_candidate_is_the_best() -> None:
