@@ -21,7 +21,7 @@ from .mimi.batched import BatchedDecoder, BatchedEncoder
 from .mimi.frame_queue import FrameQueue
 from .model import Model
 from .options import SamplingParams
-from .state import Field, GraphState, Part, check_state, state_header
+from .state import Field, GraphState, Record, check_state, state_header
 
 
 @dataclass
@@ -154,7 +154,7 @@ class RowTask(ABC):
 
     @staticmethod
     @abstractmethod
-    def fields(model: Any) -> Part:
+    def fields(model: Any) -> Record:
         """What a task of such a model saves."""
 
     @abstractmethod
@@ -183,14 +183,14 @@ T = TypeVar("T", bound=RowTask)
 V = TypeVar("V")
 
 
-def state_fields(task: type[RowTask], model: Model) -> Part:
+def state_fields(task: type[RowTask], model: Model) -> Record:
     """What is saved of a stream with such a task."""
     graphs: dict[str, Field] = {"language_model": Generator.fields(model.language_model)}
     if model.family.reads_audio:
         graphs["encoder"] = GraphState(model.mimi.open("encode").states)
     if model.family.writes_audio:
         graphs["decoder"] = GraphState(model.mimi.open("decode").states)
-    return task.fields(model) | Part(graphs)
+    return task.fields(model) | Record(graphs)
 
 
 @final

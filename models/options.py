@@ -5,7 +5,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, Self, TypedDict
 
 from ..runtime.errors import UsageError
-from .state import Integer, Maybe, Number, Part
+from .state import Integer, Nullable, Number, Record
 
 
 @dataclass(frozen=True)
@@ -83,13 +83,13 @@ class SamplingParams:
             seed=self.seed,
         )
 
-    FIELDS: ClassVar = Part(
+    FIELDS: ClassVar = Record(
         {
             "temperature": Number(0),
             "text_temperature": Number(0),
             "top_k": Integer(),
             "text_top_k": Integer(),
-            "seed": Maybe(Integer(0, 2**63 - 1)),
+            "seed": Nullable(Integer(0, 2**63 - 1)),
         }
     )
 

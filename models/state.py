@@ -75,7 +75,7 @@ class String:
 
 
 @dataclass(frozen=True)
-class Maybe:
+class Nullable:
     """A value, or null."""
 
     present: Field
@@ -101,7 +101,7 @@ class List:
 
 @dataclass(frozen=True)
 class Tensor:
-    """An array; an axis is its extent, or a name: axes of one name in a part are equally long.
+    """An array; an axis is its extent, or a name: axes of one name in a record are equally long.
 
     Its values are finite, and from `least` to `most`, which broadcast, if these are given.
     """
@@ -142,7 +142,7 @@ class GraphState:
 
 
 @dataclass(frozen=True)
-class Part:
+class Record:
     """Named fields: all of them, and no others."""
 
     fields: Mapping[str, Field] = field(default_factory=dict)
@@ -160,9 +160,9 @@ class Part:
                     known = extents.setdefault(str(axis), extent)
                     _expect(known == extent, value[name], _at(place, name), f"{known} {axis}")
 
-    def __or__(self, other: "Part") -> "Part":
+    def __or__(self, other: "Record") -> "Record":
         """The fields of both."""
-        return Part({**self.fields, **other.fields})
+        return Record({**self.fields, **other.fields})
 
 
 def _at(place: str, name: str) -> str:
@@ -187,7 +187,7 @@ def _shown(value: Any) -> str:
     return shown if len(shown) <= 40 else f"{shown[:37]}..."
 
 
-HEADER = Part(
+HEADER = Record(
     {
         "format": String(),
         "version": Integer(),
@@ -209,7 +209,7 @@ def state_header(bundle: Bundle, kind: str) -> dict[str, Any]:
     }
 
 
-def check_state(saved: Any, bundle: Bundle, kind: str, part: Part) -> None:
+def check_state(saved: Any, bundle: Bundle, kind: str, fields: Record) -> None:
     """Checks the header and every field of a saved stream, so that loading it cannot fail halfway.
 
     Raises UsageError for a stream of another model or kind, ModelError for a version that this
@@ -224,7 +224,7 @@ def check_state(saved: Any, bundle: Bundle, kind: str, part: Part) -> None:
             f"this stream was saved from {saved['model'][:80]}, not from the weights of "
             f"{bundle.manifest.name}"
         )
-    (HEADER | part).check(saved)
+    (HEADER | fields).check(saved)
 
 
 def _check_version(saved: Any) -> None:

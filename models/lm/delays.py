@@ -12,7 +12,7 @@ import numpy as np
 
 from ...runtime.bundle.manifest import LanguageModel
 from ...runtime.typing import Array
-from ..state import Integer, Part, Tensor
+from ..state import Integer, Record, Tensor
 
 
 class DelayCache:
@@ -79,7 +79,7 @@ class DelayCache:
         self.offsets[target] = self.offsets[source]
 
     @staticmethod
-    def fields(model: LanguageModel) -> Part:
+    def fields(model: LanguageModel) -> Record:
         """What is saved of a row: the ring of positions, and how many steps were made."""
         tokens, streams = model.tokens, 1 + model.n_q
         text = model.text_card + 1
@@ -87,7 +87,7 @@ class DelayCache:
         most[0] = text * text if model.second_text_stream else max(text, tokens.text_initial)
         least = min(tokens.zero, tokens.ungenerated)
         length = max(model.delays) + 2
-        return Part(
+        return Record(
             {
                 "tokens": Tensor("int64", (streams, length), least, most),
                 "step": Integer(),

@@ -16,7 +16,7 @@ from ...runtime.errors import ModelError, UsageError
 from ...runtime.graph.buffers import Buffer
 from ...runtime.typing import Array
 from ..options import SamplingParams
-from ..state import Flag, GraphState, Integer, Maybe, Number, Part, String
+from ..state import Flag, GraphState, Integer, Nullable, Number, Record, String
 from .delays import DelayCache
 from .depth import DepthTransformer
 from .language_model import Conditions, Guidance, LanguageModel
@@ -82,12 +82,12 @@ class _Row:
     noise: np.random.Generator
 
 
-NOISE = Part(
+NOISE = Record(
     {
         "generator": String("PCG64"),
         "state": String("[0-9a-f]{32}"),
         "increment": String("[0-9a-f]{32}"),
-        "held": Maybe(Integer(0, 2**32 - 1)),
+        "held": Nullable(Integer(0, 2**32 - 1)),
     }
 )
 """What is saved of a row's random numbers: numpy's PCG64, its state and increment of 128 bits in
@@ -250,24 +250,24 @@ class Generator:
         return whole
 
     @staticmethod
-    def fields(model: LanguageModel) -> Part:
+    def fields(model: LanguageModel) -> Record:
         """What is saved of a row, of such a model."""
         transformer = GraphState(model.temporal.spec.states)
-        guidance = Part(
+        guidance = Record(
             {
                 "cfg_coef": Number(),
-                "masked_until": Maybe(Integer()),
+                "masked_until": Nullable(Integer()),
                 "no_text": Flag(),
                 "transformer": transformer,
             }
         )
-        return Part(
+        return Record(
             {
                 "transformer": transformer,
                 "delays": DelayCache.fields(model.spec),
                 "noise": NOISE,
                 "sampling": SamplingParams.FIELDS,
-                "guidance": Maybe(guidance),
+                "guidance": Nullable(guidance),
             }
         )
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...runtime.audio import Framer, check_samples
 from ...runtime.typing import Array
-from ..state import Flag, Part, Tensor
+from ..state import Flag, Record, Tensor
 
 
 class FrameQueue:
@@ -83,9 +83,9 @@ class FrameQueue:
         return samples
 
     @staticmethod
-    def fields(frame_size: int, codebooks: int, cardinality: int) -> Part:
+    def fields(frame_size: int, codebooks: int, cardinality: int) -> Record:
         """What is saved, of a codec with so many codebooks that are read."""
-        return Part(
+        return Record(
             {
                 "started": Flag(),
                 "codes": Tensor("int64", ("coded", codebooks), 0, cardinality - 1),

@@ -12,7 +12,7 @@ from ...runtime.exclusive import Exclusive, exclusive
 from ...runtime.graph.batch_state import PipelineState
 from ...runtime.graph.graph import GraphPipeline
 from ...runtime.typing import Array, Codes
-from ..state import GraphState, Part, Tensor, check_state, state_header
+from ..state import GraphState, Record, Tensor, check_state, state_header
 
 ENCODER, DECODER = "mimi-encoder", "mimi-decoder"
 """What saved streams are called."""
@@ -76,7 +76,7 @@ class EncoderStream:
         that this program does not read; then this stream is as it was.
         """
         partial = Tensor("float32", ("samples",))
-        part = Part({"partial_frame": partial, "encoder": GraphState(self._chain.states)})
+        part = Record({"partial_frame": partial, "encoder": GraphState(self._chain.states)})
         check_state(saved, self._bundle, ENCODER, part)
         self._framer.reset()
         self._framer.push(saved["partial_frame"])
@@ -125,7 +125,7 @@ class DecoderStream:
     @exclusive
     def load(self, saved: dict[str, Any]) -> None:
         """Continue where a saved stream stood; raises as `EncoderStream.load`."""
-        part = Part({"decoder": GraphState(self._chain.states)})
+        part = Record({"decoder": GraphState(self._chain.states)})
         check_state(saved, self._bundle, DECODER, part)
         self._rows.load(0, saved["decoder"])
 

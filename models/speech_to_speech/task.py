@@ -18,7 +18,7 @@ from ..lm.language_model import Conditions, Guidance
 from ..mimi.frame_queue import FrameQueue
 from ..model import Model
 from ..options import SamplingParams
-from ..state import Field, Flag, Integer, Part
+from ..state import Field, Flag, Integer, Record
 from ..text.detokenizer import TimedDetokenizer
 
 TAIL_SECONDS = 30.0
@@ -102,10 +102,10 @@ class SpeechToSpeechTask(RowTask):
         self._begin()
 
     @staticmethod
-    def fields(model: Model) -> Part:
+    def fields(model: Model) -> Record:
         codebooks = model.language_model.spec.n_q - model.language_model.spec.dep_q
         cardinality = model.mimi.cardinality
-        return Part(
+        return Record(
             {
                 "frame_queue": FrameQueue.fields(model.frame_size, codebooks, cardinality),
                 "text": TimedDetokenizer.FIELDS,
@@ -216,13 +216,13 @@ class TranslationTask(SpeechToSpeechTask):
         return codes
 
     @staticmethod
-    def fields(model: Model) -> Part:
+    def fields(model: Model) -> Record:
         tail: dict[str, Field] = {
             "complete": Flag(),
             "tail_frames": Integer(),
             "end_waits": Flag(),
         }
-        return SpeechToSpeechTask.fields(model) | Part(tail)
+        return SpeechToSpeechTask.fields(model) | Record(tail)
 
     def save(self) -> dict[str, Any]:
         tail = {

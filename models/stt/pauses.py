@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from ...runtime.errors import UsageError
 from ..events import EndOfTurn, Event, Pause, SpeechStarted
-from ..state import Flag, Integer, Maybe, Number, Part
+from ..state import Flag, Integer, Nullable, Number, Record
 
 HORIZONS = (0.5, 1.0, 2.0, 3.0)
 """Seconds that the heads look ahead, in their order."""
@@ -123,17 +123,17 @@ class PauseDetector:
         began = word_start if new_word and word_start is not None else time - BACK_SECONDS
         return max(began, self._first, self._pause or 0.0)
 
-    FIELDS: ClassVar = Part(
+    FIELDS: ClassVar = Record(
         {
             "lead": Number(),
             "first": Number(),
             "frame": Integer(),
             "armed": Flag(),
             "speech_frames": Integer(),
-            "pause": Maybe(Number()),
+            "pause": Nullable(Number()),
             "turn_ended": Flag(),
             "turn_words": Integer(),
-            "last_word": Maybe(Number()),
+            "last_word": Nullable(Number()),
         }
     )
 

@@ -19,7 +19,7 @@ from ..lm.generation import StepHooks, StepOutput
 from ..mimi.frame_queue import FrameQueue
 from ..model import Model
 from ..options import SamplingParams
-from ..state import LARGEST, Flag, Integer, List, Maybe, Number, Part
+from ..state import LARGEST, Flag, Integer, List, Nullable, Number, Record
 from .pauses import HEAD, PauseDetector, TurnPolicy
 from .watchdog import Watchdog
 from .words import WordAssembler
@@ -262,10 +262,10 @@ class SpeechToTextTask(RowTask):
         self._begin(self._prompt)
 
     @staticmethod
-    def fields(model: Model) -> Part:
+    def fields(model: Model) -> Record:
         spec, text_card = model.language_model.spec, model.tokenizer.get_piece_size()
         cardinality = model.mimi.cardinality
-        return Part(
+        return Record(
             {
                 "frame_queue": FrameQueue.fields(
                     model.frame_size, spec.n_q - spec.dep_q, cardinality
@@ -273,12 +273,12 @@ class SpeechToTextTask(RowTask):
                 "words": WordAssembler.fields(text_card),
                 "pauses": PauseDetector.FIELDS,
                 "prompt": List(Integer(0, text_card - 1)),
-                "watchdog": Maybe(Watchdog.FIELDS),
+                "watchdog": Nullable(Watchdog.FIELDS),
                 "started": Flag(),
                 "catching_up": Flag(),
                 "samples": Integer(-LARGEST),
                 "frames_aside": Integer(),
-                "audio_seconds": Maybe(Number(0)),
+                "audio_seconds": Nullable(Number(0)),
                 "frame": Integer(),
                 "ended": Flag(),
             }

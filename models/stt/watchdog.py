@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...runtime.audio import Pcm
-from ..state import Integer, List, Number, Part
+from ..state import Integer, List, Number, Record
 
 QUIET = -50.0
 """Decibels of full scale under which nothing counts as speech."""
@@ -50,7 +50,7 @@ class Watchdog:
         self._patience = min(MOST_PATIENCE, 2 * self._patience)
         return True
 
-    FIELDS: ClassVar = Part(
+    FIELDS: ClassVar = Record(
         {
             "levels": List(Number(), FLOOR_FRAMES),
             "speech_frames": Integer(),

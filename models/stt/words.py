@@ -11,7 +11,7 @@ from typing import Any
 
 from ...runtime.tokenizer import Tokenizer
 from ..events import Word, WordStarted, to_millisecond
-from ..state import Integer, List, Maybe, Number, Part, String
+from ..state import Integer, List, Nullable, Number, Record, String
 
 EOS = 2
 
@@ -140,16 +140,16 @@ class WordAssembler:
         return max(self._earliest, step / self._frame_rate - self._lag)
 
     @staticmethod
-    def fields(text_card: int) -> Part:
+    def fields(text_card: int) -> Record:
         """What is saved, of a vocabulary of so many tokens."""
-        end = Part({"step": Integer(), "tokens": Integer()})
-        return Part(
+        end = Record({"step": Integer(), "tokens": Integer()})
+        return Record(
             {
                 "step": Integer(),
                 "first_step": Integer(),
-                "word_step": Maybe(Integer()),
+                "word_step": Nullable(Integer()),
                 "word_tokens": List(Integer(0, text_card - 1)),
-                "word_end": Maybe(end),
+                "word_end": Nullable(end),
                 "reported": String(),
                 "lag": Number(),
                 "earliest": Number(),

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from ...runtime.tokenizer import Tokenizer
 from ..events import Text, Word, to_millisecond
-from ..state import Integer, List, Part, String
+from ..state import Integer, List, Record, String
 
 LONGEST_SECONDS = 1.0
 """For how long after its last token a word lasts, if no boundary comes before."""
@@ -96,7 +96,7 @@ class TimedDetokenizer:
     def _seconds(self, frame: int) -> float:
         return to_millisecond(frame / self._frame_rate)
 
-    FIELDS: ClassVar = Part(
+    FIELDS: ClassVar = Record(
         {
             "frame": Integer(),
             "word_frame": Integer(),

@@ -13,7 +13,7 @@ from functools import reduce
 from typing import Any, ClassVar, Protocol
 
 from ...runtime.errors import UsageError
-from ..state import Flag, Integer, Maybe, Part, String
+from ..state import Flag, Integer, Nullable, Record, String
 
 SPEAKERS = (1, 2)
 """Tokens that begin a turn: of the main speaker, of the other."""
@@ -86,12 +86,12 @@ class ScriptParser:
         self._begins = True
         return entries
 
-    FIELDS: ClassVar = Part(
+    FIELDS: ClassVar = Record(
         {
             "text": String(),
             "turn": Integer(),
             "turn_begins": Flag(),
-            "last_speaker": Maybe(Integer(min(SPEAKERS), max(SPEAKERS))),
+            "last_speaker": Nullable(Integer(min(SPEAKERS), max(SPEAKERS))),
         }
     )
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..events import Word, to_millisecond
-from ..state import Flag, Integer, List, Maybe, Part, String
+from ..state import Flag, Integer, List, Nullable, Record, String
 from .script_parser import Entry
 
 
@@ -135,15 +135,15 @@ class TextToSpeechStateMachine:
         return None
 
     @staticmethod
-    def fields(text_card: int) -> Part:
+    def fields(text_card: int) -> Record:
         """What is saved, of a vocabulary of so many tokens."""
         tokens = List(Integer(0, text_card - 1))
-        return Part(
+        return Record(
             {
                 "complete": Flag(),
                 "given": Flag(),
-                "end_step": Maybe(Integer()),
-                "entries": List(Part({"tokens": tokens, "text": String(), "padding": Integer()})),
+                "end_step": Nullable(Integer()),
+                "entries": List(Record({"tokens": tokens, "text": String(), "padding": Integer()})),
                 "queued": tokens,
                 "ahead_queued": tokens,
                 "remaining_padding": Integer(),
@@ -206,7 +206,7 @@ class WordTimer:
         self._text = ""
         return [word]
 
-    FIELDS: ClassVar = Part({"text": String(), "start_step": Integer()})
+    FIELDS: ClassVar = Record({"text": String(), "start_step": Integer()})
 
     def save(self) -> dict[str, Any]:
         """Return its state, as `FIELDS` describes it."""

@@ -18,7 +18,7 @@ from ..events import Audio, Event
 from ..lm.generation import StepHooks, StepOutput
 from ..model import Model
 from ..options import SamplingParams
-from ..state import Flag, Integer, Part, Tensor
+from ..state import Flag, Integer, Record, Tensor
 from .script_parser import ScriptParser
 from .speech_options import SpeechOptions
 from .state_machine import StateMachineConfig, TextToSpeechStateMachine, WordTimer
@@ -230,9 +230,9 @@ class TextToSpeechTask(RowTask):
         self._begin(self._voice.prompt)
 
     @staticmethod
-    def fields(model: Model) -> Part:
+    def fields(model: Model) -> Record:
         spec = model.language_model.spec
-        return Part(
+        return Record(
             {
                 "script": ScriptParser.FIELDS,
                 "state_machine": TextToSpeechStateMachine.fields(spec.text_card),

@@ -21,7 +21,7 @@ from ...runtime.state_file import read_state
 from ...runtime.typing import Array, Codes
 from ..lm.language_model import Conditions, Guidance, LanguageModel
 from ..mimi.model import Mimi
-from ..state import Part, check_state
+from ..state import Record, check_state
 
 REPOSITORY = "kyutai/tts-voices"
 DEFAULT_VOICE = "expresso/ex03-ex01_happy_001_channel1_334s.wav"
@@ -221,7 +221,7 @@ class VoiceLoader:
         mimi: Mimi,
         *,
         delay_steps: int,
-        fields: Callable[[], Part],
+        fields: Callable[[], Record],
     ) -> None:
         self._voices, self._language_model, self._mimi = voices, language_model, mimi
         self._bundle, self._delay_steps, self._fields = language_model.bundle, delay_steps, fields
