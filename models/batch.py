@@ -115,7 +115,7 @@ class RowTask(ABC):
     def begin(self) -> None:
         """Start in its row, in which nothing is remembered."""
         self.row.batch.generator.begin(
-            self.row.held_place,
+            self.row.index,
             self.sampling,
             self.hooks,
             conditions=self.conditions,
@@ -130,8 +130,8 @@ class RowTask(ABC):
         """The codes `[n_q - dep_q]` of the next step."""
 
     @abstractmethod
-    def on_step(self, output: StepOutput, place: int) -> Array | None:
-        """Take what a step made in its place; returns codes `[dep_q]` to decode, if any."""
+    def on_step(self, output: StepOutput, index: int) -> Array | None:
+        """Take what a step made in its row, `index`; returns codes `[dep_q]` to decode, if any."""
 
     def on_audio(self, pcm: Array) -> None:  # noqa: B027
         """Take the samples float32 `[n]` of the codes that `on_step` returned."""
@@ -202,8 +202,7 @@ class Row(Generic[T]):
 
     def __init__(self, batch: "Batch[T]", task: T) -> None:
         self.batch, self.task = batch, task
-        self.place: int | None = None
-        """Where it lies in the graphs; None if it has left."""
+        self._index: int | None = None
         self.error: Exception | None = None
         task.row, task.exclusive = self, batch.exclusive
 
@@ -227,11 +226,20 @@ class Row(Generic[T]):
         return self.task.done
 
     @property
-    def held_place(self) -> int:
-        """Its place; raises UsageError if it has left."""
-        if self.place is None:
+    def has_left(self) -> bool:
+        """Whether it is no row of its batch any more."""
+        return self._index is None
+
+    @property
+    def index(self) -> int:
+        """Where it lies in the graphs; raises UsageError if it has left."""
+        if self._index is None:
             raise UsageError("this row has left its batch: join again")
-        return self.place
+        return self._index
+
+    def move_to(self, index: int | None) -> None:
+        """Note where its batch has put it; None if it has left."""
+        self._index = index
 
     @exclusive
     def feed(self, chunk: Any, /) -> None:
@@ -275,10 +283,10 @@ class Row(Generic[T]):
 
         Raises UsageError for a row that has left.
         """
-        place = self.held_place
+        index = self.index
         self.error = None
         self.task.reset()
-        self.batch.clear(place)
+        self.batch.clear(index)
         self.task.begin()
         self._finish()
 
@@ -286,8 +294,8 @@ class Row(Generic[T]):
     def save(self) -> dict[str, Any]:
         """All that the stream remembers, to be loaded by another one of the same weights."""
         self._check_whole()
-        place, model = self.held_place, self.task.model
-        graphs = {name: part.save(place) for name, part in self.batch.graphs.items()}
+        index, model = self.index, self.task.model
+        graphs = {name: part.save(index) for name, part in self.batch.graphs.items()}
         return {**state_header(model.bundle, model.family.name), **self.task.save(), **graphs}
 
     @exclusive
@@ -325,12 +333,12 @@ class Row(Generic[T]):
         self.error, self.task.found = None, []
 
     def load_graphs(self, saved: dict[str, Any], sampling: SamplingParams | None = None) -> None:
-        """Give its place in the graphs what they remember of a saved stream."""
-        batch, place, own = self.batch, self.held_place, saved["language_model"]
-        batch.generator.load(place, own, self.task.hooks, sampling)
+        """Give its row of the graphs what they remember of a saved stream."""
+        batch, index, own = self.batch, self.index, saved["language_model"]
+        batch.generator.load(index, own, self.task.hooks, sampling)
         self.task.seed = (sampling or SamplingParams.load(own["sampling"])).seed
         for name, codec in batch.codec.items():
-            codec.load(place, saved[name])
+            codec.load(index, saved[name])
 
     def check_open(self) -> None:
         """Raise UsageError if it takes no more input."""
@@ -397,22 +405,23 @@ class Batch(Generic[T]):
         if None not in self._rows:
             self._rows.append(None)
             self._use()
-        row = Row(self, task)
-        row.place = self._rows.index(None)
+        row, index = Row(self, task), self._rows.index(None)
+        row.move_to(index)
         try:
-            self.clear(row.place)
+            self.clear(index)
             task.begin()
         except BaseException:
-            row.place = None
+            row.move_to(None)
             raise
-        self._rows[row.place] = row
+        self._rows[index] = row
         return row
 
     @exclusive
     def leave(self, row: Row[T]) -> None:
         """Make room for another stream at once, whatever was left to step."""
-        if row.place is not None and self._rows[row.place] is row:
-            self._rows[row.place], row.place = None, None
+        if not row.has_left and self._rows[row.index] is row:
+            self._rows[row.index] = None
+            row.move_to(None)
 
     @exclusive
     def step(self, held: Collection[Row[T] | None] = ()) -> bool:
@@ -422,16 +431,16 @@ class Batch(Generic[T]):
         self._each(rows, lambda task, _: task.prepare())
         self._encode(rows)
         ready = self._each(rows, lambda task, _: task.ready)
-        stepped = [row for row in rows if ready.get(row.held_place)]
+        stepped = [row for row in rows if ready.get(row.index)]
         whole = np.zeros((len(self._rows), self._codebooks), np.int64)
         codes = self._each(stepped, lambda task, _: task.next_codes())
         active = np.zeros(len(self._rows), np.bool_)
-        for place, given in codes.items():
-            whole[place], active[place] = given, True
+        for index, given in codes.items():
+            whole[index], active[index] = given, True
         if not active.any():
             return any(row.error is not None for row in rows)
         output = self.generator.step(whole, active, self._fail)
-        self._decode(self._each(stepped, lambda task, place: task.on_step(output, place)))
+        self._decode(self._each(stepped, lambda task, index: task.on_step(output, index)))
         self._each(stepped, lambda task, _: task.finish())
         return True
 
@@ -442,26 +451,26 @@ class Batch(Generic[T]):
             yield from row.events()
         yield from row.events()
 
-    def clear(self, place: int) -> None:
-        """Make the codec forget what it read and made in a place."""
+    def clear(self, index: int) -> None:
+        """Make the codec forget what it read and made in a row."""
         for part in self.codec.values():
-            part.reset(place)
+            part.reset(index)
 
     def _each(self, rows: Iterable[Row[T]], work: Callable[[T, int], V]) -> dict[int, V]:
-        """What is made of the task of each row that is whole, by its place; if that fails, the row
+        """What is made of the task of each row that is whole, by its index; if that fails, the row
         ends."""
         made = {}
         for row in rows:
             try:
                 if row.error is None:
-                    place = row.held_place
-                    made[place] = work(row.task, place)
+                    index = row.index
+                    made[index] = work(row.task, index)
             except Exception as error:
                 row.error = error
         return made
 
-    def _fail(self, place: int, error: Exception) -> None:
-        row = self._rows[place]
+    def _fail(self, index: int, error: Exception) -> None:
+        row = self._rows[index]
         assert row is not None
         row.error = error
 
@@ -473,10 +482,10 @@ class Batch(Generic[T]):
     def _decode(self, made: dict[int, Array | None]) -> None:
         if self.decoder is None:
             return
-        codes = {place: frame for place, frame in made.items() if frame is not None}
+        codes = {index: frame for index, frame in made.items() if frame is not None}
         pcm = self.decoder.step(codes, self._fail)
-        rows = [row for row in self._joined() if row.place in pcm]
-        self._each(rows, lambda task, place: task.on_audio(pcm[place]))
+        rows = [row for row in self._joined() if row.index in pcm]
+        self._each(rows, lambda task, index: task.on_audio(pcm[index]))
 
     def _joined(self) -> list[Row[T]]:
         return [row for row in self._rows if row is not None]
@@ -487,10 +496,11 @@ class Batch(Generic[T]):
         while None in self._rows:
             row = self._rows.pop()
             if row is not None:
-                place = self._rows.index(None)
+                index = self._rows.index(None)
                 for part in self.graphs.values():
-                    part.move(row.held_place, place)
-                self._rows[place], row.place = row, place
+                    part.move(row.index, index)
+                self._rows[index] = row
+                row.move_to(index)
         if self._rows and len(self._rows) != before:
             self._use()
 

@@ -79,8 +79,8 @@ class SpeechToSpeechTask(RowTask):
     def next_codes(self) -> Array:
         return self._note(self.queue.next())
 
-    def on_step(self, output: StepOutput, place: int) -> Array | None:
-        frame = output.frame[place]
+    def on_step(self, output: StepOutput, index: int) -> Array | None:
+        frame = output.frame[index]
         if self.queue.doubled or frame[0] == self._spec.tokens.ungenerated:
             return None
         codes: Array = frame[1:]
@@ -207,9 +207,9 @@ class TranslationTask(SpeechToSpeechTask):
         codes = self._spec.n_q - self._spec.dep_q
         return self._note(np.full(codes, self.model.mimi.cardinality))
 
-    def on_step(self, output: StepOutput, place: int) -> Array | None:
+    def on_step(self, output: StepOutput, index: int) -> Array | None:
         """An end of text before the end of the audio is none."""
-        codes = super().on_step(output, place)
+        codes = super().on_step(output, index)
         heard_all = self.ended and not (self.queue.waiting or self._unmarked)
         if codes is not None and heard_all and self._token == self.model.tokenizer.eos_id():
             self.complete = True

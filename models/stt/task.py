@@ -184,12 +184,12 @@ class SpeechToTextTask(RowTask):
         self.hooks.again = self.queue.doubled
         return self._codes
 
-    def on_step(self, output: StepOutput, place: int) -> None:
+    def on_step(self, output: StepOutput, index: int) -> None:
         if self.queue.doubled:
             return
         watchdog = None if self.ended or self._aside or self._catching_up else self._watchdog
         before = "" if watchdog is None else self.partial
-        events = [ended_by(event, self._end) for event in self._read(output, place)]
+        events = [ended_by(event, self._end) for event in self._read(output, index)]
         self.found += events
         self._frame += 1
         self._aside = max(0, self._aside - 1)
@@ -235,7 +235,7 @@ class SpeechToTextTask(RowTask):
         self._pauses = PauseDetector(self.model.frame_rate, lead, self._policy, start)
         self._samples, self._end = samples, end
         self.feed(waiting)
-        self.row.batch.clear(self.row.held_place)
+        self.row.batch.clear(self.row.index)
         self.begin()
 
     @property
@@ -334,12 +334,12 @@ class SpeechToTextTask(RowTask):
         self._samples = self._aside = 0
         self._end = math.inf
 
-    def _read(self, output: StepOutput, place: int) -> list[Event]:
+    def _read(self, output: StepOutput, index: int) -> list[Event]:
         """The events of a step."""
-        token, heads = int(output.frame[place, 0]), output.extra_heads
+        token, heads = int(output.frame[index, 0]), output.extra_heads
         events: list[Event] = []
         if self._live:
-            known = () if heads is None else heads[place, : self._spec.extra_heads, 0]
+            known = () if heads is None else heads[index, : self._spec.extra_heads, 0]
             events.append(Step(self._frame, tuple(map(float, known))))
         if self.trace is not None:
             self.trace.codes.append(self._codes)
@@ -349,7 +349,7 @@ class SpeechToTextTask(RowTask):
             self.trace.text.append(token)
         events += self._words.push(token)
         if not self._catching_up and self._has_pauses and heads is not None:
-            chance = float(heads[place, self._policy.head, 0])
+            chance = float(heads[index, self._policy.head, 0])
             events += self._pauses.push(chance, self._words.open_start)
         return events
 

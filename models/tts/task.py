@@ -194,8 +194,8 @@ class TextToSpeechTask(RowTask):
         """Codebooks that are left out are not read."""
         return self._no_codes
 
-    def on_step(self, output: StepOutput, place: int) -> Array | None:
-        frame = output.frame[place]
+    def on_step(self, output: StepOutput, index: int) -> Array | None:
+        frame = output.frame[index]
         self.hooks.step += 1
         for text, step in self.hooks.take_started():
             self.found += self._words.begin(text, step)

@@ -192,11 +192,11 @@ def test_rows_make_what_streams_alone_make(case: Case) -> None:
             if chance.random() < 0.3:
                 client.go_on(case.given)
         held = [client.row for client in here if chance.random() < 0.2]
-        places = {client.job: client.row.place for client in here}
+        places = {client.job: client.row.index for client in here}
         waiting = {client.job: client.row.waiting for client in here if client.row not in held}
         assert batch.step(held) == any(waiting.values())
         for client in list(here):
-            moved[client.job] += client.row.place != places[client.job]
+            moved[client.job] += client.row.index != places[client.job]
             client.found += client.row.events()
             if client.row.done:
                 assert_same(client.found, expected[client.job], client.job)
@@ -266,7 +266,7 @@ def test_guidance_needs_a_batch_that_was_made_for_it(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="guided=True"):
         batch.join(model.task(speaker))
     assert batch.free == 1
-    assert batch.join(model.task()).place == 0
+    assert batch.join(model.task()).index == 0
 
 
 def test_a_translation_in_a_batch_ends_as_it_does_alone() -> None:

@@ -58,7 +58,7 @@ def spoil(row: Any, stage: str) -> None:
         setattr(rules, "constrain", breaks(rules.constrain, after, made))  # noqa: B010
     else:
         setattr(rules, stage, breaks(getattr(rules, stage), after))
-    row.batch.generator._rows[row.place].rules = rules
+    row.batch.generator._rows[row.index].rules = rules
 
 
 def assert_same(found: Sequence[Event], expected: Sequence[Event]) -> None:
