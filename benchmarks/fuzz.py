@@ -214,7 +214,7 @@ def text_to_speech() -> tuple[list[bytes], Parse]:
 
 
 def chat() -> tuple[list[bytes], Parse]:
-    from kyutai_onnx.server.moshi_server.chat_messages import parse_chat
+    from kyutai_onnx.server.moshi_server.messages import parse_chat
 
     valid = [bytes([kind]) + bytes(8) for kind in range(11) if kind != 4]
     return [*valid, b'\4{"text_topk": 25, "seed": {"a": ""}}', b"\7\3 a"], parse_chat

@@ -2,7 +2,6 @@
 moshi-server's configurations."""
 
 import dataclasses
-import ipaddress
 import os
 import re
 import tomllib
@@ -19,6 +18,7 @@ from ..runtime.errors import UsageError
 from ..runtime.output_file import is_folder
 from .limits import Limits
 from .moshi_config import MODULES, translate
+from .web.auth import is_loopback
 
 PAGE, NOTHING = "page", "none"
 
@@ -156,16 +156,6 @@ class ServerConfig:
     def served(self) -> tuple[ModelConfig, ...]:
         """The models, or else the embedded demos."""
         return self.models or tuple(ModelConfig(task=name) for name in served_demos())
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches a server at that host."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def read_config(path: Path) -> tuple[ServerConfig, list[str]]:

@@ -1,22 +1,32 @@
-"""A whole server: its models on their engines, its sockets, and how it starts and stops."""
+"""A whole server: its models on their engines, every path with its handler, and how it starts and
+stops."""
 
 import asyncio
 import contextlib
+import functools
 import gc
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any
 
 from aiohttp import web
 
+from ..models.families import SERVED, Task
 from ..runtime.errors import KyutaiOnnxError, UsageError
 from .config import ServerConfig
+from .moshi_server import chat, stt, tts
+from .openai import handler as openai
 from .registry import ModelRegistry
-from .web.app import make_app
+from .web import status
 from .web.connections import ConnectionLimiter, affordable_connections, logging_exhaustion
-from .web.context import CONTEXT
+from .web.context import CONTEXT, Context
 from .web.logs import log
+from .web.metrics import Metrics
+from .web.middleware import Handler, check_request, keyed, set_headers
+from .web.pages import Pages
 from .web.tls import ssl_context
+from .web.websocket_session import WebSocket, websocket_route
 from .wyoming.handler import WyomingServer
 
 KEEP_ALIVE = 30.0
@@ -31,6 +41,58 @@ ACCEPTED_AT_ONCE = 16
 """Connections that are accepted in one turn of the event loop."""
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 """Signals that stop the server, unless it is to ignore them, as with nohup."""
+
+Parse = Callable[[str, Context, Mapping[str, str]], Any]
+Serve = Callable[[Context, WebSocket, Any], Awaitable[None]]
+SOCKETS: Mapping[Task, tuple[Parse, Serve]] = {
+    Task.SPEECH_TO_TEXT: (stt.parse_stt_query, stt.serve_stt),
+    Task.TEXT_TO_SPEECH: (tts.parse_tts_query, tts.serve_tts),
+    Task.SPEECH_TO_SPEECH: (chat.parse_chat_query, chat.serve_chat),
+}
+POSTS: Mapping[Task, Handler] = {
+    Task.SPEECH_TO_TEXT: stt.post_stt,
+    Task.TEXT_TO_SPEECH: tts.post_tts,
+}
+
+
+def make_app(
+    config: ServerConfig, registry: ModelRegistry, limiter: ConnectionLimiter
+) -> web.Application:
+    """Make the application of a server, on its event loop."""
+    app = web.Application(middlewares=[check_request], client_max_size=config.limits.body)
+    context = app[CONTEXT] = Context(config, registry, limiter)
+    app.on_response_prepare.append(set_headers)
+    app.on_cleanup.append(_close)
+    for task, path in _sockets(registry):
+        parse, serve = SOCKETS[task]
+        handler = websocket_route(functools.partial(parse, path), serve)
+        app.router.add_get(path, handler, allow_head=False)
+        if task in POSTS:
+            app.router.add_post(path, keyed(POSTS[task]))
+    app.router.add_post("/v1/audio/transcriptions", keyed(openai.transcriptions_post))
+    app.router.add_post("/v1/audio/speech", keyed(openai.speech_post))
+    app.router.add_get("/v1/models", keyed(openai.models, session=False))
+    app.router.add_get("/api/voices", keyed(status.voices, session=False))
+    app.router.add_get("/health", status.health)
+    app.router.add_get("/ready", status.ready)
+    app.router.add_get("/metrics", Metrics(registry).show)
+    app.router.add_get("/api/build_info", status.build)
+    app.router.add_get("/api/modules_info", status.modules)
+    app.router.add_get("/{name:.*}", Pages(context.config.static).show)
+    return app
+
+
+def _sockets(registry: ModelRegistry) -> list[tuple[Task, str]]:
+    """Return each websocket path once, with its task."""
+    paths = {family.socket: family.task for family in SERVED.values() if family.socket}
+    for served in registry.all:
+        if served.config.path is not None:
+            paths[served.config.path] = served.family.task
+    return [(task, path) for path, task in paths.items()]
+
+
+async def _close(app: web.Application) -> None:
+    await app[CONTEXT].close()
 
 
 class Server:

@@ -5,7 +5,7 @@ they can, and keep their connection in a thread of their own.
 """
 
 from .chat import RemoteChat, RemoteTalk
-from .errors import ServerError
+from .connection import ServerError
 from .remote_server import RemoteServer
 from .stt import RemoteSpeechToText, RemoteSpeechToTextStream
 from .tts import RemoteSpeech, RemoteTextToSpeech

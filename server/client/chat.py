@@ -6,7 +6,7 @@ import numpy as np
 
 from ...models.events import Audio, Event, Text
 from ...runtime.audio import Pcm
-from ..moshi_server.chat_messages import (
+from ..moshi_server.messages import (
     ChatAudio,
     ChatError,
     ChatHandshake,
@@ -14,10 +14,9 @@ from ..moshi_server.chat_messages import (
     pack_chat,
     parse_chat,
 )
-from ..wire.errors import ProtocolError
+from ..wire import ProtocolError
 from ..wire.ogg_opus import OpusDecoder, OpusEncoder
-from .connection import Connection, RemoteModel
-from .errors import broken, busy
+from .connection import Connection, RemoteModel, broken, busy
 
 
 class RemoteChat(RemoteModel):

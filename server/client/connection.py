@@ -1,4 +1,4 @@
-"""A websocket to a server, and the models at its other end."""
+"""A websocket to a server: where the server is, what can go wrong with it, and its models."""
 
 import contextlib
 import logging
@@ -11,18 +11,95 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from ...models.families import SERVED, Task
 from ...runtime.bundle.dataclass_json import parse_json
+from ...runtime.errors import KyutaiOnnxError, UsageError
+from ..web.auth import HEADER
 from ..wire.messagepack import MAX_BYTES
-from .address import Address
-from .errors import ServerError, broken, distrusted, refused, unreachable
+
+SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+
+
+@dataclass(frozen=True)
+class Address:
+    """The URL of a server, http or https without a slash at its end, and the key that opens it."""
+
+    url: str
+    key: str | None = field(default=None, repr=False)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a request shows."""
+        return {HEADER: self.key} if self.key is not None else {}
+
+
+def parse_address(url: str, key: str | None = None) -> Address:
+    """The address that a user means by a URL of http, https, ws or wss, or by `host:port`.
+
+    Raises UsageError for what is none, and for a key that cannot be sent.
+    """
+    full = url if "://" in url else f"http://{url}"
+    try:
+        parts = urlsplit(full)
+        found = parts.hostname and SCHEMES.get(parts.scheme), parts.port
+    except ValueError:
+        found = None, None
+    if not found[0] or parts.query or parts.fragment or parts.username is not None:
+        raise UsageError(f"--server {url}: give a URL such as http://127.0.0.1:8998")
+    if key is not None and not (key.isascii() and key.isprintable() and key):
+        raise UsageError("--api-key: a key is of printable ASCII")
+    return Address(f"{found[0]}://{parts.netloc}{parts.path.rstrip('/')}", key)
+
+
+class ServerError(KyutaiOnnxError):
+    """A server that does not answer, does not let us in, has no room, or broke off."""
+
+
+def unreachable(address: Address, why: object) -> ServerError:
+    """Nobody answers, or not as a server of ours does."""
+    return ServerError(
+        f"{address.url}: cannot be reached ({why}); is 'kyutai-onnx serve' running there?"
+    )
+
+
+def distrusted(address: Address, why: object) -> ServerError:
+    """Its certificate is not one that is known."""
+    return ServerError(
+        f"{address.url}: its certificate is not trusted ({why}); name it by SSL_CERT_FILE"
+    )
+
+
+def refused(address: Address, status: int, said: str = "") -> ServerError:
+    """It answered a request by a status that is an error."""
+    if status == 401:
+        way = "check '--api-key'" if address.key else "give '--api-key KEY'"
+        return ServerError(f"{address.url}: does not let us in without the right key; {way}")
+    if status in (429, 503):
+        return busy(address, said)
+    what = f"{status} {said}".strip()
+    return ServerError(f"{address.url}: refused ({what}); is it 'kyutai-onnx serve'?")
+
+
+def busy(address: Address, said: str) -> ServerError:
+    """There is no room."""
+    return ServerError(
+        f"{address.url}: is busy ({said or 'no room'}); try again later, or give it more '--slots'"
+    )
+
+
+def broken(address: Address, why: str) -> ServerError:
+    """It was lost amid its work."""
+    return ServerError(
+        f"{address.url}: broke off ({why}); what came before is kept: see its log, and try again"
+    )
+
 
 CONNECT_SECONDS = 10.0
 CLOSE_SECONDS, LOOK_SECONDS = 2.0, 0.5

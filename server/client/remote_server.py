@@ -12,10 +12,17 @@ from typing import Self
 from ...models.families import Task
 from ...runtime.bundle.dataclass_json import parse, parse_json
 from ...runtime.errors import ModelError
-from .address import parse_address
 from .chat import RemoteChat
-from .connection import CONNECT_SECONDS, Connections, ModelInfo, failure_of, said_in
-from .errors import refused, unreachable
+from .connection import (
+    CONNECT_SECONDS,
+    Connections,
+    ModelInfo,
+    failure_of,
+    parse_address,
+    refused,
+    said_in,
+    unreachable,
+)
 from .stt import RemoteSpeechToText
 from .tts import RemoteTextToSpeech
 

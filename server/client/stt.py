@@ -13,11 +13,9 @@ from ...models.stt.pauses import PauseDetector, TurnPolicy
 from ...runtime.audio import Pcm
 from ...runtime.errors import UsageError
 from ..moshi_server import messages
-from ..wire.errors import ProtocolError
+from ..wire import ProtocolError
 from ..wire.messagepack import pack
-from .address import Address
-from .connection import Connections, ModelInfo, RemoteModel
-from .errors import ServerError, broken, busy
+from .connection import Address, Connections, ModelInfo, RemoteModel, ServerError, broken, busy
 
 AHEAD = 4
 """Messages that wait to be sent, before a file is read on."""

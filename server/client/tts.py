@@ -7,10 +7,9 @@ from ...models.events import Audio, Event, Word
 from ...runtime.errors import UsageError
 from ..moshi_server import messages
 from ..moshi_server.messages import TtsFormat
-from ..wire.errors import NO_ROOM, ProtocolError
+from ..wire import NO_ROOM, ProtocolError
 from ..wire.messagepack import pack
-from .connection import Connection, RemoteModel
-from .errors import ServerError, broken, busy
+from .connection import Connection, RemoteModel, ServerError, broken, busy
 
 BREAK = "<break "
 """How the text of a pause begins, which comes as words do."""

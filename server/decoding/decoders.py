@@ -24,7 +24,7 @@ from ...runtime.audio import Pcm
 from ...runtime.errors import AudioError, KyutaiOnnxError, UsageError
 from ..engine.events import Busy
 from ..limits import Limits
-from ..wire.errors import ProtocolError
+from ..wire import ProtocolError
 from .worker import ERROR, FLAG, FORK, HEADER, REQUEST, JobSpec
 
 LOG = logging.getLogger("kyutai_onnx.server.decoding")

@@ -1,15 +1,20 @@
-"""Messages in MessagePack of moshi-server's speech to text, `/api/asr-streaming`, and of its text
-to speech, `/api/tts_streaming`."""
+"""The messages of moshi-server's websockets: in MessagePack for speech to text,
+`/api/asr-streaming`, and text to speech, `/api/tts_streaming`; a byte for the kind and a payload
+for `/api/chat`."""
 
+import json
 import math
-from enum import StrEnum
-from typing import Annotated
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
-from ..wire.errors import ProtocolError
-from ..wire.messagepack import Finite, Int64, Message, Octets, Samples, Single, parse
+from ..wire import ProtocolError
+from ..wire.messagepack import MAX_BYTES, Finite, Int64, Message, Octets, Samples, Single, parse
+from ..wire.strict_json import parse_object
 
 MAX_TEXT = 2**20
 """Characters of a text: hours of speech."""
@@ -88,6 +93,30 @@ class WholeWordMessage(Message, frozen=True):
     stop_time: Finite
 
 
+SttRequest = InitMessage | AudioMessage | OggOpusMessage | MarkerMessage | EosMessage | PingMessage
+SttReply = (
+    ReadyMessage
+    | StepMessage
+    | WordMessage
+    | EndWordMessage
+    | WholeWordMessage
+    | MarkerMessage
+    | ErrorMessage
+)
+_STT_REQUESTS = msgspec.msgpack.Decoder(SttRequest)
+_STT_REPLIES = msgspec.msgpack.Decoder(SttReply)
+
+
+def parse_stt_request(data: bytes) -> SttRequest:
+    """What a client of speech to text sends; raises ProtocolError."""
+    return parse(data, _STT_REQUESTS)
+
+
+def parse_stt_reply(data: bytes) -> SttReply:
+    """What a server of speech to text sends; raises ProtocolError."""
+    return parse(data, _STT_REPLIES)
+
+
 class TextMessage(Message, frozen=True):
     """To text to speech: whole words to speak."""
 
@@ -119,48 +148,6 @@ class TimedTextMessage(Message, frozen=True, tag="Text"):
     stop_s: Finite
 
 
-SttRequest = InitMessage | AudioMessage | OggOpusMessage | MarkerMessage | EosMessage | PingMessage
-SttReply = (
-    ReadyMessage
-    | StepMessage
-    | WordMessage
-    | EndWordMessage
-    | WholeWordMessage
-    | MarkerMessage
-    | ErrorMessage
-)
-TtsRequest = TextMessage | VoiceMessage | EosMessage
-TtsReply = ReadyMessage | AudioMessage | OggOpusMessage | TimedTextMessage | ErrorMessage
-_STT_REQUESTS = msgspec.msgpack.Decoder(SttRequest)
-_STT_REPLIES = msgspec.msgpack.Decoder(SttReply)
-_TTS_REQUESTS = msgspec.msgpack.Decoder(TtsRequest)
-_TTS_REPLIES = msgspec.msgpack.Decoder(TtsReply)
-
-
-def parse_stt_request(data: bytes) -> SttRequest:
-    """What a client of speech to text sends; raises ProtocolError."""
-    return parse(data, _STT_REQUESTS)
-
-
-def parse_stt_reply(data: bytes) -> SttReply:
-    """What a server of speech to text sends; raises ProtocolError."""
-    return parse(data, _STT_REPLIES)
-
-
-def parse_tts_request(data: bytes | str) -> TtsRequest:
-    """What a client of text to speech sends, in a text frame or a binary one; raises
-    ProtocolError."""
-    if isinstance(data, str):
-        return TextMessage(data)
-    return EosMessage() if data == _EOS else parse(data, _TTS_REQUESTS)
-
-
-def parse_tts_reply(data: bytes) -> TtsReply:
-    """What a server of text to speech sends, in the formats that have messages; raises
-    ProtocolError."""
-    return parse(data, _TTS_REPLIES)
-
-
 class TtsFormat(StrEnum):
     """What a client of text to speech gets: samples or Ogg Opus, alone or in messages with the
     words."""
@@ -185,3 +172,124 @@ def format_named(name: str) -> TtsFormat:
         return TtsFormat(name)
     except ValueError as error:
         raise ProtocolError(f"no format {name[:20]!r}: choose {', '.join(TtsFormat)}") from error
+
+
+TtsRequest = TextMessage | VoiceMessage | EosMessage
+TtsReply = ReadyMessage | AudioMessage | OggOpusMessage | TimedTextMessage | ErrorMessage
+_TTS_REQUESTS = msgspec.msgpack.Decoder(TtsRequest)
+_TTS_REPLIES = msgspec.msgpack.Decoder(TtsReply)
+
+
+def parse_tts_request(data: bytes | str) -> TtsRequest:
+    """What a client of text to speech sends, in a text frame or a binary one; raises
+    ProtocolError."""
+    if isinstance(data, str):
+        return TextMessage(data)
+    return EosMessage() if data == _EOS else parse(data, _TTS_REQUESTS)
+
+
+def parse_tts_reply(data: bytes) -> TtsReply:
+    """What a server of text to speech sends, in the formats that have messages; raises
+    ProtocolError."""
+    return parse(data, _TTS_REPLIES)
+
+
+class _Kind(IntEnum):
+    """The first byte of a message of `/api/chat`. Kyutai's protocol has others, which no endpoint
+    here sends."""
+
+    HANDSHAKE = 0
+    AUDIO = 1
+    TEXT = 2
+    METADATA = 4
+    ERROR = 5
+    PING = 6
+
+
+@dataclass(frozen=True)
+class ChatHandshake:
+    """From the server, before audio and text: the client has a slot."""
+
+
+@dataclass(frozen=True)
+class ChatAudio:
+    """The next bytes of one Ogg stream of Opus."""
+
+    data: bytes
+
+
+@dataclass(frozen=True)
+class ChatText:
+    """From the server: a piece of the text that is spoken, with a space before a new word."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class ChatMetadata:
+    """From the server: the settings of the model."""
+
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ChatError:
+    """From the server: there is no room."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class ChatPing:
+    """From the server: a sign of life."""
+
+
+ChatMessage = ChatHandshake | ChatAudio | ChatText | ChatMetadata | ChatError | ChatPing
+
+
+def parse_chat(data: bytes) -> ChatMessage | None:
+    """A message of `/api/chat`; None for an empty one and for an unknown kind, which are to be
+    ignored.
+
+    Raises ProtocolError for a payload that is invalid for its kind.
+    """
+    if len(data) > MAX_BYTES:
+        raise ProtocolError(f"a message of {len(data)} bytes: at most {MAX_BYTES}")
+    if not data or data[0] not in list(_Kind):
+        return None
+    kind, payload = _Kind(data[0]), data[1:]
+    try:
+        match kind:
+            case _Kind.HANDSHAKE:
+                return ChatHandshake()
+            case _Kind.AUDIO:
+                return ChatAudio(payload)
+            case _Kind.TEXT:
+                return ChatText(payload.decode())
+            case _Kind.METADATA:
+                return ChatMetadata(parse_object(payload))
+            case _Kind.ERROR:
+                return ChatError(payload.decode())
+            case _Kind.PING:
+                return ChatPing()
+    except UnicodeDecodeError as error:
+        raise ProtocolError(f"a message of {kind.name.lower()} that is not UTF-8") from error
+
+
+def pack_chat(message: ChatMessage) -> bytes:
+    """The bytes of a message of `/api/chat`. A handshake has the two versions of Kyutai's servers
+    in Rust, which those in Python leave out."""
+    match message:
+        case ChatHandshake():
+            kind, payload = _Kind.HANDSHAKE, bytes(8)
+        case ChatAudio(data):
+            kind, payload = _Kind.AUDIO, data
+        case ChatText(text):
+            kind, payload = _Kind.TEXT, text.encode()
+        case ChatMetadata(values):
+            kind, payload = _Kind.METADATA, json.dumps(dict(values)).encode()
+        case ChatError(text):
+            kind, payload = _Kind.ERROR, text.encode()
+        case ChatPing():
+            kind, payload = _Kind.PING, b""
+    return bytes([kind]) + payload

@@ -11,11 +11,9 @@ from ...runtime.errors import KyutaiOnnxError
 from ..registry import ServedModel
 from ..web.context import CONTEXT
 from ..web.logs import log
-from ..web.streaming_response import StreamingResponse
-from ..web.synthesis import Synthesis
-from ..web.transcription import Transcription
+from ..web.posts import StreamingResponse, Synthesis, Transcription
 from ..web.uploads import FILE, Form
-from ..wire.errors import ProtocolError
+from ..wire import ProtocolError
 from . import messages as openai
 from . import speech, transcriptions
 from .messages import InvalidRequestError

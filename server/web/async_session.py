@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import math
+import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -11,10 +12,14 @@ from ...models.events import Event
 from ..engine.events import Busy, Ended, Marked, Ready, SessionEvent
 from ..engine.session import Session
 from ..registry import ServedModel
-from ..wire.errors import NO_ROOM
+from ..wire import NO_ROOM
 
 MOST_UNREAD = 256
 """Events that wait for a client; with more of them its session is held."""
+AHEAD = 30.0
+"""Seconds of decoded audio that wait for the model: the rest waits in the posted file."""
+_PIECE = re.compile(r"(?:\s*\S+){1,200}\s*")
+"""Words of a long text that are fed at once."""
 
 
 class SessionEnded(Exception):  # noqa: N818
@@ -129,3 +134,20 @@ class AsyncSession(Session):
         if len(self._unread) > MOST_UNREAD and not self._held:
             self._held = True
             self.hold(True)
+
+
+class TextFeeder:
+    """Feed a session a text in pieces of any size, no faster than it takes them."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session, self._space = session, ""
+
+    async def feed(self, text: str) -> None:
+        """Feed more text; spaces alone wait for the text behind them."""
+        text, self._space = self._space + text, ""
+        if not text.strip():
+            self._space = text[:1]
+            return
+        for found in _PIECE.finditer(text):
+            self._session.feed(found.group())
+            await self._session.room()

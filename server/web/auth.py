@@ -6,13 +6,12 @@ machine to every page that its user visits.
 
 import hashlib
 import hmac
+import ipaddress
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from urllib.parse import urlsplit
-
-from ..config import is_loopback
 
 HEADER = "kyutai-api-key"
 QUERY = ("auth_id", "worker_auth_id")
@@ -149,6 +148,16 @@ class RateLimit:
         now = self._clock()
         left, since = self._left.get(caller, (float(self._most), now))
         return min(float(self._most), left + (now - since) * self._most / 60)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches a server at that host."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def host_name(host: str) -> str:

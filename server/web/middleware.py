@@ -11,7 +11,7 @@ from ...runtime.errors import AudioError, KyutaiOnnxError, UsageError
 from ..engine.events import INTERNAL_ERROR, Busy
 from ..openai import messages as openai
 from ..registry import UnknownModel
-from ..wire.errors import ProtocolError
+from ..wire import ProtocolError
 from .async_session import SessionEnded
 from .auth import TooManySessions, caller_of, shown_key
 from .connections import LimitedConnection

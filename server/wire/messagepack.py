@@ -8,7 +8,7 @@ import numpy as np
 from msgspec import Meta
 
 from ...runtime.audio import Pcm
-from .errors import ProtocolError
+from . import ProtocolError
 
 MAX_BYTES = 64 * 2**20
 """Of a message."""

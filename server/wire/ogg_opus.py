@@ -10,7 +10,7 @@ import numpy as np
 from av.audio.codeccontext import AudioCodecContext
 
 from ...runtime.audio import HalfBandDecimator, Pcm
-from .errors import ProtocolError
+from . import ProtocolError
 
 SAMPLE_RATE = 24000
 PACKET = 960

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ...runtime.bundle.dataclass_json import parse_object as read_object
-from .errors import ProtocolError
+from . import ProtocolError
 
 MOST_BYTES = 2**20
 

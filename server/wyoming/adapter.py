@@ -19,7 +19,7 @@ from wyoming.tts import (
 from ...models import events
 from ...runtime.audio import Encoding, Pcm, Resampler
 from ...runtime.audio.pcm import decode, encode
-from ..wire.errors import ProtocolError
+from ..wire import ProtocolError
 
 _ENCODINGS: dict[int, Encoding] = {1: "u8", 2: "s16le", 3: "s24le", 4: "s32le"}
 

@@ -22,14 +22,12 @@ from ...runtime.errors import KyutaiOnnxError, UsageError
 from ..engine.events import INTERNAL_ERROR, Busy
 from ..registry import ServedModel, UnknownModel
 from ..voices import DEFAULT_VOICE
-from ..web.async_session import AsyncSession, SessionEnded
+from ..web.async_session import AHEAD, AsyncSession, SessionEnded, TextFeeder
 from ..web.auth import TooManySessions
 from ..web.connections import LimitedConnection
 from ..web.context import Context
 from ..web.logs import LOG, log
 from ..web.status import PACKAGE, package_version
-from ..web.synthesis import TextFeeder
-from ..web.transcription import AHEAD
 from .adapter import (
     ChunkDecoder,
     SpeechAdapter,

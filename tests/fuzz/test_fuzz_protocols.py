@@ -30,9 +30,9 @@ from wyoming.tts import (
 )
 
 from kyutai_onnx.server.moshi_server import messages
-from kyutai_onnx.server.moshi_server.chat_messages import ChatAudio, pack_chat, parse_chat
-from kyutai_onnx.server.moshi_server.tts_adapter import TtsAdapter
-from kyutai_onnx.server.wire.errors import ProtocolError
+from kyutai_onnx.server.moshi_server.messages import ChatAudio, pack_chat, parse_chat
+from kyutai_onnx.server.moshi_server.tts import TtsAdapter
+from kyutai_onnx.server.wire import ProtocolError
 from kyutai_onnx.server.wire.messagepack import pack
 from kyutai_onnx.server.wire.ogg_opus import (
     MOST_SECONDS,

@@ -23,8 +23,8 @@ from kyutai_onnx.models import events
 from kyutai_onnx.models.stt.words import WordAssembler
 from kyutai_onnx.server.moshi_server import messages
 from kyutai_onnx.server.moshi_server.messages import EndWordMessage, SttReply, WordMessage
-from kyutai_onnx.server.moshi_server.stt_adapter import SttAdapter
-from kyutai_onnx.server.moshi_server.tts_adapter import TtsAdapter
+from kyutai_onnx.server.moshi_server.stt import SttAdapter
+from kyutai_onnx.server.moshi_server.tts import TtsAdapter
 from kyutai_onnx.server.wire.messagepack import pack
 
 FRAME_RATE, DELAY = 12.5, 6

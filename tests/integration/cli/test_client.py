@@ -23,8 +23,7 @@ from kyutai_onnx.cli.options import ServerOptions
 from kyutai_onnx.models.resolve import DEMO
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.server.client import RemoteServer, RemoteSpeechToTextStream, ServerError
-from kyutai_onnx.server.client.address import parse_address
-from kyutai_onnx.server.client.connection import Connection
+from kyutai_onnx.server.client.connection import Connection, parse_address
 
 SAMPLES = [DEMO / "samples" / name for name in ("alarm.wav", "shopping.flac", "train.flac")]
 SENTENCE = "set an alarm at six twenty"

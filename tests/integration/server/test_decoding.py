@@ -37,7 +37,7 @@ from kyutai_onnx.server.decoding.decoders import DecoderLost, Forking, Spawning
 from kyutai_onnx.server.decoding.worker import ANSWER, FLAG, HEADER, REQUEST
 from kyutai_onnx.server.engine.events import Busy
 from kyutai_onnx.server.limits import Limits
-from kyutai_onnx.server.wire.errors import ProtocolError
+from kyutai_onnx.server.wire import ProtocolError
 from kyutai_onnx.server.wire.ogg_opus import OpusDecoder, OpusEncoder
 
 RATE = 24000

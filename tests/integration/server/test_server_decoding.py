@@ -31,9 +31,9 @@ from wyoming.audio import AudioChunk, AudioStart
 from kyutai_onnx.server.decoding import Decoders, RecordingDecoder
 from kyutai_onnx.server.engine.session import Session
 from kyutai_onnx.server.limits import Limits
+from kyutai_onnx.server.web.async_session import AHEAD
 from kyutai_onnx.server.web.context import CONTEXT
-from kyutai_onnx.server.web.transcription import AHEAD
-from kyutai_onnx.server.wire.errors import NO_ROOM
+from kyutai_onnx.server.wire import NO_ROOM
 from kyutai_onnx.server.wire.ogg_opus import OpusDecoder, OpusEncoder
 from kyutai_onnx.server.wyoming.adapter import ChunkDecoder
 from kyutai_onnx.server.wyoming.messages import pack_event

@@ -19,7 +19,7 @@ from kyutai_onnx.server.config import config_of, read_config
 from kyutai_onnx.server.openai.messages import InvalidRequestError
 from kyutai_onnx.server.openai.speech import read_request
 from kyutai_onnx.server.openai.transcriptions import read_form
-from kyutai_onnx.server.web.query_params import number, whole
+from kyutai_onnx.server.web.websocket_session import number, whole
 
 WRONG = [
     ("temperature", 11.0),

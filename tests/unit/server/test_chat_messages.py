@@ -8,8 +8,8 @@ import pytest
 pytest.importorskip("av", reason="the serve extra is not installed")
 
 from kyutai_onnx.models import events
-from kyutai_onnx.server.moshi_server.chat_adapter import ChatAdapter
-from kyutai_onnx.server.moshi_server.chat_messages import (
+from kyutai_onnx.server.moshi_server.chat import ChatAdapter
+from kyutai_onnx.server.moshi_server.messages import (
     ChatAudio,
     ChatError,
     ChatHandshake,
@@ -20,7 +20,7 @@ from kyutai_onnx.server.moshi_server.chat_messages import (
     pack_chat,
     parse_chat,
 )
-from kyutai_onnx.server.wire.errors import ProtocolError
+from kyutai_onnx.server.wire import ProtocolError
 from kyutai_onnx.server.wire.ogg_opus import OpusDecoder
 
 TONE = np.sin(np.arange(1920) / 10).astype(np.float32)

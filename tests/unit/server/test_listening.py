@@ -26,8 +26,8 @@ from kyutai_onnx.server.moshi_server.messages import (
     SttReply,
     WordMessage,
 )
-from kyutai_onnx.server.moshi_server.stt_adapter import SttAdapter
-from kyutai_onnx.server.wire.errors import ProtocolError
+from kyutai_onnx.server.moshi_server.stt import SttAdapter
+from kyutai_onnx.server.wire import ProtocolError
 from kyutai_onnx.server.wire.messagepack import pack
 
 HALF = bytes.fromhex("82a474797065a5417564696fa370636d91ca3f000000")

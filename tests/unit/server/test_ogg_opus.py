@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("av", reason="the serve extra is not installed")
 
-from kyutai_onnx.server.wire.errors import ProtocolError
+from kyutai_onnx.server.wire import ProtocolError
 from kyutai_onnx.server.wire.ogg_opus import (
     MOST_PACKET,
     MOST_PAGES,

@@ -14,7 +14,7 @@ from kyutai_onnx.server.config import ModelConfig, ServerConfig, read_config
 from kyutai_onnx.server.limits import Limits
 from kyutai_onnx.server.moshi_config import SETTINGS, TASKS, TOP, UNSERVED
 from kyutai_onnx.server.registry import ModelRegistry, load_models
-from kyutai_onnx.server.web.app import make_app
+from kyutai_onnx.server.server import make_app
 from kyutai_onnx.server.web.connections import ConnectionLimiter
 from kyutai_onnx.server.web.metrics import Metrics
 

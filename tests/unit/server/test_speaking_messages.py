@@ -24,8 +24,8 @@ from kyutai_onnx.server.moshi_server.messages import (
     TtsReply,
     VoiceMessage,
 )
-from kyutai_onnx.server.moshi_server.tts_adapter import TtsAdapter
-from kyutai_onnx.server.wire.errors import ProtocolError
+from kyutai_onnx.server.moshi_server.tts import TtsAdapter
+from kyutai_onnx.server.wire import ProtocolError
 from kyutai_onnx.server.wire.messagepack import pack
 from kyutai_onnx.server.wire.ogg_opus import OpusDecoder
 

@@ -25,7 +25,7 @@ from wyoming.tts import (
 )
 
 from kyutai_onnx.models import events
-from kyutai_onnx.server.wire.errors import ProtocolError
+from kyutai_onnx.server.wire import ProtocolError
 from kyutai_onnx.server.wyoming import messages
 from kyutai_onnx.server.wyoming.adapter import (
     ChunkDecoder,

@@ -6,18 +6,18 @@ from typing import Any
 
 from aiohttp import web
 
+from ...models import events
 from ...models.families import Task
 from ..decoding import OpusStream
 from ..engine.events import Ended, Marked, Ready, SessionEvent
 from ..engine.session import Session
 from ..registry import ServedModel
 from ..web.context import CONTEXT, Context
-from ..web.query_params import number, whole
-from ..web.transcription import Transcription
-from ..web.websocket_session import WebSocket, run_session
+from ..web.posts import Transcription
+from ..web.websocket_session import WebSocket, number, run_session, whole
+from ..wire import NO_ROOM
 from ..wire.messagepack import pack
 from . import messages
-from .stt_adapter import SttAdapter
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,58 @@ def parse_stt_query(path: str, context: Context, query: Mapping[str, str]) -> St
     served = context.registry.at(path, Task.SPEECH_TO_TEXT, query.get("model"))
     given = {"temperature": number(query, "temperature"), "seed": whole(query, "seed")}
     return SttQuery(served, query.get("exact") == "true", given)
+
+
+class SttAdapter:
+    """One client's: a live stream's events to messages, in order. With `exact`, closed words are
+    sent with their final text, which only our own client expects."""
+
+    _open: int
+    _closing: bool
+
+    def __init__(self, *, exact: bool = False) -> None:
+        self._exact = exact
+        self._begin_words()
+
+    def start(self) -> messages.SttReply:
+        """Return the message for a stream that got a slot or was reset."""
+        self._begin_words()
+        return messages.ReadyMessage()
+
+    def refuse(self) -> messages.SttReply:
+        """Return the message for a client without a slot."""
+        return messages.ErrorMessage(NO_ROOM)
+
+    def report(self, event: events.Event, buffered: int = 0) -> list[messages.SttReply]:
+        """Return the messages of an event; `buffered` samples wait for the model.
+
+        A word is sent as soon as it is found, and its end at the boundary that closes it: there the
+        text since the last boundary may be split into other words, which end as one. Without extra
+        heads no steps are sent: clients take any value in one for a pause.
+        """
+        match event:
+            case events.Step(index, pauses) if pauses:
+                return [messages.StepMessage(index, pauses, buffered)]
+            case events.WordStarted(text, start):
+                if self._closing:
+                    self._begin_words()
+                self._open += _letters(text)
+                return [messages.WordMessage(text, start)]
+            case events.Word(text, start, end) if self._exact:
+                return [messages.WholeWordMessage(text, start, end)]
+            case events.Word(text, _, end):
+                self._closing = True
+                self._open -= _letters(text)
+                return [messages.EndWordMessage(end)] if self._open <= 0 else []
+        return []
+
+    def _begin_words(self) -> None:
+        """Count letters from 0, as at a boundary."""
+        self._open, self._closing = 0, False
+
+
+def _letters(text: str) -> int:
+    return len("".join(text.split()))
 
 
 class SttHandler:

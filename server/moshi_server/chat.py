@@ -4,18 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ...models import events
 from ...models.families import Task
 from ..decoding import OpusStream
 from ..engine.events import Ended, Ready, SessionEvent
 from ..engine.session import Session
 from ..registry import ServedModel
 from ..web.context import Context
-from ..web.query_params import number, whole
 from ..web.status import build_info
-from ..web.websocket_session import WebSocket, run_session
-from ..wire.errors import NO_ROOM
-from .chat_adapter import ChatAdapter
-from .chat_messages import ChatAudio, ChatError, ChatPing, pack_chat, parse_chat
+from ..web.websocket_session import WebSocket, number, run_session, whole
+from ..wire import NO_ROOM
+from ..wire.ogg_opus import OpusEncoder
+from . import messages
 
 FLOATS = ("text_temperature", "audio_temperature", "pad_mult", "repetition_penalty")
 INTEGERS = (
@@ -84,6 +84,35 @@ def parse_chat_query(path: str, context: Context, query: Mapping[str, str]) -> C
     return ChatQuery(served, asked)
 
 
+class ChatAdapter:
+    """One client's: a stream's events to the bytes of messages, in order."""
+
+    def __init__(self) -> None:
+        self._encoder = OpusEncoder()
+
+    def start(self, metadata: Mapping[str, Any] | None = None) -> list[bytes]:
+        """Return the messages for a stream that got a slot: the settings of the model, for those
+        who ask, and the handshake."""
+        first = [] if metadata is None else [messages.pack_chat(messages.ChatMetadata(metadata))]
+        return [*first, messages.pack_chat(messages.ChatHandshake())]
+
+    def report(self, event: events.Event) -> list[bytes]:
+        """Return the messages of an event."""
+        match event:
+            case events.Audio(pcm):
+                return self._pages(self._encoder.push(pcm))
+            case events.Text(text):
+                return [messages.pack_chat(messages.ChatText(text))]
+        return []
+
+    def end(self) -> list[bytes]:
+        """Return the last messages, once the stream has ended."""
+        return self._pages(self._encoder.flush())
+
+    def _pages(self, pages: bytes) -> list[bytes]:
+        return [messages.pack_chat(messages.ChatAudio(pages))] if pages else []
+
+
 @dataclass
 class ChatHandler:
     """A client."""
@@ -98,8 +127,8 @@ class ChatHandler:
         Kyutai's clients never end theirs, but close."""
         if isinstance(message, str) or self.opus.ended:
             return
-        said = await self.context.parse(parse_chat, message)
-        if isinstance(said, ChatAudio):
+        said = await self.context.parse(messages.parse_chat, message)
+        if isinstance(said, messages.ChatAudio):
             await self.context.feed(session, await self.opus.push(said.data))
             if self.opus.ended:
                 session.end()
@@ -118,13 +147,13 @@ class ChatHandler:
         return self.adapter.report(event)  # type: ignore[arg-type]
 
     def refuse(self) -> list[bytes]:
-        return [pack_chat(ChatError(NO_ROOM))]
+        return [messages.pack_chat(messages.ChatError(NO_ROOM))]
 
 
 async def serve_chat(context: Context, socket: WebSocket, query: ChatQuery) -> None:
     """One client; a handshake says when there is room for it, which may take a while."""
     if query.asked:
-        socket.on_quiet = pack_chat(ChatPing())
+        socket.on_quiet = messages.pack_chat(messages.ChatPing())
     with OpusStream(context.decoders) as opus:
         handler = ChatHandler(context, query, ChatAdapter(), opus)
         wait = context.limits.wait

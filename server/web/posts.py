@@ -1,0 +1,115 @@
+"""What a client posts, in a session of its own: a recording that is transcribed, a text that is
+spoken; and an answer that is sent piece by piece."""
+
+from collections.abc import AsyncIterator
+from typing import Any, BinaryIO
+
+from aiohttp import web
+
+from ...models.events import Event
+from ...runtime.errors import UsageError
+from ..decoding import RecordingDecoder
+from ..registry import ServedModel
+from .async_session import AHEAD, AsyncSession, TextFeeder
+from .context import Context
+
+
+class Transcription:
+    """One recording, a file in any supported format. `given` are arguments of the model's `stream`;
+    `duration` is how many seconds were fed so far."""
+
+    def __init__(self, context: Context, served: ServedModel, file: BinaryIO, **given: Any) -> None:
+        self._context, self._served, self._given = context, served, given
+        self._file = file
+        self._rate = served.model.sample_rate
+        self._samples = 0
+
+    @property
+    def duration(self) -> float:
+        return self._samples / self._rate
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Yield events as they are found.
+
+        Raises AudioError for a file that cannot be read, UsageError for one that is too long or an
+        invalid argument, Busy if too much is decoded, and as `AsyncSession.events` does.
+        """
+        context, served = self._context, self._served
+        with RecordingDecoder(context.decoders, self._file, self._rate) as recording:
+            self._check(await recording.open() or 0.0)
+            with AsyncSession(
+                served, wait=context.limits.wait, ahead=AHEAD, lead=True, **self._given
+            ) as session:
+                async for event in session.events(self._feed(session, recording)):
+                    yield event
+
+    async def _feed(self, session: AsyncSession, recording: RecordingDecoder) -> None:
+        while (block := await recording.read()) is not None:
+            self._samples += len(block)
+            self._check(self.duration)
+            await self._context.feed(session, block)
+            await session.room()
+        session.end()
+
+    def _check(self, seconds: float) -> None:
+        most = self._context.limits.audio
+        if seconds > most:
+            raise UsageError(
+                f"the audio is longer than {most:g} s, the limit of one request: send it in parts"
+            )
+
+
+class Synthesis:
+    """One text, in a voice or the default one; `options` are of `SpeechOptions`."""
+
+    def __init__(
+        self,
+        context: Context,
+        served: ServedModel,
+        text: str,
+        voice: str | None = None,
+        **options: Any,
+    ) -> None:
+        self._context, self._served, self._text, self._voice = context, served, text, voice
+        self._options = served.speech_options(**options)
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Yield events as the text is spoken. Raises UnknownVoice, and as `AsyncSession.events`
+        does."""
+        voices, options = self._served.voices, self._options
+        voice = await self._context.work(voices.prepare, self._voice, options.cfg_coef)
+        wait = self._context.limits.wait
+        with AsyncSession(self._served, wait=wait, voice=voice, options=options) as session:
+            async for event in session.events(self._feed(session)):
+                yield event
+
+    async def _feed(self, session: AsyncSession) -> None:
+        await TextFeeder(session).feed(self._text)
+        session.end()
+
+
+class StreamingResponse:
+    """Start with the first piece: until then the request may still fail with a status."""
+
+    def __init__(self, request: web.Request, content_type: str) -> None:
+        self._request = request
+        self._response = web.StreamResponse(headers={"Content-Type": content_type})
+
+    @property
+    def begun(self) -> bool:
+        return self._response.prepared
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece."""
+        await self._begin()
+        await self._response.write(data)
+
+    async def finish(self, data: bytes = b"") -> web.StreamResponse:
+        """Send the last piece, and return what the handler returns."""
+        await self._begin()
+        await self._response.write_eof(data)
+        return self._response
+
+    async def _begin(self) -> None:
+        if not self.begun:
+            await self._response.prepare(self._request)
