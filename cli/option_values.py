@@ -1,7 +1,6 @@
 """Values that options choose among. Imports nothing else, for quick help."""
 
 import enum
-from dataclasses import dataclass
 
 
 class Precision(enum.StrEnum):
@@ -42,12 +41,3 @@ class Normalizer(enum.StrEnum):
     ENGLISH = "english"
     BASIC = "basic"
     NONE = "none"
-
-
-@dataclass(frozen=True)
-class Style:
-    """The format of a transcript and, for text, whether it has word times and pauses."""
-
-    kind: Format = Format.TEXT
-    timestamps: bool = False
-    pauses: bool = False

@@ -16,11 +16,11 @@ from ..models.tts.speech_options import SpeechKwargs
 from ..models.tts.synthesis import Speech, SpeechRequest
 from ..runtime.audio import AudioWriter, Encoding, Pcm
 from ..runtime.errors import UsageError
-from ..runtime.output_file import refused
+from ..runtime.output_file import is_folder
 from ..runtime.state_file import write_state
 from . import files
 from .messages import print_note, progress_bar
-from .output import transcripts
+from .output import transcript_files
 from .output.token_trace import dump_tokens, dump_trace
 from .output.transcripts import Transcript
 from .text_input import read_text
@@ -68,7 +68,9 @@ class SynthesisRequest:
             )
         words = self.words if self.jsonl is None else self.files_of("words").words
         if words is not None:
-            transcripts.format_of(words)
+            transcript_files.words_format(words)
+        if self.jsonl is None and words is not None:
+            transcript_files.check_folder(words)
 
     @property
     def encoding(self) -> Encoding | None:
@@ -105,8 +107,11 @@ class SynthesisRequest:
             raise UsageError("TEXT and --jsonl exclude each other; leave one of them out")
         if self.out == "-":
             raise UsageError("--jsonl writes a file for each text: give '-o FOLDER'")
-        if Path(self.out).exists() and not Path(self.out).is_dir():
-            raise UsageError(f"{self.out} is a file; with --jsonl '-o' names a folder")
+        if not transcript_files.names_folder(self.out):
+            cause = "is a file" if Path(self.out).exists() else "is not a folder that exists"
+            raise UsageError(f"{self.out} {cause}; --jsonl needs a folder: give '-o FOLDER/'")
+        if self.dump_tokens is not None and not is_folder(str(self.dump_tokens)):
+            raise UsageError(f"{self.dump_tokens} is not a folder that exists; make it first")
         if self.save_voice is not None or self.turns:
             raise UsageError("--save-voice and --turns are for a single text, not for --jsonl")
 
@@ -238,7 +243,7 @@ class SynthesisSession:
             words = ", ".join(self._stream.task.unspelled)
             print_note(f"note: the model cannot spell all of: {words}", quiet=request.quiet)
         if request.words is not None:
-            transcripts.write_words(request.words, cut(self._transcript, self.seconds))
+            transcript_files.write_words(request.words, cut(self._transcript, self.seconds))
         if request.dump_tokens is not None and trace is not None:
             dump_trace(request.dump_tokens, trace)
 
@@ -282,10 +287,7 @@ def speak_list(
     if not all(text.voices for text in texts):
         default = chosen_voices(model, (), quiet=request.quiet)
         texts = [SpeechRequest(text.turns, text.voices or default, text.id) for text in texts]
-    folders = [Path(request.out), *([request.dump_tokens] if request.dump_tokens else [])]
-    for folder in folders:
-        with refused(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+    transcript_files.make_folder(request.out)
     _speak_together(model, texts, request, given)
 
 
@@ -340,7 +342,7 @@ class SpokenText:
         if self._files.words is None:
             return
         made = cut(self._transcript, self._writer.frames / self._writer.sample_rate)
-        transcripts.write_words(self._files.words, made)
+        transcript_files.write_words(self._files.words, made)
 
     def finish(self, speech: Speech) -> None:
         """Close the files, write the tokens, and report what could not be spelled."""

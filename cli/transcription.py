@@ -14,10 +14,11 @@ from ..runtime.audio import AudioReader, Pcm, read_audio
 from ..runtime.errors import KyutaiOnnxError, StandardOutputError, UsageError
 from .load import read_whole, require_pauses
 from .messages import print_error, progress_bar, unforeseen, watched
-from .option_values import Format, Style
-from .output import transcripts
+from .option_values import Format
+from .output import transcript_files
+from .output.formats import Style, pause_text, word_text
 from .output.token_trace import dump_trace
-from .output.transcripts import Transcript, pause_text, word_text
+from .output.transcripts import Transcript
 
 if TYPE_CHECKING:
     from ..models import SpeechToText
@@ -39,7 +40,7 @@ class TranscriptionRequest:
 
     files: tuple[str, ...]
     style: Style
-    out: Path | None
+    out: str | None
     prompt: Prompt
     channel: int | None
     temperature: float | None
@@ -57,7 +58,8 @@ class TranscriptionRequest:
             raise UsageError("--cut-prompt leaves out an audio prompt: give '--prompt-audio' too")
         if self.several and self.dump_tokens is not None:
             raise UsageError("--dump-tokens takes one file at a time")
-        transcripts.check_out(self.out, self.files, self.style.kind)
+        self.style.check()
+        transcript_files.check_out(self.out, self.files, self.style.kind)
 
 
 class Transcription:
@@ -69,7 +71,7 @@ class Transcription:
         if request.style.pauses:
             require_pauses(model)
         self._model, self._request = model, request
-        self._to_stdout = request.out is None or str(request.out) == "-"
+        self._to_stdout = request.out in (None, "-")
         self._prompt = self._read_prompt()
         self._waiting, self._open = deque(request.files), deque[FileTranscription]()
         self._done: list[Transcript] = []
@@ -78,8 +80,9 @@ class Transcription:
     def run(self) -> int:
         """Transcribe every file; returns the exit code of the first that failed, else 0."""
         request = self._request
-        if request.several and self._to_stdout:
-            transcripts.print_head(request.style.kind)
+        whole, style = request.several and self._to_stdout, request.style
+        if whole:
+            self._print(style.format.head_of_several())
         batch = self._model.batch(min(len(request.files), ROWS))
         try:
             with progress_bar(quiet=request.quiet or not request.several) as progress:
@@ -96,8 +99,8 @@ class Transcription:
             self._break_off(batch, str(error) or "interrupted")
             raise
         finally:
-            if request.several and self._to_stdout and request.style.kind is Format.JSON:
-                transcripts.print_array(self._done)
+            if whole:
+                self._print(style.format.tail_of_several(self._done, style))
         return self._code
 
     def _join(self, batch: Any) -> None:
@@ -171,15 +174,21 @@ class Transcription:
 
     def _write(self, transcript: Transcript, live: "LiveText | None") -> None:
         request, style = self._request, self._request.style
-        path = transcripts.out_path(request.out, transcript.file, style.kind, request.several)
+        path = transcript_files.out_path(request.out, transcript.file, style.kind)
         if path is not None:
-            transcripts.write_file(path, transcript, style)
+            transcript_files.make_folder(request.out or "")
+            transcript_files.write_transcript(path, transcript, style)
         elif live is not None:
             live.end()
-        elif not request.several:
-            transcripts.print_whole(transcript, style)
-        elif style.kind is not Format.JSON:
-            transcripts.print_one_of_several(transcript, style)
+        elif request.several:
+            self._print(style.format.one_of_several(transcript, style))
+        else:
+            self._print(style.format.render(transcript, style) + "\n")
+
+    @staticmethod
+    def _print(text: str) -> None:
+        if text:
+            print(text, end="", flush=True)
 
     def _read_prompt(self) -> Pcm | None:
         if self._request.prompt.audio is None:
@@ -274,7 +283,7 @@ class LiveText:
         for event in events:
             if isinstance(event, Word):
                 self._put_pauses(event.start)
-                self._put(word_text(event, self._style.timestamps))
+                self._put(word_text(event, self._style))
             elif isinstance(event, Pause) and self._style.pauses:
                 self._pauses.append(event)
 

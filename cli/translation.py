@@ -22,7 +22,7 @@ from .load import load
 from .messages import print_note, watched
 from .option_values import Format
 from .options import ModelOptions, Recording, SpeechSampling, StateFiles
-from .output import transcripts
+from .output import transcript_files
 from .output.live_output import Caption
 from .output.token_trace import dump_trace
 from .output.transcripts import Transcript
@@ -52,7 +52,9 @@ class TranslationRequest:
     def check(self, *, force: bool) -> None:
         """Declare the files; raises UsageError for options that exclude each other."""
         if self.words is not None:
-            transcripts.format_of(self.words)
+            transcript_files.check_words(self.words)
+        if self.srt is not None:
+            transcript_files.check_folder(self.srt)
         declare(
             reads=[self.audio, self.load_state],
             audio=[self.out],
@@ -212,9 +214,9 @@ class TranslationSession:
         if self._caption.unread:
             print_note("note: the reader of the text closed it before its end", quiet=request.quiet)
         if request.words is not None:
-            transcripts.write_words(request.words, self._transcript)
+            transcript_files.write_words(request.words, self._transcript)
         if request.srt is not None:
-            transcripts.write_words(request.srt, self._transcript, Format.SRT)
+            transcript_files.write_words(request.srt, self._transcript, Format.SRT)
         if request.dump_tokens is not None and trace is not None:
             dump_trace(request.dump_tokens, trace)
 

@@ -1,13 +1,37 @@
 """`transcribe`: speech to text of files."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from .. import options
-from ..option_values import Format, Style
+from ..option_values import Format
 from ..options import INPUT, MODEL, OUTPUT, SERVER, argument, option
 
 app = options.new_app()
+
+
+@dataclass(frozen=True)
+class CueOptions:
+    """How subtitles are laid out."""
+
+    max_line_width: Annotated[
+        int,
+        option("--max-line-width", min=1, panel=OUTPUT, help="Characters of a line of subtitles."),
+    ] = 42
+    max_lines: Annotated[
+        int, option("--max-lines", min=1, panel=OUTPUT, help="Lines of a subtitle.")
+    ] = 2
+    max_words: Annotated[
+        int | None,
+        option(
+            "--max-words", min=1, panel=OUTPUT, help="Words of a subtitle; 1 shows word by word."
+        ),
+    ] = None
+    highlight: Annotated[
+        bool,
+        option("--highlight", panel=OUTPUT, help="Underline each word while it is spoken."),
+    ] = False
 
 
 @app.command()
@@ -17,15 +41,23 @@ def transcribe(
     files: Annotated[list[str], argument(help="Audio files; - is standard input.")],
     channel: options.Channel = None,
     kind: Annotated[
-        Format, option("--format", "-f", panel=OUTPUT, help="Format of the transcript.")
-    ] = Format.TEXT,
+        Format | None,
+        option(
+            "--format",
+            "-f",
+            panel=OUTPUT,
+            help="Format of the transcript. Default: by the ending of --out, else text.",
+        ),
+    ] = None,
     out: Annotated[
-        Path | None,
+        str | None,
         option(
             "--out",
             "-o",
+            metavar="PATH",
             panel=OUTPUT,
-            help="File to write, or a folder for several inputs; - is standard output.",
+            help="File to write, or a folder with a file for each input: one that exists, or a "
+            "name that ends in /. - is standard output.",
         ),
     ] = None,
     timestamps: Annotated[
@@ -35,6 +67,7 @@ def transcribe(
         bool,
         option("--vad", panel=OUTPUT, help="Show pauses (the model needs pause heads)."),
     ] = False,
+    cues: CueOptions,
     dump_tokens: options.DumpTokens = None,
     force: options.Force = False,
     model: options.ModelOptions,
@@ -72,14 +105,18 @@ def transcribe(
     Words are printed as they are found. Several files are transcribed side by side.
     """
     from ...models.families import SPEECH_TO_TEXT
+    from ...models.text.subtitles import CueLayout
     from ..files import declare
     from ..load import connect, load
-    from ..output import transcripts
+    from ..output import transcript_files
+    from ..output.formats import Style
     from ..transcription import Prompt, Transcription, TranscriptionRequest
 
+    chosen = transcript_files.chosen_format(out, kind)
+    layout = CueLayout(cues.max_line_width, cues.max_lines, cues.max_words, cues.highlight)
     request = TranscriptionRequest(
         files=tuple(files),
-        style=Style(kind, timestamps, pauses=vad),
+        style=Style(chosen, timestamps, pauses=vad, layout=layout),
         out=out,
         prompt=Prompt(prompt_text, prompt_audio, cut_prompt),
         channel=channel,
@@ -91,9 +128,10 @@ def transcribe(
     request.check()
     declare(
         reads=[*files, prompt_audio, server.key_file],
-        others=[*transcripts.out_paths(out, files, kind), dump_tokens],
+        others=[*(transcript_files.out_path(out, file, chosen) for file in files), dump_tokens],
         force=force,
     )
+    transcript_files.check_ending(out, kind)
     if server.server is not None:
         options.refuse(
             options.NOT_HERE,

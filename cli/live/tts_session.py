@@ -9,7 +9,7 @@ from ...models.batch import Stream
 from ...runtime.errors import KyutaiOnnxError, UsageError
 from .. import synthesis
 from ..messages import print_error, print_note
-from ..output import transcripts
+from ..output import transcript_files
 from ..text_input import read_text, ticking
 from .live_audio import LiveAudio, LiveRequest
 
@@ -27,7 +27,7 @@ class LiveSynthesis:
         stdin = request.input_file is None and sys.stdin is not None
         self._by_line = stdin and sys.stdin.isatty()
         if request.words is not None:
-            transcripts.format_of(request.words)
+            transcript_files.check_words(request.words)
             if self._by_line:
                 raise UsageError("--words is for one text: give it by a pipe or by '--input-file'")
         self._request, self._model = request, model

@@ -135,7 +135,8 @@ def test_a_recording_or_a_model_is_not_replaced_by_something_else(
 
 
 def test_force_replaces_a_recording(files: Path, command: Command, text: str) -> None:
-    done = command("transcribe", files / "x.wav", "-o", files / "y.flac", "--force", "-q")
+    asked = ("-f", "text", "-o", files / "y.flac", "--force", "-q")
+    done = command("transcribe", files / "x.wav", *asked)
     assert done.code == 0
     assert (files / "y.flac").read_text() == text + "\n"
 

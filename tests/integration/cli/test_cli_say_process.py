@@ -102,6 +102,7 @@ def test_an_interrupt_leaves_a_valid_file(bundle: Path, tmp_path: Path, source: 
 
 def test_an_interrupt_of_many_leaves_valid_files(bundle: Path, tmp_path: Path) -> None:
     texts, folder = tmp_path / "texts.jsonl", tmp_path / "made"
+    folder.mkdir()
     texts.write_text("".join(f'{{"text": "{MANY}", "id": "{name}"}}\n' for name in "ab"))
     with start("say", "--jsonl", texts, "-o", folder, "--model", bundle, "--temp", 0) as process:
         until(lambda: size_so_far(folder / "b.wav") >= 20 * 1920)

@@ -92,7 +92,7 @@ def test_a_read_only_folder_takes_no_codes_and_no_tokens(
 def test_a_file_is_no_folder_to_write_in(command: Command, speech: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = command("transcribe", speech, "-o", tmp_path / "file" / "out.txt", "-q")
-    assert done.code == 1
+    assert done.code == 2
     assert str(tmp_path / "file" / "out.txt") in done.error
 
 

@@ -46,6 +46,7 @@ def test_a_list_of_texts_is_said_side_by_side(
     command: Command, embedded: Path, tmp_path: Path
 ) -> None:
     texts, folder = tmp_path / "texts.jsonl", tmp_path / "made"
+    (tmp_path / "tokens").mkdir()
     lines = [
         {"turns": ["one two", "three"], "voices": ["anna.wav", "bert.wav"], "id": "talk"},
         {"text": TEXT, "id": "alarm"},
@@ -54,7 +55,16 @@ def test_a_list_of_texts_is_said_side_by_side(
     texts.write_text("\n".join(map(json.dumps, lines)) + "\n\n")
     arguments = ("--words", ".srt", "--dump-tokens", tmp_path / "tokens", "--temp", 0)
     done = command(
-        "say", "--jsonl", texts, "-o", folder, "--model", embedded, "--batch-size", 2, *arguments
+        "say",
+        "--jsonl",
+        texts,
+        "-o",
+        f"{folder}/",
+        "--model",
+        embedded,
+        "--batch-size",
+        2,
+        *arguments,
     )
     assert (done.code, done.out) == (0, "")
     assert done.err == "no --voice given: using anna.wav\n"
@@ -95,7 +105,7 @@ def test_a_list_that_is_none_is_refused(
     texts = tmp_path / "texts.jsonl"
     texts.write_text(line)
     done = command(
-        "say", "--jsonl", texts, "-o", tmp_path / "made", "--model", cloning, "-q", "--seed", 1
+        "say", "--jsonl", texts, "-o", f"{tmp_path}/made/", "--model", cloning, "-q", "--seed", 1
     )
     assert done.code == 2
     assert cause in done.error

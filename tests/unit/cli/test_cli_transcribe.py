@@ -10,7 +10,7 @@ from support.commands import Command
 from support.speech import Array, hiss, write_wav
 
 from kyutai_onnx.models import SpeechToText, Word
-from kyutai_onnx.models.text.subtitles import srt, vtt
+from kyutai_onnx.models.text.subtitles import CueLayout, srt, vtt
 
 CLOCK = r"\d\d:\d\d:\d\d"
 
@@ -73,12 +73,19 @@ def test_jsonl_is_the_same_on_one_line(command: Command, speech: Path) -> None:
     assert json.loads(line) == json.loads(command("transcribe", speech, "-f", "json").out)
 
 
-def test_tsv_has_a_head_and_a_row_a_word(command: Command, speech: Path, words: list[Word]) -> None:
-    head, *rows = command("transcribe", speech, "-f", "tsv").out.splitlines()
+def test_tsv_is_that_of_whisper(command: Command, speech: Path, words: list[Word]) -> None:
+    head, row = command("transcribe", speech, "-f", "tsv").out.splitlines()
     assert head.split("\t") == ["start", "end", "text"]
-    assert [row.split("\t")[2] for row in rows] == [word.text for word in words]
-    times = [tuple(map(float, row.split("\t")[:2])) for row in rows]
-    assert times == [pytest.approx((word.start, word.end), abs=0.001) for word in words]
+    start, end, text = row.split("\t")
+    assert (int(start), int(end)) == (round(1000 * words[0].start), round(1000 * words[-1].end))
+    assert text == text_of(words)
+
+
+def test_tsv_of_one_word_a_row(command: Command, speech: Path, words: list[Word]) -> None:
+    _, *rows = command("transcribe", speech, "-f", "tsv", "--max-words", 1).out.splitlines()
+    assert [row.split("\t") for row in rows] == [
+        [str(round(1000 * word.start)), str(round(1000 * word.end)), word.text] for word in words
+    ]
 
 
 @pytest.mark.parametrize(("kind", "render", "point"), [("srt", srt, ","), ("vtt", vtt, r"\.")])
@@ -100,10 +107,68 @@ def test_subtitles_are_whole_files(
 def test_a_file_gets_what_stdout_would_get(
     command: Command, speech: Path, tmp_path: Path, kind: str
 ) -> None:
-    out = tmp_path / "made" / "transcript"
+    out = tmp_path / "transcript"
     done = command("transcribe", speech, "-f", kind, "-o", out)
     assert (done.code, done.out) == (0, "")
     assert out.read_text("utf-8") == command("transcribe", speech, "-f", kind, "-o", "-").out
+
+
+@pytest.mark.parametrize(
+    ("ending", "kind"),
+    [*((kind, kind) for kind in ("json", "jsonl", "srt", "vtt", "tsv")), ("txt", "text")],
+)
+def test_the_ending_of_the_file_names_the_format(
+    command: Command, speech: Path, tmp_path: Path, ending: str, kind: str
+) -> None:
+    out = tmp_path / f"transcript.{ending}"
+    assert command("transcribe", speech, "-o", out).code == 0
+    assert out.read_text("utf-8") == command("transcribe", speech, "-f", kind).out
+
+
+@pytest.mark.parametrize("arguments", [("-f", "srt", "-o", "a.vtt"), ("-o", "a.docx")])
+def test_an_ending_that_contradicts_or_names_nothing_is_refused(
+    command: Command,
+    speech: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = command("transcribe", speech, *arguments)
+    assert done.code == 2
+    assert arguments[-1] in done.error
+    assert not (tmp_path / arguments[-1]).exists()
+
+
+def test_an_ending_that_names_nothing_is_taken_with_a_format(
+    command: Command, speech: Path, tmp_path: Path
+) -> None:
+    assert command("transcribe", speech, "-f", "srt", "-o", tmp_path / "a.docx").code == 0
+    assert (tmp_path / "a.docx").read_text().startswith("1\n00:00:")
+
+
+def test_no_folder_is_made_for_a_file(command: Command, speech: Path, tmp_path: Path) -> None:
+    done = command("transcribe", speech, "-o", tmp_path / "missing" / "a.srt")
+    assert done.code == 2
+    assert "no folder" in done.error
+    assert not (tmp_path / "missing").exists()
+
+
+@pytest.mark.parametrize("kind", ["srt", "vtt"])
+def test_cues_are_laid_out_as_asked(
+    command: Command, speech: Path, words: list[Word], kind: str
+) -> None:
+    render = {"srt": srt, "vtt": vtt}[kind]
+    asked = ("--max-line-width", 12, "--max-lines", 1, "--max-words", 2, "--highlight")
+    layout = CueLayout(12, 1, 2, highlight=True)
+    assert command("transcribe", speech, "-f", kind, *asked).out == render(words, layout)
+    assert "<u>" in render(words, layout)
+
+
+def test_a_layout_of_cues_goes_with_cues(command: Command, speech: Path) -> None:
+    done = command("transcribe", speech, "-f", "json", "--max-words", 1)
+    assert done.code == 2
+    assert "--max-words" in done.error
 
 
 def test_a_folder_gets_a_file_named_like_the_audio(

@@ -42,11 +42,11 @@ def test_several_as_jsonl_are_a_line_each(
 
 
 def test_several_as_tsv_are_one_table(
-    command: Command, speech: Path, pair: tuple[Path, Path], words: list[Word]
+    command: Command, speech: Path, pair: tuple[Path, Path], text: str
 ) -> None:
     head, *rows = command("transcribe", speech, speech, pair[1], "-f", "tsv").out.splitlines()
     assert head == "file\tstart\tend\ttext"
-    assert [row.split("\t")[::3] for row in rows] == [[str(speech), w.text] for w in words] * 2
+    assert [row.split("\t")[::3] for row in rows] == [[str(speech), text]] * 2
 
 
 @pytest.mark.parametrize("kind", ["srt", "vtt"])
@@ -58,23 +58,26 @@ def test_several_subtitles_need_a_folder(
     assert "-o FOLDER" in done.error
 
 
-def test_several_go_to_a_folder_that_is_made(
+def test_several_go_to_a_folder_that_is_made_if_its_name_says_so(
     command: Command, pair: tuple[Path, Path], tmp_path: Path, text: str
 ) -> None:
-    done = command("transcribe", *pair, "-o", tmp_path / "new" / "folder", "-f", "vtt")
+    done = command("transcribe", *pair, "-o", f"{tmp_path / 'new' / 'folder'}/", "-f", "vtt")
     assert (done.code, done.out) == (0, "")
     made = sorted((tmp_path / "new" / "folder").iterdir())
     assert [path.name for path in made] == ["quiet.vtt", "speech.vtt"]
     assert text.split()[0] in made[1].read_text("utf-8")
 
 
-def test_several_do_not_go_to_a_file(
-    command: Command, pair: tuple[Path, Path], tmp_path: Path
+@pytest.mark.parametrize("name", ["taken", "missing", "words.srt"])
+def test_several_do_not_go_to_a_file_or_a_missing_folder(
+    command: Command, pair: tuple[Path, Path], tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "taken").touch()
-    done = command("transcribe", *pair, "-o", tmp_path / "taken")
+    before = sorted(tmp_path.iterdir())
+    done = command("transcribe", *pair, "-o", tmp_path / name)
     assert done.code == 2
     assert "folder" in done.error
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_two_files_of_one_name_do_not_overwrite_each_other(
