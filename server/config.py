@@ -62,7 +62,8 @@ class ModelConfig:
 
     def check(self) -> None:
         """Raise UsageError for a parameter out of its range."""
-        check_parameters(**{name: vars(self)[name] for name in PARAMETERS if name in vars(self)})
+        names = (field.name for field in dataclasses.fields(self) if field.name in PARAMETERS)
+        check_parameters(**{name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True)

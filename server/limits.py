@@ -1,6 +1,6 @@
 """The limits of a server: how much a client may take, and for how long."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from ..runtime.errors import UsageError
 
@@ -53,7 +53,8 @@ class Limits:
 
     def check(self) -> None:
         """Raise UsageError for a limit that nothing could keep."""
-        for name, value in vars(self).items():
+        for field in fields(self):
+            name, value = field.name, getattr(self, field.name)
             may_be_zero = name in MAY_BE_ZERO
             if value is not None and not (value > 0 or (may_be_zero and value == 0)):
                 least = "0 or more" if may_be_zero else "more than 0"

@@ -39,7 +39,7 @@ class Session:
         self._admitted = engine.admit(make_row, deliver, room, wait=wait, backlog=backlog)
 
     def __del__(self) -> None:
-        if "_admitted" in vars(self) and not self.over:  # a refused session has none
+        if hasattr(self, "_admitted") and not self.over:  # a refused session has none
             self._cancel()
 
     def feed(self, item: object) -> None:
