@@ -16,7 +16,6 @@ from ...runtime.audio import Pcm
 from ...runtime.errors import UsageError
 from ..engine.events import Ended, Ready, SessionEvent
 from ..engine.session import Session
-from ..openai.speech import WavEncoder
 from ..registry import ServedModel
 from ..voices import UnknownVoice
 from ..web.context import CONTEXT, Context
@@ -25,6 +24,7 @@ from ..web.websocket_session import WebSocket, number, refuse, run_session, whol
 from ..wire import NO_ROOM, ProtocolError
 from ..wire.messagepack import pack
 from ..wire.ogg_opus import OpusEncoder
+from ..wire.speech_encoders import WavEncoder
 from . import messages
 
 NUMBERS = ("temperature", "cfg_coef", "padding_bonus")
@@ -246,4 +246,4 @@ async def post_tts(request: web.Request) -> web.StreamResponse:
     async for event in Synthesis(context, served, text, voice or None).events():
         if isinstance(event, events.Audio):
             await answer.write(encoder.push(event.pcm))
-    return await answer.finish(encoder.finish())
+    return await answer.finish(encoder.end())

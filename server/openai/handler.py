@@ -14,6 +14,7 @@ from ..web.logs import log
 from ..web.posts import StreamingResponse, Synthesis, Transcription
 from ..web.uploads import FILE, Form
 from ..wire import ProtocolError
+from ..wire.speech_encoders import speech_encoder
 from . import messages as openai
 from . import speech, transcriptions
 from .messages import InvalidRequestError
@@ -102,9 +103,9 @@ async def speech_post(request: web.Request) -> web.StreamResponse:
 
 
 async def _encoded(served: ServedModel, saying: Synthesis, form: str) -> AsyncIterator[bytes]:
-    encoder = speech.speech_encoder(form, served.model.sample_rate)
+    encoder = speech_encoder(form, served.model.sample_rate)
     async for event in saying.events():
         if isinstance(event, Audio) and (data := encoder.push(event.pcm)):
             yield data
-    if data := encoder.finish():
+    if data := encoder.end():
         yield data

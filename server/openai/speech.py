@@ -1,17 +1,11 @@
-"""OpenAI's `/v1/audio/speech`: what is asked for, and speech in every format of it."""
+"""OpenAI's `/v1/audio/speech`: what is asked for, and the events of speech."""
 
 import base64
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any
 
 from ...models.options import PARAMETERS
-from ...runtime.audio import Pcm, RawFormat
-from ...runtime.audio.files.wav import build_header
-from ...runtime.audio.pcm import encode
 from .messages import InvalidRequestError, event
 
 CONTENT_TYPES = {
@@ -72,108 +66,6 @@ def read_request(content: object, most_characters: int) -> SpeechRequest:
         stream_format=stream_format,
         extra=_extra(content),
     )
-
-
-class SpeechEncoder(Protocol):
-    """Samples float32 `[n]` in, bytes out, as they come."""
-
-    def push(self, pcm: Pcm) -> bytes: ...
-    def finish(self) -> bytes: ...
-
-
-def speech_encoder(kind: str, sample_rate: int) -> SpeechEncoder:
-    """What writes one of the formats."""
-    if kind == "pcm":
-        return PcmEncoder()
-    if kind == "wav":
-        return WavEncoder(sample_rate)
-    return CodecEncoder(kind, sample_rate)
-
-
-class PcmEncoder:
-    """Samples of 16 bits, the lower byte first."""
-
-    def push(self, pcm: Pcm) -> bytes:
-        return encode(pcm, "s16le")
-
-    def finish(self) -> bytes:
-        return b""
-
-
-class WavEncoder(PcmEncoder):
-    """The same after a WAV header that leaves the length open."""
-
-    def __init__(self, sample_rate: int) -> None:
-        self._header = build_header(RawFormat(sample_rate))
-
-    def push(self, pcm: Pcm) -> bytes:
-        header, self._header = self._header, b""
-        return header + super().push(pcm)
-
-    def finish(self) -> bytes:
-        header, self._header = self._header, b""
-        return header
-
-
-CODECS = {
-    "mp3": ("mp3", "libmp3lame", "fltp", {"write_xing": "0"}),
-    "opus": ("ogg", "libopus", "flt", {"page_duration": "80000"}),
-    "aac": ("adts", "aac", "fltp", {}),
-    "flac": ("flac", "flac", "s16", {}),
-}
-"""Of each format the container, the codec, its samples and the container's options."""
-
-
-class CodecEncoder:
-    """A format that libav writes."""
-
-    def __init__(self, kind: str, sample_rate: int) -> None:
-        import av
-
-        container, codec, self._samples, options = CODECS[kind]
-        self._written, self._rate, self._given = Written(), sample_rate, 0
-        self._container = av.open(self._written, "w", format=container, container_options=options)
-        stream = self._container.add_stream(codec, rate=sample_rate)
-        assert isinstance(stream, av.AudioStream)
-        self._stream = stream
-        self._stream.layout = "mono"
-        self._stream.format = self._samples
-        self._container.start_encoding()
-
-    def push(self, pcm: Pcm) -> bytes:
-        from av import AudioFrame
-
-        whole = self._samples == "s16"
-        samples = np.frombuffer(encode(pcm, "s16le"), "<i2") if whole else pcm
-        frame = AudioFrame.from_ndarray(samples[None], format=self._samples, layout="mono")
-        frame.sample_rate, frame.pts = self._rate, self._given
-        self._given += len(pcm)
-        self._container.mux(self._stream.encode(frame))
-        return self._written.take()
-
-    def finish(self) -> bytes:
-        self._container.mux(self._stream.encode(None))
-        self._container.close()
-        return self._written.take()
-
-
-class Written(io.RawIOBase):
-    """Takes what is written, and has no way back."""
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self._parts.append(bytes(data))
-        return len(self._parts[-1])
-
-    def take(self) -> bytes:
-        """All that was written since the last time."""
-        parts, self._parts = self._parts, []
-        return b"".join(parts)
 
 
 def audio_delta(data: bytes) -> bytes:

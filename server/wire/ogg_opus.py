@@ -19,6 +19,7 @@ MOST_SECONDS = 60.0
 """Of audio in one piece of a stream."""
 
 _DECODED_RATE = 48000
+_UPSAMPLING = _DECODED_RATE // SAMPLE_RATE
 _SERIAL = 42
 _BIT_RATE = 32000
 _PRE_SKIP = 3840
@@ -26,7 +27,7 @@ _HEAD = b"OpusHead" + bytes([1, 1]) + _PRE_SKIP.to_bytes(2, "little")
 _HEAD += _DECODED_RATE.to_bytes(4, "little") + bytes(3)
 _VENDOR = b"KyutaiMoshi"
 _TAGS = b"OpusTags" + len(_VENDOR).to_bytes(4, "little") + _VENDOR + bytes(4)
-_VERSION, _CHANNELS, _MAPPING = 8, 9, 18
+_VERSION, _CHANNELS, _MAPPING, _LAG = 8, 9, 18, slice(10, 12)
 MOST_PACKET = 2**20
 """Bytes of a packet: audio takes a few hundred, tags may hold a picture."""
 MOST_PAGES = 2**15
@@ -154,16 +155,28 @@ class OggReader:
 
 
 class OpusEncoder:
-    """Samples in, pages out: one packet a page, and the two of the header first."""
+    """Samples in, pages out: one packet a page, and the two of the header first.
 
-    def __init__(self) -> None:
+    `for_players` writes a file that any player reads to the sample, at twice the bit rate: the
+    header says by how much the codec lags, and the last page where the speech ends. Kyutai's
+    readers ignore both.
+    """
+
+    def __init__(self, *, for_players: bool = False) -> None:
         codec = av.CodecContext.create("libopus", "w")
         assert isinstance(codec, AudioCodecContext)
         codec.sample_rate, codec.format, codec.layout = SAMPLE_RATE, "flt", "mono"
-        codec.bit_rate = _BIT_RATE
-        codec.options = {"application": "voip", "frame_duration": f"{1000 * PACKET / SAMPLE_RATE}"}
+        codec.bit_rate = 2 * _BIT_RATE if for_players else _BIT_RATE
+        application = "audio" if for_players else "voip"
+        duration = f"{1000 * PACKET / SAMPLE_RATE}"
+        codec.options = {"application": application, "frame_duration": duration}
         codec.open()
         self._codec, self._ogg = codec, OggWriter(_SERIAL)
+        self._head, self._lag = _HEAD, 0
+        if for_players:
+            assert codec.extradata is not None
+            self._head = codec.extradata
+            self._lag = int.from_bytes(self._head[_LAG], "little") // _UPSAMPLING
         self._waiting = np.zeros(0, np.float32)
         self._packets = 0
         self._begun = False
@@ -173,7 +186,7 @@ class OpusEncoder:
         if self._begun:
             return b""
         self._begun = True
-        return self._ogg.page(_HEAD, 0) + self._ogg.page(_TAGS, 0)
+        return self._ogg.page(self._head, 0) + self._ogg.page(_TAGS, 0)
 
     def push(self, pcm: Pcm) -> bytes:
         """The pages of float32 `[n]`, any n; what does not fill a packet waits for the next."""
@@ -189,17 +202,21 @@ class OpusEncoder:
 
     def end(self) -> bytes:
         """The last pages: what waits, silence behind it, marked as Ogg's end of the stream."""
-        missing = PACKET - len(self._waiting)
-        padded = np.concatenate((self._waiting, np.zeros(missing, np.float32)))
-        self._waiting = padded[:0]
-        return self.header() + self._page(padded, last=True)
+        rest = np.concatenate((self._waiting, np.zeros(self._lag, np.float32)))
+        end = self._packets * PACKET + len(rest)
+        size = max(PACKET, len(rest) + -len(rest) % PACKET)
+        *packets, last = np.pad(rest, (0, size - len(rest))).reshape(-1, PACKET)
+        self._waiting = rest[:0]
+        pages = self.header() + b"".join(map(self._page, packets))
+        return pages + self._page(last, last=True, end=end if self._lag else None)
 
-    def _page(self, samples: Pcm, *, last: bool = False) -> bytes:
+    def _page(self, samples: Pcm, *, last: bool = False, end: int | None = None) -> bytes:
+        """The page of a packet, whose audio ends at the sample `end`, else with the packet."""
         frame = av.AudioFrame.from_ndarray(samples[None], format="flt", layout="mono")
         frame.sample_rate, frame.pts = SAMPLE_RATE, self._packets * PACKET
         (packet,) = self._codec.encode(frame)
         self._packets += 1
-        granule = self._packets * PACKET * (_DECODED_RATE // SAMPLE_RATE)
+        granule = (end or self._packets * PACKET) * _UPSAMPLING
         return self._ogg.page(bytes(packet), granule, last=last)
 
 

@@ -1,9 +1,11 @@
 """Ogg pages and Opus: what Kyutai's own library wrote is heard, and any paging."""
 
+import io
 from itertools import pairwise
 
 import numpy as np
 import pytest
+import soundfile
 
 pytest.importorskip("av", reason="the serve extra is not installed")
 
@@ -193,3 +195,13 @@ def test_a_packet_without_end_is_refused() -> None:
     assert packets(data) == []
     with pytest.raises(ProtocolError, match="more than 1048576 bytes"):
         packets(data + full)
+
+
+@pytest.mark.parametrize("samples", [0, 1, 804, 805, 960, 24017])
+def test_a_player_reads_as_many_samples_as_were_written(samples: int) -> None:
+    pcm = TONE[:samples]
+    encoder = OpusEncoder(for_players=True)
+    pages = b"".join(encoder.push(pcm[start : start + 1000]) for start in range(0, samples, 1000))
+    found, rate = soundfile.read(io.BytesIO(pages + encoder.end()), dtype="float32")
+    assert (len(found), rate) == (samples, 24000)
+    assert found[500:-500] == pytest.approx(pcm[500:-500], abs=0.05)

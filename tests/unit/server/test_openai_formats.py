@@ -15,6 +15,7 @@ from kyutai_onnx.server.openai import messages as openai
 from kyutai_onnx.server.openai import speech, transcriptions
 from kyutai_onnx.server.openai.messages import InvalidRequestError
 from kyutai_onnx.server.openai.transcriptions import TranscriptionRequest
+from kyutai_onnx.server.wire.speech_encoders import speech_encoder
 
 WORDS = [Word("Bonjour", 0.0, 0.5), Word("à", 0.5, 0.7), Word("tous.", 3.0, 3.4)]
 MINIMAL = {"model": "tts-1", "input": "seven"}
@@ -103,7 +104,7 @@ def test_any_request_is_read_or_refused_in_a_line(content: object) -> None:
     with contextlib.suppress(InvalidRequestError):
         request = speech.read_request(content, 100)
         assert request.text.strip()
-        assert set(request.extra) <= {*speech.RANGES, "seed"}
+        assert set(request.extra) <= {*speech.EXTRA}
 
 
 FORM = ("model", "response_format", "stream", "temperature", "timestamp_granularities[]", "include")
@@ -128,15 +129,15 @@ def test_a_refused_field_is_quoted_in_part(field: str) -> None:
 @pytest.mark.parametrize("step", [1, 1000, 24000])
 def test_samples_are_written_as_they_come(kind: str, step: int) -> None:
     pcm = np.linspace(-1.5, 1.5, 24000, dtype=np.float32)
-    encoder = speech.speech_encoder(kind, 24000)
+    encoder = speech_encoder(kind, 24000)
     data = b"".join(encoder.push(pcm[i : i + step]) for i in range(0, 24000, step))
-    data += encoder.finish()
+    data += encoder.end()
     head = 44 if kind == "wav" else 0
     assert decode(data[head:], "s16le") == pytest.approx(np.clip(pcm, -1, 1), abs=1e-4)
 
 
 def test_speech_that_says_nothing_is_whole_all_the_same() -> None:
     for kind in speech.CONTENT_TYPES:
-        encoder = speech.speech_encoder(kind, 24000)
-        data = encoder.finish()
+        encoder = speech_encoder(kind, 24000)
+        data = encoder.end()
         assert data[:4] == {"wav": b"RIFF", "flac": b"fLaC", "opus": b"OggS"}.get(kind, data[:4])
