@@ -305,7 +305,7 @@ class Row(Generic[T]):
         Raises UsageError if it is of another model or guided and the batch is not, ModelError if it
         is damaged or of a version that this program does not read; then this stream is as it was.
         """
-        self.check(saved)
+        saved = self.check(saved)
         sampling = SamplingParams.load(saved["language_model"]["sampling"])
         self.resume(saved, None if seed is None else self.task.resampled(sampling, seed))
 
@@ -319,11 +319,14 @@ class Row(Generic[T]):
         other.resume(self.save())
         return other
 
-    def check(self, saved: dict[str, Any]) -> None:
-        """Raise as `load` does for a stream that its task cannot go on from."""
+    def check(self, saved: dict[str, Any]) -> dict[str, Any]:
+        """Return a saved stream as this version would have saved it; raises as `load` does for one
+        that its task cannot go on from."""
         model = self.task.model
-        check_state(saved, model.bundle, model.family.name, state_fields(type(self.task), model))
+        fields = state_fields(type(self.task), model)
+        saved = check_state(saved, model.bundle, model.family.name, fields)
         self.task.check(saved)
+        return saved
 
     def resume(self, saved: dict[str, Any], sampling: SamplingParams | None = None) -> None:
         """Continue where a stream stood that was checked, sampling as it did or by `sampling`."""
@@ -602,7 +605,7 @@ class Stream(Generic[T]):
         that this program does not read; then this stream is as it was.
         """
         batch, row = self._batch, self._row
-        row.check(saved)
+        saved = row.check(saved)
         if saved["language_model"]["guidance"] is not None and not batch.guided:
             batch = self._open(1, guided=True)
             row = batch.join(row.task.again())

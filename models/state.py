@@ -7,6 +7,7 @@ attributes are renamed, and a change of what is saved is a new `VERSION`.
 import math
 import re
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,7 +19,9 @@ from ..runtime.errors import ModelError, UsageError
 from ..runtime.graph.batch_state import check_states
 
 FORMAT = "kyutai-onnx-stream"
-VERSION = 1
+OLDEST, VERSION = 1, 1
+"""The versions that are read; the last is written."""
+
 AGAIN = "save the stream again"
 LARGEST = 2**53 - 1
 """The largest integer that every reader of JSON holds exactly."""
@@ -83,6 +86,18 @@ class Nullable:
     def check(self, value: Any, place: str) -> None:
         if value is not None:
             self.present.check(value, place)
+
+
+@dataclass(frozen=True)
+class Since:
+    """A field that came with a version; a stream that was saved before has `default`."""
+
+    version: int
+    present: Field
+    default: Any
+
+    def check(self, value: Any, place: str) -> None:
+        self.present.check(value, place)
 
 
 @dataclass(frozen=True)
@@ -160,6 +175,19 @@ class Record:
                     known = extents.setdefault(str(axis), extent)
                     _expect(known == extent, value[name], _at(place, name), f"{known} {axis}")
 
+    def upgraded(self, value: Any, version: int) -> Any:
+        """What was saved in a version, with the fields that came later."""
+        if not isinstance(value, dict):
+            return value
+        found = dict(value)
+        for name, kind in self.fields.items():
+            if isinstance(kind, Since) and version < kind.version:
+                found.setdefault(name, deepcopy(kind.default))
+            record = kind.present if isinstance(kind, Nullable | Since) else kind
+            if isinstance(record, Record) and name in found:
+                found[name] = record.upgraded(found[name], version)
+        return found
+
     def __or__(self, other: "Record") -> "Record":
         """The fields of both."""
         return Record({**self.fields, **other.fields})
@@ -209,8 +237,10 @@ def state_header(bundle: Bundle, kind: str) -> dict[str, Any]:
     }
 
 
-def check_state(saved: Any, bundle: Bundle, kind: str, fields: Record) -> None:
+def check_state(saved: Any, bundle: Bundle, kind: str, fields: Record) -> dict[str, Any]:
     """Checks the header and every field of a saved stream, so that loading it cannot fail halfway.
+
+    Returns it as this version would have saved it.
 
     Raises UsageError for a stream of another model or kind, ModelError for a version that this
     program does not read and for fields that are missing, unknown or wrong.
@@ -224,7 +254,10 @@ def check_state(saved: Any, bundle: Bundle, kind: str, fields: Record) -> None:
             f"this stream was saved from {saved['model'][:80]}, not from the weights of "
             f"{bundle.manifest.name}"
         )
-    (HEADER | fields).check(saved)
+    whole = HEADER | fields
+    upgraded: dict[str, Any] = whole.upgraded(saved, saved["version"])
+    whole.check(upgraded)
+    return upgraded
 
 
 def _check_version(saved: Any) -> None:
@@ -237,8 +270,9 @@ def _check_version(saved: Any) -> None:
             "this stream was saved without a version, by kyutai-onnx before 1.0: load and finish "
             f"it there, or {AGAIN} here"
         )
-    if type(version) is not int or version != VERSION:
+    if type(version) is not int or not OLDEST <= version <= VERSION:
+        versions = f"{OLDEST} to {VERSION}" if OLDEST < VERSION else f"{VERSION}"
         raise ModelError(
             f"this stream was saved in version {_shown(version)} of its format, this program "
-            f"reads version {VERSION}: load it with the kyutai-onnx that saved it, or a later one"
+            f"reads version {versions}: load it with the kyutai-onnx that saved it, or a later one"
         )

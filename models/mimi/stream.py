@@ -77,7 +77,7 @@ class EncoderStream:
         """
         partial = Tensor("float32", ("samples",))
         part = Record({"partial_frame": partial, "encoder": GraphState(self._chain.states)})
-        check_state(saved, self._bundle, ENCODER, part)
+        saved = check_state(saved, self._bundle, ENCODER, part)
         self._framer.reset()
         self._framer.push(saved["partial_frame"])
         self._rows.load(0, saved["encoder"])
@@ -126,7 +126,7 @@ class DecoderStream:
     def load(self, saved: dict[str, Any]) -> None:
         """Continue where a saved stream stood; raises as `EncoderStream.load`."""
         part = Record({"decoder": GraphState(self._chain.states)})
-        check_state(saved, self._bundle, DECODER, part)
+        saved = check_state(saved, self._bundle, DECODER, part)
         self._rows.load(0, saved["decoder"])
 
     def check(self, codes: Codes) -> None:

