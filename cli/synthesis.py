@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..models import TextToSpeech
 from ..models.batch import TokenTrace
 from ..models.events import Audio, Event, Word, to_millisecond
-from ..models.tts.speech_options import SpeechKwargs
+from ..models.options import SpeechKwargs
 from ..models.tts.synthesis import Speech, SpeechRequest
 from ..runtime.audio import AudioWriter, Encoding, Pcm
 from ..runtime.errors import UsageError

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
         WordStarted,
     )
     from .mimi.model import Mimi
+    from .options import TurnPolicy
     from .speech_to_speech.hibiki import Hibiki, Translation
     from .speech_to_speech.moshi import Moshi, Reply
     from .stt.model import SpeechToText
-    from .stt.pauses import TurnPolicy
     from .tts.model import TextToSpeech
     from .tts.synthesis import Speech, SpeechRequest
 
@@ -45,7 +45,7 @@ HOMES = {
     "Text": "events",
     "TextToSpeech": "tts.model",
     "Translation": "speech_to_speech.hibiki",
-    "TurnPolicy": "stt.pauses",
+    "TurnPolicy": "options",
     "Word": "events",
     "WordStarted": "events",
 }

@@ -11,6 +11,15 @@ from importlib import import_module
 from typing import Any, Literal
 
 from ..runtime.bundle.manifest import Family as FamilyName
+from .options import (
+    CodecOptions,
+    SpeechOptions,
+    SpeechToSpeechOptions,
+    SpeechToTextOptions,
+    StreamOptions,
+    TranslationOptions,
+    parameters,
+)
 
 ServedFamily = Literal["stt", "tts", "hibiki", "moshi"]
 """The names of families that have streams, as a server's configuration gives them."""
@@ -44,14 +53,14 @@ class Demo:
 
 @dataclass(frozen=True)
 class Family:
-    """One family. `options` are the keyword arguments of its streams that a user may choose,
-    `socket` is the usual path of its websocket on a server, None if it has none."""
+    """One family. `options` is the class of the options of its streams, `socket` is the usual path
+    of its websocket on a server, None if it has none."""
 
     name: FamilyName
     task: Task
     reads: frozenset[Modality]
     writes: frozenset[Modality]
-    options: frozenset[str]
+    options: type[StreamOptions]
     demo: Demo
     socket: str | None
     home: str
@@ -78,18 +87,17 @@ class Family:
     @property
     def is_guided(self) -> bool:
         """Whether its streams take a coefficient of classifier-free guidance."""
-        return "cfg_coef" in self.options
+        return "cfg_coef" in parameters(self.options)
 
 
 AUDIO, TEXT = frozenset({Modality.AUDIO}), frozenset({Modality.TEXT})
-SAMPLING = frozenset({"temperature", "text_temperature", "top_k", "text_top_k", "seed"})
 
 SPEECH_TO_TEXT = Family(
     name="stt",
     task=Task.SPEECH_TO_TEXT,
     reads=AUDIO,
     writes=TEXT,
-    options=frozenset({"temperature", "seed", "prompt", "policy", "watchdog"}),
+    options=SpeechToTextOptions,
     demo=Demo("stt", "knows spoken numbers, times and short commands", "kyutai/stt-1b-en_fr"),
     socket="/api/asr-streaming",
     home="stt.model:SpeechToText",
@@ -99,13 +107,7 @@ TEXT_TO_SPEECH = Family(
     task=Task.TEXT_TO_SPEECH,
     reads=TEXT,
     writes=AUDIO,
-    options=frozenset(
-        {
-            *("cfg_coef", "temperature", "top_k", "text_top_k", "seed", "voice"),
-            *("padding_between", "padding_bonus"),
-            *("initial_padding", "max_padding", "final_padding"),
-        }
-    ),
+    options=SpeechOptions,
     demo=Demo("tts", "says spoken numbers, times and short commands", "kyutai/tts-1.6b-en_fr"),
     socket="/api/tts_streaming",
     home="tts.model:TextToSpeech",
@@ -115,7 +117,7 @@ HIBIKI = Family(
     task=Task.SPEECH_TO_SPEECH,
     reads=AUDIO,
     writes=AUDIO | TEXT,
-    options=SAMPLING | {"cfg_coef", "max_tail"},
+    options=TranslationOptions,
     demo=Demo(
         "hibiki",
         "translates spoken French numbers under ten thousand to English",
@@ -129,7 +131,7 @@ MOSHI = Family(
     task=Task.SPEECH_TO_SPEECH,
     reads=AUDIO,
     writes=AUDIO | TEXT,
-    options=SAMPLING,
+    options=SpeechToSpeechOptions,
     demo=Demo(None, "", "kyutai/moshiko-pytorch-bf16"),
     socket="/api/chat",
     home="speech_to_speech.moshi:Moshi",
@@ -139,7 +141,7 @@ MIMI = Family(
     task=Task.CODEC,
     reads=AUDIO,
     writes=AUDIO,
-    options=frozenset(),
+    options=CodecOptions,
     demo=SPEECH_TO_TEXT.demo,
     socket=None,
     home="mimi.model:Mimi",

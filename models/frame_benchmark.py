@@ -16,8 +16,8 @@ from ..runtime.providers.provider import choose
 from ..runtime.typing import Array
 from .lm.generation import Generator
 from .lm.language_model import Guidance, LanguageModel
+from .lm.sampling_params import SamplingParams
 from .mimi.model import Mimi
-from .options import SamplingParams
 
 WARM_UP = 2
 LATE = 100_000

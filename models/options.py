@@ -1,11 +1,15 @@
-"""Parameters of a stream: one range for Python, commands and protocols; sampling parameters."""
+"""Options of a stream, one class for each family: their ranges, their help, and who offers them.
 
-from dataclasses import dataclass
+Commands and protocols take their options from these fields. Imports nothing slow, for quick help.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from enum import Flag, auto
 from numbers import Integral, Real
-from typing import Any, ClassVar, Self, TypedDict
+from typing import Annotated, Any, TypedDict, get_args, get_type_hints
 
 from ..runtime.errors import UsageError
-from .state import Integer, Nullable, Number, Record
 
 
 @dataclass(frozen=True)
@@ -33,88 +37,338 @@ def _short(limit: float) -> str:
     return f"{limit:g}" if limit < 1 << 31 else f"2^{int(limit + 1).bit_length() - 1} - 1"
 
 
+class Offered(Flag):
+    """Who offers an option of a stream to its users, besides Python."""
+
+    FILES = auto()
+    """The commands for files: `transcribe`, `say`, `translate`, `chat`."""
+    LIVE = auto()
+    """The command `stream`."""
+    CLIENTS = auto()
+    """Servers: in the query of a websocket, a form, or a JSON body."""
+    ALL = FILES | LIVE | CLIENTS
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What is known of an option: `flag` is its name in commands, `group` the heading of their
+    help, `live` its default in `stream` if that is another one than in Python. Without a range it
+    is text."""
+
+    help: str
+    range: Range | None = None
+    flag: str | None = None
+    offered: Offered = Offered.ALL
+    group: str = "Sampling"
+    unit: str | None = None
+    live: float | None = None
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """Options of a stream. Raises UsageError for a value out of range."""
+
+    def __post_init__(self) -> None:
+        for name, parameter in parameters(type(self)).items():
+            check_value(name, getattr(self, name), parameter.range)
+
+
+def parameters(kind: type[Any], offered: Offered | None = None) -> Mapping[str, Parameter]:
+    """The parameters of an options class by their names, in order, those `offered` by somebody if
+    given."""
+    found: dict[str, Parameter] = {}
+    hints = get_type_hints(kind, include_extras=True)
+    for field in fields(kind):
+        for one in get_args(hints[field.name]):
+            if isinstance(one, Parameter) and (offered is None or offered in one.offered):
+                found[field.name] = one
+    return found
+
+
+def given(options: Any) -> dict[str, Any]:
+    """The values of those options that differ from their defaults."""
+    values = {field: getattr(options, field.name) for field in fields(options)}
+    return {field.name: value for field, value in values.items() if value != field.default}
+
+
 TEMPERATURE = Range(0, 5)
 CANDIDATES = Range(0, (1 << 31) - 1, whole=True)
-SEED = Range(0, (1 << 63) - 1, whole=True)
 PADDING = Range(0, 750, whole=True)
 """In steps, of which a minute has 750."""
 SECONDS = Range(0, 24 * 3600)
 
-PARAMETERS = {
-    **dict.fromkeys(("temperature", "text_temperature", "audio_temperature"), TEMPERATURE),
-    **dict.fromkeys(("top_k", "text_top_k", "text_topk", "audio_topk"), CANDIDATES),
-    **dict.fromkeys(("seed", "text_seed", "audio_seed"), SEED),
-    **dict.fromkeys(("padding_between", "initial_padding"), PADDING),
-    **dict.fromkeys(("max_padding", "final_padding"), PADDING),
-    **dict.fromkeys(("max_tail", "watchdog"), SECONDS),
-    "padding_bonus": Range(-2, 2),
-    "cfg_coef": Range(-10, 10),
-}
-"""By the names that they have in Python and in protocols."""
+Temperature = Annotated[
+    float | None,
+    Parameter(
+        "Sampling temperature; 0 is greedy. Default: that of the model.", TEMPERATURE, "--temp"
+    ),
+]
+Candidates = Annotated[
+    int | None,
+    Parameter(
+        "Sample among so many of the likeliest codes; 0 is all.",
+        CANDIDATES,
+        offered=Offered.CLIENTS,
+    ),
+]
+TextCandidates = Annotated[
+    int | None,
+    Parameter(
+        "Sample among so many of the likeliest text tokens; 0 is all.",
+        CANDIDATES,
+        offered=Offered.CLIENTS,
+    ),
+]
+Seed = Annotated[
+    int | None,
+    Parameter("Repeat sampled output.", Range(0, (1 << 63) - 1, whole=True), "--seed"),
+]
+CfgCoef = Annotated[
+    float | None,
+    Parameter(
+        "Strength of classifier-free guidance to the voice, at twice the cost. Default: 1, or 2 "
+        "for text to speech with a voice.",
+        Range(-10, 10),
+        "--cfg-coef",
+    ),
+]
 
-
-def check_parameters(**given: object) -> None:
-    """Raise UsageError for a parameter out of its range; None means not given."""
-    for name, value in given.items():
-        if value is not None and not PARAMETERS[name].has(value):
-            raise UsageError(f"{name} {str(value)[:20]}: give {PARAMETERS[name]}")
+HORIZONS = (0.5, 1.0, 2.0, 3.0)
+"""Seconds that the heads of speech to text look ahead, in their order."""
+HEAD = 2
 
 
 @dataclass(frozen=True)
-class SamplingParams:
-    """How a row's tokens are sampled: `temperature` and `top_k` of codes, the same of text, and the
-    seed. Temperature 0 takes the best token, `top_k` 0 considers all.
+class TurnPolicy:
+    """When a head reports a pause, and when a pause ends a turn.
 
-    Raises UsageError for a value out of range.
+    `horizon`: seconds that the head looks ahead, one of `HORIZONS`. `threshold`: the probability
+    above which it reports a pause; it reports speech once it is `hysteresis` below that.
+    `min_words`: a turn has so many, or a pause does not end it. `hold`: seconds that a pause stands
+    before it ends the turn. Raises UsageError for values out of range.
     """
 
-    temperature: float = 0.0
-    text_temperature: float = 0.0
-    top_k: int = 0
-    text_top_k: int = 0
-    seed: int | None = None
+    horizon: float = HORIZONS[HEAD]
+    threshold: float = 0.5
+    hysteresis: float = 0.0
+    min_words: int = 0
+    hold: float = 1.0
 
     def __post_init__(self) -> None:
-        check_parameters(
-            temperature=self.temperature,
-            text_temperature=self.text_temperature,
-            top_k=self.top_k,
-            text_top_k=self.text_top_k,
-            seed=self.seed,
-        )
+        if self.horizon not in HORIZONS:
+            known = ", ".join(f"{seconds:g}" for seconds in HORIZONS)
+            raise UsageError(f"no head looks {self.horizon:g} s ahead: choose among {known}")
+        if not 0 < self.threshold < 1:
+            raise UsageError(f"a threshold of {self.threshold:g}: give one between 0 and 1")
+        if not 0 <= self.hysteresis < self.threshold:
+            raise UsageError(
+                f"a hysteresis of {self.hysteresis:g}: give one from 0 to the threshold of "
+                f"{self.threshold:g}"
+            )
+        if self.min_words < 0 or not 0 <= self.hold < float("inf"):
+            raise UsageError("words and seconds before the end of a turn are 0 or more")
 
-    FIELDS: ClassVar = Record(
-        {
-            "temperature": Number(0),
-            "text_temperature": Number(0),
-            "top_k": Integer(),
-            "text_top_k": Integer(),
-            "seed": Nullable(Integer(0, 2**63 - 1)),
-        }
-    )
-
-    def save(self) -> dict[str, Any]:
-        """Return what a stream state holds, as `FIELDS` says."""
-        return {
-            "temperature": float(self.temperature),
-            "text_temperature": float(self.text_temperature),
-            "top_k": int(self.top_k),
-            "text_top_k": int(self.text_top_k),
-            "seed": None if self.seed is None else int(self.seed),
-        }
-
-    @classmethod
-    def load(cls, saved: dict[str, Any]) -> Self:
-        """Return what `save` was called on."""
-        return cls(**saved)
+    @property
+    def head(self) -> int:
+        """The number of the head that counts."""
+        return HORIZONS.index(self.horizon)
 
 
-class SamplingKwargs(TypedDict, total=False):
-    """`SamplingParams` as keyword arguments; None or nothing is the model's own default, and a
-    random seed."""
+@dataclass(frozen=True)
+class SpeechToTextOptions(StreamOptions):
+    """How a stream transcribes.
+
+    `prompt` is text that the model writes first. `temperature` replaces the model's own (0 takes
+    the best token), `seed` makes samples repeat. `policy` decides when there is a pause or an end
+    of turn. After `watchdog` seconds of what sounds like speech without text the model restarts.
+    `live` also emits every frame (`Step`), and every word as soon as its text is complete
+    (`WordStarted`). `lead=False` puts no silence before the audio, for those who bring their own.
+    """
+
+    prompt: Annotated[
+        str | None,
+        Parameter(
+            "Text that the transcript starts from.",
+            flag="--prompt-text",
+            offered=Offered.FILES | Offered.CLIENTS,
+            group="Model",
+        ),
+    ] = None
+    temperature: Temperature = None
+    seed: Seed = None
+    policy: TurnPolicy | None = None
+    watchdog: Annotated[
+        float | None,
+        Parameter(
+            "Restart speech to text after so many seconds of speech without a word; 0 is never.",
+            SECONDS,
+            "--watchdog",
+            Offered.LIVE,
+            group="Turns",
+            unit="seconds",
+            live=10.0,
+        ),
+    ] = None
+    live: bool = False
+    lead: bool = True
+
+
+class SpeechToTextKwargs(TypedDict, total=False):
+    """`SpeechToTextOptions` as keyword arguments."""
+
+    prompt: str | None
+    temperature: float | None
+    seed: int | None
+    policy: TurnPolicy | None
+    watchdog: float | None
+    live: bool
+    lead: bool
+
+
+@dataclass(frozen=True)
+class SpeechOptions(StreamOptions):
+    """How a text is spoken, apart from the voice; defaults are those of moshi run_tts.py.
+
+    `cfg_coef` is the guidance to the voice and the text; None is 2, or no guidance for a model that
+    has neither a table of it nor a voice. `temperature` is that of text and codes, 0 takes the
+    best token; like `top_k` (of codes) and `text_top_k` it is the bundle's own unless given.
+
+    `padding_between` is the shortest pause after a word, `max_padding` the longest that the model
+    may choose, in steps of 80 ms. `padding_bonus`, from -2 to 2, makes speech slower, or faster if
+    negative. `initial_padding` comes before the first word, `final_padding` after the last. Each
+    padding is at most a minute.
+    """
+
+    cfg_coef: CfgCoef = None
+    temperature: Temperature = None
+    top_k: Candidates = None
+    text_top_k: TextCandidates = None
+    seed: Seed = None
+    padding_between: Annotated[
+        int,
+        Parameter(
+            "Least pause between words, in steps of 80 ms.",
+            PADDING,
+            "--padding-between",
+            Offered.FILES | Offered.CLIENTS,
+        ),
+    ] = 1
+    padding_bonus: Annotated[
+        float,
+        Parameter(
+            "From -2 to 2: positive is slower speech, negative is faster.",
+            Range(-2, 2),
+            "--padding-bonus",
+            Offered.FILES | Offered.CLIENTS,
+        ),
+    ] = 0.0
+    initial_padding: Annotated[
+        int, Parameter("Steps before the first word.", PADDING, offered=Offered(0))
+    ] = 2
+    max_padding: Annotated[
+        int, Parameter("Longest pause between words.", PADDING, offered=Offered(0))
+    ] = 8
+    final_padding: Annotated[
+        int, Parameter("Steps after the last word.", PADDING, offered=Offered(0))
+    ] = 4
+
+
+class SpeechKwargs(TypedDict, total=False):
+    """`SpeechOptions` as keyword arguments."""
+
+    cfg_coef: float | None
+    temperature: float | None
+    top_k: int | None
+    text_top_k: int | None
+    seed: int | None
+    padding_between: int
+    padding_bonus: float
+    initial_padding: int
+    max_padding: int
+    final_padding: int
+
+
+@dataclass(frozen=True)
+class SpeechToSpeechOptions(StreamOptions):
+    """How a stream answers speech: the temperature and `top_k` of its codes, the same of its text,
+    and the seed; None is the model's own, and a random seed."""
+
+    temperature: Temperature = None
+    text_temperature: Annotated[
+        float | None,
+        Parameter(
+            "Temperature of the text, if it differs from --temp.",
+            TEMPERATURE,
+            "--temp-text",
+            Offered.FILES | Offered.CLIENTS,
+        ),
+    ] = None
+    top_k: Candidates = None
+    text_top_k: TextCandidates = None
+    seed: Seed = None
+
+
+class SpeechToSpeechKwargs(TypedDict, total=False):
+    """`SpeechToSpeechOptions` as keyword arguments."""
 
     temperature: float | None
     text_temperature: float | None
     top_k: int | None
     text_top_k: int | None
     seed: int | None
+
+
+@dataclass(frozen=True)
+class TranslationOptions(SpeechToSpeechOptions):
+    """How a stream translates: as `SpeechToSpeechOptions`, and `cfg_coef`, which leads it away from
+    speech that is unlike the speaker's, at twice the cost; 1, the default, does without. After the
+    end of the audio it speaks for at most `max_tail` seconds: as long as the audio and 30 more,
+    unless given."""
+
+    cfg_coef: CfgCoef = None
+    max_tail: Annotated[
+        float | None,
+        Parameter(
+            "How long the translation may go on after the end of the recording. Default: its "
+            "length and 30 s.",
+            SECONDS,
+            "--max-tail",
+            Offered.FILES,
+            group="Output",
+            unit="seconds",
+        ),
+    ] = None
+
+
+class TranslationKwargs(SpeechToSpeechKwargs, total=False):
+    """`TranslationOptions` as keyword arguments."""
+
+    cfg_coef: float | None
+    max_tail: float | None
+
+
+@dataclass(frozen=True)
+class CodecOptions(StreamOptions):
+    """A codec has none."""
+
+
+FAMILY_OPTIONS = (SpeechToTextOptions, SpeechOptions, TranslationOptions)
+PARAMETERS: Mapping[str, Range] = {
+    name: parameter.range
+    for kind in FAMILY_OPTIONS
+    for name, parameter in parameters(kind).items()
+    if parameter.range is not None
+}
+"""The range of each parameter by its name, which is the same in every family."""
+
+
+def check_parameters(**values: object) -> None:
+    """Raise UsageError for a parameter out of its range; None means not given."""
+    for name, value in values.items():
+        check_value(name, value, PARAMETERS[name])
+
+
+def check_value(name: str, value: object, limits: Range | None) -> None:
+    """Raise UsageError for a value out of a range; None means not given."""
+    if value is not None and limits is not None and not limits.has(value):
+        raise UsageError(f"{name} {str(value)[:20]}: give {limits}")

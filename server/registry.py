@@ -1,5 +1,6 @@
 """The models that are served: loaded, each with its engine and its voices, and found by name."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,6 @@ from ..models.families import DEFAULT, FAMILIES, Family, Task
 from ..models.mimi.model import CodecCache
 from ..models.model import Model
 from ..models.resolve import exported_bundles, locate
-from ..models.tts.speech_options import SpeechKwargs, SpeechOptions
 from ..models.tts.voices import CFG
 from ..runtime.bundle.bundle import Bundle, read_manifest
 from ..runtime.bundle.manifest import FILE_NAME, is_bundle
@@ -79,30 +79,18 @@ class ServedModel:
         return self.voice_catalog
 
     def join(self, batch: Any, **given: Any) -> Row[Any]:
-        """Join a batch on the engine's thread. `given` are arguments of the model's `stream`; for
-        those that are None the server's own apply."""
-        own: dict[str, Any] = {}
-        if self.family.task is Task.SPEECH_TO_TEXT:
-            own = {"live": True, "temperature": self.config.temperature}
-        elif self.family.task is Task.SPEECH_TO_SPEECH:
-            own = dict.fromkeys(("temperature", "text_temperature"), self.config.temperature)
-            if self.family.is_guided:
-                own["cfg_coef"] = self.cfg_coef
-        chosen = own | {name: value for name, value in given.items() if value is not None}
-        chosen = {name: value for name, value in chosen.items() if value is not None}
-        row: Row[Any] = batch.join(self.model.task(**chosen))
+        """Join a batch on the engine's thread; `given` are arguments of the model's `task`."""
+        row: Row[Any] = batch.join(self.model.task(**given))
         return row
 
-    def speech_options(self, **given: object) -> SpeechOptions:
-        """Return how a text is spoken: as the client asked, or else as the server is configured."""
-        config = self.config
-        options: SpeechKwargs = {}
-        for name in SpeechKwargs.__annotations__:
-            own = self.cfg_coef if name == "cfg_coef" else getattr(config, name, None)
-            value = given.get(name, own)
-            if value is not None:
-                options[name] = value  # type: ignore[literal-required]
-        return SpeechOptions(**options)
+    def options(self, **asked: object) -> Any:
+        """Return the options of a stream: as a client asked, or else as the server is configured.
+        Raises UsageError for a value out of range."""
+        config, kind = self.config, self.family.options
+        own = {**vars(config), "text_temperature": config.temperature, "live": True}
+        chosen = own | {"cfg_coef": self.cfg_coef} | asked
+        names = [field.name for field in dataclasses.fields(kind)]
+        return kind(**{name: chosen[name] for name in names if chosen.get(name) is not None})
 
 
 class ModelRegistry:

@@ -104,7 +104,7 @@ def say(
     Audio is written as it is generated, from text that may still be arriving on a pipe.
     """
     from ...models.families import TEXT_TO_SPEECH
-    from ...models.tts.speech_options import SpeechKwargs
+    from ...models.options import SpeechKwargs
     from .. import synthesis
     from ..load import connect, load
     from ..text_input import read_requests

@@ -4,8 +4,8 @@ import numpy as np
 
 from ...models.lm.generation import Generator
 from ...models.lm.language_model import LanguageModel
+from ...models.lm.sampling_params import SamplingParams
 from ...models.mimi.model import Mimi
-from ...models.options import SamplingParams
 from ...models.resolve import SAMPLES
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.typing import Array

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...models.events import Word
 from ...models.lm.generation import StepOutput
-from ...models.options import SamplingParams
+from ...models.options import SpeechToTextOptions
 from ...models.stt.model import SpeechToText
 from ...models.stt.task import SpeechToTextTask
 from ...runtime.bundle.bundle import Bundle
@@ -96,7 +96,7 @@ class ScoringTask(SpeechToTextTask):
 
     def __init__(self, model: SpeechToText, most: int) -> None:
         self.transcript, self._most = ScoredTranscript(), most
-        super().__init__(model, SamplingParams())
+        super().__init__(model, SpeechToTextOptions(temperature=0))
 
     def on_step(self, output: StepOutput, place: int) -> None:
         if len(self.transcript.tokens) < self._most:

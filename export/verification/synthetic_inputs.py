@@ -10,7 +10,7 @@ import numpy as np
 
 from ...models.lm.generation import Generator
 from ...models.lm.language_model import Guidance, LanguageModel
-from ...models.options import SamplingParams
+from ...models.lm.sampling_params import SamplingParams
 from ...runtime.bundle.manifest import Conditioner, Manifest
 from ...runtime.typing import Array
 from ..graphs.conditions import VOICE_FRAMES

@@ -15,11 +15,11 @@ import numpy as np
 from ...runtime.errors import ModelError, UsageError
 from ...runtime.graph.buffers import Buffer
 from ...runtime.typing import Array
-from ..options import SamplingParams
 from ..state import Flag, GraphState, Integer, Nullable, Number, Record, String
 from .delays import DelayCache
 from .depth import DepthTransformer
 from .language_model import Conditions, Guidance, LanguageModel
+from .sampling_params import SamplingParams
 
 Fail = Callable[[int, Exception], None]
 """Takes a row, and what went wrong in it."""

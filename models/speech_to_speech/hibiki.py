@@ -4,19 +4,13 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Unpack
 
 from ...runtime.audio import AudioSource, Pcm
-from ...runtime.errors import UsageError
 from ...runtime.typing import Array
 from ..batch import Stream, TokenTrace
 from ..events import Word
 from ..families import HIBIKI, Family
-from ..lm.language_model import Conditions, Guidance
-from ..options import SamplingKwargs, check_parameters
+from ..options import TranslationKwargs, TranslationOptions
 from .model import SpeechModel
 from .task import TranslationTask
-
-CONDITIONER = "description"
-WANTED, UNWANTED = "very_good", "very_bad"
-"""How well the speaker's voice is kept, of what is made and of what guidance leads away from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,16 +41,14 @@ class Hibiki(SpeechModel):
         *,
         sample_rate: int | None = None,
         channel: int | None = None,
-        cfg_coef: float = 1.0,
-        max_tail: float | None = None,
-        **sampling: Unpack[SamplingKwargs],
+        **options: Unpack[TranslationKwargs],
     ) -> Translation:
         """Translate a file, its bytes, or an array at `sample_rate`, the model's own unless given.
 
         For the rest see `stream`. Raises AudioError if the audio cannot be read or does not fill a
         frame.
         """
-        stream = self.stream(cfg_coef=cfg_coef, max_tail=max_tail, **sampling)
+        stream = self.stream(**options)
         made, task = self.transcode(stream, audio, sample_rate, channel), stream.task
         return Translation(
             made.pcm, self.sample_rate, made.text, tuple(made.words), task.complete, task.seed
@@ -65,53 +57,23 @@ class Hibiki(SpeechModel):
     def stream(
         self,
         *,
-        cfg_coef: float = 1.0,
-        max_tail: float | None = None,
+        options: TranslationOptions | None = None,
         trace: TokenTrace | None = None,
-        **sampling: Unpack[SamplingKwargs],
+        **named: Unpack[TranslationKwargs],
     ) -> Stream[TranslationTask]:
-        """One independent stream.
-
-        `cfg_coef` leads it away from speech that is unlike the speaker's, at twice the cost; 1
-        does without. After the end of the audio it speaks for at most `max_tail` seconds: as long
-        as the audio and 30 more, unless given. `trace` is filled with codes and tokens. The rest
-        are `SamplingKwargs`, in place of the model's own sampling.
+        """One independent stream, by `TranslationOptions`: as a whole, or by name. `trace` is
+        filled with codes and tokens.
 
         Raises UsageError for guidance that the model lacks, or a value out of range.
         """
-        task = self.task(cfg_coef=cfg_coef, max_tail=max_tail, trace=trace, **sampling)
-        return Stream(self.batch, task)
+        return Stream(self.batch, self.task(options=options, trace=trace, **named))
 
     def task(
         self,
         *,
-        cfg_coef: float = 1.0,
-        max_tail: float | None = None,
+        options: TranslationOptions | None = None,
         trace: TokenTrace | None = None,
-        **sampling: Unpack[SamplingKwargs],
+        **named: Unpack[TranslationKwargs],
     ) -> TranslationTask:
         """What a row of a batch is to do; options and errors as those of `stream`."""
-        check_parameters(max_tail=max_tail, cfg_coef=cfg_coef)
-        conditions, guidance = self._conditions(cfg_coef)
-        return TranslationTask(
-            self,
-            self.sampling_params(**sampling),
-            conditions=conditions,
-            guidance=guidance,
-            trace=trace,
-            max_tail=max_tail,
-        )
-
-    def _conditions(self, cfg_coef: float) -> tuple[Conditions, Guidance | None]:
-        model = self.language_model
-        if CONDITIONER not in model.spec.conditioners:
-            if cfg_coef != 1:
-                raise UsageError(
-                    f"guidance by {cfg_coef:g}: {self.name} has no {CONDITIONER} to be guided by; "
-                    "leave --cfg-coef (cfg_coef) at 1"
-                )
-            return model.condition(), None
-        conditions = model.condition({CONDITIONER: WANTED})
-        if cfg_coef == 1:
-            return conditions, None
-        return conditions, Guidance(cfg_coef, model.condition({CONDITIONER: UNWANTED}))
+        return TranslationTask(self, options or TranslationOptions(**named), trace=trace)

@@ -1,9 +1,7 @@
 """What Hibiki and Moshi have in common: they speak while they listen."""
 
-import secrets
 from collections.abc import Iterable
-from dataclasses import replace
-from typing import Any, Unpack
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +12,6 @@ from ...runtime.typing import Array
 from ..batch import Batch, Stream, open_batch
 from ..events import Audio, Event, Text, Word
 from ..model import Model
-from ..options import SamplingKwargs, SamplingParams
 
 
 class SpeechModel(Model):
@@ -37,20 +34,6 @@ class SpeechModel(Model):
         """Up to so many streams, stepped together; `guided` if one may be, by `cfg_coef`: then all
         of them cost twice as much."""
         return open_batch(self, rows, guided=guided)
-
-    def sampling_params(self, **given: Unpack[SamplingKwargs]) -> SamplingParams:
-        """The repository's sampling but for what is given, and a random seed. Raises UsageError for
-        a value out of range."""
-        sampling = self.sampling
-        own = SamplingParams(
-            sampling.temp,
-            sampling.temp_text,
-            sampling.top_k,
-            sampling.top_k_text,
-            secrets.randbits(32),
-        )
-        wanted: dict[str, Any] = {name: one for name, one in given.items() if one is not None}
-        return replace(own, **wanted)
 
     def transcode(
         self,

@@ -10,7 +10,7 @@ from ...runtime.typing import Array
 from ..batch import Stream, TokenTrace
 from ..events import Word
 from ..families import MOSHI, Family
-from ..options import SamplingKwargs
+from ..options import SpeechToSpeechKwargs, SpeechToSpeechOptions
 from .model import SpeechModel
 from .task import SpeechToSpeechTask
 
@@ -50,30 +50,37 @@ class Moshi(SpeechModel):
         *,
         sample_rate: int | None = None,
         channel: int | None = None,
-        **sampling: Unpack[SamplingKwargs],
+        **options: Unpack[SpeechToSpeechKwargs],
     ) -> Reply:
         """Reply to a file, its bytes, or an array at `sample_rate`, the model's own unless given.
 
         The reply is Moshi's side of the conversation while the audio lasts. For the rest see
         `stream`. Raises AudioError if the audio cannot be read or does not fill a frame.
         """
-        stream = self.stream(**sampling)
+        stream = self.stream(**options)
         made = self.transcode(stream, audio, sample_rate, channel)
         return Reply(made.pcm, self.sample_rate, made.text, tuple(made.words), stream.task.seed)
 
     def stream(
-        self, *, trace: TokenTrace | None = None, **sampling: Unpack[SamplingKwargs]
+        self,
+        *,
+        options: SpeechToSpeechOptions | None = None,
+        trace: TokenTrace | None = None,
+        **named: Unpack[SpeechToSpeechKwargs],
     ) -> Stream[SpeechToSpeechTask]:
-        """One independent stream. `trace` is filled with codes and tokens; the rest are
-        `SamplingKwargs`, in place of the model's own sampling (temperatures of 0 keep Moshi
-        silent).
+        """One independent stream, by `SpeechToSpeechOptions`: as a whole, or by name (temperatures
+        of 0 keep Moshi silent). `trace` is filled with codes and tokens.
 
         Raises UsageError for a value out of range.
         """
-        return Stream(self.batch, self.task(trace=trace, **sampling))
+        return Stream(self.batch, self.task(options=options, trace=trace, **named))
 
     def task(
-        self, *, trace: TokenTrace | None = None, **sampling: Unpack[SamplingKwargs]
+        self,
+        *,
+        options: SpeechToSpeechOptions | None = None,
+        trace: TokenTrace | None = None,
+        **named: Unpack[SpeechToSpeechKwargs],
     ) -> SpeechToSpeechTask:
         """What a row of a batch is to do; options and errors as those of `stream`."""
-        return SpeechToSpeechTask(self, self.sampling_params(**sampling), trace=trace)
+        return SpeechToSpeechTask(self, options or SpeechToSpeechOptions(**named), trace=trace)

@@ -6,23 +6,31 @@ model's text ends.
 """
 
 import math
+import secrets
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from ...runtime.errors import UsageError
 from ...runtime.typing import Array
 from ..batch import RowTask, TokenTrace
 from ..events import Audio, Event
 from ..lm.generation import StepOutput
 from ..lm.language_model import Conditions, Guidance
+from ..lm.sampling_params import SamplingParams
 from ..mimi.frame_queue import FrameQueue
 from ..model import Model
-from ..options import SamplingParams
+from ..options import SpeechToSpeechOptions, TranslationOptions
 from ..state import Field, Flag, Integer, Record
 from ..text.detokenizer import TimedDetokenizer
 
 TAIL_SECONDS = 30.0
 """By how much a translation may go on for longer than its input."""
+
+CONDITIONER = "description"
+WANTED, UNWANTED = "very_good", "very_bad"
+"""How well the speaker's voice is kept, of what is made and of what guidance leads away from."""
 
 
 class SpeechToSpeechTask(RowTask):
@@ -31,13 +39,13 @@ class SpeechToSpeechTask(RowTask):
     def __init__(
         self,
         model: Model,
-        sampling: SamplingParams,
+        options: SpeechToSpeechOptions,
         *,
         conditions: Conditions | None = None,
         guidance: Guidance | None = None,
         trace: TokenTrace | None = None,
     ) -> None:
-        self._spec = model.language_model.spec
+        self._spec, sampling = model.language_model.spec, _sampling(model, options)
         super().__init__(model, sampling, conditions=conditions, guidance=guidance, trace=trace)
 
     @property
@@ -154,7 +162,7 @@ class SpeechToSpeechTask(RowTask):
 class TranslationTask(SpeechToSpeechTask):
     """Speaks on after the end of its audio, until the model's text ends or for `max_tail` seconds.
 
-    Unless given, `max_tail` is as long as the audio and 30 seconds more.
+    Raises UsageError for guidance that the model lacks.
     """
 
     complete: bool
@@ -163,15 +171,13 @@ class TranslationTask(SpeechToSpeechTask):
     def __init__(
         self,
         model: Model,
-        sampling: SamplingParams,
+        options: TranslationOptions,
         *,
-        conditions: Conditions | None = None,
-        guidance: Guidance | None = None,
         trace: TokenTrace | None = None,
-        max_tail: float | None = None,
     ) -> None:
-        self.max_tail = max_tail
-        super().__init__(model, sampling, conditions=conditions, guidance=guidance, trace=trace)
+        self._max_tail = options.max_tail
+        conditions, guidance = _conditions(model, options.cfg_coef)
+        super().__init__(model, options, conditions=conditions, guidance=guidance, trace=trace)
 
     @property
     def waiting(self) -> int:
@@ -248,5 +254,29 @@ class TranslationTask(SpeechToSpeechTask):
         return self._unmarked and not self.queue.waiting
 
     def _tail_frames(self, heard: int) -> int:
-        rate, seconds = self.model.frame_rate, self.max_tail
+        rate, seconds = self.model.frame_rate, self._max_tail
         return math.ceil((heard / rate + TAIL_SECONDS if seconds is None else seconds) * rate)
+
+
+def _sampling(model: Model, options: SpeechToSpeechOptions) -> SamplingParams:
+    """By the repository's settings but for what is given, and a random seed."""
+    own = model.sampling
+    seed = secrets.randbits(32)
+    usual = SamplingParams(own.temp, own.temp_text, own.top_k, own.top_k_text, seed)
+    named = {name: getattr(options, name) for name in vars(usual)}
+    return replace(usual, **{name: value for name, value in named.items() if value is not None})
+
+
+def _conditions(model: Model, cfg_coef: float | None) -> tuple[Conditions, Guidance | None]:
+    coefficient, known = 1.0 if cfg_coef is None else cfg_coef, model.language_model
+    if CONDITIONER not in known.spec.conditioners:
+        if coefficient != 1:
+            raise UsageError(
+                f"guidance by {coefficient:g}: {model.name} has no {CONDITIONER} to be guided by; "
+                "leave --cfg-coef (cfg_coef) at 1"
+            )
+        return known.condition(), None
+    conditions = known.condition({CONDITIONER: WANTED})
+    if coefficient == 1:
+        return conditions, None
+    return conditions, Guidance(coefficient, known.condition({CONDITIONER: UNWANTED}))

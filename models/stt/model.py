@@ -7,13 +7,12 @@ from typing import ClassVar, Literal, Unpack, overload
 from ...runtime.audio import AudioSource, Pcm, audio_blocks
 from ...runtime.errors import AudioError, UsageError
 from ...runtime.typing import Array
-from ..batch import Batch, Row, Stream, open_batch
+from ..batch import Batch, Row, Stream, TokenTrace, open_batch
 from ..events import EndOfTurn, Event, Pause, Word
 from ..families import SPEECH_TO_TEXT, Family
 from ..model import Model
-from ..options import SamplingParams, check_parameters
-from .pauses import HEAD
-from .task import SpeechToTextKwargs, SpeechToTextTask
+from ..options import HEAD, SpeechToTextKwargs, SpeechToTextOptions
+from .task import SpeechToTextTask
 
 ROWS = 8
 """Recordings that are transcribed side by side: more gain little on a CPU (docs/performance.md)."""
@@ -37,10 +36,8 @@ class SpeechToText(Model):
         *,
         sample_rate: int | None = None,
         channel: int | None = None,
-        prompt: str | None = None,
-        temperature: float | None = None,
-        seed: int | None = None,
         pauses: Literal[False] = False,
+        **options: Unpack[SpeechToTextKwargs],
     ) -> Iterator[Word]: ...
     @overload
     def transcribe(
@@ -49,10 +46,8 @@ class SpeechToText(Model):
         *,
         sample_rate: int | None = None,
         channel: int | None = None,
-        prompt: str | None = None,
-        temperature: float | None = None,
-        seed: int | None = None,
         pauses: bool,
+        **options: Unpack[SpeechToTextKwargs],
     ) -> Iterator[Word | Pause | EndOfTurn]: ...
 
     def transcribe(
@@ -61,18 +56,15 @@ class SpeechToText(Model):
         *,
         sample_rate: int | None = None,
         channel: int | None = None,
-        prompt: str | None = None,
-        temperature: float | None = None,
-        seed: int | None = None,
         pauses: bool = False,
+        **options: Unpack[SpeechToTextKwargs],
     ) -> Iterator[Word | Pause | EndOfTurn]:
         """Transcribe a recording: yield its words as they are found.
 
         `audio` is a path, an open binary file, the bytes of a file, or an array `[n]` or
         `[n, channels]` of any float or integer type at `sample_rate`, the model's own unless given.
-        `channel` chooses one channel instead of their mean. `prompt` is text that the model is made
-        to say first, `temperature` replaces its own (0 takes the best token), `seed` makes samples
-        repeat. With `pauses`, pauses and ends of turns are yielded between the words.
+        `channel` chooses one channel instead of their mean. With `pauses`, pauses and ends of turns
+        are yielded between the words. The rest are `SpeechToTextOptions`.
 
         Raises UsageError for `pauses` of a model without extra heads and as `stream` does;
         iterating raises AudioError if the audio cannot be read, after the words before the fault.
@@ -82,52 +74,53 @@ class SpeechToText(Model):
                 f"{self.name} does not recognize pauses; export it with '--extra-heads REPO', such "
                 "as kyutai/stt-1b-en_fr-candle, or leave pauses out"
             )
-        stream = self.stream(prompt=prompt, temperature=temperature, seed=seed)
+        stream = self.stream(**options)
         blocks = audio_blocks(audio, self.sample_rate, source_rate=sample_rate, channel=channel)
         kinds = (Word, Pause, EndOfTurn) if pauses else (Word,)
         return (event for event in _events(stream, blocks) if isinstance(event, kinds))
 
-    def stream(self, **options: Unpack[SpeechToTextKwargs]) -> Stream[SpeechToTextTask]:
-        """One independent stream, with the options of `SpeechToTextKwargs`.
+    def stream(
+        self,
+        *,
+        options: SpeechToTextOptions | None = None,
+        trace: TokenTrace | None = None,
+        **named: Unpack[SpeechToTextKwargs],
+    ) -> Stream[SpeechToTextTask]:
+        """One independent stream, by `SpeechToTextOptions`: as a whole, or by name. `trace` is
+        filled with codes and tokens.
 
         Raises UsageError for a prompt that the tokenizer cannot spell, a policy for a head that the
         model lacks, or a value out of range.
         """
-        return Stream(self.batch, self.task(**options))
+        return Stream(self.batch, self.task(options=options, trace=trace, **named))
 
-    def task(self, **options: Unpack[SpeechToTextKwargs]) -> SpeechToTextTask:
+    def task(
+        self,
+        *,
+        options: SpeechToTextOptions | None = None,
+        trace: TokenTrace | None = None,
+        **named: Unpack[SpeechToTextKwargs],
+    ) -> SpeechToTextTask:
         """What a row of a batch is to do; options and errors as those of `stream`."""
-        policy, prompt = options.get("policy"), options.get("prompt")
-        if policy is not None and policy.head >= self.language_model.spec.extra_heads:
-            raise UsageError(
-                f"{self.name} has no extra head that looks {policy.horizon:g} s ahead; export it "
-                "with '--extra-heads REPO', such as kyutai/stt-1b-en_fr-candle"
-            )
-        check_parameters(watchdog=options.get("watchdog"))
-        tokens = self._spell(prompt) if prompt else ()
-        return SpeechToTextTask(
-            self,
-            self._sampling(options.get("temperature"), options.get("seed")),
-            prompt=tokens,
-            trace=options.get("trace"),
-            policy=policy,
-            watchdog=options.get("watchdog"),
-            live=options.get("live", False),
-            lead=options.get("lead", True),
-        )
+        return SpeechToTextTask(self, options or SpeechToTextOptions(**named), trace=trace)
 
     def batch(self, rows: int = ROWS, *, guided: bool = False) -> Batch[SpeechToTextTask]:
         """Up to so many streams, stepped together."""
         return open_batch(self, rows, guided=guided)
 
-    def together(self, recordings: Iterable[Array], rows: int = ROWS) -> Iterator[list[Event]]:
+    def together(
+        self,
+        recordings: Iterable[Array],
+        rows: int = ROWS,
+        **options: Unpack[SpeechToTextKwargs],
+    ) -> Iterator[list[Event]]:
         """The events of many recordings, samples float32 `[n]` at `sample_rate`, in their order,
         `rows` of them side by side: the same as of each alone."""
         batch, coming = self.batch(rows), iter(recordings)
         read: deque[tuple[Row[SpeechToTextTask], list[list[Event]]]] = deque()
         while True:
             while batch.free and (pcm := next(coming, None)) is not None:
-                row = batch.join(self.task())
+                row = batch.join(self.task(**options))
                 row.feed(pcm)
                 row.end()
                 read.append((row, []))
@@ -140,23 +133,6 @@ class SpeechToText(Model):
                     batch.leave(row)
             while read and read[0][1]:
                 yield read.popleft()[1][0]
-
-    def _sampling(self, temperature: float | None, seed: int | None) -> SamplingParams:
-        """The repository's sampling of text, with another temperature if given. Raises UsageError
-        for a value out of range."""
-        check_parameters(temperature=temperature)
-        sampling = self.sampling
-        return SamplingParams(
-            text_temperature=sampling.temp_text if temperature is None else temperature,
-            text_top_k=sampling.top_k_text,
-            seed=seed,
-        )
-
-    def _spell(self, prompt: str) -> tuple[int, ...]:
-        tokens = tuple(self.tokenizer.encode(prompt))
-        if self.tokenizer.unk_id() in tokens:
-            raise UsageError(f"the prompt {prompt!r} has characters that this model cannot spell")
-        return tokens
 
 
 def _events(stream: Stream[SpeechToTextTask], blocks: Iterable[Pcm]) -> Iterator[Event]:

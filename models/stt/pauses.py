@@ -6,54 +6,13 @@ reported once. Speech has started again when a word starts after it, or when the
 back for a quarter of a second. A pause that stands for a second is the end of a turn.
 """
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ...runtime.errors import UsageError
 from ..events import EndOfTurn, Event, Pause, SpeechStarted
+from ..options import TurnPolicy
 from ..state import Flag, Integer, Nullable, Number, Record
 
-HORIZONS = (0.5, 1.0, 2.0, 3.0)
-"""Seconds that the heads look ahead, in their order."""
-
-HEAD = 2
 BACK_SECONDS = 0.25
-
-
-@dataclass(frozen=True)
-class TurnPolicy:
-    """When a head reports a pause, and when a pause ends a turn.
-
-    `horizon`: seconds that the head looks ahead, one of `HORIZONS`. `threshold`: the probability
-    above which it reports a pause; it reports speech once it is `hysteresis` below that.
-    `min_words`: a turn has so many, or a pause does not end it. `hold`: seconds that a pause stands
-    before it ends the turn. Raises UsageError for values out of range.
-    """
-
-    horizon: float = HORIZONS[HEAD]
-    threshold: float = 0.5
-    hysteresis: float = 0.0
-    min_words: int = 0
-    hold: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.horizon not in HORIZONS:
-            known = ", ".join(f"{seconds:g}" for seconds in HORIZONS)
-            raise UsageError(f"no head looks {self.horizon:g} s ahead: choose among {known}")
-        if not 0 < self.threshold < 1:
-            raise UsageError(f"a threshold of {self.threshold:g}: give one between 0 and 1")
-        if not 0 <= self.hysteresis < self.threshold:
-            raise UsageError(
-                f"a hysteresis of {self.hysteresis:g}: give one from 0 to the threshold of "
-                f"{self.threshold:g}"
-            )
-        if self.min_words < 0 or not 0 <= self.hold < float("inf"):
-            raise UsageError("words and seconds before the end of a turn are 0 or more")
-
-    @property
-    def head(self) -> int:
-        """The number of the head that counts."""
-        return HORIZONS.index(self.horizon)
 
 
 class PauseDetector:

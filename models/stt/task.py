@@ -6,21 +6,23 @@ settings say, and whole frames only.
 
 import math
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 
 from ...runtime.audio import check_samples
+from ...runtime.errors import UsageError
 from ...runtime.exclusive import exclusive
 from ...runtime.typing import Array
 from ..batch import RowTask, TokenTrace
 from ..events import Event, Restart, Step, Word, ended_by
 from ..lm.generation import StepHooks, StepOutput
+from ..lm.sampling_params import SamplingParams
 from ..mimi.frame_queue import FrameQueue
 from ..model import Model
-from ..options import SamplingParams
+from ..options import HEAD, SpeechToTextOptions, TurnPolicy
 from ..state import LARGEST, Flag, Integer, List, Nullable, Number, Record
-from .pauses import HEAD, PauseDetector, TurnPolicy
+from .pauses import PauseDetector
 from .watchdog import Watchdog
 from .words import WordAssembler
 
@@ -29,27 +31,6 @@ TAIL_SECONDS = 1.0
 
 PROMPT_GAP = 10
 """Silent frames between an audio prompt and the audio (stt_from_file_with_prompt_pytorch.py)."""
-
-
-class SpeechToTextKwargs(TypedDict, total=False):
-    """How a stream transcribes.
-
-    `prompt` is text that the model writes first. `temperature` replaces the model's own (0 takes
-    the best token), `seed` makes draws repeat, `trace` is filled with codes and tokens. `policy`
-    decides when there is a pause or an end of turn. After `watchdog` seconds of what sounds like
-    speech without text the model restarts. `live` also emits every frame (`Step`), and every
-    word as soon as its text is complete (`WordStarted`). `lead=False` puts no silence before the
-    audio, for those who bring their own.
-    """
-
-    prompt: str | None
-    temperature: float | None
-    seed: int | None
-    trace: TokenTrace | None
-    policy: TurnPolicy | None
-    watchdog: float | None
-    live: bool
-    lead: bool
 
 
 class TextPrompt(StepHooks):
@@ -86,7 +67,8 @@ class TextPrompt(StepHooks):
 class SpeechToTextTask(RowTask):
     """Samples in; `Word`, `Pause` and the other events of speech to text out.
 
-    `prompt` are tokens; for the rest see `SpeechToTextKwargs`.
+    Raises UsageError for a prompt that the tokenizer cannot spell, and a policy for a head that the
+    model lacks.
     """
 
     hooks: TextPrompt
@@ -104,22 +86,29 @@ class SpeechToTextTask(RowTask):
     def __init__(
         self,
         model: Model,
-        sampling: SamplingParams,
+        options: SpeechToTextOptions | None = None,
         *,
-        prompt: tuple[int, ...] = (),
         trace: TokenTrace | None = None,
-        policy: TurnPolicy | None = None,
-        watchdog: float | None = None,
-        live: bool = False,
-        lead: bool = True,
     ) -> None:
         settings, self._spec = model.bundle.manifest.stt, model.language_model.spec
         assert settings is not None
-        self._prompt, self._policy, self._live = prompt, policy or TurnPolicy(), live
-        self._watchdog_seconds = watchdog
+        self._options = options = options or SpeechToTextOptions()
+        self._policy = options.policy or TurnPolicy()
+        self._prompt = _spelled(model, options.prompt) if options.prompt else ()
         self._delay_seconds = settings.audio_delay_seconds
-        self._lead_seconds = settings.audio_silence_prefix_seconds if lead else 0.0
+        self._lead_seconds = settings.audio_silence_prefix_seconds if options.lead else 0.0
         self._has_pauses = self._spec.extra_heads > HEAD
+        if options.policy is not None and options.policy.head >= self._spec.extra_heads:
+            raise UsageError(
+                f"{model.name} has no extra head that looks {options.policy.horizon:g} s ahead; "
+                "export it with '--extra-heads REPO', such as kyutai/stt-1b-en_fr-candle"
+            )
+        own, temperature = model.sampling, options.temperature
+        sampling = SamplingParams(
+            text_temperature=own.temp_text if temperature is None else temperature,
+            text_top_k=own.top_k_text,
+            seed=options.seed,
+        )
         super().__init__(model, sampling, trace=trace)
 
     @property
@@ -256,7 +245,7 @@ class SpeechToTextTask(RowTask):
 
     def reset(self) -> None:
         super().reset()
-        seconds = self._watchdog_seconds
+        seconds = self._options.watchdog
         self._watchdog = Watchdog(seconds, self.model.frame_rate) if seconds else None
         self._frame = 0
         self._begin(self._prompt)
@@ -327,7 +316,7 @@ class SpeechToTextTask(RowTask):
             lead + self._delay_seconds,
             padding=padding,
             boundary=boundary,
-            live=self._live,
+            live=self._options.live,
         )
         self._pauses = PauseDetector(self.model.frame_rate, lead, self._policy)
         self._led = self._catching_up = False
@@ -338,7 +327,7 @@ class SpeechToTextTask(RowTask):
         """The events of a step."""
         token, heads = int(output.frame[index, 0]), output.extra_heads
         events: list[Event] = []
-        if self._live:
+        if self._options.live:
             known = () if heads is None else heads[index, : self._spec.extra_heads, 0]
             events.append(Step(self._frame, tuple(map(float, known))))
         if self.trace is not None:
@@ -364,3 +353,10 @@ class SpeechToTextTask(RowTask):
     def _catch_up_samples(self) -> int:
         frames = math.ceil(self._delay_seconds * self.model.frame_rate) + 1
         return frames * self.model.frame_size
+
+
+def _spelled(model: Model, prompt: str) -> tuple[int, ...]:
+    tokens = tuple(model.tokenizer.encode(prompt))
+    if model.tokenizer.unk_id() in tokens:
+        raise UsageError(f"the prompt {prompt!r} has characters that this model cannot spell")
+    return tokens

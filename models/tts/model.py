@@ -12,8 +12,8 @@ from ..batch import Batch, Stream, TokenTrace, open_batch, state_fields
 from ..families import TEXT_TO_SPEECH, Family
 from ..mimi.model import CodecCache
 from ..model import Model
+from ..options import SpeechKwargs, SpeechOptions
 from ..resolve import open_bundle
-from .speech_options import SpeechKwargs, SpeechOptions
 from .synthesis import Speech, SpeechRequest, SynthesisBatch, Turns
 from .task import TextToSpeechTask, audio_delay_steps
 from .voices import Voice, VoiceLoader, Voices
@@ -123,28 +123,28 @@ class TextToSpeech(Model):
         self,
         voice: VoiceChoice | Voice = None,
         *,
+        options: SpeechOptions | None = None,
         trace: TokenTrace | None = None,
-        **options: Unpack[SpeechKwargs],
+        **named: Unpack[SpeechKwargs],
     ) -> Stream[TextToSpeechTask]:
-        """One independent stream.
+        """One independent stream, by `SpeechOptions`: as a whole, or by name.
 
         `voice` is a name, a file or a list of them, the main speaker's first; a `.npz` of a saved
         stream goes on from there; None leaves the voice to the model; one that is loaded may be
         used by many. `trace` is filled with every frame. Raises as `load_voice` does.
         """
-        return Stream(self.batch, self.task(voice, trace=trace, **options))
+        return Stream(self.batch, self.task(voice, options=options, trace=trace, **named))
 
     def task(
         self,
         voice: VoiceChoice | Voice = None,
         *,
-        trace: TokenTrace | None = None,
         options: SpeechOptions | None = None,
-        **given: Unpack[SpeechKwargs],
+        trace: TokenTrace | None = None,
+        **named: Unpack[SpeechKwargs],
     ) -> TextToSpeechTask:
-        """What a row of a batch is to do, by `options` or by the same ones by name; errors as those
-        of `stream`."""
-        wanted = options or SpeechOptions(**given)
+        """What a row of a batch is to do; options and errors as those of `stream`."""
+        wanted = options or SpeechOptions(**named)
         if not isinstance(voice, Voice):
             voice = self.load_voice(voice, wanted.cfg_coef)
         return TextToSpeechTask(self, voice, wanted, trace=trace)
@@ -172,10 +172,11 @@ class TextToSpeech(Model):
         requests: Sequence[SpeechRequest],
         *,
         rows: int = ROWS,
-        **options: Unpack[SpeechKwargs],
+        options: SpeechOptions | None = None,
+        **named: Unpack[SpeechKwargs],
     ) -> SynthesisBatch:
         """Many texts, whose events come as they are spoken; see `speak_many`."""
-        wanted = SpeechOptions(**options)
+        wanted = options or SpeechOptions(**named)
         voices = {request.voices for request in requests}
         made = {voice: self.load_voice(voice, wanted.cfg_coef) for voice in voices}
         loaded = [made[request.voices] for request in requests]

@@ -16,11 +16,11 @@ from ...runtime.typing import Array
 from ..batch import RowTask, TokenTrace
 from ..events import Audio, Event
 from ..lm.generation import StepHooks, StepOutput
+from ..lm.sampling_params import SamplingParams
 from ..model import Model
-from ..options import SamplingParams
+from ..options import SpeechOptions
 from ..state import Flag, Integer, Record, Tensor
 from .script_parser import ScriptParser
-from .speech_options import SpeechOptions
 from .state_machine import StateMachineConfig, TextToSpeechStateMachine, WordTimer
 from .voices import SPEAKER_WAVS, Voice
 

@@ -1,12 +1,15 @@
 """Hibiki and Moshi on a server: speech and text, both ways at once."""
 
 from collections.abc import Iterator
+from typing import Unpack
 
 import numpy as np
 
 from ...models.events import Audio, Event, Text
+from ...models.options import SpeechToSpeechOptions, TranslationKwargs, TranslationOptions
 from ...runtime.audio import Pcm
 from ..moshi_server.messages import (
+    OPTION_NAMES,
     ChatAudio,
     ChatError,
     ChatHandshake,
@@ -16,7 +19,7 @@ from ..moshi_server.messages import (
 )
 from ..wire import ProtocolError
 from ..wire.ogg_opus import OpusDecoder, OpusEncoder
-from .connection import Connection, RemoteModel, broken, busy
+from .connection import Connection, RemoteModel, broken, busy, query_of
 
 
 class RemoteChat(RemoteModel):
@@ -25,18 +28,14 @@ class RemoteChat(RemoteModel):
     def stream(
         self,
         *,
-        temperature: float | None = None,
-        text_temperature: float | None = None,
-        seed: int | None = None,
+        options: SpeechToSpeechOptions | None = None,
+        **named: Unpack[TranslationKwargs],
     ) -> "RemoteTalk":
-        """One talk, with the options of `SpeechModel.stream`. Raises ServerError if it cannot be
-        reached."""
-        query = {
-            "audio_temperature": temperature,
-            "text_temperature": text_temperature,
-            "audio_seed": seed,
-        }
-        return RemoteTalk(self, self.connect(query))
+        """One talk, with options as those of `Hibiki.stream`, as far as a server lets clients
+        choose. Raises UsageError for more, ServerError if it cannot be reached."""
+        query = query_of(options or TranslationOptions(**named))
+        theirs = {OPTION_NAMES.get(name, (name,))[0]: value for name, value in query.items()}
+        return RemoteTalk(self, self.connect(theirs))
 
 
 class RemoteTalk:

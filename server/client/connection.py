@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from websockets.sync.client import ClientConnection, connect
 
 from ...models.families import SERVED, Task
+from ...models.options import Offered, StreamOptions, given, parameters
 from ...runtime.bundle.dataclass_json import parse_json
 from ...runtime.errors import KyutaiOnnxError, UsageError
 from ..web.auth import HEADER
@@ -339,6 +340,16 @@ class ModelInfo:
     def frame_rate(self) -> float:
         """Frames a second."""
         return self.sample_rate / self.frame_size
+
+
+def query_of(options: StreamOptions, here: Collection[str] = ()) -> dict[str, object]:
+    """The query that asks a server for options, but for those that are used `here`. Raises
+    UsageError for one that servers do not offer."""
+    chosen, offered = given(options), parameters(type(options), Offered.CLIENTS)
+    for name in chosen:
+        if name not in offered and name not in here:
+            raise UsageError(f"{name}: not over a server; leave it out")
+    return {name: value for name, value in chosen.items() if name in offered}
 
 
 Connections = weakref.WeakSet[Connection]

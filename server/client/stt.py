@@ -4,18 +4,29 @@ import math
 import threading
 import time
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
+from ...models.batch import TokenTrace
 from ...models.events import Event, Word, ended_by
-from ...models.stt.pauses import PauseDetector, TurnPolicy
+from ...models.options import SpeechToTextKwargs, SpeechToTextOptions, TurnPolicy
+from ...models.stt.pauses import PauseDetector
 from ...runtime.audio import Pcm
 from ...runtime.errors import UsageError
 from ..moshi_server import messages
 from ..wire import ProtocolError
 from ..wire.messagepack import pack
-from .connection import Address, Connections, ModelInfo, RemoteModel, ServerError, broken, busy
+from .connection import (
+    Address,
+    Connections,
+    ModelInfo,
+    RemoteModel,
+    ServerError,
+    broken,
+    busy,
+    query_of,
+)
 
 AHEAD = 4
 """Messages that wait to be sent, before a file is read on."""
@@ -26,15 +37,9 @@ PIECE_SECONDS = 0.08
 class RemoteTask:
     """What one stream asks of a server, and the events of its messages, in their order."""
 
-    def __init__(
-        self,
-        info: ModelInfo,
-        temperature: float | None = None,
-        seed: int | None = None,
-        policy: TurnPolicy | None = None,
-    ) -> None:
-        self.temperature, self.seed = temperature, seed
-        self._info, self._policy = info, policy or TurnPolicy()
+    def __init__(self, info: ModelInfo, options: SpeechToTextOptions) -> None:
+        self.query = {"exact": "true", **query_of(options, here={"policy"})}
+        self._info, self._policy = info, options.policy or TurnPolicy()
         self._pauses = PauseDetector(info.frame_rate, info.lead, self._policy)
         self._open: list[str] = []
         self._start = 0.0
@@ -102,25 +107,23 @@ class RemoteSpeechToText(RemoteModel):
         return RemoteBatch(self, min(rows, self.info.slots))
 
     def stream(
-        self,
-        *,
-        temperature: float | None = None,
-        seed: int | None = None,
-        policy: TurnPolicy | None = None,
+        self, *, options: SpeechToTextOptions | None = None, **named: Unpack[SpeechToTextKwargs]
     ) -> "RemoteSpeechToTextStream":
-        """One stream, with options as those of `SpeechToText.stream`."""
-        task = self.task(temperature=temperature, seed=seed, policy=policy)
-        return RemoteSpeechToTextStream(RemoteRow(self, task))
+        """One stream, with options as those of `SpeechToText.stream`, as far as a server lets
+        clients choose; raises UsageError for more."""
+        return RemoteSpeechToTextStream(RemoteRow(self, self.task(options=options, **named)))
 
     def task(
         self,
         *,
-        temperature: float | None = None,
-        seed: int | None = None,
-        policy: TurnPolicy | None = None,
+        options: SpeechToTextOptions | None = None,
+        trace: TokenTrace | None = None,
+        **named: Unpack[SpeechToTextKwargs],
     ) -> RemoteTask:
         """What a row of a batch is to do."""
-        return RemoteTask(self.info, temperature, seed, policy)
+        if trace is not None:
+            raise UsageError("a trace: not over a server; leave it out")
+        return RemoteTask(self.info, options or SpeechToTextOptions(**named))
 
 
 class RemoteRow:
@@ -133,8 +136,7 @@ class RemoteRow:
         task: RemoteTask,
         news: threading.Condition | None = None,
     ) -> None:
-        query = {"exact": "true", "temperature": task.temperature, "seed": task.seed}
-        self.connection = model.connect(query, news)
+        self.connection = model.connect(task.query, news)
         self.task = task
         self.ended = False
         self._samples = 0

@@ -1,20 +1,20 @@
 """Text to speech on a server."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Unpack
 
 from ...models.events import Audio, Event, Word
+from ...models.options import SpeechKwargs, SpeechOptions
 from ...runtime.errors import UsageError
 from ..moshi_server import messages
 from ..moshi_server.messages import TtsFormat
 from ..wire import NO_ROOM, ProtocolError
 from ..wire.messagepack import pack
-from .connection import Connection, RemoteModel, ServerError, broken, busy
+from .connection import Connection, RemoteModel, ServerError, broken, busy, query_of
 
 BREAK = "<break "
 """How the text of a pause begins, which comes as words do."""
 LONGEST_TAG = 100
-MANNERS = ("cfg_coef", "temperature", "seed", "top_k", "padding_between", "padding_bonus")
 
 
 class RemoteTextToSpeech(RemoteModel):
@@ -28,17 +28,22 @@ class RemoteTextToSpeech(RemoteModel):
         return self.info.greedy
 
     def stream(
-        self, voices: Sequence[str] = (), *, trace: None = None, **manner: Any
+        self,
+        voices: Sequence[str] = (),
+        *,
+        options: SpeechOptions | None = None,
+        trace: None = None,
+        **named: Unpack[SpeechKwargs],
     ) -> "RemoteSpeech":
-        """One text, spoken in a voice that the server knows; `manner` is of `SpeechOptions`, as far
-        as a server lets clients choose. Raises UsageError for more, ServerError where it cannot be
-        reached."""
-        unknown = [name for name in manner if name not in MANNERS]
-        if unknown or trace is not None:
-            raise UsageError(f"{' '.join(unknown) or 'a trace'}: not over a server; leave it out")
+        """One text, spoken in a voice that the server knows; options as those of
+        `TextToSpeech.stream`, as far as a server lets clients choose. Raises UsageError for more,
+        ServerError where it cannot be reached."""
+        if trace is not None:
+            raise UsageError("a trace: not over a server; leave it out")
         if len(voices) > 1:
             raise UsageError("one voice at a time over a server: give '--voice' once")
-        return RemoteSpeech(self, {**manner, "voice": voices[0] if voices else None})
+        query = query_of(options or SpeechOptions(**named))
+        return RemoteSpeech(self, {**query, "voice": voices[0] if voices else None})
 
 
 class RemoteSpeech:

@@ -6,61 +6,44 @@ from typing import Any
 
 from ...models import events
 from ...models.families import Task
+from ...models.options import SpeechToSpeechOptions, given
 from ..decoding import OpusStream
 from ..engine.events import Ended, Ready, SessionEvent
 from ..engine.session import Session
 from ..registry import ServedModel
 from ..web.context import Context
 from ..web.status import build_info
-from ..web.websocket_session import WebSocket, number, run_session, whole
+from ..web.websocket_session import WebSocket, run_session
 from ..wire import NO_ROOM
 from ..wire.ogg_opus import OpusEncoder
+from ..wire.query import number, read_options, whole
 from . import messages
 
-FLOATS = ("text_temperature", "audio_temperature", "pad_mult", "repetition_penalty")
-INTEGERS = (
-    *("text_topk", "audio_topk", "max_steps", "audio_seed", "text_seed"),
-    "repetition_penalty_context",
-)
+FLOATS = ("pad_mult", "repetition_penalty")
+INTEGERS = ("max_steps", "repetition_penalty_context")
+"""Settings of moshi-backend that have no effect."""
 
 
 @dataclass(frozen=True)
 class ChatQuery:
-    """What a client asks for; `asked` are the settings of moshi-backend that its query has, none
-    where it was made for the servers in Python."""
+    """What a client asks for. `is_backend`: by the settings of moshi-backend, which a query lacks
+    that was made for the servers in Python."""
 
     served: ServedModel
-    asked: Mapping[str, float]
-
-    @property
-    def given(self) -> dict[str, Any]:
-        """Arguments of `ServedModel.join`."""
-        asked = self.asked
-        return {
-            "temperature": asked.get("audio_temperature"),
-            "text_temperature": asked.get("text_temperature"),
-            "top_k": self._candidates,
-            "text_top_k": asked.get("text_topk"),
-            "seed": asked.get("audio_seed", asked.get("text_seed")),
-        }
-
-    @property
-    def _candidates(self) -> int | None:
-        """Codes that are drawn from: no more than the model was exported for."""
-        if "audio_topk" not in self.asked:
-            return None
-        most, wanted = self.served.model.language_model.candidates, int(self.asked["audio_topk"])
-        return min(wanted or most, most)
+    options: SpeechToSpeechOptions
+    is_backend: bool
 
     def metadata(self, instance: str) -> dict[str, Any]:
         """How the model is set, in moshi-backend's words: Kyutai's page drops what lacks any."""
-        sampling, config = self.served.model.sampling, self.served.config
-        temperature = config.temperature
-        return {
-            "text_temperature": sampling.temp_text if temperature is None else temperature,
-            "text_topk": sampling.top_k_text,
-            "audio_temperature": sampling.temp if temperature is None else temperature,
-            "audio_topk": self._candidates or sampling.top_k,
+        own = self.served.model.sampling
+        sampling = {
+            "text_temperature": own.temp_text,
+            "text_top_k": own.top_k_text,
+            "temperature": own.temp,
+            "top_k": own.top_k,
+        }
+        values, names = {**sampling, **given(self.options)}, messages.OPTION_NAMES
+        return {names[name][0]: values[name] for name in sampling} | {
             "pad_mult": 0.0,
             "repetition_penalty_context": 32,
             "repetition_penalty": 1.0,
@@ -68,20 +51,25 @@ class ChatQuery:
             "mimi_model_file": self.served.name,
             "build_info": build_info(),
             "instance_name": instance,
-        } | {name: self.asked[name] for name in HONOURED if name in self.asked}
-
-
-HONOURED = ("text_temperature", "audio_temperature", "text_topk")
+        }
 
 
 def parse_chat_query(path: str, context: Context, query: Mapping[str, str]) -> ChatQuery:
     """Raises UnknownModel, ValueError for a number that is none or out of range; what else a
     query has is ignored."""
     served = context.registry.at(path, Task.SPEECH_TO_SPEECH, query.get("model"))
-    found = {name: number(query, name) for name in FLOATS}
-    found |= {name: whole(query, name) for name in INTEGERS}
-    asked = {name: value for name, value in found.items() if value is not None}
-    return ChatQuery(served, asked)
+    names = {
+        ours: next((name for name in theirs if query.get(name)), theirs[0])
+        for ours, theirs in messages.OPTION_NAMES.items()
+    }
+    asked = read_options(served.family.options, query, names)
+    vain = [number(query, name) for name in FLOATS] + [whole(query, name) for name in INTEGERS]
+    if "top_k" in asked:
+        most = served.model.language_model.candidates
+        asked["top_k"] = min(asked["top_k"] or most, most)
+    theirs = [name for name in messages.OPTION_NAMES if name in asked]
+    is_backend = bool(theirs) or any(value is not None for value in vain)
+    return ChatQuery(served, served.options(**asked), is_backend)
 
 
 class ChatAdapter:
@@ -138,7 +126,7 @@ class ChatHandler:
             case Ready():
                 instance = self.context.config.instance_name
                 return self.adapter.start(
-                    self.query.metadata(instance) if self.query.asked else None
+                    self.query.metadata(instance) if self.query.is_backend else None
                 )
             case Ended(reason="done"):
                 return self.adapter.end()
@@ -152,9 +140,9 @@ class ChatHandler:
 
 async def serve_chat(context: Context, socket: WebSocket, query: ChatQuery) -> None:
     """One client; a handshake says when there is room for it, which may take a while."""
-    if query.asked:
+    if query.is_backend:
         socket.on_quiet = messages.pack_chat(messages.ChatPing())
     with OpusStream(context.decoders) as opus:
         handler = ChatHandler(context, query, ChatAdapter(), opus)
         wait = context.limits.wait
-        await run_session(socket, handler, query.served, wait=wait, **query.given)
+        await run_session(socket, handler, query.served, wait=wait, options=query.options)

@@ -19,6 +19,15 @@ from ..wire.strict_json import parse_object
 MAX_TEXT = 2**20
 """Characters of a text: hours of speech."""
 _EOS = b"\0"
+OPTION_NAMES = {
+    "temperature": ("audio_temperature",),
+    "top_k": ("audio_topk",),
+    "text_temperature": ("text_temperature",),
+    "text_top_k": ("text_topk",),
+    "seed": ("audio_seed", "text_seed"),
+}
+"""Our options, as the query of `/api/chat` calls them; of two names the first that is given
+counts."""
 
 
 class AudioMessage(Message, frozen=True, eq=False):

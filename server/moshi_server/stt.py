@@ -1,42 +1,42 @@
 """`/api/asr-streaming`: speech to text as moshi-server does it, by websocket and by POST."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from aiohttp import web
 
 from ...models import events
 from ...models.families import Task
+from ...models.options import SpeechToTextOptions
 from ..decoding import OpusStream
 from ..engine.events import Ended, Marked, Ready, SessionEvent
 from ..engine.session import Session
 from ..registry import ServedModel
 from ..web.context import CONTEXT, Context
 from ..web.posts import Transcription
-from ..web.websocket_session import WebSocket, number, run_session, whole
+from ..web.websocket_session import WebSocket, run_session
 from ..wire import NO_ROOM
 from ..wire.messagepack import pack
+from ..wire.query import read_options
 from . import messages
 
 
 @dataclass(frozen=True)
 class SttQuery:
     """What a client asks for. `exact` is ours alone: the model's own silence comes before the
-    audio, and closed words have the text and times of `transcribe`. `given` are arguments of
-    `ServedModel.join`."""
+    audio, and closed words have the text and times of `transcribe`."""
 
     served: ServedModel
-    exact: bool = False
-    given: Mapping[str, Any] = field(default_factory=dict)
+    exact: bool
+    options: SpeechToTextOptions
 
 
 def parse_stt_query(path: str, context: Context, query: Mapping[str, str]) -> SttQuery:
     """Raises UnknownModel, ValueError for a number that is none; what else a query has is
     ignored."""
     served = context.registry.at(path, Task.SPEECH_TO_TEXT, query.get("model"))
-    given = {"temperature": number(query, "temperature"), "seed": whole(query, "seed")}
-    return SttQuery(served, query.get("exact") == "true", given)
+    exact, asked = query.get("exact") == "true", read_options(served.family.options, query)
+    return SttQuery(served, exact, served.options(lead=exact, **asked))
 
 
 class SttAdapter:
@@ -138,7 +138,7 @@ async def serve_stt(context: Context, socket: WebSocket, query: SttQuery) -> Non
     with OpusStream(context.decoders) as opus:
         handler = SttHandler(context, query, opus)
         wait = context.limits.stream_wait
-        await run_session(socket, handler, served, wait=wait, lead=query.exact, **query.given)
+        await run_session(socket, handler, served, wait=wait, options=query.options)
 
 
 async def post_stt(request: web.Request) -> web.Response:

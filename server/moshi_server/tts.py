@@ -3,15 +3,14 @@
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from aiohttp import WSCloseCode, web
 
 from ...models import events
 from ...models.families import Task
+from ...models.options import SpeechOptions
 from ...models.tts.script_parser import ScriptParser
-from ...models.tts.speech_options import SpeechOptions
 from ...runtime.audio import Pcm
 from ...runtime.errors import UsageError
 from ..engine.events import Ended, Ready, SessionEvent
@@ -20,17 +19,14 @@ from ..registry import ServedModel
 from ..voices import UnknownVoice
 from ..web.context import CONTEXT, Context
 from ..web.posts import StreamingResponse, Synthesis
-from ..web.websocket_session import WebSocket, number, refuse, run_session, whole
+from ..web.websocket_session import WebSocket, refuse, run_session
 from ..wire import NO_ROOM, ProtocolError
 from ..wire.messagepack import pack
 from ..wire.ogg_opus import OpusEncoder
+from ..wire.query import read_options
 from ..wire.speech_encoders import WavEncoder
 from . import messages
 
-NUMBERS = ("temperature", "cfg_coef", "padding_bonus")
-COUNTS = ("seed", "top_k", "padding_between")
-"""What a client may choose of `SpeechOptions` by its query, where moshi-server's own script has
-one for all."""
 _LOUDEST = 0.99
 _LONGEST_BREAK = 10.0
 _MILLISECONDS = 1000.0
@@ -50,15 +46,11 @@ def parse_tts_query(path: str, context: Context, query: Mapping[str, str]) -> Tt
     """Raises UnknownModel, ProtocolError for a format that is none, ValueError for a number that
     is none; what else a query has is ignored."""
     served = context.registry.at(path, Task.TEXT_TO_SPEECH, query.get("model"))
-    given: dict[str, Any] = {name: number(query, name) for name in NUMBERS}
-    given |= {name: whole(query, name) for name in COUNTS}
     return TtsQuery(
         served,
         messages.format_named(query.get("format", messages.TtsFormat.OGG_OPUS)),
         query.get("voice") or None,
-        served.speech_options(
-            **{name: value for name, value in given.items() if value is not None}
-        ),
+        served.options(**read_options(served.family.options, query)),
     )
 
 

@@ -44,13 +44,7 @@ async def transcriptions_post(request: web.Request) -> web.StreamResponse:
     async with context.uploads.form(request) as form, context.uploads.room():
         asked = transcriptions.read_form(form.fields)
         served = context.registry.find(Task.SPEECH_TO_TEXT, asked.model)
-        heard = Transcription(
-            context,
-            served,
-            _file(form),
-            prompt=asked.prompt,
-            temperature=asked.temperature,
-        )
+        heard = Transcription(context, served, _file(form), **asked.options)
         if asked.stream:
             return await _as_events(request, heard)
         words = [event async for event in heard.events() if isinstance(event, Word)]
@@ -90,7 +84,7 @@ async def speech_post(request: web.Request) -> web.StreamResponse:
         raise InvalidRequestError(f"the body: {error}") from None
     asked = speech.read_request(content, context.limits.characters)
     served = context.registry.find(Task.TEXT_TO_SPEECH, asked.model)
-    saying = Synthesis(context, served, asked.text, asked.voice, **asked.extra)
+    saying = Synthesis(context, served, asked.text, asked.voice, **asked.options)
     sse, frames = asked.stream_format == "sse", 0
     answer = StreamingResponse(request, EVENTS if sse else speech.CONTENT_TYPES[asked.format])
     async for data in _encoded(served, saying, asked.format):

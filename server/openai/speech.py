@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...models.options import PARAMETERS
+from ...models.options import Offered, SpeechOptions, parameters
 from .messages import InvalidRequestError, event
 
 CONTENT_TYPES = {
@@ -17,20 +17,18 @@ CONTENT_TYPES = {
     "pcm": "audio/pcm",
 }
 STREAM_FORMATS = ("audio", "sse")
-EXTRA = ("padding_bonus", "temperature", "cfg_coef", "seed")
-"""Numbers of ours that a request may bring besides OpenAI's fields."""
 
 
 @dataclass(frozen=True)
 class SpeechRequest:
-    """The fields of a request; `extra` are our own numbers, as `SpeechOptions` names them."""
+    """The fields of a request; `options` are numbers of `SpeechOptions`, besides OpenAI's own."""
 
     model: str
     text: str
     voice: str | None
     format: str
     stream_format: str
-    extra: dict[str, Any]
+    options: dict[str, Any]
 
 
 def read_request(content: object, most_characters: int) -> SpeechRequest:
@@ -64,7 +62,7 @@ def read_request(content: object, most_characters: int) -> SpeechRequest:
         voice=_voice(content.get("voice")),
         format=kind,
         stream_format=stream_format,
-        extra=_extra(content),
+        options=_options(content),
     )
 
 
@@ -96,12 +94,14 @@ def _voice(given: object) -> str | None:
     return given or None
 
 
-def _extra(content: Mapping[str, Any]) -> dict[str, Any]:
-    extra = {name: content[name] for name in EXTRA if content.get(name) is not None}
-    for name, value in extra.items():
-        if not PARAMETERS[name].has(value):
-            raise InvalidRequestError(f"{name}: {PARAMETERS[name]}", name)
-    return extra
+def _options(content: Mapping[str, Any]) -> dict[str, Any]:
+    offered = parameters(SpeechOptions, Offered.CLIENTS)
+    given = {name: content[name] for name in offered if content.get(name) is not None}
+    for name, value in given.items():
+        limits = offered[name].range
+        if limits is not None and not limits.has(value):
+            raise InvalidRequestError(f"{name}: {limits}", name)
+    return given
 
 
 def _text(content: Mapping[str, Any], name: str) -> str | None:

@@ -3,12 +3,14 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...models.events import Word
-from ...models.options import TEMPERATURE
+from ...models.options import SpeechToTextOptions
 from ...models.text.subtitles import cues, srt, vtt
+from ...runtime.errors import UsageError
+from ..wire.query import read_options
 from .messages import InvalidRequestError, event
 
 FORMATS = {
@@ -25,15 +27,14 @@ UNSUPPORTED = ("include[]", "include", "known_speaker_names[]", "known_speaker_r
 
 @dataclass(frozen=True)
 class TranscriptionRequest:
-    """The fields of a form, without the file."""
+    """The fields of a form, without the file; `options` are of `SpeechToTextOptions`."""
 
     model: str
     format: str = "json"
     granularities: tuple[str, ...] = ("segment",)
     stream: bool = False
-    prompt: str | None = None
     language: str | None = None
-    temperature: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_form(fields: Mapping[str, Sequence[str]]) -> TranscriptionRequest:
@@ -56,9 +57,8 @@ def read_form(fields: Mapping[str, Sequence[str]]) -> TranscriptionRequest:
         format=kind,
         granularities=_granularities(fields, kind),
         stream=stream,
-        prompt=one.get("prompt") or None,
         language=one.get("language") or None,
-        temperature=_temperature(one.get("temperature")),
+        options=_options(one),
     )
 
 
@@ -109,7 +109,7 @@ def _verbose(
                 "end": round(cue.end, 3),
                 "text": cue.text,
                 "tokens": [],
-                "temperature": request.temperature or 0.0,
+                "temperature": request.options.get("temperature", 0.0),
             }
             for index, cue in enumerate(cues(words))
         ]
@@ -139,16 +139,12 @@ def _granularities(fields: Mapping[str, Sequence[str]], kind: str) -> tuple[str,
     return tuple(dict.fromkeys(given)) or ("segment",)
 
 
-def _temperature(given: str | None) -> float | None:
-    if not given:
-        return None
+def _options(one: Mapping[str, str]) -> dict[str, Any]:
     try:
-        value = float(given)
-    except ValueError:
-        value = math.nan
-    if not TEMPERATURE.has(value):
-        raise InvalidRequestError(f"temperature {given[:20]!r}: {TEMPERATURE}", "temperature")
-    return value
+        return read_options(SpeechToTextOptions, one)
+    except (ValueError, UsageError) as error:
+        message = str(error)
+        raise InvalidRequestError(message, message.split()[0]) from None
 
 
 def _boolean(given: str, name: str) -> bool:

@@ -15,12 +15,14 @@ from .context import Context
 
 
 class Transcription:
-    """One recording, a file in any supported format. `given` are arguments of the model's `stream`;
+    """One recording, a file in any supported format; `options` are of `SpeechToTextOptions`,
     `duration` is how many seconds were fed so far."""
 
-    def __init__(self, context: Context, served: ServedModel, file: BinaryIO, **given: Any) -> None:
-        self._context, self._served, self._given = context, served, given
-        self._file = file
+    def __init__(
+        self, context: Context, served: ServedModel, file: BinaryIO, **options: Any
+    ) -> None:
+        self._context, self._served, self._file = context, served, file
+        self._options = served.options(**options)
         self._rate = served.model.sample_rate
         self._samples = 0
 
@@ -37,9 +39,8 @@ class Transcription:
         context, served = self._context, self._served
         with RecordingDecoder(context.decoders, self._file, self._rate) as recording:
             self._check(await recording.open() or 0.0)
-            with AsyncSession(
-                served, wait=context.limits.wait, ahead=AHEAD, lead=True, **self._given
-            ) as session:
+            wait, options = context.limits.wait, self._options
+            with AsyncSession(served, wait=wait, ahead=AHEAD, options=options) as session:
                 async for event in session.events(self._feed(session, recording)):
                     yield event
 
@@ -71,7 +72,7 @@ class Synthesis:
         **options: Any,
     ) -> None:
         self._context, self._served, self._text, self._voice = context, served, text, voice
-        self._options = served.speech_options(**options)
+        self._options = served.options(**options)
 
     async def events(self) -> AsyncIterator[Event]:
         """Yield events as the text is spoken. Raises UnknownVoice, and as `AsyncSession.events`

@@ -162,7 +162,10 @@ class WyomingClient:
         served = self._find(Task.SPEECH_TO_TEXT, self._model)
         adapter, decoder = TranscriptAdapter(streaming=True), ChunkDecoder(served.model.sample_rate)
         wait = self._context.limits.wait
-        with self._session(), AsyncSession(served, wait=wait, ahead=AHEAD, lead=True) as session:
+        with (
+            self._session(),
+            AsyncSession(served, wait=wait, ahead=AHEAD, options=served.options()) as session,
+        ):
             async for event in session.events(self._feed_audio(session, decoder)):
                 await self._send(adapter.report(event))
         await self._send(adapter.end())
@@ -189,7 +192,7 @@ class WyomingClient:
 
     async def _speak(self, request: TextStart) -> None:
         served = self._find(Task.TEXT_TO_SPEECH, None)
-        voices, options = served.voices, served.speech_options()
+        voices, options = served.voices, served.options()
         name = request.voice.name if request.voice is not None else None
         voice = await self._context.work(voices.prepare, name, options.cfg_coef)
         adapter = SpeechAdapter(served.model.sample_rate, streaming=request.streaming)

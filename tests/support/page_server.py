@@ -13,7 +13,7 @@ from aiohttp import WSMsgType, web
 from support.paths import ROOT
 
 from kyutai_onnx.models import Pause, SpeechToText, Word
-from kyutai_onnx.models.stt.pauses import TurnPolicy
+from kyutai_onnx.models.options import TurnPolicy
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PAGE = ROOT / "server" / "page"

@@ -12,14 +12,20 @@ from support.scripted import hibiki, moshi, tokens
 from kyutai_onnx.models import Hibiki, SpeechToText
 from kyutai_onnx.models.batch import TokenTrace
 from kyutai_onnx.models.lm.language_model import Guidance
-from kyutai_onnx.models.options import PARAMETERS, SamplingParams, check_parameters
-from kyutai_onnx.models.tts.speech_options import SpeechOptions
+from kyutai_onnx.models.lm.sampling_params import SamplingParams
+from kyutai_onnx.models.options import (
+    PARAMETERS,
+    SpeechOptions,
+    SpeechToTextOptions,
+    TranslationOptions,
+    check_parameters,
+)
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.server.config import config_of, read_config
 from kyutai_onnx.server.openai.messages import InvalidRequestError
 from kyutai_onnx.server.openai.speech import read_request
 from kyutai_onnx.server.openai.transcriptions import read_form
-from kyutai_onnx.server.web.websocket_session import number, whole
+from kyutai_onnx.server.wire.query import read_options
 
 WRONG = [
     ("temperature", 11.0),
@@ -104,11 +110,12 @@ def test_a_servers_file_has_the_same_ranges(tmp_path: Path) -> None:
 def test_queries_forms_and_bodies_have_the_same_ranges() -> None:
     for name, given in (("temperature", "11"), ("text_temperature", "1e308"), ("cfg_coef", "99")):
         with pytest.raises(UsageError, match=name):
-            number({name: given}, name)
-    for name in ("padding_between", "audio_topk"):
-        with pytest.raises(UsageError, match=name):
-            whole({name: str((1 << 63) - 1)}, name)
-    assert number({"temperature": "1e-40"}, "temperature") == 1e-40
+            read_options(TranslationOptions, {name: given})
+    with pytest.raises(UsageError, match="padding_between"):
+        read_options(SpeechOptions, {"padding_between": str((1 << 63) - 1)})
+    with pytest.raises(UsageError, match="audio_topk"):
+        read_options(TranslationOptions, {"audio_topk": str(1 << 31)}, {"top_k": "audio_topk"})
+    assert read_options(SpeechToTextOptions, {"temperature": "1e-40"}) == {"temperature": 1e-40}
     with pytest.raises(InvalidRequestError, match="temperature"):
         read_form({"temperature": ["11"]})
     with pytest.raises(InvalidRequestError, match="padding_bonus"):

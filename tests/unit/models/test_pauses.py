@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from kyutai_onnx.models import EndOfTurn, Event, Pause, SpeechStarted, TurnPolicy
-from kyutai_onnx.models.stt.pauses import BACK_SECONDS, HORIZONS, PauseDetector
+from kyutai_onnx.models.options import HORIZONS
+from kyutai_onnx.models.stt.pauses import BACK_SECONDS, PauseDetector
 from kyutai_onnx.runtime.errors import UsageError
 
 RATE = 12.5

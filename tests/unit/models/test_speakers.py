@@ -11,7 +11,7 @@ from support.speech import Array, hiss, write_wav
 from kyutai_onnx.models import Audio, Event, SpeechRequest, TextToSpeech, Word
 from kyutai_onnx.models.batch import Batch, Row
 from kyutai_onnx.models.lm.depth import DepthTransformer
-from kyutai_onnx.models.tts.speech_options import SpeechOptions
+from kyutai_onnx.models.options import SpeechOptions
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.runtime.state_file import write_state
 

@@ -10,8 +10,8 @@ from support.speech import Array
 
 from kyutai_onnx.models import Hibiki, SpeechToText, TextToSpeech
 from kyutai_onnx.models.events import Audio, Event, Step, Word, WordStarted
+from kyutai_onnx.models.options import SpeechOptions
 from kyutai_onnx.models.resolve import DEMO
-from kyutai_onnx.models.tts.speech_options import SpeechOptions
 from kyutai_onnx.server.engine import (
     Ended,
     Engine,

@@ -36,7 +36,11 @@ def test_all_of_a_form() -> None:
         "chunking_strategy": ["auto"],
     }
     assert transcriptions.read_form(fields) == TranscriptionRequest(
-        "x", "verbose_json", ("word", "segment"), False, "names", "fr", 0.5
+        "x",
+        "verbose_json",
+        ("word", "segment"),
+        language="fr",
+        options={"prompt": "names", "temperature": 0.5},
     )
 
 
@@ -78,7 +82,7 @@ def test_a_request_with_defaults() -> None:
     request = speech.read_request(MINIMAL, 10)
     assert (request.format, request.stream_format, request.voice) == ("mp3", "audio", None)
     named = speech.read_request(MINIMAL | {"voice": {"id": "calm"}, "seed": 3, "speed": 1}, 10)
-    assert (named.voice, named.extra) == ("calm", {"seed": 3})
+    assert (named.voice, named.options) == ("calm", {"seed": 3})
 
 
 def test_a_text_may_be_too_long() -> None:
@@ -104,7 +108,7 @@ def test_any_request_is_read_or_refused_in_a_line(content: object) -> None:
     with contextlib.suppress(InvalidRequestError):
         request = speech.read_request(content, 100)
         assert request.text.strip()
-        assert set(request.extra) <= {*speech.EXTRA}
+        assert set(request.options) <= {"seed", "padding_bonus"}
 
 
 FORM = ("model", "response_format", "stream", "temperature", "timestamp_granularities[]", "include")
