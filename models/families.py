@@ -85,6 +85,11 @@ class Family:
         return Modality.AUDIO in self.writes
 
     @property
+    def has_tail(self) -> bool:
+        """Whether its streams speak on after the end of the audio, until all is said."""
+        return "max_tail" in parameters(self.options)
+
+    @property
     def is_guided(self) -> bool:
         """Whether its streams take a coefficient of classifier-free guidance."""
         return "cfg_coef" in parameters(self.options)

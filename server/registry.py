@@ -53,12 +53,15 @@ class ServedModel:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What our own clients need: `lead` is the silence, in seconds, before audio that is
-        transcribed, `delay` by how much its text lags behind."""
+        """What our own clients need: `has_tail` says whether speech goes on after the end of the
+        audio, `lead` is the silence, in seconds, before audio that is transcribed, `delay` by how
+        much its text lags behind."""
         model, manifest = self.model, self.model.bundle.manifest
         stt = manifest.stt
         return {
             "family": self.family.name,
+            "task": self.family.task,
+            "has_tail": self.family.has_tail,
             "path": self.path,
             "slots": self.engine.slots,
             "precision": manifest.precision,

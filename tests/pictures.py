@@ -41,7 +41,7 @@ async def listen(page: Page, out: Path) -> None:
 
 async def speak(page: Page, out: Path) -> None:
     await page.resize(*WIDE)
-    await page.click("#tts-tab")
+    await page.click("#speak-tab")
     await page.click("textarea")
     await page.type(SENTENCE)
     await page.click(".main")

@@ -19,14 +19,13 @@ const PLAYED = ["Buffer", "Gaps"];
 const NEW_LINE = 2000; // milliseconds without text
 
 export class Conversation {
-  #family;
+  #use;
   #server;
   #locked;
   #panel;
   #notes;
   #input;
   #output;
-  #model;
   #microphone = null;
   #session = null;
   #player = null;
@@ -41,16 +40,16 @@ export class Conversation {
   #lastText = 0;
 
   // `locked(trouble)` is called where the server asks for a key.
-  constructor(root, family, server, models, locked) {
-    this.#family = family;
+  constructor(root, use, server, models, locked) {
+    this.#use = use;
     this.#server = server;
     this.#locked = locked;
-    this.#panel = new Panel(root, "conversation", family.start);
-    this.#notes = new Notes(this.#panel, family);
+    this.#panel = new Panel(root, "conversation", use.start);
+    this.#notes = new Notes(this.#panel, use);
     this.#input = new Meter(this.#panel.find(".meter.input"));
     this.#output = new Meter(this.#panel.find(".meter.output"));
-    this.#panel.find(".answer").hidden = !family.plays;
-    this.#model = this.#panel.offer("model", models);
+    this.#panel.find(".answer").hidden = !use.plays;
+    this.#panel.offerModels(models);
     this.#panel.find(".main").onclick = () => this.#press();
   }
 
@@ -72,18 +71,18 @@ export class Conversation {
 
   async #start() {
     this.#panel.complain(null);
-    this.#panel.figures.begin(this.#family.plays ? [...LATE, ...PLAYED] : LATE);
+    this.#panel.figures.begin(this.#use.plays ? [...LATE, ...PLAYED] : LATE);
     this.#panel.show("starting", "Waiting for the microphone…");
     this.#taken = this.#tries = 0;
     this.#notes.begin();
     try {
-      await this.#family.check();
+      await this.#use.check();
       const heard = (pcm) => this.#hear(pcm);
       const lost = (trouble) => this.#fail(trouble);
-      const microphone = await Microphone.open(heard, lost, { played: this.#family.plays });
+      const microphone = await Microphone.open(heard, lost, { played: this.#use.plays });
       if (this.#panel.state !== "starting") return microphone.close();
       this.#microphone = microphone;
-      if (this.#family.plays) await this.#openPlayer();
+      if (this.#use.plays) await this.#openPlayer();
     } catch (trouble) {
       return this.#fail(trouble);
     }
@@ -103,8 +102,7 @@ export class Conversation {
 
   #connect() {
     this.#panel.show("waiting", "Waiting for a free channel…");
-    const query = { model: this.#model.value };
-    this.#session = this.#family.open(this.#server.socketUrl(this.#family.path, query), {
+    this.#session = this.#use.open(this.#server.socketUrl(this.#panel.model), {
       ready: () => this.#begin(),
       word: (text, start) => this.#notes.add(` ${text}`, this.#begun + start),
       text: (piece) => this.#text(piece),
@@ -119,7 +117,7 @@ export class Conversation {
     this.#ready = true;
     this.#begun = (this.#taken - this.#waiting.length) * FRAME;
     this.#panel.complain(null);
-    this.#panel.show("running", this.#family.running);
+    this.#panel.show("running", this.#use.running);
     this.#waiting.splice(0).forEach((pcm) => this.#session.feed(pcm));
   }
 
@@ -128,7 +126,7 @@ export class Conversation {
     peaks(pcm, BARS).forEach((peak) => this.#input.show(peak));
     if (this.#ready) return this.#session.feed(pcm);
     this.#waiting.push(pcm);
-    if (this.#waiting.length * FRAME > this.#family.keeps) this.#waiting.shift();
+    if (this.#waiting.length * FRAME > this.#use.keeps) this.#waiting.shift();
   }
 
   #text(piece) {
@@ -146,7 +144,7 @@ export class Conversation {
   }
 
   #finish() {
-    this.#panel.show("finishing", this.#family.ending);
+    this.#panel.show("finishing", this.#use.ending);
     this.#closeMicrophone();
     this.#session.finish();
   }
@@ -158,7 +156,7 @@ export class Conversation {
     if (this.#panel.state === "idle") return;
     if (this.#panel.state === "finishing") return this.#rest(trouble);
     if (trouble && trouble.kind !== "lost") return this.#fail(trouble);
-    if (!trouble && !this.#family.keeps) return this.#fail(new Trouble("ended"));
+    if (!trouble && !this.#use.keeps) return this.#fail(new Trouble("ended"));
     this.#panel.show("lost", "");
     const why = wasReady ? new Trouble("lost") : await this.#server.whyRefused();
     if (this.#panel.state === "lost") this.#retry(why);

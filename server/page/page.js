@@ -1,14 +1,12 @@
 // Asks the server what it has, and offers it.
 
 import { Conversation } from "./conversation.js";
-import { CONVERSATIONS } from "./families.js";
 import { Gate } from "./gate.js";
 import { Server } from "./server.js";
 import { Speech } from "./speech.js";
 import { Tabs } from "./tabs.js";
 import { Trouble } from "./trouble.js";
-
-const ORDER = ["stt", "hibiki", "moshi", "tts"];
+import { USES } from "./uses.js";
 
 const server = new Server();
 const panels = document.getElementById("panels");
@@ -28,22 +26,22 @@ async function begin() {
   tabs.clear();
   panels.replaceChildren();
   offered.clear();
-  for (const family of ORDER) {
-    const names = models.filter((model) => model.family === family).map(({ id }) => id);
-    if (names.length) offer(family, names);
+  for (const use of USES) {
+    const fitting = models.filter(use.fits);
+    if (fitting.length) offer(use, fitting);
   }
   tabs.choose(0);
 }
 
-function offer(family, names) {
+function offer(use, models) {
   const panel = document.createElement("section");
   panels.append(panel);
-  tabs.add(family, CONVERSATIONS[family]?.title ?? "Speak", panel);
+  tabs.add(use.id, use.title, panel);
   const locked = (trouble) => gate.close(trouble);
-  const use = CONVERSATIONS[family]
-    ? new Conversation(panel, CONVERSATIONS[family], server, names, locked)
-    : new Speech(panel, server, names, locked);
-  offered.set(panel, use);
+  const offering = use.open
+    ? new Conversation(panel, use, server, models, locked)
+    : new Speech(panel, server, models, locked);
+  offered.set(panel, offering);
 }
 
 begin();

@@ -5,6 +5,7 @@ import { Figures } from "./figures.js";
 export class Panel {
   #idle;
   #button;
+  #models = [];
 
   // A copy of a template, put into `root`; `idle` is what the button says before it is pressed.
   constructor(root, template, idle) {
@@ -47,6 +48,16 @@ export class Panel {
     select.replaceChildren(...names.map((each) => new Option(each, each, false, each === chosen)));
     label.hidden = names.length < 2;
     return select;
+  }
+
+  // Offers models by their names: `model` is the one that is taken now.
+  offerModels(models) {
+    this.#models = models;
+    return this.offer("model", models.map(({ id }) => id));
+  }
+
+  get model() {
+    return this.#models[this.find(".choice.model select").selectedIndex];
   }
 
   #set(state, label, status) {

@@ -18,18 +18,20 @@ export class Server {
     sessionStorage.setItem(KEY, key);
   }
 
-  // [{id, family}] of every model served.
+  // [{id, task, has_tail, path}] of every model served: its name, what it is for, whether it goes on
+  // speaking after the end of the audio, and the path of its websocket.
   async models() {
     return (await this.#json("v1/models")).data;
   }
 
   // {voices: [{name}], default} of a model.
   async voices(model) {
-    return this.#json("api/voices", { model });
+    return this.#json("api/voices", { model: model.id });
   }
 
-  socketUrl(path, query) {
-    const url = this.#url(path, query);
+  // Of a model.
+  socketUrl({ id, path }, query) {
+    const url = this.#url(path.replace(/^\//, ""), { model: id, ...query });
     url.protocol = url.protocol.replace("http", "ws");
     return url;
   }

@@ -14,7 +14,6 @@ import { wav } from "./wav.js";
 const RATE = 24000;
 const LEAD = 0.24; // seconds that are held before it is played
 const FIGURES = ["First sound", "Speed", "Made", "Played", "Gaps"];
-const PATH = "api/tts_streaming";
 
 export class Speech {
   #server;
@@ -22,7 +21,6 @@ export class Speech {
   #panel;
   #meter;
   #reading;
-  #model;
   #session = null;
   #player = null;
   #pieces = [];
@@ -36,8 +34,7 @@ export class Speech {
     this.#panel = new Panel(root, "speech", "Speak");
     this.#meter = new Meter(this.#panel.find(".meter.output"));
     this.#reading = new Reading(this.#panel.find(".reading"));
-    this.#model = this.#panel.offer("model", models);
-    this.#model.onchange = () => this.#offerVoices();
+    this.#panel.offerModels(models).onchange = () => this.#offerVoices();
     this.#label(root.id);
     this.#offerVoices();
   }
@@ -65,7 +62,7 @@ export class Speech {
 
   async #offerVoices() {
     try {
-      offerVoices(this.#panel, await this.#server.voices(this.#model.value));
+      offerVoices(this.#panel, await this.#server.voices(this.#panel.model));
     } catch (trouble) {
       this.#fail(trouble);
     }
@@ -98,8 +95,8 @@ export class Speech {
 
   #ask(text) {
     const voice = this.#panel.find(".voice select").value;
-    const query = { format: "PcmMessagePack", model: this.#model.value, ...(voice && { voice }) };
-    this.#session = new Speaking(this.#server.socketUrl(PATH, query), text, {
+    const query = { format: "PcmMessagePack", ...(voice && { voice }) };
+    this.#session = new Speaking(this.#server.socketUrl(this.#panel.model, query), text, {
       ready: () => this.#begin(),
       sound: (pcm) => this.#sound(pcm),
       word: (word, start, stop) => this.#reading.add(word, start, stop),

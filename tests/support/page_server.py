@@ -13,6 +13,7 @@ from aiohttp import WSMsgType, web
 from support.paths import ROOT
 
 from kyutai_onnx.models import Pause, SpeechToText, Word
+from kyutai_onnx.models.families import FAMILIES
 from kyutai_onnx.models.options import TurnPolicy
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -69,11 +70,12 @@ class PageServer:
         return web.FileResponse(path, headers={"Content-Security-Policy": POLICY})
 
     async def _models(self, _: web.Request) -> web.Response:
-        data = list[dict[str, str]]()
-        for place, family in enumerate(self.families):
-            number = self.families[:place].count(family) + 1
-            name = f"{family}-demo" if number == 1 else f"{family}-demo-{number}"
-            data.append({"id": name, "object": "model", "family": family})
+        data = list[dict[str, object]]()
+        for place, name in enumerate(self.families):
+            number, family = self.families[:place].count(name) + 1, FAMILIES[name]
+            able = {"task": family.task, "has_tail": family.has_tail, "path": family.socket}
+            model = f"{name}-demo" if number == 1 else f"{name}-demo-{number}"
+            data.append({"id": model, "object": "model", **able})
         return web.json_response({"object": "list", "data": data})
 
     async def _voices(self, _: web.Request) -> web.Response:

@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import inspect
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -62,3 +63,12 @@ def test_families_are_known_by_name_in_the_registry_alone() -> None:
     assert len(files) > 100
     naming = {path.relative_to(ROOT).as_posix(): literals(path) for path in files}
     assert {path for path, found in naming.items() if found} == NAMING
+
+
+def test_the_page_knows_no_family_by_name() -> None:
+    scripts = sorted((ROOT / "server" / "page").glob("*.js"))
+    assert len(scripts) > 10
+    names = "|".join(FAMILIES)
+    named = re.compile(rf"""["'`](?:{names})["'`]|^\s*(?:{names}):|\.family\b""", re.MULTILINE)
+    assert named.search('model.family === "stt"')
+    assert [path.name for path in scripts if named.search(path.read_text("utf-8"))] == []

@@ -65,7 +65,7 @@ def test_the_last_words_are_heard_after_the_microphone_is_closed(
 
 def test_a_text_is_spoken_word_by_word_and_kept_as_a_wav(tmp_path: Path) -> None:
     async def speak(page: Page, server: PageServer) -> None:
-        await page.click("#tts-tab")
+        await page.click("#speak-tab")
         await page.until("document.querySelector('.voice select').value === 'tales/calm.wav'")
         assert await page.run(
             "[...document.querySelectorAll('.voice option')].map(each => each.textContent)"
@@ -97,7 +97,7 @@ def test_a_text_is_spoken_word_by_word_and_kept_as_a_wav(tmp_path: Path) -> None
 
 def test_a_speech_is_stopped_at_once(tmp_path: Path) -> None:
     async def stop(page: Page, server: PageServer) -> None:
-        await page.click("#tts-tab")
+        await page.click("#speak-tab")
         await page.click("textarea")
         await page.type(" ".join(20 * [SENTENCE]))
         await page.click(".main")
@@ -169,9 +169,9 @@ def test_only_what_the_server_has_is_offered(tmp_path: Path) -> None:
 
 def test_one_of_several_models_is_chosen(tmp_path: Path) -> None:
     async def choose(page: Page, server: PageServer) -> None:
-        await page.click("#tts-tab")
+        await page.click("#speak-tab")
         await page.run(
-            "const [select] = document.querySelectorAll('#tts .model select');"
+            "const [select] = document.querySelectorAll('#speak .model select');"
             "select.value = 'tts-demo-2'; select.dispatchEvent(new Event('change'))"
         )
         await page.click("textarea")

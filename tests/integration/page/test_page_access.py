@@ -32,9 +32,11 @@ def test_the_keyboard_alone_goes_everywhere(pcm: Array, tmp_path: Path) -> None:
         await page.press("Tab")
         assert await focus(page) == "Start translating"
         await page.press(" ")
-        await page.until("document.querySelector('#hibiki .transcript').innerText.includes('back')")
+        await page.until(
+            "document.querySelector('#translate .transcript').innerText.includes('back')"
+        )
         await page.press(" ")
-        await page.until("document.querySelector('#hibiki').dataset.state === 'idle'")
+        await page.until("document.querySelector('#translate').dataset.state === 'idle'")
         assert await focus(page) == "Start translating"
 
     server = PageServer(families=("stt", "hibiki"))

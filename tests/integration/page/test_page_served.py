@@ -59,7 +59,7 @@ def test_the_samples_are_read_as_they_are_heard(tmp_path: Path) -> None:
 
 def test_a_text_is_spoken(tmp_path: Path) -> None:
     async def speak(page: Page) -> None:
-        await page.click("#tts-tab")
+        await page.click("#speak-tab")
         await page.click("textarea")
         await page.type("the train to boston leaves at nine fifty")
         await page.click(".main")
@@ -73,13 +73,13 @@ def test_a_text_is_spoken(tmp_path: Path) -> None:
 
 def test_a_french_number_is_said_in_english(tmp_path: Path) -> None:
     async def translate(page: Page) -> None:
-        await page.click("#hibiki-tab")
+        await page.click("#translate-tab")
         await page.click(".main")
         await page.until(
-            "document.querySelector('#hibiki .transcript').innerText.includes('forty two')"
+            "document.querySelector('#translate .transcript').innerText.includes('forty two')"
         )
         await page.until(
-            "Number(document.querySelector('#hibiki .meter.output').ariaValueNow) > 30"
+            "Number(document.querySelector('#translate .meter.output').ariaValueNow) > 30"
         )
         await page.click(".main")
         await page.until(IDLE)
@@ -93,7 +93,7 @@ def test_a_key_opens_the_page_and_its_sockets(tmp_path: Path) -> None:
         await page.see("#key-field")
         await page.type("open sesame")
         await page.press("Enter")
-        await page.click("#tts-tab")
+        await page.click("#speak-tab")
         await page.click("textarea")
         await page.type("boston")
         await page.click(".main")

@@ -1,4 +1,4 @@
-// What a family of models is good for, and how one talks to it.
+// What a model is good for, by what the server says that it can do, and how one talks to it.
 
 import { Chat } from "./chat.js";
 import { Listening } from "./listening.js";
@@ -11,46 +11,55 @@ async function needsOpus() {
   if (!(await opusIsSupported())) throw new Trouble(isSecureContext ? "codec" : "insecure");
 }
 
-// `path` and `open(url, told)` make a session; `keeps` are the seconds of speech that wait for one;
-// `plays` says that it answers aloud, and `check` raises what the browser lacks.
-export const CONVERSATIONS = {
-  stt: {
+// In the order of the tabs. `fits(model)` says whether a model is for it. `open(url, told)` makes a
+// session; `keeps` are the seconds of speech that wait for one; `plays` says that it answers aloud,
+// and `check` raises what the browser lacks. Without `open` a text is spoken.
+export const USES = [
+  {
+    id: "transcribe",
     title: "Transcribe",
+    fits: ({ task }) => task === "speech-to-text",
     start: "Start listening",
     running: "Listening",
     ending: "Hearing the last words…",
     hint:
       "Press the button and speak. The words appear here as you say them, a line up to each pause.",
-    path: "api/asr-streaming",
     keeps: 10,
     plays: false,
     check: async () => {},
     open: (url, told) => new Listening(url, told),
   },
-  hibiki: {
+  {
+    id: "translate",
     title: "Translate",
+    fits: ({ task, has_tail: hasTail }) => task === "speech-to-speech" && hasTail,
     start: "Start translating",
     running: "Translating",
     ending: "Saying the rest…",
     hint:
       "Press the button and speak: the translation follows a moment later, aloud and in writing. " +
       HEADPHONES,
-    path: "api/chat",
     keeps: 0,
     plays: true,
     check: needsOpus,
     open: (url, told) => new Chat(url, told, 3),
   },
-  moshi: {
+  {
+    id: "talk",
     title: "Talk",
+    fits: ({ task, has_tail: hasTail }) => task === "speech-to-speech" && !hasTail,
     start: "Start talking",
     running: "Connected",
     ending: "",
     hint: `Press the button and talk as on the telephone: both may speak at once. ${HEADPHONES}`,
-    path: "api/chat",
     keeps: 0,
     plays: true,
     check: needsOpus,
     open: (url, told) => new Chat(url, told, 0),
   },
-};
+  {
+    id: "speak",
+    title: "Speak",
+    fits: ({ task }) => task === "text-to-speech",
+  },
+];
