@@ -276,23 +276,23 @@ def wyoming() -> tuple[list[bytes], Parse]:
 
 
 def speech_request() -> tuple[list[bytes], Parse]:
-    from kyutai_onnx.server.openai.speech import read_request
-    from kyutai_onnx.server.wire.strict_json import parse_object
+    from kyutai_onnx.server.openai.messages import read_speech_request
+    from kyutai_onnx.server.wire import parse_object
 
     body = {"model": "tts", "input": "one two", "voice": "alloy", "response_format": "wav"}
     more = {**body, "speed": 1.0, "seed": 7, "temperature": 0.5, "voice": {"id": "a"}}
-    return as_json(body, more), lambda data: read_request(parse_object(data), 4096)
+    return as_json(body, more), lambda data: read_speech_request(parse_object(data), 4096)
 
 
 def transcription_form() -> tuple[list[bytes], Parse]:
-    from kyutai_onnx.server.openai.transcriptions import read_form
+    from kyutai_onnx.server.openai.messages import read_transcription_request
 
     fields = ["model=a", "response_format=verbose_json", "temperature=0.5", "stream=false"]
     valid = "\n".join([*fields, "timestamp_granularities[]=word", "prompt=two", "language=en"])
 
     def parse(data: bytes) -> object:
         pairs = (line.split("=", 1) for line in data.decode("utf-8", "replace").split("\n"))
-        return read_form({pair[0]: pair[1:] for pair in pairs})
+        return read_transcription_request({pair[0]: pair[1:] for pair in pairs})
 
     return [valid.encode()], parse
 

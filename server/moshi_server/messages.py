@@ -12,9 +12,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from ..wire import ProtocolError
+from ..wire import ProtocolError, parse_object
 from ..wire.messagepack import MAX_BYTES, Finite, Int64, Message, Octets, Samples, Single, parse
-from ..wire.strict_json import parse_object
 
 MAX_TEXT = 2**20
 """Characters of a text: hours of speech."""

@@ -15,8 +15,8 @@ from ..web.posts import StreamingResponse, Synthesis, Transcription
 from ..web.uploads import FILE, Form
 from ..wire import ProtocolError
 from ..wire.speech_encoders import speech_encoder
+from . import adapter
 from . import messages as openai
-from . import speech, transcriptions
 from .messages import InvalidRequestError
 
 EVENTS = "text/event-stream"
@@ -42,13 +42,13 @@ async def transcriptions_post(request: web.Request) -> web.StreamResponse:
     """The words of an audio file, in the format that is asked for."""
     context = request.app[CONTEXT]
     async with context.uploads.form(request) as form, context.uploads.room():
-        asked = transcriptions.read_form(form.fields)
+        asked = openai.read_transcription_request(form.fields)
         served = context.registry.find(Task.SPEECH_TO_TEXT, asked.model)
         heard = Transcription(context, served, _file(form), **asked.options)
         if asked.stream:
             return await _as_events(request, heard)
         words = [event async for event in heard.events() if isinstance(event, Word)]
-    content_type, body = transcriptions.render(asked, words, heard.duration)
+    content_type, body = adapter.render_transcript(asked, words, heard.duration)
     return web.Response(body=body, headers={"Content-Type": f"{content_type}; charset=utf-8"})
 
 
@@ -58,14 +58,14 @@ async def _as_events(request: web.Request, heard: Transcription) -> web.StreamRe
     try:
         async for event in heard.events():
             if isinstance(event, Word):
-                await answer.write(transcriptions.delta(event.text, first=not words))
+                await answer.write(adapter.transcript_delta(event.text, first=not words))
                 words.append(event.text)
     except KyutaiOnnxError as error:
         if not answer.begun:
             raise
         log("request failed", path=request.path, why=str(error))
         return await answer.finish(openai.event(openai.error(str(error), "server_error")))
-    await answer.write(transcriptions.done(" ".join(words), heard.duration))
+    await answer.write(adapter.transcript_done(" ".join(words), heard.duration))
     return await answer.finish(openai.DONE)
 
 
@@ -82,17 +82,17 @@ async def speech_post(request: web.Request) -> web.StreamResponse:
         content = await context.receive_object(request)
     except ProtocolError as error:
         raise InvalidRequestError(f"the body: {error}") from None
-    asked = speech.read_request(content, context.limits.characters)
+    asked = openai.read_speech_request(content, context.limits.characters)
     served = context.registry.find(Task.TEXT_TO_SPEECH, asked.model)
     saying = Synthesis(context, served, asked.text, asked.voice, **asked.options)
     sse, frames = asked.stream_format == "sse", 0
-    answer = StreamingResponse(request, EVENTS if sse else speech.CONTENT_TYPES[asked.format])
+    answer = StreamingResponse(request, EVENTS if sse else openai.SPEECH_TYPES[asked.format])
     async for data in _encoded(served, saying, asked.format):
         frames += 1
-        await answer.write(speech.audio_delta(data) if sse else data)
+        await answer.write(adapter.audio_delta(data) if sse else data)
     if not sse:
         return await answer.finish()
-    await answer.write(speech.audio_done(len(asked.text.split()), frames))
+    await answer.write(adapter.audio_done(len(asked.text.split()), frames))
     return await answer.finish(openai.DONE)
 
 

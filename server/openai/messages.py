@@ -1,11 +1,36 @@
-"""What OpenAI's endpoints have in common: errors, the list of models, events of a stream."""
+"""OpenAI's messages: the requests of `/v1/audio/speech` and `/v1/audio/transcriptions`, and what
+all answers have in common."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from ...models.options import Offered, SpeechOptions, SpeechToTextOptions, parameters
 from ...runtime.errors import UsageError
+from ..wire.query import read_options
 
+SPEECH_TYPES = {
+    "mp3": "audio/mpeg",
+    "opus": "audio/ogg",
+    "aac": "audio/aac",
+    "flac": "audio/flac",
+    "wav": "audio/wav",
+    "pcm": "audio/pcm",
+}
+"""The formats of speech, the usual one first, and the type of each."""
+STREAM_FORMATS = ("audio", "sse")
+TRANSCRIPT_TYPES = {
+    "json": "application/json",
+    "text": "text/plain",
+    "srt": "application/x-subrip",
+    "vtt": "text/vtt",
+    "verbose_json": "application/json",
+}
+"""The formats of a transcript, likewise."""
+GRANULARITIES = ("word", "segment")
+GRANULARITY_FIELD = "timestamp_granularities[]"
+UNSUPPORTED = ("include[]", "include", "known_speaker_names[]", "known_speaker_references[]")
 DONE = b"data: [DONE]\n\n"
 
 
@@ -15,6 +40,83 @@ class InvalidRequestError(UsageError):
     def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message)
         self.param = param
+
+
+@dataclass(frozen=True)
+class SpeechRequest:
+    """The body of `/v1/audio/speech`; `options` are numbers of `SpeechOptions`, besides OpenAI's
+    own fields."""
+
+    model: str
+    text: str
+    voice: str | None
+    format: str
+    stream_format: str
+    options: Mapping[str, Any]
+
+
+def read_speech_request(content: Mapping[str, Any], most_characters: int) -> SpeechRequest:
+    """Read a JSON object; raises InvalidRequestError."""
+    if content.get("speed") not in (None, 1, 1.0):
+        raise InvalidRequestError(
+            "speed: this model has no rate that could be set; leave it at 1, or give "
+            "padding_bonus, from -2 (quicker) to 2 (slower)",
+            "speed",
+        )
+    if content.get("instructions"):
+        raise InvalidRequestError(
+            "instructions: this model takes none; leave them out", "instructions"
+        )
+    text = _text(content, "input")
+    if not text.strip():
+        raise InvalidRequestError("input: give a text to speak", "input")
+    if len(text) > most_characters:
+        raise InvalidRequestError(
+            f"input: {len(text)} characters, at most {most_characters}", "input"
+        )
+    voice = content.get("voice")
+    name = _text(voice, "id", "voice") if isinstance(voice, dict) else _text(content, "voice")
+    return SpeechRequest(
+        model=_text(content, "model"),
+        text=text,
+        voice=name or None,
+        format=_choice(content, "response_format", SPEECH_TYPES),
+        stream_format=_choice(content, "stream_format", STREAM_FORMATS),
+        options=_speech_options(content),
+    )
+
+
+@dataclass(frozen=True)
+class TranscriptionRequest:
+    """The form of `/v1/audio/transcriptions`, without its file; `options` are of
+    `SpeechToTextOptions`."""
+
+    model: str
+    format: str = "json"
+    granularities: tuple[str, ...] = ("segment",)
+    stream: bool = False
+    language: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_transcription_request(fields: Mapping[str, Sequence[str]]) -> TranscriptionRequest:
+    """Read a form, each field with its values; raises InvalidRequestError."""
+    one = {name: values[-1] for name, values in fields.items() if values}
+    for name in UNSUPPORTED:
+        if name in one:
+            raise InvalidRequestError(f"{name}: this model cannot give that; leave it out", name)
+    kind = _choice(one, "response_format", TRANSCRIPT_TYPES)
+    stream = _boolean(one.get("stream", "false"), "stream")
+    if stream and kind not in ("json", "text"):
+        raise InvalidRequestError("stream: events are of json or text alone", "stream")
+    return TranscriptionRequest(
+        model=one.get("model", ""),
+        format=kind,
+        granularities=_granularities(fields, kind),
+        stream=stream,
+        language=one.get("language") or None,
+        options=_transcription_options(one),
+    )
 
 
 def error(
@@ -36,3 +138,59 @@ def model_list(names: Iterable[tuple[str, str, int]]) -> dict[str, Any]:
 def event(content: dict[str, Any]) -> bytes:
     """One server-sent event."""
     return f"data: {json.dumps(content, ensure_ascii=False)}\n\n".encode()
+
+
+def _text(content: Mapping[str, Any], name: str, param: str | None = None) -> str:
+    """Return a field that is a text, an empty one if it is not given."""
+    value = content.get(name)
+    if value is not None and not isinstance(value, str):
+        raise InvalidRequestError(f"{param or name}: a text", param or name)
+    return value or ""
+
+
+def _choice(content: Mapping[str, Any], name: str, choices: Iterable[str]) -> str:
+    """Return a field that is one of `choices`, the first of them if it is not given."""
+    first, *others = choices
+    value = _text(content, name) or first
+    if value not in (first, *others):
+        known = ", ".join((first, *others))
+        raise InvalidRequestError(f"{name} {value[:20]!r}: one of {known}", name)
+    return value
+
+
+def _speech_options(content: Mapping[str, Any]) -> dict[str, Any]:
+    offered = parameters(SpeechOptions, Offered.CLIENTS)
+    given = {name: content[name] for name in offered if content.get(name) is not None}
+    for name, value in given.items():
+        limits = offered[name].range
+        if limits is not None and not limits.has(value):
+            raise InvalidRequestError(f"{name}: {limits}", name)
+    return given
+
+
+def _granularities(fields: Mapping[str, Sequence[str]], kind: str) -> tuple[str, ...]:
+    given = [*fields.get(GRANULARITY_FIELD, ()), *fields.get("timestamp_granularities", ())]
+    unknown = [name for name in given if name not in GRANULARITIES]
+    if unknown:
+        raise InvalidRequestError(
+            f"timestamp_granularities {unknown[0][:20]!r}: word, segment or both", GRANULARITY_FIELD
+        )
+    if given and kind != "verbose_json":
+        raise InvalidRequestError(
+            "timestamp_granularities go with response_format=verbose_json", GRANULARITY_FIELD
+        )
+    return tuple(dict.fromkeys(given)) or ("segment",)
+
+
+def _transcription_options(one: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        return read_options(SpeechToTextOptions, one)
+    except (ValueError, UsageError) as error:
+        message = str(error)
+        raise InvalidRequestError(message, message.split()[0]) from None
+
+
+def _boolean(given: str, name: str) -> bool:
+    if given.lower() not in ("true", "false", "1", "0"):
+        raise InvalidRequestError(f"{name} {given[:20]!r}: true or false", name)
+    return given.lower() in ("true", "1")

@@ -13,7 +13,7 @@ from ..config import ServerConfig
 from ..decoding import Decoders
 from ..engine.session import Session
 from ..registry import ModelRegistry, ServedModel
-from ..wire.strict_json import MOST_BYTES, parse_object
+from ..wire import MOST_JSON, parse_object
 from .auth import Keys, Origins, RateLimit, SessionCounts, WrongKeys
 from .connections import ConnectionLimiter
 from .uploads import Uploads
@@ -94,7 +94,7 @@ class Context:
 
     async def receive_object(self, request: web.Request) -> dict[str, Any]:
         """Return the JSON object of a body. Raises as `Uploads` does, and ProtocolError."""
-        return await self.parse(parse_object, await self.uploads.receive(request, MOST_BYTES))
+        return await self.parse(parse_object, await self.uploads.receive(request, MOST_JSON))
 
     async def feed(self, session: Session, pcm: Pcm) -> None:
         """Feed samples to a session; raises as its `feed` does."""

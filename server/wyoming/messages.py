@@ -18,8 +18,7 @@ from wyoming.ping import Ping
 from wyoming.tts import Synthesize, SynthesizeChunk, SynthesizeStart, SynthesizeStop
 from wyoming.version import __version__
 
-from ..wire import ProtocolError
-from ..wire.strict_json import parse_object
+from ..wire import ProtocolError, parse_object
 
 MAX_HEADER = 2**16
 MAX_DATA = 2**20

@@ -22,9 +22,11 @@ from kyutai_onnx.models.options import (
 )
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.server.config import config_of, read_config
-from kyutai_onnx.server.openai.messages import InvalidRequestError
-from kyutai_onnx.server.openai.speech import read_request
-from kyutai_onnx.server.openai.transcriptions import read_form
+from kyutai_onnx.server.openai.messages import (
+    InvalidRequestError,
+    read_speech_request,
+    read_transcription_request,
+)
 from kyutai_onnx.server.wire.query import read_options
 
 WRONG = [
@@ -117,11 +119,11 @@ def test_queries_forms_and_bodies_have_the_same_ranges() -> None:
         read_options(TranslationOptions, {"audio_topk": str(1 << 31)}, {"top_k": "audio_topk"})
     assert read_options(SpeechToTextOptions, {"temperature": "1e-40"}) == {"temperature": 1e-40}
     with pytest.raises(InvalidRequestError, match="temperature"):
-        read_form({"temperature": ["11"]})
+        read_transcription_request({"temperature": ["11"]})
     with pytest.raises(InvalidRequestError, match="padding_bonus"):
-        read_request({"input": "one", "padding_bonus": 1e308}, 100)
+        read_speech_request({"input": "one", "padding_bonus": 1e308}, 100)
     with pytest.raises(InvalidRequestError, match="seed"):
-        read_request({"input": "one", "seed": True}, 100)
+        read_speech_request({"input": "one", "seed": True}, 100)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,86 @@
+"""A stream's events to the answers of OpenAI's endpoints: transcripts in every format, and the
+events of those that are streamed."""
+
+import base64
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ...models.events import Word
+from ...models.text.subtitles import cues, srt, vtt
+from .messages import TRANSCRIPT_TYPES, TranscriptionRequest, event
+
+
+def render_transcript(
+    request: TranscriptionRequest, words: Sequence[Word], duration: float
+) -> tuple[str, bytes]:
+    """The content type and the body that say `words`, found in `duration` seconds of audio."""
+    text = " ".join(word.text for word in words)
+    if request.format == "text":
+        body = text + "\n"
+    elif request.format == "srt":
+        body = srt(words)
+    elif request.format == "vtt":
+        body = vtt(words)
+    else:
+        verbose = request.format == "verbose_json"
+        content = _verbose(request, words, duration, text) if verbose else {"text": text}
+        body = json.dumps(content | {"usage": _usage(duration)}, ensure_ascii=False)
+    return TRANSCRIPT_TYPES[request.format], body.encode()
+
+
+def transcript_delta(word: str, *, first: bool) -> bytes:
+    """The event of a word that was found."""
+    text = word if first else f" {word}"
+    return event({"type": "transcript.text.delta", "delta": text})
+
+
+def transcript_done(text: str, duration: float) -> bytes:
+    """The last event: all of the text."""
+    return event({"type": "transcript.text.done", "text": text, "usage": _usage(duration)})
+
+
+def audio_delta(data: bytes) -> bytes:
+    """The event of a piece of speech."""
+    return event({"type": "speech.audio.delta", "audio": base64.b64encode(data).decode()})
+
+
+def audio_done(words: int, frames: int) -> bytes:
+    """The last event; tokens are counted as words read and frames spoken."""
+    usage = {"input_tokens": words, "output_tokens": frames, "total_tokens": words + frames}
+    return event({"type": "speech.audio.done", "usage": usage})
+
+
+def _verbose(
+    request: TranscriptionRequest, words: Sequence[Word], duration: float, text: str
+) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        "task": "transcribe",
+        "language": request.language or "unknown",
+        "duration": round(duration, 3),
+        "text": text,
+    }
+    if "segment" in request.granularities:
+        content["segments"] = [
+            {
+                "id": index,
+                "seek": 0,
+                "start": round(cue.start, 3),
+                "end": round(cue.end, 3),
+                "text": cue.text,
+                "tokens": [],
+                "temperature": request.options.get("temperature", 0.0),
+            }
+            for index, cue in enumerate(cues(words))
+        ]
+    if "word" in request.granularities:
+        content["words"] = [
+            {"word": word.text, "start": round(word.start, 3), "end": round(word.end, 3)}
+            for word in words
+        ]
+    return content
+
+
+def _usage(duration: float) -> dict[str, Any]:
+    return {"type": "duration", "seconds": math.ceil(duration)}
