@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import Flag, auto
 from numbers import Integral, Real
-from typing import Annotated, Any, TypedDict, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypedDict, get_args, get_type_hints
 
 from ..runtime.errors import UsageError
+from .text.languages import LANGUAGE_NAMES, LanguageName
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Offered(Flag):
 class Parameter:
     """What is known of an option: `flag` is its name in commands, `group` the heading of their
     help, `live` its default in `stream` if that is another one than in Python. Without a range it
-    is text."""
+    is text, one of `choices` if there are any."""
 
     help: str
     range: Range | None = None
@@ -62,6 +63,7 @@ class Parameter:
     group: str = "Sampling"
     unit: str | None = None
     live: float | None = None
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,11 @@ class StreamOptions:
 
     def __post_init__(self) -> None:
         for name, parameter in parameters(type(self)).items():
-            check_value(name, getattr(self, name), parameter.range)
+            value = getattr(self, name)
+            check_value(name, value, parameter.range)
+            if value is not None and parameter.choices and value not in parameter.choices:
+                choices = " or ".join(parameter.choices)
+                raise UsageError(f"{name} {str(value)[:20]!r}: give {choices}")
 
 
 def parameters(kind: type[Any], offered: Offered | None = None) -> Mapping[str, Parameter]:
@@ -225,6 +231,10 @@ class SpeechToTextKwargs(TypedDict, total=False):
     lead: bool
 
 
+TextForm = Literal["written", "as-is"]
+TEXT_FORMS: tuple[TextForm, ...] = get_args(TextForm)
+
+
 @dataclass(frozen=True)
 class SpeechOptions(StreamOptions):
     """How a text is spoken, apart from the voice; defaults are those of moshi run_tts.py.
@@ -237,6 +247,10 @@ class SpeechOptions(StreamOptions):
     may choose, in steps of 80 ms. `padding_bonus`, from -2 to 2, makes speech slower, or faster if
     negative. `initial_padding` comes before the first word, `final_padding` after the last. Each
     padding is at most a minute.
+
+    `text_form` "written" is text as people write it: figures are read as words, Markdown and emoji
+    are left out, SSML is honoured. "as-is" is Kyutai's script, word for word. `language` is that of
+    the figures, found from the text unless given.
     """
 
     cfg_coef: CfgCoef = None
@@ -271,6 +285,27 @@ class SpeechOptions(StreamOptions):
     final_padding: Annotated[
         int, Parameter("Steps after the last word.", PADDING, offered=Offered(0))
     ] = 4
+    text_form: Annotated[
+        TextForm,
+        Parameter(
+            "'written' reads figures as words, leaves Markdown and emoji out and honours SSML; "
+            "'as-is' is Kyutai's script, word for word.",
+            flag="--text",
+            offered=Offered.FILES | Offered.CLIENTS,
+            group="Input",
+            choices=TEXT_FORMS,
+        ),
+    ] = "written"
+    language: Annotated[
+        LanguageName | None,
+        Parameter(
+            "Language of figures, en or fr. Default: found from the text.",
+            flag="--language",
+            offered=Offered.FILES | Offered.CLIENTS,
+            group="Input",
+            choices=LANGUAGE_NAMES,
+        ),
+    ] = None
 
 
 class SpeechKwargs(TypedDict, total=False):
@@ -286,6 +321,8 @@ class SpeechKwargs(TypedDict, total=False):
     initial_padding: int
     max_padding: int
     final_padding: int
+    text_form: TextForm
+    language: LanguageName | None
 
 
 @dataclass(frozen=True)

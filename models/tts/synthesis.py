@@ -11,11 +11,11 @@ from ...runtime.errors import UsageError
 from ...runtime.typing import Codes, Tokens
 from ..batch import Batch, Row, TokenTrace
 from ..events import Audio, Event, Word
-from .script_parser import ScriptParser
 from .task import TextToSpeechTask
 
 Turns = tuple[str, ...]
 """The main speaker's turn first."""
+NOTHING_TO_SAY = "the text is empty: there is nothing to say"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class SpeechRequest:
 class Speech:
     """A text that was spoken: samples float32 `[n]` in [-1, 1], words with their times, and every
     frame that was made, the -1 before the audio with them: text int64 `[T]`, codes int64
-    `[dep_q, T]`. `unspelled` are words that the tokenizer could spell in part only."""
+    `[dep_q, T]`. `unspelled` are words that the tokenizer cannot spell, or in part only;
+    `dropped_tags` are names of tags of SSML that were left out."""
 
     pcm: Pcm = field(repr=False)
     sample_rate: int
@@ -40,6 +41,7 @@ class Speech:
     text_tokens: Tokens = field(repr=False)
     audio_tokens: Codes = field(repr=False)
     unspelled: list[str] = field(default_factory=list)
+    dropped_tags: list[str] = field(default_factory=list)
 
     @property
     def duration(self) -> float:
@@ -67,7 +69,8 @@ class SynthesisBatch:
     ) -> None:
         self._batch, self._texts = batch, texts
         for turns, task in texts:
-            _check(turns, task.again().script)
+            if not task.has_words(turns):
+                raise UsageError(NOTHING_TO_SAY)
 
     def run(self) -> Iterator[SynthesisProgress]:
         """Speak them, a step after the other."""
@@ -95,6 +98,7 @@ class SynthesisBatch:
             np.array(trace.text, np.int64),
             np.array(trace.audio, np.int64).reshape(-1, task.model.language_model.spec.dep_q).T,
             task.unspelled,
+            task.dropped_tags,
         )
 
     def speeches(self) -> Iterator[Speech]:
@@ -118,8 +122,3 @@ class SynthesisBatch:
             task.next_turn()
         row.end()
         return row
-
-
-def _check(turns: Turns, script: ScriptParser) -> None:
-    if not any([*script.feed(turn), *script.next_turn()] for turn in turns):
-        raise UsageError("the text is empty: there is nothing to say")

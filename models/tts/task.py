@@ -5,6 +5,7 @@ behind the text by `delay_steps`, goes on for `final_padding` frames after the l
 voice given as audio is forced at first and cut from what comes out.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +20,8 @@ from ..lm.generation import StepHooks, StepOutput
 from ..lm.sampling_params import SamplingParams
 from ..model import Model
 from ..options import SpeechOptions
-from ..state import Flag, Integer, Record, Tensor
+from ..state import Flag, Integer, Record, Since, Tensor
+from ..text.normalizer import TextNormalizer
 from .script_parser import ScriptParser
 from .state_machine import StateMachineConfig, TextToSpeechStateMachine, WordTimer
 from .voices import SPEAKER_WAVS, Voice
@@ -101,6 +103,7 @@ class TextToSpeechTask(RowTask):
     """
 
     hooks: SpeakingHooks
+    normalizer: TextNormalizer
     script: ScriptParser
     machine: TextToSpeechStateMachine
 
@@ -115,6 +118,7 @@ class TextToSpeechTask(RowTask):
         settings, self._spec = model.bundle.manifest.tts, model.language_model.spec
         assert settings is not None
         self._voice, self._options = voice, options or SpeechOptions()
+        self._written = self._options.text_form == "written"
         self._delay_steps, self._ahead = audio_delay_steps(model), settings.second_stream_ahead
         zero = self._spec.tokens.zero
         self._no_codes = np.full(self._spec.n_q - self._spec.dep_q, zero, np.int64)
@@ -150,21 +154,37 @@ class TextToSpeechTask(RowTask):
 
     @property
     def unspelled(self) -> list[str]:
-        """The first words that the model's tokenizer could spell in part only."""
-        return self.script.unspelled
+        """The first words that the model's tokenizer cannot spell, or in part only."""
+        return [*self.normalizer.left_out, *self.script.unspelled]
+
+    @property
+    def dropped_tags(self) -> list[str]:
+        """Names of the first tags of SSML that were left out."""
+        return self.normalizer.dropped_tags
 
     def feed(self, chunk: str) -> None:
         """Take any piece of text. A word is known to be whole at the whitespace after it, and is
         spoken once the words that the model looks ahead to are known too.
 
-        Raises UsageError for a break of more than a day.
+        Raises UsageError for a break of more than a day, and for invalid SSML.
         """
-        self.machine.add(self.script.feed(chunk))
+        self.machine.add(self.script.feed(self.normalizer.feed(chunk) if self._written else chunk))
+
+    def has_words(self, turns: Sequence[str]) -> bool:
+        """Whether there is a word or a pause in turns, for a task that has not begun; raises as
+        `feed` does."""
+        other = self.again()
+        for turn in turns:
+            other.feed(turn)
+            other.machine.add(other.script.feed(other.normalizer.flush()))
+            other.machine.add(other.script.flush())
+        return other.given
 
     @exclusive
     def next_turn(self) -> None:
         """End a turn: the text that follows is the other speaker's."""
         self.row.check_open()
+        self.machine.add(self.script.feed(self.normalizer.flush()))
         self.machine.add(self.script.next_turn())
 
     def set_voice(self, voice: Voice) -> None:
@@ -173,6 +193,7 @@ class TextToSpeechTask(RowTask):
 
     def end(self) -> None:
         """The end of the text: what may be half a word is whole."""
+        self.machine.add(self.script.feed(self.normalizer.flush()))
         self.machine.add(self.script.flush())
         self.ended = self.machine.complete = True
 
@@ -234,6 +255,7 @@ class TextToSpeechTask(RowTask):
         spec = model.language_model.spec
         return Record(
             {
+                "normalizer": Since(2, TextNormalizer.FIELDS, TextNormalizer.MIDWAY),
                 "script": ScriptParser.FIELDS,
                 "state_machine": TextToSpeechStateMachine.fields(spec.text_card),
                 "words": WordTimer.FIELDS,
@@ -247,6 +269,7 @@ class TextToSpeechTask(RowTask):
     def save(self) -> dict[str, Any]:
         """Its memory, as `fields` says, the voice with it."""
         return {
+            "normalizer": self.normalizer.save(),
             "script": self.script.save(),
             "state_machine": self.machine.save(),
             "words": self._words.save(),
@@ -264,6 +287,7 @@ class TextToSpeechTask(RowTask):
 
     def load(self, saved: dict[str, Any]) -> None:
         self._begin(saved["voice_codes"])
+        self.normalizer.load(saved["normalizer"])
         self.script.load(saved["script"])
         self.machine.load(saved["state_machine"])
         self._words.load(saved["words"])
@@ -290,6 +314,7 @@ class TextToSpeechTask(RowTask):
     def _begin(self, prompt: Array | None) -> None:
         options, spec = self._options, self._spec
         tokens = spec.tokens
+        self.normalizer = TextNormalizer(language=options.language, spelling=self.model.tokenizer)
         self.script = ScriptParser(
             self.model.tokenizer,
             self.model.frame_rate,

@@ -142,7 +142,9 @@ def test_the_runtime_needs_few_packages() -> None:
 
 def test_the_models_need_voices_and_the_hub_besides() -> None:
     others = [found for found in foreign("models") if found.package != "numpy"]
-    assert {found.package for found in others} == {"huggingface_hub", "safetensors"}
+    assert {found.package for found in others} == {
+        *("defusedxml", "huggingface_hub", "safetensors", "unicode_rbnf")
+    }
     assert {found.file for found in others if found.package == "safetensors"} == {
         "models/tts/voices.py"
     }

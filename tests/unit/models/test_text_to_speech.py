@@ -216,7 +216,28 @@ def test_odd_texts_are_spoken_to_their_end(model: TextToSpeech, text: str) -> No
 
 
 def test_what_cannot_be_spelled_is_told(model: TextToSpeech) -> None:
-    assert model.speak("one \N{GRINNING FACE}", seed=1).unspelled == ["\N{GRINNING FACE}"]
+    assert model.speak("one 漢字", seed=1).unspelled == ["漢字"]
+    as_is = model.speak("one \N{GRINNING FACE}", seed=1, text_form="as-is")
+    assert as_is.unspelled == ["\N{GRINNING FACE}"]
+
+
+def test_a_text_as_people_write_it_is_spoken_as_the_words_it_means(model: TextToSpeech) -> None:
+    written = model.speak("**The train** leaves at 9:50. \N{GRINNING FACE}", temperature=0.0)
+    words = model.speak("the train leaves at nine fifty", temperature=0.0, text_form="as-is")
+    assert [word.text for word in written.words] == [word.text for word in words.words]
+    assert np.array_equal(written.pcm, words.pcm)
+
+
+def test_tags_that_are_left_out_are_named(model: TextToSpeech) -> None:
+    speech = model.speak("<prosody rate='slow'>one</prosody> <break time='200ms'/> two", seed=1)
+    assert [word.text for word in speech.words] == ["one", "two"]
+    assert speech.dropped_tags == ["prosody"]
+
+
+@pytest.mark.parametrize("text", ["", " \n", "\N{GRINNING FACE}", "**", "<speak></speak>", "---"])
+def test_a_text_without_words_is_one_error(model: TextToSpeech, text: str) -> None:
+    with pytest.raises(UsageError, match="empty"):
+        model.speak(text)
 
 
 def test_an_hour_of_rest_costs_no_memory(model: TextToSpeech, tmp_path: Path) -> None:
