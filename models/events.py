@@ -1,17 +1,22 @@
 """Events of a stream. Times are seconds of the audio that it read or made."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ..runtime.audio import Pcm
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word, from `start` to `end`, to the millisecond."""
+    """A word, from `start` to `end`, to the millisecond.
+
+    `confidence` is the probability of its tokens by the model, to a thousandth, whatever the
+    temperature; None if it is not known, as that of spoken text. Words are equal without it.
+    """
 
     text: str
     start: float
     end: float
+    confidence: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

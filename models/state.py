@@ -19,7 +19,7 @@ from ..runtime.errors import ModelError, UsageError
 from ..runtime.graph.batch_state import check_states
 
 FORMAT = "kyutai-onnx-stream"
-OLDEST, VERSION = 1, 1
+OLDEST, VERSION = 1, 2
 """The versions that are read; the last is written."""
 
 AGAIN = "save the stream again"

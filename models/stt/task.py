@@ -97,6 +97,7 @@ class SpeechToTextTask(RowTask):
         self._prompt = _spelled(model, options.prompt) if options.prompt else ()
         self._delay_seconds = settings.audio_delay_seconds
         self._lead_seconds = settings.audio_silence_prefix_seconds if options.lead else 0.0
+        self._text_is_late = max(self._spec.delays) > self._spec.delays[0]
         self._has_pauses = self._spec.extra_heads > HEAD
         if options.policy is not None and options.policy.head >= self._spec.extra_heads:
             raise UsageError(
@@ -336,11 +337,20 @@ class SpeechToTextTask(RowTask):
             return events
         if self.trace is not None:
             self.trace.text.append(token)
-        events += self._words.push(token)
+        events += self._words.push(token, self._log_probability(output, index, token))
         if not self._catching_up and self._has_pauses and heads is not None:
             chance = float(heads[index, self._policy.head, 0])
             events += self._pauses.push(chance, self._words.open_start)
         return events
+
+    def _log_probability(self, output: StepOutput, index: int, token: int) -> float | None:
+        """The log probability of a text token by the unbiased scores of its step; None for others,
+        and for a model whose text is complete in a later step than it is scored."""
+        if token <= self._spec.tokens.text_padding or self._text_is_late:
+            return None
+        scores = output.scores[index]
+        below: Array = scores - scores.max()
+        return float(below[token] - np.log(np.exp(below).sum()))
 
     def _end_catching_up(self) -> None:
         """The last word; what comes next counts on from where the silence began."""

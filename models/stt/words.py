@@ -7,11 +7,12 @@ word ends where the stream does, or a second later, and no text is lost there (t
 frame rate is no whole number, fails on a second that is cut).
 """
 
+import math
 from typing import Any
 
 from ...runtime.tokenizer import Tokenizer
 from ..events import Word, WordStarted, to_millisecond
-from ..state import Integer, List, Nullable, Number, Record, String
+from ..state import Integer, List, Nullable, Number, Record, Since, String
 
 EOS = 2
 
@@ -43,6 +44,8 @@ class WordAssembler:
         self._earliest = 0.0
         self._start: int | None = None
         self._tokens: list[int] = []
+        self._logs: list[float | None] = []
+        """The log probability of each of these tokens."""
         self._eos: list[int] | None = None
         self._live, self._reported = live, ""
 
@@ -60,14 +63,14 @@ class WordAssembler:
         """Take so many seconds off the clock, in which no audio was read."""
         self._lag += seconds
 
-    def push(self, token: int) -> list[Word | WordStarted]:
-        """Return the words that `token` completes."""
+    def push(self, token: int, log_probability: float | None = None) -> list[Word | WordStarted]:
+        """Return the words that `token` completes; its probability counts if it is text."""
         events: list[Word | WordStarted] = []
         if token == self._boundary:
             events += self._close(self._step)
-            self._start, self._tokens, self._eos = self._step + 1, [], None
+            self._start, self._tokens, self._logs, self._eos = self._step + 1, [], [], None
         elif self._start is not None:
-            self._take(token)
+            self._take(token, log_probability)
             if token == self._padding and self._eos is None:
                 events += self._report()
         self._step += 1
@@ -80,7 +83,7 @@ class WordAssembler:
         end = min(self._step, self._start + self._frame_rate)
         if self._eos is not None:
             end, count = self._eos
-            del self._tokens[count:]
+            del self._tokens[count:], self._logs[count:]
         words = self._close(end)
         self._start = None
         return words
@@ -102,11 +105,12 @@ class WordAssembler:
         """The text since the last boundary."""
         return self._text() if self._start is not None and self._start >= self._first else ""
 
-    def _take(self, token: int) -> None:
+    def _take(self, token: int, log_probability: float | None) -> None:
         if token == EOS and self._eos is None:
             self._eos = [self._step, len(self._tokens)]
         if token > self._padding:
             self._tokens.append(token)
+            self._logs.append(log_probability)
 
     def _text(self) -> str:
         return self._tokenizer.decode(self._tokens) if self._tokens else ""
@@ -125,16 +129,28 @@ class WordAssembler:
         words: list[Word | WordStarted] = [*self._report()]
         self._reported = ""
         texts, start = self._text().split(), self._start
-        for text in texts[:-1]:
+        confidences = self._confidences(len(texts))
+        for text, confidence in zip(texts[:-1], confidences, strict=False):
             length = len(self._tokenizer.encode(text))
-            words.append(self._word(text, start, start + length))
+            words.append(self._word(text, start, start + length, confidence))
             start += length
         if texts:
-            words.append(self._word(texts[-1], start, max(start, end)))
+            words.append(self._word(texts[-1], start, max(start, end), confidences[-1]))
         return words
 
-    def _word(self, text: str, start: float, end: float) -> Word:
-        return Word(text, to_millisecond(self._seconds(start)), to_millisecond(self._seconds(end)))
+    def _word(self, text: str, start: float, end: float, confidence: float | None) -> Word:
+        first, last = (to_millisecond(self._seconds(step)) for step in (start, end))
+        return Word(text, first, last, confidence)
+
+    def _confidences(self, count: int) -> list[float | None]:
+        """Return the probability of each of the words that the open tokens are."""
+        if count < 2:
+            return [_probability(self._logs)] * count
+        logs: list[list[float | None]] = [[] for _ in range(count)]
+        for number, log in enumerate(self._logs, 1):
+            begun = len(self._tokenizer.decode(self._tokens[:number]).split())
+            logs[max(0, min(begun, count) - 1)].append(log)
+        return [_probability(each) for each in logs]
 
     def _seconds(self, step: float) -> float:
         return max(self._earliest, step / self._frame_rate - self._lag)
@@ -149,6 +165,7 @@ class WordAssembler:
                 "first_step": Integer(),
                 "word_step": Nullable(Integer()),
                 "word_tokens": List(Integer(0, text_card - 1)),
+                "word_log_probabilities": Since(2, List(Nullable(Number())), []),
                 "word_end": Nullable(end),
                 "reported": String(),
                 "lag": Number(),
@@ -164,6 +181,7 @@ class WordAssembler:
             "first_step": self._first,
             "word_step": self._start,
             "word_tokens": list(self._tokens),
+            "word_log_probabilities": list(self._logs),
             "word_end": end,
             "reported": self._reported,
             "lag": self._lag,
@@ -175,6 +193,14 @@ class WordAssembler:
         end = saved["word_end"]
         self._step, self._first = saved["step"], saved["first_step"]
         self._start, self._tokens = saved["word_step"], list(saved["word_tokens"])
+        logs: list[float | None] = list(saved["word_log_probabilities"])
+        self._logs = logs + [None] * (len(self._tokens) - len(logs))
         self._eos = None if end is None else [end["step"], end["tokens"]]
         self._reported = saved["reported"]
         self._lag, self._earliest = saved["lag"], saved["earliest"]
+
+
+def _probability(logs: list[float | None]) -> float | None:
+    """Return the probability of tokens to a thousandth; None if one is not known."""
+    known = [log for log in logs if log is not None]
+    return round(math.exp(min(0.0, sum(known))), 3) if known and len(known) == len(logs) else None

@@ -52,6 +52,8 @@ def test_a_transcript_is_as_described(command: Command, speech: Path, words: lis
     assert [segment["text"] for segment in content["segments"]] == [content["text"]]
     (segment,) = content["segments"]
     assert (segment["start"], segment["end"]) == (words[0].start, words[-1].end)
+    confidences = [word["confidence"] for word in content["words"]]
+    assert confidences == pytest.approx([word.confidence for word in words], abs=0.002)
 
 
 def test_several_transcripts_are_as_described(command: Command, speech: Path) -> None:

@@ -334,3 +334,34 @@ def test_a_closed_stream_finds_the_last_word_alone(model: SpeechToText, pcm: Arr
     with pytest.raises(UsageError, match="has ended"):
         stream.feed(pcm)
     assert events
+
+
+def test_confidences_are_probabilities_of_the_scores_that_no_temperature_bends(
+    model: SpeechToText, pcm: Array
+) -> None:
+    """Beside a softmax of all scores of every step, written out plainly."""
+    stream, steps = model.stream(trace=(trace := TokenTrace())), []
+    step = stream.task.on_step
+
+    def noted(output: Any, index: int) -> Any:
+        scores = output.scores[index].astype(np.float64)
+        steps.append(np.exp(scores) / np.exp(scores).sum())
+        return step(output, index)
+
+    stream.task.on_step = noted  # type: ignore[method-assign]
+    words = [event for event in stream.feed(pcm) + stream.flush() if isinstance(event, Word)]
+    chances = [
+        step[token] for step, token in zip(steps[-len(trace.text) :], trace.text, strict=True)
+    ]
+    tokens = model.bundle.manifest.lm.tokens
+    expected: list[float] = []
+    for token, chance in zip(trace.text, chances, strict=True):
+        if token > tokens.text_padding:
+            begins = model.tokenizer.id_to_piece(token).startswith("\N{LOWER ONE EIGHTH BLOCK}")
+            expected += [1.0] if begins else []
+            expected[-1] *= chance
+    assert [word.confidence for word in words] == pytest.approx(expected, abs=6e-4)
+    hot = list(model.transcribe(pcm, temperature=0.2, seed=1))
+    assert [word.text for word in hot] == [word.text for word in words]
+    assert [word.confidence for word in hot] == pytest.approx(expected, abs=6e-4)
+    assert 0 < min(expected) < 0.999

@@ -1,5 +1,7 @@
 """Words and their times from tokens, beside the rule of Kyutai's script written out plainly."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -244,3 +246,27 @@ def test_saved_words_are_not_heard_again() -> None:
     assemble(words, [BOUNDARY, 5, PADDING])
     again.load(words.save())
     assert texts(assemble(again, [PADDING, BOUNDARY]), WordStarted) == []
+
+
+def heard(tokens: list[tuple[int, float | None]]) -> list[float | None]:
+    """The confidence of each word of tokens with their probabilities."""
+    words = WordAssembler(Letters(), RATE, LAG, padding=PADDING, boundary=BOUNDARY)
+    found: list[Word | WordStarted] = []
+    for token, probability in tokens:
+        found += words.push(token, None if probability is None else math.log(probability))
+    return [word.confidence for word in found + words.flush() if isinstance(word, Word)]
+
+
+def test_a_confidence_is_the_probability_of_all_tokens_of_a_word() -> None:
+    first = [(BOUNDARY, 0.1), (5, 0.5), (PADDING, 0.2), (6, 0.9)]
+    assert heard([*first, (BOUNDARY, 0.3), (7, 0.25)]) == [0.45, 0.25]
+
+
+def test_words_without_a_boundary_between_them_have_confidences_of_their_own() -> None:
+    """Tokens 4 and 8 begin words."""
+    tokens = [(BOUNDARY, None), (4, 0.5), (5, 0.5), (8, 0.8), (9, 0.5), (12, 0.1)]
+    assert heard(tokens) == [0.25, 0.4, 0.1]
+
+
+def test_a_confidence_that_is_not_known_of_all_tokens_is_not_known() -> None:
+    assert heard([(BOUNDARY, 1.0), (5, 0.5), (6, None), (BOUNDARY, 1.0), (7, 0.5)]) == [None, 0.5]
