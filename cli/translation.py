@@ -13,8 +13,7 @@ from ..models.events import Audio, Event, Word
 from ..models.families import Family
 from ..models.speech_to_speech.model import too_short
 from ..models.speech_to_speech.task import TranslationTask
-from ..runtime.audio import AudioWriter, Pcm, read_audio
-from ..runtime.audio.live.capture import cut_frames
+from ..runtime.audio import AudioWriter, Pcm, cut_frames, read_audio
 from ..runtime.errors import AudioError, UsageError
 from ..runtime.state_file import read_state, write_state
 from .files import declare

@@ -6,7 +6,7 @@ devices.
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, redirect_stdout, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,10 +15,9 @@ from typing import Self
 
 import numpy as np
 
-from ...models import TurnPolicy
-from ...runtime.audio import AudioWriter, Pcm, read_audio
-from ...runtime.audio.live import Frame, LiveSound, Meter, SoundCard, WallClock
-from ...runtime.audio.live.capture import cut_frames, paced
+from ...models.stt.pauses import TurnPolicy
+from ...runtime.audio import AudioWriter, Pcm, cut_frames, read_audio
+from ...runtime.audio.live import Clock, Frame, LiveSound, Meter, SoundCard, WallClock
 from ...runtime.audio.live.devices import CALLED, Device
 from ...runtime.audio.live.meter import RunningStats
 from ...runtime.audio.live.sound_card import PORTAUDIO_PREFIXES
@@ -280,6 +279,17 @@ class LiveAudio:
                 ):
                     line({"type": "statistics", **_rounded(figures)})
             print_note(_latencies(self.meter))
+
+
+def paced(pieces: Iterable[Pcm], seconds: float, clock: Clock) -> Iterator[Frame]:
+    """Yields a piece every `seconds`, as a recording is spoken; those that come late follow at once
+    until the pace is reached again."""
+    due = clock.now()
+    for piece in pieces:
+        due += seconds
+        while (left := due - clock.now()) > 0:
+            clock.wait(left)
+        yield Frame(piece, due)
 
 
 def _figures(meter: Meter, sound: LiveSound | None, said: float | None) -> Figures:

@@ -4,7 +4,7 @@ import dataclasses
 import tomllib
 from pathlib import Path
 
-from ...models import TurnPolicy
+from ...models.stt.pauses import TurnPolicy
 from ...runtime.bundle.dataclass_json import parse, read_bounded
 from ...runtime.errors import UsageError
 

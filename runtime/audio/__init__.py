@@ -6,7 +6,7 @@ Built on libsndfile and soxr. Knows nothing of models; a frame here is what `Fra
 from .files.reader import AudioReader, audio_blocks, probe, read_audio
 from .files.source import AudioInfo, AudioSource
 from .files.writer import AudioTarget, AudioWriter
-from .framer import Framer
+from .framer import Framer, cut_frames
 from .pcm import Encoding, Pcm, RawFormat, check_samples
 from .resampler import HalfBandDecimator, Resampler
 
@@ -24,6 +24,7 @@ __all__ = [
     "Resampler",
     "audio_blocks",
     "check_samples",
+    "cut_frames",
     "probe",
     "read_audio",
 ]

@@ -1,5 +1,7 @@
 """Cuts a stream of samples that arrives in pieces of any size into frames of one size."""
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
 from ..errors import UsageError
@@ -66,3 +68,12 @@ class Framer:
         flat[self._pending :] = pcm[:taken]
         self._pending = 0
         return pcm[taken:]
+
+
+def cut_frames(blocks: Iterable[Pcm], size: int) -> Iterator[Pcm]:
+    """All samples of the blocks, `size` at a time; the last ones may be fewer."""
+    framer = Framer(size)
+    for block in blocks:
+        yield from framer.push(block)
+    if framer.pending:
+        yield framer.waiting.copy()

@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -159,23 +159,3 @@ def _mono(samples: Pcm, channel: int | None) -> Pcm:
     else:
         mono = np.mean(samples, axis=1, dtype=np.float32)
     return np.ascontiguousarray(np.nan_to_num(mono, nan=0.0, posinf=1.0, neginf=-1.0))
-
-
-def cut_frames(blocks: Iterable[Pcm], size: int) -> Iterator[Pcm]:
-    """All samples of the blocks, `size` at a time; the last ones may be fewer."""
-    framer = Framer(size)
-    for block in blocks:
-        yield from framer.push(block)
-    if framer.pending:
-        yield framer.waiting.copy()
-
-
-def paced(pieces: Iterable[Pcm], seconds: float, clock: Clock) -> Iterator[Frame]:
-    """Yields a piece every `seconds`, as a recording is spoken; those that come late follow at once
-    until the pace is reached again."""
-    due = clock.now()
-    for piece in pieces:
-        due += seconds
-        while (left := due - clock.now()) > 0:
-            clock.wait(left)
-        yield Frame(piece, due)

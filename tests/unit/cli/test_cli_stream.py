@@ -15,6 +15,7 @@ from support.commands import Command
 from support.soundcards import FakeClock
 from support.speech import Array, hiss, write_wav
 
+from kyutai_onnx.cli.live.live_audio import paced
 from kyutai_onnx.cli.output.live_output import (
     JsonRenderer,
     PlainRenderer,
@@ -22,7 +23,7 @@ from kyutai_onnx.cli.output.live_output import (
     TerminalRenderer,
 )
 from kyutai_onnx.models import EndOfTurn, Event, Pause, Word
-from kyutai_onnx.runtime.audio.live.capture import cut_frames, paced
+from kyutai_onnx.runtime.audio import cut_frames
 
 FAST = ("--rate", 100, "-q")
 PIECE = np.zeros(1920, np.float32)
