@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--show", action="store_true", help="a line for each missed or early end")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
-    policy = turn_policy(given.policy)
+    policy = turn_policy(given.policy).turns
     model = SpeechToText.load(given.bundle, threads=given.threads)
     if not model.has_pauses:
         parser.error(f"{model.name} has no pause heads; export it again with '--extra-heads REPO'")

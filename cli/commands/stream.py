@@ -8,10 +8,9 @@ from ..option_values import LiveFormat
 from ..options import INPUT, OUTPUT, TURNS, option
 
 if TYPE_CHECKING:
-    from ...models import TurnPolicy
+    from ..live.turn_policy import LivePolicy
 
 DEVICE = "DEVICE"
-WATCHDOG = 10.0
 app = options.new_app()
 
 
@@ -60,12 +59,9 @@ def stream(
             "--output-device",
             metavar=DEVICE,
             panel=OUTPUT,
-            help="Output device: its number, or a part of its name.",
+            help="Output device: its number, or a part of its name; none plays no audio.",
         ),
     ] = None,
-    disable_speaker: Annotated[
-        bool, option("--disable-speaker", panel=OUTPUT, help="Play no audio.")
-    ] = False,
     kind: Annotated[
         LiveFormat,
         option("--format", "-f", panel=OUTPUT, help="Text, or one JSON event per line."),
@@ -93,9 +89,6 @@ def stream(
             help="Subtitles (.srt or .vtt) that grow with the words.",
         ),
     ] = None,
-    stats: Annotated[
-        bool, option("--stats", panel=OUTPUT, help="Print latencies at the end.")
-    ] = False,
     force: options.Force = False,
     vad: Annotated[
         bool, option("--vad", panel=TURNS, help="Show pauses (the model needs pause heads).")
@@ -106,25 +99,10 @@ def stream(
             "--turn-policy",
             metavar="NAME|FILE",
             panel=TURNS,
-            help="When a turn ends: quick, default, patient, or a TOML file.",
+            help="When a turn ends, and when a model that stalls is restarted: quick, default, "
+            "patient, or a TOML file.",
         ),
     ] = None,
-    turn_flush: Annotated[
-        bool,
-        option(
-            "--turn-flush", panel=TURNS, help="Print the last words of a turn as soon as it ends."
-        ),
-    ] = False,
-    watchdog: Annotated[
-        float,
-        option(
-            "--watchdog",
-            min=0.0,
-            panel=TURNS,
-            help="Restart speech to text after so many seconds of speech without a word; 0 is "
-            "never.",
-        ),
-    ] = WATCHDOG,
     model: options.ModelOptions,
     voice: options.Voice = None,
     sampling: options.Sampling,
@@ -149,7 +127,6 @@ def stream(
         input_file=input_file,
         input_device=input_device,
         output_device=output_device,
-        disable_speaker=disable_speaker,
         half_duplex=half_duplex,
         save_input=save_input,
         save_output=save_output,
@@ -158,10 +135,7 @@ def stream(
         words=words,
         kind=kind,
         vad=vad,
-        stats=stats,
         policy=None if turn_policy is None else _read_policy(turn_policy),
-        turn_flush=turn_flush,
-        watchdog=watchdog,
         save_state=state.save_state,
         load_state=state.load_state,
         voices=tuple(voice or ()),
@@ -180,8 +154,6 @@ def stream(
     if server.server is not None:
         options.refuse(
             options.NOT_HERE,
-            turn_flush=turn_flush,
-            watchdog=None if watchdog == WATCHDOG else watchdog,
             save_state=state.save_state,
             load_state=state.load_state,
         )
@@ -192,7 +164,7 @@ def stream(
         session.run_here(request, model)
 
 
-def _read_policy(name: str) -> "TurnPolicy":
+def _read_policy(name: str) -> "LivePolicy":
     from ..live.turn_policy import turn_policy
 
     return turn_policy(name)

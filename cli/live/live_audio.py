@@ -15,7 +15,6 @@ from typing import Self
 
 import numpy as np
 
-from ...models.stt.pauses import TurnPolicy
 from ...runtime.audio import AudioWriter, Pcm, cut_frames, read_audio
 from ...runtime.audio.live import Clock, Frame, LiveSound, Meter, SoundCard, WallClock
 from ...runtime.audio.live.devices import CALLED, Device
@@ -29,8 +28,12 @@ from ..option_values import LiveFormat
 from ..options import refuse
 from ..output.live_output import line
 from ..process import ENDINGS, ended_by
+from .turn_policy import LivePolicy
 
 TICK_SECONDS = 0.2
+NO_DEVICE = "none"
+"""The output device that plays nothing."""
+
 Figures = dict[str, float]
 
 
@@ -45,7 +48,6 @@ class LiveRequest:
     input_file: str | None = None
     input_device: str | None = None
     output_device: str | None = None
-    disable_speaker: bool = False
     half_duplex: bool = False
     save_input: str | None = None
     save_output: str | None = None
@@ -54,10 +56,7 @@ class LiveRequest:
     words: Path | None = None
     kind: LiveFormat = LiveFormat.TEXT
     vad: bool = False
-    stats: bool = False
-    policy: TurnPolicy | None = None
-    turn_flush: bool = False
-    watchdog: float = 0.0
+    policy: LivePolicy | None = None
     save_state: Path | None = None
     load_state: Path | None = None
     voices: tuple[str, ...] = ()
@@ -72,9 +71,14 @@ class LiveRequest:
         return self.input_file or "the microphone"
 
     @property
+    def is_silent(self) -> bool:
+        """Whether no output device is to play."""
+        return self.output_device == NO_DEVICE
+
+    @property
     def may_speak(self) -> bool:
         """Whether speech of the model is played."""
-        return not self.disable_speaker and self.rate == 1
+        return not self.is_silent and self.rate == 1
 
     def check(self) -> None:
         """Raise UsageError for options that exclude each other."""
@@ -86,13 +90,12 @@ class LiveRequest:
             )
         elif self.rate != 1:
             raise UsageError("--rate is for --input-file; a microphone has its own pace")
-        if self.disable_speaker:
+        if self.is_silent:
             refuse(
-                "not with --disable-speaker; leave one of them out",
-                output_device=self.output_device,
+                f"not with --output-device {NO_DEVICE}; leave one of them out",
                 half_duplex=self.half_duplex,
             )
-        if self.rate != 1:
+        elif self.rate != 1:
             refuse(
                 f"not with --rate {self.rate:g}; leave one of them out",
                 output_device=self.output_device,
@@ -247,7 +250,7 @@ class LiveAudio:
     def _remedy(self, microphone: bool) -> str:
         if microphone:
             return "; to read a recording, give '--input-file'"
-        return "; to play nothing, give '--disable-speaker'"
+        return f"; to play nothing, give '--output-device {NO_DEVICE}'"
 
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
         """End the audio at the first interrupt, and everything at the next."""
@@ -271,14 +274,12 @@ class LiveAudio:
     def _print_statistics(self) -> None:
         said = None if self._reads_audio else self._seconds_played
         figures = _figures(self.meter, self.sound, said)
+        if self._request.kind is LiveFormat.JSONL:
+            with redirect_stdout(sys.stderr if self._request.save_output == "-" else sys.stdout):
+                line({"type": "statistics", **_rounded(figures)})
         print_note(_in_a_line(figures), quiet=self._request.quiet)
-        if self._request.stats:
-            if self._request.kind is LiveFormat.JSONL:
-                with redirect_stdout(
-                    sys.stderr if self._request.save_output == "-" else sys.stdout
-                ):
-                    line({"type": "statistics", **_rounded(figures)})
-            print_note(_latencies(self.meter))
+        if delays := _delays(self.meter):
+            print_note(_latencies(delays), quiet=self._request.quiet)
 
 
 def paced(pieces: Iterable[Pcm], seconds: float, clock: Clock) -> Iterator[Frame]:
@@ -354,13 +355,13 @@ def _in_a_line(found: Figures) -> str:
     return ", ".join(parts) or "nothing was heard"
 
 
-def _latencies(meter: Meter) -> str:
-    """Format the latencies from sound to word, from sound to sound and from text to sound."""
+def _latencies(delays: list[tuple[str, RunningStats]]) -> str:
+    """Format latencies, such as that from sound to word."""
     parts = [
         f"{name.replace('_', ' ')} {spread.median:.2f} s (at most {spread.greatest:.2f})"
-        for name, spread in _delays(meter)
+        for name, spread in delays
     ]
-    return "latency: " + (", ".join(parts) or "nothing was reported")
+    return f"latency: {', '.join(parts)}"
 
 
 def _delays(meter: Meter) -> list[tuple[str, RunningStats]]:

@@ -7,6 +7,7 @@ from ...runtime.errors import UsageError
 from ..load import connect, open_model
 from ..options import NOT_HERE, ModelOptions, ServerOptions, refuse
 from .live_audio import LiveRequest
+from .turn_policy import WATCHDOG
 
 if TYPE_CHECKING:
     from ...server.client import RemoteServer
@@ -33,8 +34,13 @@ def run_here(request: LiveRequest, given: ModelOptions) -> None:
 def run_there(request: LiveRequest, given: ServerOptions, name: str | None) -> None:
     """Run a model of a server live, the first one unless it is named.
 
-    Raises ServerError for a server that does not answer, ModelError if it has no such model.
+    Raises ServerError for a server that does not answer, ModelError if it has no such model,
+    UsageError for what a server does by itself.
     """
+    policy = request.policy
+    if policy is not None and (policy.flush or policy.watchdog is not None):
+        field = "flush" if policy.flush else "watchdog"
+        raise UsageError(f"--turn-policy: {field} is for a model that runs here; leave it out")
     with connect(given) as server:
         open_remote_session(request, server, name).run()
 
@@ -44,7 +50,8 @@ def open_session(request: LiveRequest, family: Family, model: Any) -> LiveSessio
     if family.task is Task.SPEECH_TO_TEXT:
         from .stt_session import LiveTranscription
 
-        return LiveTranscription(request, model, watchdog=request.watchdog)
+        given = None if request.policy is None else request.policy.watchdog
+        return LiveTranscription(request, model, watchdog=WATCHDOG if given is None else given)
     if family.task is Task.TEXT_TO_SPEECH:
         from .tts_session import LiveSynthesis
 
@@ -89,7 +96,7 @@ def check(request: LiveRequest, family: Family, where: str) -> None:
         refuse(why, voice=request.voices)
         _check_subtitles(request)
     if family.task is not Task.SPEECH_TO_TEXT:
-        refuse(why, vad=request.vad, turn_flush=request.turn_flush, turn_policy=request.policy)
+        refuse(why, vad=request.vad, turn_policy=request.policy)
     if not family.is_guided:
         refuse(why, cfg_coef=request.cfg_coef)
     if not family.writes_audio:
@@ -110,9 +117,10 @@ def check(request: LiveRequest, family: Family, where: str) -> None:
             save_state=request.save_state,
             load_state=request.load_state,
         )
-        if request.disable_speaker and not (request.save_output or request.words):
+        if request.is_silent and not (request.save_output or request.words):
             raise UsageError(
-                "--disable-speaker: then the speech goes nowhere; give '--save-output' or '--words'"
+                f"--output-device {request.output_device}: then the speech goes nowhere; give "
+                "'--save-output' or '--words'"
             )
 
 

@@ -20,12 +20,17 @@ class LiveTranscription:
     def __init__(
         self, request: LiveRequest, model: "SpeechToText | RemoteSpeechToText", **given: Any
     ) -> None:
-        if request.vad or request.turn_flush:
+        policy = request.policy
+        self._flushes = policy is not None and policy.flush
+        if request.vad or self._flushes:
             require_pauses(model)
         self._request, self._model = request, model
         opened: Any = model
         self._stream = opened.stream(
-            temperature=request.temp, seed=request.seed, policy=request.policy, **given
+            temperature=request.temp,
+            seed=request.seed,
+            policy=None if policy is None else policy.turns,
+            **given,
         )
         if request.load_state is not None:
             self._stream.load(read_state(request.load_state))
@@ -48,7 +53,7 @@ class LiveTranscription:
             try:
                 for pcm in audio.frames():
                     events = stream.feed(pcm)
-                    if request.turn_flush and any(isinstance(e, EndOfTurn) for e in events):
+                    if self._flushes and any(isinstance(e, EndOfTurn) for e in events):
                         stream.task.catch_up()
                         events += stream.events()
                     show(events)

@@ -59,7 +59,7 @@ def test_what_is_said_into_the_microphone_is_transcribed(
 ) -> None:
     saved, words = tmp_path / "heard.wav", tmp_path / "words.srt"
     with card.running(
-        *("stream", "--input-device", "HEAD", "--save-input", saved, "--words", words, "--stats")
+        *("stream", "--input-device", "HEAD", "--save-input", saved, "--words", words)
     ) as stream:
         stream.hears_into(saved)
         card.say(recording)
@@ -218,7 +218,7 @@ def test_a_translation_is_heard_and_spoken_at_once(
         card.recorded() as recorded,
         card.running(
             *("stream", "--model", DEMO / "hibiki", "--input-device", "headset", "--seed", 1),
-            *("--save-input", heard, "--save-output", saved, "--output-device", "loud", "--stats"),
+            *("--save-input", heard, "--save-output", saved, "--output-device", "loud"),
         ) as stream,
     ):
         stream.hears_into(heard)

@@ -217,10 +217,6 @@ def test_a_voice_that_is_not_there_is_told(
         (("say", "a", "-o", "a.wav", "--codebooks", "4", "--server", "SERVER"), "--codebooks"),
         (("say", "a", "-o", "a.wav", "--server", "SERVER", "--api-key", "@none"), "none"),
         (
-            ("stream", "--input-file", "a.wav", "--server", "SERVER", "--watchdog", "3"),
-            "--watchdog",
-        ),
-        (
             ("stream", "--input-file", "a.wav", "--server", "SERVER", "--save-state", "s"),
             "--save-s",
         ),

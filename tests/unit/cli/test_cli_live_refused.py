@@ -32,8 +32,7 @@ def refused(command: Command, *arguments: object) -> Result:
         ("--input-file", "a.wav", "--input-device", "x"),
         ("--input-file", "a.wav", "--half-duplex"),
         ("--rate", 2),
-        ("--disable-speaker", "--output-device", "x"),
-        ("--disable-speaker", "--half-duplex"),
+        ("--output-device", "none", "--half-duplex"),
         ("--input-file", "a.wav", "--rate", 2, "--output-device", "x"),
         ("--output-device", "x"),
         ("--half-duplex",),
@@ -41,11 +40,10 @@ def refused(command: Command, *arguments: object) -> Result:
         ("--voice", "x"),
         ("--save-input", "-"),
         ("--model", DEMO / "tts", "--input-file", "a.txt", "--rate", 2),
-        ("--model", DEMO / "tts", "--disable-speaker"),
+        ("--model", DEMO / "tts", "--output-device", "none"),
         ("--model", DEMO / "tts", "--input-device", "x"),
         ("--model", DEMO / "tts", "--vad"),
         ("--model", DEMO / "tts", "--save-input", "x.wav"),
-        ("--model", DEMO / "hibiki", "--turn-flush"),
     ],
     ids=lambda arguments: " ".join(Path(str(a)).name for a in arguments),
 )
@@ -95,6 +93,16 @@ def test_turns_are_those_of_speech_to_text(use: Use, command: Command) -> None:
     )
 
 
+@pytest.mark.parametrize("line", ["flush = true", "watchdog = 5"])
+def test_a_server_decides_what_its_model_does_at_the_end_of_a_turn(
+    command: Command, tmp_path: Path, line: str
+) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text(line)
+    there = ("--server", "http://127.0.0.1:9", "--turn-policy", policy)
+    assert line.partition(" ")[0] in refused(command, *there).error
+
+
 def test_a_machine_without_a_microphone_says_so(use: Use, command: Command) -> None:
     use(np.empty(0, np.float32), BOX)
     done = command("stream", "-q")
@@ -110,7 +118,7 @@ def test_a_machine_without_a_speaker_says_so(
     given = ("stream", "--model", DEMO / "hibiki", "--input-file", speech, "--seed", 1)
     done = command(*given)
     assert done.code == 4
-    assert "--disable-speaker" in done.error
+    assert "--output-device none" in done.error
     out = tmp_path / "out.wav"
     done = command(*given, "--save-output", out)
     assert done.code == 0

@@ -45,7 +45,7 @@ def test_jsonl_is_an_event_a_line(command: Command, paused: Path) -> None:
     out = command("stream", "--input-file", paused, "-f", "jsonl", *FAST).out
     events = [json.loads(line) for line in out.removesuffix("\n").split("\n")]
     whole = json.loads(command("transcribe", paused, "-f", "json").out)
-    names = ("word", "speech_started", "pause", "end_of_turn")
+    names = ("word", "speech_started", "pause", "end_of_turn", "statistics")
     found: dict[str, list[object]] = {name: [] for name in names}
     for event in events:
         found[event.pop("type")].append(event)

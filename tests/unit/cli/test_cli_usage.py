@@ -86,7 +86,6 @@ def test_without_a_subcommand_the_help_is_shown(command: Command, name: tuple[st
         (("transcribe", "a.wav", "--model"), "--model"),
         (("stream", "--input-file", "a.wav", "--rate", "0"), "--rate"),
         (("stream", "--input-file", "a.wav", "--format", "srt"), "'srt'"),
-        (("stream", "--watchdog", "-1"), "--watchdog"),
         (("stream", "--input-device"), "--input-device"),
         (("codec", "encode", "a.wav"), "codes"),
         (("info", "a", "b"), "unexpected extra argument"),

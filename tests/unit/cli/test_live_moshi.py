@@ -142,7 +142,7 @@ def test_the_command_talks_by_microphone_and_speaker(
 ) -> None:
     card, saved, heard = use(90), tmp_path / "said.wav", tmp_path / "heard.wav"
     files = ("--save-output", saved, "--save-input", heard)
-    done = command("stream", "--seed", 1, "--stats", *files)
+    done = command("stream", "--seed", 1, *files)
     assert (done.code, done.out) == (130, "ones two\n")
     assert "sound to sound" in done.err
     assert "dropped 0.0 s, played 7." in done.err
@@ -155,7 +155,7 @@ def test_the_command_talks_by_microphone_and_speaker(
 
 def test_its_events_are_lines_of_json(use: Use, command: Command) -> None:
     use(30)
-    out = command("stream", "-f", "jsonl", "--stats", "-q", "--seed", 1).out
+    out = command("stream", "-f", "jsonl", "-q", "--seed", 1).out
     events = [json.loads(line) for line in out.splitlines()]
     assert {event["type"] for event in events} == {"text", "word", "statistics"}
     words = [event for event in events if event["type"] == "word"]

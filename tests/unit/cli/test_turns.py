@@ -11,7 +11,7 @@ from support.commands import Command
 from support.speech import Array, hiss, write_wav
 
 from benchmarks.turns import AFTER_SECONDS, Replayed, Tally, main, turns_of
-from kyutai_onnx.cli.live.turn_policy import PRESETS, turn_policy
+from kyutai_onnx.cli.live.turn_policy import PRESETS, LivePolicy, turn_policy
 from kyutai_onnx.models import TurnPolicy, Word
 from kyutai_onnx.runtime.errors import UsageError
 
@@ -88,7 +88,7 @@ def test_a_turn_of_two_sentences_is_cut_in_between(
 
 def test_patience_costs_what_it_says(figures: Figures) -> None:
     quick, slow = (figures("--policy", name)["median_delay"] for name in ("quick", "patient"))
-    difference = PRESETS["patient"].hold - PRESETS["quick"].hold
+    difference = PRESETS["patient"].turns.hold - PRESETS["quick"].turns.hold
     assert slow - quick == pytest.approx(difference, abs=0.1)
 
 
@@ -114,9 +114,16 @@ def test_pauses_need_their_heads(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_a_policy_is_a_preset_or_a_file(tmp_path: Path) -> None:
-    assert turn_policy("default") == TurnPolicy()
+    assert turn_policy("default") == LivePolicy(TurnPolicy())
     given = policy(tmp_path / "a.toml", horizon=1, threshold=0.3, min_words=2)
-    assert turn_policy(str(given)) == TurnPolicy(horizon=1.0, threshold=0.3, min_words=2)
+    wanted = TurnPolicy(horizon=1.0, threshold=0.3, min_words=2)
+    assert turn_policy(str(given)) == LivePolicy(wanted)
+
+
+def test_a_file_says_what_happens_at_the_end_of_a_turn(tmp_path: Path) -> None:
+    given = tmp_path / "a.toml"
+    given.write_text("hold = 0.5\nflush = true\nwatchdog = 0\n")
+    assert turn_policy(str(given)) == LivePolicy(TurnPolicy(hold=0.5), flush=True, watchdog=0.0)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +135,9 @@ def test_a_policy_is_a_preset_or_a_file(tmp_path: Path) -> None:
         ("hold = -1", "0 or more"),
         ('hold = "long"', "hold"),
         ("patience = 1", "patience"),
+        ("turns = 1", "turns"),
+        ("watchdog = -1", "watchdog"),
+        ("flush = 1", "flush"),
         ("hold", "TOML"),
     ],
 )
