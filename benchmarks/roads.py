@@ -1,24 +1,40 @@
-"""The files that a command passes through: those of ours with a function that runs.
+"""The files that a command, or a websocket session of a server, passes through: those of ours with
+a function that runs.
 
-python -m benchmarks.roads                       count both roads of docs/architecture.md
+python -m benchmarks.roads                       count the roads of docs/architecture.md
 python -m benchmarks.roads transcribe speech.wav  list the files of one command
+python -m benchmarks.roads session                list those of a session of speech to text
 """
 
+import asyncio
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
 from kyutai_onnx import cli
 from kyutai_onnx.cli.main import run
+from kyutai_onnx.models.families import SPEECH_TO_TEXT
 from kyutai_onnx.models.resolve import SAMPLES
+from kyutai_onnx.runtime.audio import read_audio
+from kyutai_onnx.server.config import ModelConfig, ServerConfig
+from kyutai_onnx.server.moshi_server.messages import AudioMessage, EosMessage
+from kyutai_onnx.server.registry import load_models
+from kyutai_onnx.server.server import Server
+from kyutai_onnx.server.wire.messagepack import pack
 
+SESSION = "session"
 RECORDING = str(SAMPLES / "train.flac")
 ROADS = (
     ["transcribe", "--quiet", RECORDING],
     ["stream", "--quiet", "--input-file", RECORDING],
+    [SESSION],
 )
 OURS = Path(cli.__file__).parents[1]
 FUNCTION = 2
@@ -34,6 +50,10 @@ class Passed:
     def note(self, frame: FrameType, event: str, _argument: Any) -> None:
         if event == "call":
             self._codes.add(frame.f_code)
+
+    def forget(self) -> None:
+        """Count from now on."""
+        self._codes.clear()
 
     @property
     def files(self) -> list[str]:
@@ -58,6 +78,34 @@ def passed(arguments: list[str]) -> list[str]:
     return found.files
 
 
+def passed_by_a_session() -> list[str]:
+    """Serve one session of speech to text and return the files that the server passed through from
+    its start to its end; the client runs in a thread that is not profiled."""
+    found = Passed()
+    threading.setprofile(found.note)
+    config = ServerConfig(models=(ModelConfig(task=SPEECH_TO_TEXT.name),), port=0, drain=0.0)
+    server, loop = Server(config, load_models(config, lambda _: None)), asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(server.start(), loop).result()
+    found.forget()
+    url = server.url.replace("http", "ws", 1) + str(SPEECH_TO_TEXT.socket)
+    try:
+        with connect(url) as client:
+            for block in read_audio(Path(RECORDING), server.registry.all[0].model.sample_rate):
+                client.send(pack(AudioMessage(block)))
+            client.send(pack(EosMessage()))
+            with suppress(ConnectionClosed):
+                while True:
+                    client.recv()
+        return found.files
+    finally:
+        threading.setprofile(None)
+        asyncio.run_coroutine_threadsafe(server.stop(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+
+
 def count(arguments: list[str]) -> int:
     """Count the files of a command, in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.roads", *arguments]
@@ -70,7 +118,8 @@ def main() -> None:
         for road in ROADS:
             print(f"{road[0]} {count(road)}")
         return
-    print(*passed(sys.argv[1:]), sep="\n", file=sys.stderr)
+    files = passed_by_a_session() if sys.argv[1:] == [SESSION] else passed(sys.argv[1:])
+    print(*files, sep="\n", file=sys.stderr)
 
 
 if __name__ == "__main__":

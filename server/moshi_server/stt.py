@@ -147,8 +147,8 @@ async def post_stt(request: web.Request) -> web.Response:
     served = context.registry.at(request.path, Task.SPEECH_TO_TEXT, request.query.get("model"))
     adapter, replies = SttAdapter(), list[messages.SttReply]()
     async with context.uploads.body(request) as body, context.uploads.room():
-        heard = Transcription(context, served, body)
-        async for event in heard.events():
+        transcription = Transcription(context, served, body)
+        async for event in transcription.events():
             replies += adapter.report(event)
     kinds = (messages.WordMessage, messages.EndWordMessage)
     return web.json_response([reply.fields for reply in replies if isinstance(reply, kinds)])

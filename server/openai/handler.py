@@ -44,19 +44,19 @@ async def transcriptions_post(request: web.Request) -> web.StreamResponse:
     async with context.uploads.form(request) as form, context.uploads.room():
         asked = openai.read_transcription_request(form.fields)
         served = context.registry.find(Task.SPEECH_TO_TEXT, asked.model)
-        heard = Transcription(context, served, _file(form), **asked.options)
+        transcription = Transcription(context, served, _file(form), **asked.options)
         if asked.stream:
-            return await _as_events(request, heard)
-        words = [event async for event in heard.events() if isinstance(event, Word)]
-    content_type, body = adapter.render_transcript(asked, words, heard.duration)
+            return await _as_events(request, transcription)
+        words = [event async for event in transcription.events() if isinstance(event, Word)]
+    content_type, body = adapter.render_transcript(asked, words, transcription.duration)
     return web.Response(body=body, headers={"Content-Type": f"{content_type}; charset=utf-8"})
 
 
-async def _as_events(request: web.Request, heard: Transcription) -> web.StreamResponse:
+async def _as_events(request: web.Request, transcription: Transcription) -> web.StreamResponse:
     """Each word as it is found."""
     answer, words = StreamingResponse(request, EVENTS), list[str]()
     try:
-        async for event in heard.events():
+        async for event in transcription.events():
             if isinstance(event, Word):
                 await answer.write(adapter.transcript_delta(event.text, first=not words))
                 words.append(event.text)
@@ -65,7 +65,7 @@ async def _as_events(request: web.Request, heard: Transcription) -> web.StreamRe
             raise
         log("request failed", path=request.path, why=str(error))
         return await answer.finish(openai.event(openai.error(str(error), "server_error")))
-    await answer.write(adapter.transcript_done(" ".join(words), heard.duration))
+    await answer.write(adapter.transcript_done(" ".join(words), transcription.duration))
     return await answer.finish(openai.DONE)
 
 
@@ -84,10 +84,10 @@ async def speech_post(request: web.Request) -> web.StreamResponse:
         raise InvalidRequestError(f"the body: {error}") from None
     asked = openai.read_speech_request(content, context.limits.characters)
     served = context.registry.find(Task.TEXT_TO_SPEECH, asked.model)
-    saying = Synthesis(context, served, asked.text, asked.voice, **asked.options)
+    synthesis = Synthesis(context, served, asked.text, asked.voice, **asked.options)
     sse, frames = asked.stream_format == "sse", 0
     answer = StreamingResponse(request, EVENTS if sse else openai.SPEECH_TYPES[asked.format])
-    async for data in _encoded(served, saying, asked.format):
+    async for data in _encoded(served, synthesis, asked.format):
         frames += 1
         await answer.write(adapter.audio_delta(data) if sse else data)
     if not sse:
@@ -96,9 +96,9 @@ async def speech_post(request: web.Request) -> web.StreamResponse:
     return await answer.finish(openai.DONE)
 
 
-async def _encoded(served: ServedModel, saying: Synthesis, form: str) -> AsyncIterator[bytes]:
+async def _encoded(served: ServedModel, synthesis: Synthesis, form: str) -> AsyncIterator[bytes]:
     encoder = speech_encoder(form, served.model.sample_rate)
-    async for event in saying.events():
+    async for event in synthesis.events():
         if isinstance(event, Audio) and (data := encoder.push(event.pcm)):
             yield data
     if data := encoder.end():
