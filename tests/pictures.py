@@ -35,7 +35,7 @@ async def listen(page: Page, out: Path) -> None:
     await page.until("document.querySelector('.transcript').innerText.includes('butter')")
     await page.picture(out / "page-stt.png")
     await page.resize(*PHONE)
-    await asyncio.sleep(0.5)
+    await page.run("Promise.all(document.getAnimations().map((each) => each.finished))")
     await page.picture(out / "page-phone.png")
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from support.speech import RATE, Array
+from support.waiting import until
 
 from benchmarks.served import ServedProcess, served_process
 
@@ -12,8 +13,9 @@ SETTINGS = """
 slots = 2
 static = "none"
 wyoming_port = 0
-models = [{task = "stt"}, {task = "tts"}, {task = "hibiki"}]
+models = [{task = "stt"}, {task = "tts", temperature = 0.0}, {task = "hibiki"}]
 """
+"""Not every protocol has a seed: without a temperature each speech is the same."""
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +26,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedProcess]:
     config.write_text(SETTINGS, "utf-8")
     with served_process("--config", config) as found:
         yield found
+
+
+@pytest.fixture(autouse=True)
+def _free(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No test leaves a session behind."""
+    yield
+    if "server" in request.fixturenames:
+        found: ServedProcess = request.getfixturevalue("server")
+        until(lambda: found.used == 0)
 
 
 @pytest.fixture(scope="session")

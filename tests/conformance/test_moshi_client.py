@@ -45,6 +45,7 @@ def test_moshi_client_hears_the_translation(
         program.says("connected!")
         until(lambda: card.listeners("vmic") > 0)
         card.say(french)
+        until(lambda: ENGLISH in " ".join(program.out.split()))
         card.play_on(2.0)
         program.process.send_signal(signal.SIGINT)
         program.process.wait(PATIENCE_SECONDS)

@@ -9,14 +9,13 @@ the wire. By number, those that are tried elsewhere:
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from support.speech import RATE, Array
-from support.waiting import until
 
 from benchmarks.served import ServedProcess
 from kyutai_onnx.models import Word
@@ -35,18 +34,6 @@ SLOTS = 2
 SECONDS = 120.0
 """After which a test gives up. Unmute allows half a second; how soon the server answers is measured
 in benchmarks."""
-
-
-@pytest.fixture(autouse=True)
-def _free(server: ServedProcess) -> Iterator[None]:
-    """No test leaves a session behind."""
-    yield
-    until(lambda: all(module["used_slots"] == "0" for module in modules(server)))
-
-
-def modules(server: ServedProcess) -> list[dict[str, str]]:
-    found: list[dict[str, str]] = json.loads(server.get("/api/modules_info"))
-    return found
 
 
 def packed(**message: Any) -> bytes:
@@ -133,20 +120,22 @@ def test_5_a_step_of_three_heads_or_more_for_each_frame(server: ServedProcess, p
 def test_5_and_6_a_pause_is_told_and_flushed_quicker_than_it_is_spoken(
     server: ServedProcess, pcm: Array, words: list[Word]
 ) -> None:
-    """The speaker is heard at the pace of speech; once the average of the two second head is above
-    0.6, eight frames of silence are sent at once, and are stepped."""
+    """Speech comes a few frames ahead of the steps. Once the average of the two second head is
+    above 0.6, eight frames of silence are sent at once, and are stepped."""
     silence = np.zeros(1920, np.float32)
 
     async def run() -> list[str]:
         said: list[str] = []
         clock, flushed_at = -DELAY, None
+        ahead = asyncio.Semaphore(4)
         async with connected(server, STT) as socket:
 
             async def speak() -> None:
-                heard = np.concatenate([pcm, np.zeros(20 * RATE, np.float32)])
-                for start in range(0, len(heard), 480):
-                    await socket.send(audio(heard[start : start + 480]))
-                    await asyncio.sleep(0.01)  # twice as fast as speech
+                spoken = np.concatenate([pcm, np.zeros(20 * RATE, np.float32)])
+                for start in range(0, len(spoken), 480):
+                    if start % 1920 == 0:
+                        await ahead.acquire()
+                    await socket.send(audio(spoken[start : start + 480]))
 
             speaking = asyncio.create_task(speak())
             steps = 0
@@ -157,6 +146,7 @@ def test_5_and_6_a_pause_is_told_and_flushed_quicker_than_it_is_spoken(
                 if message["type"] != "Step":
                     continue
                 steps += 1
+                ahead.release()
                 clock += FRAME_SECONDS
                 if flushed_at is None and steps > 12 and said and message["prs"][2] > 0.6:
                     flushed_at = clock + DELAY

@@ -1,11 +1,9 @@
 """Chromium without a window, told what to do over its DevTools, with a wav as its microphone."""
 
-import asyncio
 import base64
 import json
 import shutil
 import subprocess
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,8 +11,8 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession, ClientWebSocketResponse
+from support.waiting import until_async, until_here
 
-PATIENCE = 30.0
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
     "--headless=new",
@@ -29,6 +27,20 @@ FLAGS = (
     "--host-resolver-rules=MAP page.test 127.0.0.1",
 )
 CONTROL = 2
+RECORDED = (".trouble", ".status", ".announcer", ".reading .now")
+"""Elements whose text stays for less than a second: on a busy machine nobody may look meanwhile."""
+RECORDER = f"""
+{{
+  const texts = Object.fromEntries({list(RECORDED)}.map((selector) => [selector, new Set()]));
+  const record = () => {{
+    for (const [selector, found] of Object.entries(texts))
+      for (const element of document.querySelectorAll(selector)) found.add(element.textContent);
+  }};
+  const all = {{ subtree: true, childList: true, characterData: true, attributes: true }};
+  new MutationObserver(record).observe(document.body, all);
+  window.recorded = (selector) => [...texts[selector]];
+}}
+"""
 
 
 class Page:
@@ -57,6 +69,7 @@ class Page:
             await self.tell(f"{domain}.enable")
         await self.tell("Page.navigate", url=url)
         await self.until("document.readyState === 'complete'")
+        await self.run(RECORDER)
 
     async def run(self, script: str) -> Any:
         """The value of an expression, waited for where it is a promise."""
@@ -66,12 +79,21 @@ class Page:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    async def until(self, script: str, patience: float = PATIENCE) -> None:
+    async def until(self, script: str) -> None:
         """Waits for an expression to be true."""
-        end = time.monotonic() + patience
-        while not await self.run(f"!!({script})"):
-            assert time.monotonic() < end, f"{script}\n{await self.text()}\n{self.complaints}"
-            await asyncio.sleep(0.05)
+
+        async def describe() -> str:
+            return f"{script}\n{await self.text()}\n{self.complaints}"
+
+        await until_async(lambda: self.run(f"!!({script})"), describe)
+
+    async def until_shown(self, selector: str, text: str) -> None:
+        """Waits until one of `RECORDED` has shown a text, however briefly."""
+        await self.until(f"recorded({selector!r}).some((one) => one.includes({text!r}))")
+
+    async def recorded(self, selector: str) -> list[str]:
+        """All texts that one of `RECORDED` has shown, each once, in the order of the first time."""
+        return list(await self.run(f"recorded({selector!r})"))
 
     async def see(self, selector: str) -> None:
         """Waits until such an element is shown."""
@@ -128,10 +150,7 @@ class Page:
 
     async def saved(self, path: Path) -> bytes:
         """A file that is being downloaded."""
-        end = time.monotonic() + PATIENCE
-        while not (path.exists() and path.stat().st_size):
-            assert time.monotonic() < end, f"{path} does not come"
-            await asyncio.sleep(0.05)
+        await until_here(lambda: path.exists() and path.stat().st_size)
         return path.read_bytes()
 
     async def picture(self, path: Path) -> None:
@@ -177,10 +196,16 @@ async def browser(
         try:
             port = await _port(folder / "chromium" / "DevToolsActivePort")
             async with ClientSession() as session:
-                async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
-                    tabs = await answer.json(content_type=None)
-                (tab,) = (tab for tab in tabs if tab["type"] == "page")
-                address = tab["webSocketDebuggerUrl"]
+                tabs: list[dict[str, str]] = []
+
+                async def has_a_tab() -> bool:
+                    async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
+                        found = await answer.json(content_type=None)
+                    tabs[:] = (tab for tab in found if tab["type"] == "page")
+                    return bool(tabs)
+
+                await until_async(has_a_tab)
+                address = tabs[0]["webSocketDebuggerUrl"]
                 async with session.ws_connect(address, max_msg_size=0) as socket:
                     yield Page(socket)
         finally:
@@ -188,8 +213,5 @@ async def browser(
 
 
 async def _port(file: Path) -> int:
-    end = time.monotonic() + PATIENCE
-    while not (file.exists() and file.read_text().count("\n")):
-        assert time.monotonic() < end, "chromium does not start"
-        await asyncio.sleep(0.05)
+    await until_here(lambda: file.exists() and file.read_text().count("\n"))
     return int(file.read_text().split()[0])

@@ -3,7 +3,6 @@
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -26,7 +25,7 @@ class Doze:
 
     def __call__(self, request: bytes) -> bytes:
         if self._asked:
-            time.sleep(600)
+            threading.Event().wait()
         self._asked = True
         return request
 

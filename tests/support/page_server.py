@@ -35,7 +35,9 @@ class PageServer:
     heads: bool = True
     garbled: bool = False
     drop_after: int | None = None
-    """Frames, after which the next session is cut off."""
+    """Frames, after which the next sessions are cut off."""
+    drops: int = 1
+    """How many sessions are cut off."""
     end_after: int | None = None
     """Messages, after which a talk is ended."""
     asked: list[dict[str, str]] = field(default_factory=list)
@@ -100,7 +102,8 @@ class PageServer:
         await socket.send_bytes(pack("Ready"))
         assert self.model is not None
         stream = self.model.stream(policy=TurnPolicy())
-        drop_after, self.drop_after = self.drop_after, None
+        drop_after = self.drop_after if self.drops > 0 else None
+        self.drops -= 1
         frames, due = 0, list[tuple[int, int]]()
         async for message in socket:
             said = msgpack.unpackb(message.data)

@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import msgpack
 import numpy as np
+from support.waiting import until, until_here
 
 from kyutai_onnx.server.config import ModelConfig, ServerConfig
 from kyutai_onnx.server.limits import Limits
@@ -45,18 +46,15 @@ class Running:
 
     def until_free(self) -> None:
         """Waits until no slot is in use."""
-        asyncio.run(self._until_free())
-
-    async def _until_free(self) -> None:
-        async with asyncio.timeout(SECONDS):
-            while any(self.used):
-                await asyncio.sleep(0.01)
+        until(lambda: not any(self.used))
 
     async def until_queued(self) -> None:
         """Waits until somebody waits for a slot."""
-        async with asyncio.timeout(SECONDS):
-            while not any(served.engine.queued for served in self.server.registry.all):
-                await asyncio.sleep(0.01)
+        await until_here(lambda: any(served.engine.queued for served in self.server.registry.all))
+
+    def until_opened(self, count: int = 1) -> None:
+        """Waits until the first model has had so many sessions, those that ended included."""
+        until(lambda: self.server.registry.all[0].engine.statistics.opened >= count)
 
     def stop(self) -> None:
         """As an interrupt does."""
@@ -214,7 +212,9 @@ def upgrade(path: str, port: int) -> socket.socket:
     raw.sendall(head.encode())
     answer = b""
     while b"\r\n\r\n" not in answer:
-        answer += raw.recv(1000)
+        more = raw.recv(1000)
+        assert more, answer
+        answer += more
     assert b" 101 " in answer
     return raw
 

@@ -1,13 +1,16 @@
 """Visits of the web page: a server, a browser, and what a person would do."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import difflib
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from support.browser import Page, browser
 from support.page_server import PageServer, serving
 from support.speech import RATE, Array, write_wav
+
+from kyutai_onnx.models import SpeechToText
 
 Visit = Callable[[Page, PageServer], Awaitable[None]]
 
@@ -41,6 +44,18 @@ def visit(
 def lines(text: str) -> list[str]:
     """Of a transcript, without the times."""
     return [line for line in text.splitlines() if line and ":" not in line]
+
+
+def transcript(model: SpeechToText, received: Sequence[Array]) -> str:
+    """The text of what a server received: sound cards drop samples on a busy machine, and the
+    words may then be others than those that were spoken."""
+    return " ".join(word.text for word in model.transcribe(np.concatenate(received)))
+
+
+def alike(found: Sequence[str], expected: Sequence[str]) -> bool:
+    """Whether most words are those expected, in their order."""
+    one, other = (" ".join(words).split() for words in (found, expected))
+    return difflib.SequenceMatcher(None, one, other).ratio() > 0.5
 
 
 def figure(name: str) -> str:

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 from support.commands import Result, command_line, run_apart
 from support.speech import Array, wav_bytes, write_wav
+from support.waiting import PATIENCE_SECONDS
 
 from kyutai_onnx.models.resolve import DEMO
 
@@ -33,7 +34,7 @@ def ended(name: str, folder: Path, content: bytes, *arguments: object) -> Result
             process.stdin.write(content)
             process.stdin.flush()
             process.send_signal(signal.Signals[name])
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=PATIENCE_SECONDS)
         finally:
             process.kill()
     return Result(process.returncode, out.decode("utf-8", "replace"), err.decode())
@@ -97,7 +98,7 @@ def test_speech_is_written(tmp_path: Path) -> None:
             process.stdin.flush()
             assert len(process.stdout.read(9600)) == 9600
             process.send_signal(signal.SIGTERM)
-            _, err = process.communicate(timeout=60)
+            _, err = process.communicate(timeout=PATIENCE_SECONDS)
         finally:
             process.kill()
     assert (process.returncode, err) == (130, b"")
@@ -116,7 +117,7 @@ def test_figures_of_what_was_heard_are_printed(pcm: Array, tmp_path: Path) -> No
         try:
             with (tmp_path / "never.wav").open("wb"):  # once the last one is being read
                 process.send_signal(signal.SIGTERM)
-                out, err = process.communicate(timeout=60)
+                out, err = process.communicate(timeout=PATIENCE_SECONDS)
         finally:
             process.kill()
     assert (process.returncode, err) == (130, b"")

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 import soundfile
 from support.commands import command_line, run_apart
 from support.speech import Array, wav_bytes, write_wav
+from support.waiting import PATIENCE_SECONDS
 
 from kyutai_onnx.models import Word
 from kyutai_onnx.models.resolve import VARIABLE
@@ -35,11 +35,10 @@ def started(*arguments: object, **options: object) -> Iterator[subprocess.Popen[
 
 
 def read_until(process: subprocess.Popen[bytes], wanted: str) -> str:
-    """Stdout up to where `wanted` is in it, at most half a minute."""
+    """Stdout up to where `wanted` is in it."""
     assert process.stdout is not None
-    found, end = b"", time.monotonic() + 30
+    found = b""
     while wanted.encode() not in found:
-        assert time.monotonic() < end, found
         more = os.read(process.stdout.fileno(), 1000)
         assert more, process.communicate()
         found += more
@@ -159,7 +158,7 @@ def test_a_reader_that_takes_a_byte_is_no_error(speech: Path) -> None:
         assert process.stderr is not None
         assert len(os.read(process.stdout.fileno(), 1)) == 1
         process.stdout.close()
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
         assert process.stderr.read() == b""
 
 
@@ -170,7 +169,7 @@ def test_a_full_disk_behind_stdout_is_told(speech: Path, arguments: tuple[str, .
         given = (str(speech) if part == "SPEECH" else part for part in arguments)
         done = run_apart(*given, stdout=full)
     assert done.code == 1
-    assert "No space left on device" in done.error
+    assert "No space" in done.error
 
 
 @posix
@@ -191,7 +190,7 @@ def test_words_of_a_slow_pipe_come_before_it_ends(
         process.stdin.flush()
         early = read_until(process, first)
         assert process.poll() is None
-        out, err = process.communicate(content[half:], 30)
+        out, err = process.communicate(content[half:], PATIENCE_SECONDS)
     assert (process.returncode, err) == (0, b"")
     assert (early + out.decode()).split() == text.split()
 
@@ -216,7 +215,7 @@ def test_an_interrupt_flushes_what_was_heard(
         process.stdin.flush()
         early = read_until(process, words[0].text)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
     found = early + out.decode()
     assert (process.returncode, err) == (130, b"")
     assert found.endswith("\n")
@@ -235,7 +234,7 @@ def test_an_interrupt_at_the_pace_of_speech(pcm: Array, words: list[Word], tmp_p
     with started("stream", "--input-file", path, "--rate", 4) as process:
         read_until(process, words[0].text)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130
     heard = re.search(rb"heard (\d+\.\d) s", err)
     assert heard is not None, err

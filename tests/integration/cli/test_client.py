@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from itertools import chain, repeat
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import soundfile
 from support.commands import Command, run_here
 from support.serving import HIBIKI, STT, TTS, Running, running, tight
 from support.speech import Array, hiss, say_aloud, write_wav
-from support.waiting import until
+from support.waiting import PATIENCE_SECONDS, until
 from websockets.sync.server import ServerConnection
 from websockets.sync.server import serve as websocket_server
 
@@ -22,7 +23,7 @@ from kyutai_onnx.cli.load import connect
 from kyutai_onnx.cli.options import ServerOptions
 from kyutai_onnx.models.resolve import DEMO
 from kyutai_onnx.runtime.errors import UsageError
-from kyutai_onnx.server.client import RemoteServer, RemoteSpeechToTextStream, ServerError
+from kyutai_onnx.server.client import RemoteServer, ServerError
 from kyutai_onnx.server.client.connection import Connection, parse_address
 
 SAMPLES = [DEMO / "samples" / name for name in ("alarm.wav", "shopping.flac", "train.flac")]
@@ -157,7 +158,7 @@ def test_where_nobody_answers_is_told(command: Command, speech: Path) -> None:
         given = {"transcribe": [speech], "say": ["hello"], "stream": ["--input-file", speech]}[name]
         done = command(name, *given, "--server", url)
         assert done.code == 1
-        assert "cannot be reached (Connection refused)" in done.error
+        assert "Connection refused" in done.error
         assert "kyutai-onnx serve" in done.error
 
 
@@ -166,7 +167,7 @@ def test_an_unknown_model_is_told_with_those_that_there_are(
 ) -> None:
     done = command("transcribe", speech, "--server", server.url, "--model", "nobody")
     assert done.code == 3
-    assert "no model nobody; it has stt-demo-en (stt), tts-demo-en (tts)" in done.error
+    assert "stt-demo-en (stt), tts-demo-en (tts)" in done.error
 
 
 def test_what_was_heard_before_a_server_breaks_off_is_kept(
@@ -181,7 +182,7 @@ def test_what_was_heard_before_a_server_breaks_off_is_kept(
         done = run_here(capsys, "transcribe", long, *given, "--server", server.url)
         stopping.join()
     assert done.code == 1
-    assert "broke off (the server is shutting down)" in done.error
+    assert "broke off" in done.error
     written = json.loads(out.read_text())
     assert written["text"].startswith("set an alarm")
     assert "shutting down" in written["error"]
@@ -232,7 +233,7 @@ def test_what_does_not_go_together_is_misuse(
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "av" else name)
-    with pytest.raises(UsageError, match=r"not installed: av; run 'pip install .*\[serve\]"):
+    with pytest.raises(UsageError, match=r": av; .*\[serve\]"):
         connect(ServerOptions("http://localhost"))
 
 
@@ -264,18 +265,10 @@ def test_what_is_no_server_of_ours_is_told(command: Command, speech: Path) -> No
 def test_errors_of_a_stream_are_raised_once(server: Running) -> None:
     with RemoteServer(server.url) as there:
         stream = there.speech_to_text().stream()
+        audio = chain([np.full(10, 1e9, np.float32)], repeat(hiss(0.08)))
         with pytest.raises(ServerError, match="broke off"):
-            feed_on(stream, np.full(10, 1e9, np.float32))
+            until(lambda: stream.feed(next(audio)) is None)  # one of them raises
         assert stream.flush() == []
-
-
-def feed_on(stream: RemoteSpeechToTextStream, pcm: Array) -> None:
-    """Feeds it, and silence after it, until the server's answer is raised by any of these."""
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        stream.feed(pcm)
-        pcm = hiss(0.08)
-        time.sleep(0.01)
 
 
 def test_what_a_server_sends_is_received_while_it_reads_nothing() -> None:
@@ -284,7 +277,7 @@ def test_what_a_server_sends_is_received_while_it_reads_nothing() -> None:
     def serve(client: ServerConnection) -> None:
         for _ in range(events):  # the client sends more than the sockets between them hold
             client.send(b"event")
-        assert sent.wait(60)
+        assert sent.wait(PATIENCE_SECONDS)
 
     with websocket_server(serve, "127.0.0.1", 0, max_size=None) as there:
         threading.Thread(target=there.serve_forever, daemon=True).start()

@@ -76,7 +76,7 @@ def test_a_client_takes_nothing(server: ServedProcess) -> None:
 
 
 CLIENT = """
-import sys, time
+import sys
 from support.raw_websocket import RawWebsocket
 clients = [RawWebsocket(int(sys.argv[1])) for _ in range(3)]
 for client in clients:
@@ -86,18 +86,22 @@ while True:
     for client in clients:
         client.say(type="Audio", pcm=[0.0] * 1920)
     print("spoken", flush=True)
-    time.sleep(0.08)
+    sys.stdin.readline()
 """
 
 
 def test_a_process_of_clients_is_killed(server: ServedProcess) -> None:
     environment = {**os.environ, "PYTHONPATH": str(TESTS)}
     command = [sys.executable, "-c", CLIENT, str(server.port)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as clients:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment) as clients:
+        assert clients.stdin is not None
         assert clients.stdout is not None
         assert clients.stdout.readline() == b"ready\n"
-        assert used(server) == 4
+        until(lambda: used(server) == 4)
         for _ in range(5):
             assert clients.stdout.readline() == b"spoken\n"
+            clients.stdin.write(b"\n")
+            clients.stdin.flush()
         clients.send_signal(signal.SIGKILL)
         clients.wait()

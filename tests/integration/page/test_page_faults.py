@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import soundfile
 from support.speech import Array
 
 from kyutai_onnx.models import SpeechToText
@@ -11,9 +12,11 @@ pytest.importorskip("aiohttp")
 pytest.importorskip("msgpack")
 
 from support.browser import Page
-from support.page_server import PageServer
-from support.visits import microphone, visit
+from support.page_server import FRAME, PageServer
+from support.visits import IDLE, alike, lines, microphone, silence, transcript, visit
+from support.waiting import until_here
 
+FRAMES = 8
 UNAUTHORIZED = "status of 401"
 CUT = "ws://"
 
@@ -85,16 +88,23 @@ def test_a_server_that_is_full_says_so_and_can_be_asked_again(
 
 
 def test_a_connection_that_is_lost_is_made_again_and_no_word_with_it(
-    model: SpeechToText, pcm: Array, tmp_path: Path
+    model: SpeechToText, pcm: Array, text: str, tmp_path: Path
 ) -> None:
+    """The first session is cut off in the silence before the speech."""
+
     async def listen(page: Page, server: PageServer) -> None:
         await start(page)
-        await says(page, "Trying again in 0.5 s")
-        await says(page, "set an alarm at six twenty in the afternoon")
+        await page.until_shown(".status", " 0.5 s")
+        await until_here(lambda: len(server.heard) * FRAME > soundfile.info(heard).frames)
+        await page.click(".main")
+        await page.until(IDLE)
+        words = transcript(model, server.heard[FRAMES:])
+        assert " ".join(lines(await page.text(".transcript"))) == words
+        assert alike(words.split(), text.split())
         assert [asked["path"] for asked in server.asked].count("/api/asr-streaming") == 2
 
-    server = PageServer(model, families=("stt",), drop_after=8)
-    heard = microphone(tmp_path, pcm)
+    server = PageServer(model, families=("stt",), drop_after=FRAMES)
+    heard = microphone(tmp_path, silence(4), pcm)
     visit(tmp_path, server, listen, microphone=heard, complaints=(CUT,))
 
 
@@ -112,12 +122,11 @@ def test_a_server_that_stays_away_is_given_up(model: SpeechToText, tmp_path: Pat
     async def listen(page: Page, server: PageServer) -> None:
         await start(page)
         for wait in ("0.5", "1", "2", "4", "8"):
-            await says(page, f"was lost. Trying again in {wait} s")
-            server.drop_after = 1
-        await page.until("document.querySelector('section').dataset.state === 'idle'")
+            await page.until_shown(".status", f" {wait} s")
+        await page.until(IDLE)
         assert "was lost" in await page.text(".trouble")
 
-    server = PageServer(model, families=("stt",), drop_after=1)
+    server = PageServer(model, families=("stt",), drop_after=1, drops=6)
     visit(tmp_path, server, listen, complaints=(CUT,))
 
 

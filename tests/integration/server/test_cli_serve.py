@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.commands import Command
+from support.waiting import PATIENCE_SECONDS
 
 from benchmarks.served import served_process
 from kyutai_onnx.cli.commands.serve import ServerFlags, configured
@@ -31,7 +32,7 @@ def test_it_serves_the_demos_until_it_is_told_to_end(
 ) -> None:
     with served_process("--wyoming-port", 0) as server:
         request = urllib.request.Request(f"{server.url}/api/asr-streaming", speech.read_bytes())
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
             told = json.load(answer)
         assert [m["text"] for m in told if m["type"] == "Word"] == [word.text for word in words]
         server.signal(number)
@@ -47,7 +48,7 @@ def test_it_serves_the_demos_until_it_is_told_to_end(
 def test_clients_are_told_when_it_ends() -> None:
     with served_process("--model", DEMO / "stt") as server:
         with socket.create_connection(("127.0.0.1", server.port)) as raw:
-            raw.settimeout(30)
+            raw.settimeout(PATIENCE_SECONDS)
             raw.sendall(
                 b"GET /api/asr-streaming HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
                 b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -55,7 +56,9 @@ def test_clients_are_told_when_it_ends() -> None:
             )
             found = b""
             while b"Ready" not in found:
-                found += raw.recv(1000)
+                more = raw.recv(1000)
+                assert more, found
+                found += more
             server.signal(signal.SIGINT)
             while data := raw.recv(1000):
                 found += data

@@ -154,7 +154,10 @@ def test_what_else_is_sent_is_ignored(server: Running) -> None:
             await client.socket.send_str("hello")
             await client.socket.ping(b"any payload")
             await client.socket.send_bytes(b"\1" + OpusEncoder().push(silence(2)))
-            assert ((await client.next_bytes()) or b"")[0] == 1
+            while (data := await client.next_bytes()) == b"\6":  # sent to those who got nothing
+                pass
+            assert data is not None
+            assert data[0] == 1
 
     asyncio.run(talk())
 

@@ -25,6 +25,7 @@ from support.serving import (
     words_of,
 )
 from support.speech import Array, wav_bytes
+from support.waiting import until
 from wyoming.asr import Transcribe
 from wyoming.audio import AudioChunk, AudioStart
 
@@ -127,7 +128,7 @@ def test_a_decoder_that_is_killed_ends_its_own_session(
 
     assert asyncio.run(talk()) == text
     server.until_free()
-    assert jobs() == set()
+    until(lambda: not jobs())
 
 
 def test_a_decoder_that_is_killed_fails_its_own_request(
@@ -145,6 +146,7 @@ def test_a_decoder_that_is_killed_fails_its_own_request(
         status, body, _ = asyncio.run(ask(server, "POST", LISTEN, data=wav_bytes(pcm)))
         return status, body.decode()
 
+    until(lambda: not jobs())
     with monkeypatch.context() as patch:
         patch.setattr(RecordingDecoder, "open", killed)
         status, why = post()
@@ -170,6 +172,7 @@ def test_a_stream_without_a_process_is_refused(pcm: Array, monkeypatch: pytest.M
 
 
 def test_a_server_that_stops_leaves_no_process(pcm: Array) -> None:
+    until(lambda: not jobs())
     before = processes()
     with running(STT) as server:
 
@@ -178,7 +181,7 @@ def test_a_server_that_stops_leaves_no_process(pcm: Array) -> None:
                 await client.until("Ready")
                 await client.send(type="OggOpus", data=pages(pcm))
                 await client.until("Step")
-                assert len(processes()) == len(before) + 2
+                assert len(processes()) == len(before) + 2  # one that forks, and its job
                 await asyncio.to_thread(server.stop)
 
         asyncio.run(talk())

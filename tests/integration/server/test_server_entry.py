@@ -26,6 +26,7 @@ from support.serving import (
     tight,
 )
 from support.speech import hiss, wav_bytes
+from support.waiting import until_here
 
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.server.config import Tls
@@ -200,8 +201,7 @@ def test_so_many_sessions_of_a_key() -> None:
             assert await socket_status(server, LISTEN, headers=BEARER) == 101
             status, _, headers = await ask(server, "POST", LISTEN, data=WAV, headers=RIGHT)
             assert (status, headers["Retry-After"]) == (429, "1")
-        while server.used != [0]:
-            await asyncio.sleep(0.01)
+        await until_here(lambda: server.used == [0])
         async with connected(server, LISTEN, headers=RIGHT) as again:
             await again.until("Ready")
 
@@ -258,7 +258,6 @@ def test_tls_by_a_certificate_of_its_own() -> None:
             session.ws_connect(server.url + LISTEN, ssl=context) as socket,
         ):
             assert (await socket.receive(timeout=SECONDS)).data == b"\x81\xa4type\xa5Ready"
-        await asyncio.sleep(0.25)  # in which aiohttp's client closes what is encrypted
 
     with running(STT, tls=Tls(self_signed=True)) as server:
         assert server.url.startswith("https://127.0.0.1:")

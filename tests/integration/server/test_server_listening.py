@@ -28,6 +28,7 @@ from support.serving import (
     words_of,
 )
 from support.speech import Array, hiss, wav_bytes
+from support.waiting import until_here
 
 from kyutai_onnx.models import Word
 from kyutai_onnx.server.wire.ogg_opus import OpusEncoder
@@ -135,7 +136,7 @@ def test_text_and_pings_are_no_messages(server: Running, pcm: Array, text: str) 
             ]
             found = []
             while len(found) < len(text.split()):
-                received = await client.socket.receive(timeout=20)
+                received = await client.socket.receive(timeout=SECONDS)
                 if received.type is aiohttp.WSMsgType.BINARY:
                     message = msgpack.unpackb(received.data)
                     found += [message["text"]] if message["type"] == "Word" else []
@@ -156,9 +157,7 @@ def test_who_finds_no_slot_is_told_and_closed_without_a_code(pcm: Array, text: s
             await inside.send(type="Marker", id=1)
             await inside.speak(silence(1))
             assert words_of(await inside.until("Marker")) == text
-        async with asyncio.timeout(SECONDS):
-            while server.used != [0]:
-                await asyncio.sleep(0.01)
+        await until_here(lambda: server.used == [0])
         async with connected(server, LISTEN) as again:
             assert await again.next() == {"type": "Ready"}
 
@@ -175,7 +174,7 @@ def test_who_may_wait_gets_the_next_slot() -> None:
                 await first.socket.close()
                 assert await second.next() == {"type": "Ready"}
 
-    with running(STT, slots=1, limits=tight(stream_wait=10.0)) as server:
+    with running(STT, slots=1, limits=tight(wait=SECONDS, stream_wait=SECONDS)) as server:
         asyncio.run(queued(server))
 
 

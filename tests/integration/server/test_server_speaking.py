@@ -22,6 +22,7 @@ from support.serving import (
     tight,
 )
 from support.speech import Array
+from support.waiting import until_here
 
 from kyutai_onnx.models import SpeechToText, TextToSpeech
 from kyutai_onnx.server.wire.ogg_opus import OpusDecoder
@@ -271,6 +272,7 @@ def test_what_is_no_message_ends_its_own_session_alone(server: Running, spoken: 
                     assert await client.rest() == []
                     assert client.ended is not None
                     assert client.ended[0] == 1007
+                await until_here(lambda: server.used == [1])
             await good.send(type="Text", text=TEXT)
             await good.send(type="Eos")
             told = pcm_of(await good.rest())

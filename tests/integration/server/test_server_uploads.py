@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support.serving import (
     LISTEN,
+    SECONDS,
     STT,
     Running,
     ask,
@@ -20,6 +21,7 @@ from support.serving import (
     tight,
     words_of,
 )
+from support.siege import everything
 from support.speech import Array, wav_bytes
 
 from kyutai_onnx.server.engine.events import Busy
@@ -40,7 +42,14 @@ FORM = {"Content-Type": "multipart/form-data; boundary=x"}
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Running]:
-    with running(STT, limits=tight(request=1.0, uploads=2)) as found:
+    with running(STT, limits=tight(uploads=2)) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def hasty() -> Iterator[Running]:
+    """A server that cuts off bodies which come slowly."""
+    with running(STT, limits=tight(request=2.0, uploads=2)) as found:
         yield found
 
 
@@ -149,13 +158,13 @@ def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def post(server: Running, head: str, body: bytes = b"") -> socket.socket:
-    client = socket.create_connection(("127.0.0.1", server.server.port), 10)
+    client = socket.create_connection(("127.0.0.1", server.server.port), SECONDS)
     head = f"POST {LISTEN} HTTP/1.1\r\nHost: localhost\r\n{head}\r\n\r\n"
     client.sendall(head.encode() + body)
     return client
 
 
-def test_bodies_that_come_too_slowly_hold_no_room(server: Running, pcm: Array, text: str) -> None:
+def test_bodies_that_come_too_slowly_hold_no_room(hasty: Running, pcm: Array, text: str) -> None:
     """Eight send a byte now and then. An upload beside them is transcribed at once; they get 408,
     however many bytes they say will follow."""
 
@@ -166,16 +175,16 @@ def test_bodies_that_come_too_slowly_hold_no_room(server: Running, pcm: Array, t
             except OSError:
                 return
 
-    clients = [post(server, "Content-Length: 60000000") for _ in range(8)]
+    clients = [post(hasty, "Content-Length: 60000000") for _ in range(8)]
     ends = threading.Event()
     dribbling = [threading.Thread(target=dribble, args=(client, ends)) for client in clients]
     for thread in dribbling:
         thread.start()
     try:
-        status, answer, _ = asyncio.run(ask(server, "POST", LISTEN, data=wav_bytes(pcm)))
+        status, answer, _ = asyncio.run(ask(hasty, "POST", LISTEN, data=wav_bytes(pcm)))
         assert (status, text.split()[0].encode() in answer) == (200, True)
         for client in clients:
-            assert client.recv(1000).startswith(b"HTTP/1.1 408 ")
+            assert everything(client).startswith(b"HTTP/1.1 408 ")
     finally:
         ends.set()
         for thread, client in zip(dribbling, clients, strict=True):
@@ -193,19 +202,19 @@ def test_bodies_that_come_too_slowly_hold_no_room(server: Running, pcm: Array, t
     ],
 )
 def test_a_body_that_is_not_what_its_head_says(
-    server: Running, caplog: pytest.LogCaptureFixture, head: str, body: bytes, status: bytes
+    hasty: Running, caplog: pytest.LogCaptureFixture, head: str, body: bytes, status: bytes
 ) -> None:
-    with post(server, head, body) as client:
-        assert status in client.recv(1000)
+    with post(hasty, head, body) as client:
+        assert status in everything(client)
     assert not any(record.exc_info for record in caplog.records if record.name != "aiohttp.server")
 
 
-def test_a_chunk_that_is_malformed_after_its_head_is_refused(server: Running) -> None:
+def test_a_chunk_that_is_malformed_after_its_head_is_refused(hasty: Running) -> None:
     """aiohttp's parser says nothing to a handler that reads already: the deadline ends it."""
-    with post(server, "Transfer-Encoding: chunked", b"1\r\na\r\n") as client:
-        assert asyncio.run(get(server, "/health"))[0] == 200
+    with post(hasty, "Transfer-Encoding: chunked", b"1\r\na\r\n") as client:
+        assert asyncio.run(get(hasty, "/health"))[0] == 200
         client.sendall(b"zz\r\n")
-        assert client.recv(1000).split()[1] in (b"400", b"408")
+        assert everything(client).split()[1] in (b"400", b"408")
 
 
 def test_no_upload_keeps_the_event_loop(server: Running, pcm: Array) -> None:

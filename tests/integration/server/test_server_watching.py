@@ -96,6 +96,7 @@ def test_slots_are_seen_while_they_are_in_use(server: Running) -> None:
             return module["used_slots"], json.loads(body)["models"][0]["used"]
 
     assert asyncio.run(talk()) == ("1", 1)
+    server.until_free()
 
 
 def test_health(server: Running) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import soxr
-from support.serving import RATE, STT, TTS, Running, running, tight
+from support.serving import RATE, SECONDS, STT, TTS, Running, running, tight
 from support.speech import Array
+from support.waiting import until_here
 
 from kyutai_onnx.models import SpeechToText, TextToSpeech, Word
 
@@ -44,7 +45,7 @@ def server() -> Iterator[Running]:
 @asynccontextmanager
 async def client_of(server: Running) -> Any:
     port = server.server.wyoming_port
-    async with asyncio.timeout(30), AsyncTcpClient("127.0.0.1", port) as client:
+    async with asyncio.timeout(SECONDS), AsyncTcpClient("127.0.0.1", port) as client:
         yield client
 
 
@@ -164,8 +165,7 @@ def test_who_leaves_in_the_middle_frees_the_slot(server: Running) -> None:
         async with client_of(server) as client:
             await client.write_event(AudioStart(16000, 2, 1).event())
             await client.write_event(AudioChunk(16000, 2, 1, bytes(3200)).event())
-            while server.used[0] == 0:
-                await asyncio.sleep(0.01)
+            await until_here(lambda: server.used[0])
 
     asyncio.run(talk())
     server.until_free()
@@ -175,8 +175,7 @@ def test_no_room_is_told() -> None:
     async def talk(server: Running) -> Error:
         async with client_of(server) as first:
             await first.write_event(AudioStart(16000, 2, 1).event())
-            while server.used != [1]:
-                await asyncio.sleep(0.01)
+            await until_here(lambda: server.used == [1])
             async with client_of(server) as second:
                 await second.write_event(AudioStart(16000, 2, 1).event())
                 return Error.from_event((await until(second, Error))[-1])

@@ -1,11 +1,11 @@
 """The desktop app without a display: its controller, on a window that only remembers."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support import waiting
 from support.soundcards import MIC
 from support.speech import Array, hiss
 from support.threaded_card import ThreadedCard, be_patient
@@ -16,8 +16,6 @@ from examples.desktop.sources import microphones
 from kyutai_onnx.models import EndOfTurn, Pause, Restart, SpeechToText, Word
 from kyutai_onnx.runtime.audio.live import Device
 from kyutai_onnx.runtime.errors import AudioError, ModelError
-
-PATIENCE = 30.0
 
 
 class Remembered:
@@ -61,11 +59,7 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def until(controller: Controller, true: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < end
-        controller.poll()
-        time.sleep(0.01)
+    waiting.until(lambda: controller.poll() or true())
 
 
 def no_card() -> Card:

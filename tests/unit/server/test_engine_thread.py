@@ -3,7 +3,6 @@
 import gc
 import random
 import threading
-import time
 import tracemalloc
 from collections import deque
 from collections.abc import Iterator
@@ -54,10 +53,10 @@ def test_it_hears_and_tells_in_a_thread_of_its_own(engine: Engine) -> None:
 
 
 def test_it_sleeps_while_there_is_nothing_to_do(engine: Engine) -> None:
-    idle, turn = [0.0], engine.loop.turn
+    idle, turn = list[float | None]([0.0]), engine.loop.turn
 
     def counted() -> float | None:
-        idle.append(turn())  # type: ignore[arg-type]
+        idle.append(turn())
         return idle[-1]
 
     engine.loop.turn = counted  # type: ignore[method-assign]
@@ -67,8 +66,7 @@ def test_it_sleeps_while_there_is_nothing_to_do(engine: Engine) -> None:
     client.session.feed(frames(0.1, 0.2, 0.3))
     until(lambda: "0.1" in client.brief and idle[-1] != 0)
     turns = len(idle)
-    time.sleep(0.3)
-    assert len(idle) == turns
+    assert idle[-1] is None or idle[-1] > 1
     client.session.feed(frames(0.4))
     until(lambda: "0.2" in client.brief)
     assert 1 <= len(idle) - turns <= 4
@@ -134,7 +132,7 @@ def come_and_go(engine: Engine, seed: int, right: list[bool]) -> None:
             wait = chance.choice([0.0, PATIENCE])
             session = Session(engine, lambda batch: batch.join(), told.extend, wait=wait)
         except Busy:
-            time.sleep(0.001)
+            until(lambda: engine.used < engine.slots)
             continue
         values = [chance.randrange(1, 100) / 100 for _ in range(chance.randrange(12))]
         for piece in np.array_split(frames(*values), 5):
@@ -155,7 +153,7 @@ def come_and_go(engine: Engine, seed: int, right: list[bool]) -> None:
 
 
 def test_memory_stays_as_it_is_over_ten_thousand_sessions(engine: Engine) -> None:
-    def visit(number: int) -> None:
+    def one_session(number: int) -> None:
         client = Client(engine)
         client.session.feed(frames(0.1, 0.2))
         client.session.mark(number)
@@ -166,15 +164,15 @@ def test_memory_stays_as_it_is_over_ten_thousand_sessions(engine: Engine) -> Non
             client.session.close()
 
     for number in range(500):
-        visit(number)
+        one_session(number)
     tracemalloc.start()
     try:
         for number in range(300):
-            visit(number)
+            one_session(number)
         gc.collect()
         first, _ = tracemalloc.get_traced_memory()
         for number in range(10_000):
-            visit(number)
+            one_session(number)
         until(lambda: engine.used == 0)
         gc.collect()
         last, _ = tracemalloc.get_traced_memory()
