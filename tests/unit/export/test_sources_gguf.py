@@ -77,7 +77,7 @@ def test_a_repository_without_a_configuration_may_hold_gguf(tmp_path, monkeypatc
 
 def test_an_adapter_on_top_of_blocks_is_refused(tmp_path):
     tensors, _ = gguf_quantized(candle(random_lm(TALKING), TALKING))
-    with pytest.raises(ModelError, match="is quantised, which LoRA cannot be merged into"):
+    with pytest.raises(ModelError, match=r"is quantised, .*LoRA"):
         opened(tmp_path, TALKING, tensors, lora="lora.safetensors")
 
 
@@ -138,33 +138,33 @@ def described(kind: int, value: bytes = b"") -> bytes:
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (b"", "is cut short inside its header"),
-        (GOOD[:3], "is cut short inside its header"),
-        (GOOD[:30], "is cut short inside its header"),
-        (GOOD[:70], "is cut short inside its header"),
-        (GOOD[:-40], "is cut short: it ends before b does"),
-        (LFS, "is not a GGUF file; download it again"),
+        (b"", "is cut short inside "),
+        (GOOD[:3], "is cut short inside "),
+        (GOOD[:30], "is cut short inside "),
+        (GOOD[:70], "is cut short inside "),
+        (GOOD[:-40], r"is cut short: .* b "),
+        (LFS, "is not a GGUF"),
         (gguf_bytes({}, version=1), "is of GGUF version 1; 2 and 3 are read"),
         (GOOD[:4] + GOOD[7:3:-1] + GOOD[8:], "is of GGUF version 33554432; 2 and 3 are read, li"),
-        (GOOD[:8] + b"\xff" * 8 + GOOD[16:], "is cut short|has a name that is not text"),
+        (GOOD[:8] + b"\xff" * 8 + GOOD[16:], "is cut short|has a name "),
         (GOOD[:16] + b"\xff" * 8 + GOOD[24:], "is cut short|unknown type"),
         (table(kind=12), "packs a as Q4_K; of ggml's types F32, .* are read: export from"),
         (table(kind=99), "packs a as type 99; of ggml's types"),
-        (table(shape=(3, 48)), "packs a as Q8_0 with 48 values a row; download it again"),
+        (table(shape=(3, 48)), "packs a as Q8_0 with 48 "),
         (table(shape=(1,) * 9), "gives a 9 axes"),
-        (table(shape=(2**39, 64)), "is cut short: it ends before a does"),
+        (table(shape=(2**39, 64)), r"is cut short: .* a "),
         (table(shape=(2**60, 64)), "gives a the shape"),
         (GOOD.replace(gguf_text("b"), gguf_text("a")), "names a tensor twice"),
         (
             GOOD.replace(gguf_text("b"), struct.pack("<Q", 1) + b"\xff"),
-            "has a name that is not text",
+            "has a name ",
         ),
-        (GOOD.replace(gguf_text("b"), gguf_text("\n")), "has a name that is not text"),
-        (GOOD.replace(gguf_text("b"), gguf_text("b" * 257)), "has a name that is not text"),
-        (described(13), "has metadata of an unknown type, 13"),
-        (described(9, struct.pack("<IQ", 9, 1)), "has an array of an unknown type, 9"),
-        (described(9, struct.pack("<IQ", 10, 2**61)), "is cut short inside its header"),
-        (described(9, struct.pack("<IQ", 8, 2**61)), "is cut short inside its header"),
+        (GOOD.replace(gguf_text("b"), gguf_text("\n")), "has a name "),
+        (GOOD.replace(gguf_text("b"), gguf_text("b" * 257)), "has a name "),
+        (described(13), r"has metadata of .*, 13"),
+        (described(9, struct.pack("<IQ", 9, 1)), r"has an array of .*, 9"),
+        (described(9, struct.pack("<IQ", 10, 2**61)), "is cut short inside "),
+        (described(9, struct.pack("<IQ", 8, 2**61)), "is cut short inside "),
         (
             gguf_bytes({}, (entry("general.alignment", 4, bytes(4)),)),
             "has an alignment of 0; download it again",
@@ -186,5 +186,5 @@ def test_a_file_that_is_missing_or_shrinks_is_named(tmp_path):
     path.write_bytes(GOOD)
     file = GgufFile(path)
     path.write_bytes(GOOD[:-40])
-    with pytest.raises(ModelError, match=r"shrinking.gguf became shorter while it was read"):
+    with pytest.raises(ModelError, match=r"shrinking.gguf became shorter"):
         file.read("b")

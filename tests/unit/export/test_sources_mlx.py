@@ -102,17 +102,17 @@ def anchorless(stored: State) -> None:
 @pytest.mark.parametrize(
     ("damage", "complaint"),
     [
-        (without(f"{BASE}.scales"), f"{BASE} is quantised in MLX's form without {BASE}.scales"),
-        (without(f"{BASE}.biases"), f"{BASE} is quantised in MLX's form without {BASE}.biases"),
-        (without(f"{BASE}.weight"), f"{BASE} is quantised in MLX's form without {BASE}.weight"),
+        (without(f"{BASE}.scales"), f"{BASE} is quantised .* without {BASE}.scales"),
+        (without(f"{BASE}.biases"), f"{BASE} is quantised .* without {BASE}.biases"),
+        (without(f"{BASE}.weight"), f"{BASE} is quantised .* without {BASE}.weight"),
         (without(f"{BASE}.scales", f"{BASE}.biases"), "without .*out_proj.scales, .*biases"),
         (replaced(f"{BASE}.scales", lambda t: t[:, :1].clone()), f"{BASE}.scales and .* do not"),
         (replaced(f"{BASE}.scales", lambda t: t[:3].clone()), f"{BASE}.scales and .* do not fit"),
         (replaced(f"{BASE}.weight", lambda t: t.to(torch.int32)), f"{BASE}.scales and .* do not"),
         (replaced(f"{BASE}.weight", lambda t: t[:, :7].clone()), "2 groups for 56 weights|misshap"),
-        (replaced(f"{BASE}.weight", lambda t: t[:, :4].clone()), "does not fit its configuration"),
+        (replaced(f"{BASE}.weight", lambda t: t[:, :4].clone()), "configuration"),
         (replaced("text_emb.weight", lambda t: t[:, :6].clone()), "packs 64 weights into 6 words"),
-        (anchorless, "none of text_emb, .* is quantised as the rest is"),
+        (anchorless, r"none of text_emb, .* is quantised"),
     ],
 )
 def test_parts_that_do_not_fit_are_named(tmp_path, damage, complaint):
@@ -126,5 +126,5 @@ def test_parts_that_do_not_fit_are_named(tmp_path, damage, complaint):
 
 def test_an_adapter_on_top_of_groups_is_refused(tmp_path):
     opened(tmp_path, TALKING, IN_Q4.stored)
-    with pytest.raises(ModelError, match="is quantised, which LoRA cannot be merged into"):
+    with pytest.raises(ModelError, match=r"is quantised, .*LoRA"):
         open_checkpoint(str(tmp_path), lora="lora.safetensors")

@@ -62,7 +62,7 @@ def test_rows_can_be_read_alone(stored, rows):
 def test_a_file_cut_short_is_named_in_one_line(stored, cut):
     whole_file = stored.read_bytes()
     stored.write_bytes(whole_file[:cut])
-    with pytest.raises(ModelError, match=r"model.safetensors is not a whole safetensors") as error:
+    with pytest.raises(ModelError, match=r"model.safetensors is not a whole ") as error:
         SafetensorsFile(stored)
     assert "\n" not in str(error.value)
 
@@ -95,15 +95,15 @@ def test_shards_are_one_set(tmp_path):
 @pytest.mark.parametrize(
     ("index", "complaint"),
     [
-        ({"weight_map": {"c": "model-1.safetensors"}}, "names tensors that its files lack: c"),
+        ({"weight_map": {"c": "model-1.safetensors"}}, r"tensors .*: c"),
         ({"weight_map": {"a": "model-3.safetensors"}}, "model-3.safetensors"),
-        ({"metadata": {}}, "is not an index of safetensors"),
-        ([], "is not an index of safetensors"),
-        ({"weight_map": {"a": "../model-1.safetensors"}}, "which is not beside it"),
-        ({"weight_map": {"a": "hf://a/b/model-1.safetensors"}}, "which is not beside it"),
-        ({"weight_map": []}, "is not an index of safetensors"),
-        ({"weight_map": {"a": 1}}, "is not an index of safetensors"),
-        ({"weight_map": {"a": ["one.safetensors"]}}, "is not an index of safetensors"),
+        ({"metadata": {}}, "not an index"),
+        ([], "not an index"),
+        ({"weight_map": {"a": "../model-1.safetensors"}}, "not beside it"),
+        ({"weight_map": {"a": "hf://a/b/model-1.safetensors"}}, "not beside it"),
+        ({"weight_map": []}, "not an index"),
+        ({"weight_map": {"a": 1}}, "not an index"),
+        ({"weight_map": {"a": ["one.safetensors"]}}, "not an index"),
     ],
 )
 def test_an_index_that_lies_is_refused(tmp_path, index, complaint):
@@ -134,7 +134,7 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "model.th"
     torch.save({"model": Dangerous()}, path)
-    with pytest.raises(ModelError, match="cannot be read as a PyTorch checkpoint") as error:
+    with pytest.raises(ModelError, match="PyTorch checkpoint") as error:
         PickleFile(path)
     assert "\n" not in str(error.value)
     assert not Path("ran").exists()
@@ -193,7 +193,7 @@ def test_a_renaming_leaves_out_what_has_no_name_and_refuses_clashes():
     source = InMemory({"a.old": TABLE, "b": TABLE})
     view = renamed(source, lambda name: name.removesuffix(".old") if "a" in name else None)
     assert dict(view.shapes()) == {"a": (6, 4)}
-    with pytest.raises(ModelError, match=r"a.old and b both hold c"):
+    with pytest.raises(ModelError, match=r"a.old and b .* c"):
         renamed(source, lambda name: "c")
 
 
@@ -220,7 +220,7 @@ def test_all_misfits_are_told_in_one_message():
     with pytest.raises(ModelError) as error:
         check_tensors(expected, tensors, "the model")
     message = str(error.value)
-    assert message.startswith("the model does not fit its configuration: 8 missing (layers.1.")
+    assert "8 missing (layers.1." in message
     assert "layers.4.weight, ...)" in message
     assert "1 unexpected (spare)" in message
     assert "1 misshapen (table [6, 4] instead of [4, 6])" in message

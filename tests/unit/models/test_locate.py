@@ -108,21 +108,20 @@ def test_a_folder_goes_before_an_export_of_its_name(
 
 
 def test_what_is_not_found_says_how_to_make_it(cache: Path) -> None:
-    assert missing("kyutai/stt-1b-en_fr") == (
-        "kyutai/stt-1b-en_fr: no bundle of that name; make it with 'kyutai-onnx export --repo "
-        "kyutai/stt-1b-en_fr', or give a bundle's folder or hf://owner/name"
-    )
+    why = missing("kyutai/stt-1b-en_fr")
+    assert why.startswith("kyutai/stt-1b-en_fr: ")
+    assert "'kyutai-onnx export --repo kyutai/stt-1b-en_fr'" in why
 
 
 def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
-    assert missing(str(tmp_path)) == (
-        f"{tmp_path}: no bundle.json in this folder; give a bundle made by 'kyutai-onnx export'"
-    )
+    why = missing(str(tmp_path))
+    assert why.startswith(f"{tmp_path}: no bundle.json")
+    assert "'kyutai-onnx export'" in why
 
 
 def test_a_task_without_a_demo_asks_for_a_model() -> None:
     told = missing(None, MOSHI)
-    assert told.startswith("there is no embedded demo for this: give '--model' a bundle")
+    assert "'--model'" in told
     assert "export --repo kyutai/moshiko-pytorch-bf16" in told
 
 
@@ -196,8 +195,8 @@ def refused(kind: type[Exception], line: str = "refused") -> Exception:
         (refused(errors.RevisionNotFoundError), "has no revision v9"),
         (errors.LocalEntryNotFoundError("no\nnetwork"), "no network"),
         (refused(errors.HfHubHTTPError, "too many\nrequests"), "too many"),
-        (ConnectionError("cut off\nfor good"), "could not be downloaded: cut off"),
-        (OSError(28, "No space left on device"), "No space left on device"),
+        (ConnectionError("cut off\nfor good"), ": cut off"),
+        (OSError(28, "No space left on device"), "No space"),
     ],
 )
 def test_a_download_that_fails_says_why(
@@ -220,7 +219,7 @@ def test_offline_it_must_be_in_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_any_bundle_has_a_codec_but_not_any_has_speech_to_text(tmp_path: Path) -> None:
     other = copy_demo(tmp_path / "other", lambda manifest: manifest.update(family="moshi"))
     assert open_bundle(other, MIMI).path == other
-    with pytest.raises(ModelError, match="holds a moshi model, not a stt one"):
+    with pytest.raises(ModelError, match=r"moshi model, .* stt"):
         open_bundle(other, SPEECH_TO_TEXT)
     opened = Bundle.open(DEMO / "stt")
     assert open_bundle(opened, SPEECH_TO_TEXT) is opened

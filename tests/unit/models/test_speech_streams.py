@@ -114,7 +114,7 @@ def test_a_model_that_never_ends_is_cut(max_tail: float | None, frames: int) -> 
 
 def test_a_recording_without_a_frame_is_refused() -> None:
     for run in (hibiki(tokens()).translate, moshi(tokens()).reply):
-        with pytest.raises(AudioError, match="shorter than a frame of 80 ms"):
+        with pytest.raises(AudioError, match="80 ms"):
             run(ramp(1)[1:])
 
 
@@ -129,7 +129,7 @@ def test_nothing_is_fed_after_the_end() -> None:
 
 
 def test_guidance_needs_a_description() -> None:
-    with pytest.raises(UsageError, match="has no description to be guided by"):
+    with pytest.raises(UsageError, match="description"):
         hibiki(tokens()).stream(cfg_coef=3.0)
 
 
@@ -195,7 +195,7 @@ def test_a_saved_stream_goes_on_as_if_nothing_had_been() -> None:
 
 
 def test_a_saved_stream_is_one_of_its_family() -> None:
-    with pytest.raises(UsageError, match="a saved moshi stream, not a hibiki one"):
+    with pytest.raises(UsageError, match="saved moshi stream, "):
         hibiki(tokens()).stream().load(moshi(tokens()).stream().save())
 
 

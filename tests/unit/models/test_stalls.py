@@ -196,7 +196,7 @@ def test_nor_is_speech_that_is_written(rested: Array) -> None:
 
 
 def test_a_policy_for_a_head_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no extra head that looks 2 s ahead"):
+    with pytest.raises(UsageError, match=r"extra head .* 2 s"):
         SpeechToText.load(without_heads(tmp_path / "b")).stream(policy=TurnPolicy())
 
 

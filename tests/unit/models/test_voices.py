@@ -122,7 +122,7 @@ def test_a_model_that_takes_recordings_gets_them(tmp_path: Path, hub: Hub) -> No
 )
 def test_an_unknown_voice_is_told_near_names(voices: Voices, name: str, near: str) -> None:
     message = refused(voices, name)
-    assert f"no voice {name} for this model; did you mean" in message
+    assert f"no voice {name} " in message
     assert near in message
 
 

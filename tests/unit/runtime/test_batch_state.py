@@ -231,7 +231,7 @@ def test_an_input_of_a_wrong_shape_is_refused(
 
 
 def test_a_missing_input_is_refused(graph: Graph) -> None:
-    with pytest.raises(UsageError, match="toy needs the input pcm"):
+    with pytest.raises(UsageError, match=r"toy .* pcm"):
         BatchState(graph).step({})
 
 
@@ -246,19 +246,19 @@ def test_a_fixed_batch_takes_no_other(tmp_path: Path) -> None:
     heard = frames(2, rows=2)
     codes = say(BatchState(graph, 2), heard)
     assert codes.tolist() == [expected(list(row)).tolist() for row in heard]
-    with pytest.raises(UsageError, match=r"exported for a batch of 2, not 3; .* '--batch 3'"):
+    with pytest.raises(UsageError, match=r"batch of 2, not 3; .* '--batch 3'"):
         BatchState(graph, 3)
 
 
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"total": None}, "the saved state has no total"),
-        ({"offset": None}, "the saved state has no offset"),
+        ({"total": None}, r"saved state .* total"),
+        ({"offset": None}, r"saved state .* offset"),
         ({"total": np.zeros(3, np.float32)}, r"total has shape \[3\], this model's is \[2\]"),
-        ({"ring": np.zeros((1, 4), np.float32)}, "the saved ring has shape"),
-        ({"ring": np.zeros((2, 4, 2), np.float32)}, "the saved ring has shape"),
-        ({"ring": np.zeros((1, 6, 2), np.float32)}, "ring holds 6 entries of a stream of 4"),
+        ({"ring": np.zeros((1, 4), np.float32)}, r"saved ring .* shape"),
+        ({"ring": np.zeros((2, 4, 2), np.float32)}, r"saved ring .* shape"),
+        ({"ring": np.zeros((1, 6, 2), np.float32)}, r"ring holds 6 entries .* 4"),
     ],
 )
 def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(

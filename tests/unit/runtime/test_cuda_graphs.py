@@ -117,7 +117,7 @@ def test_one_thread_alone_steps_what_is_captured(graph: Graph) -> None:
     streams.step({"pcm": pcm})
 
     def step() -> None:
-        with pytest.raises(UsageError, match="only one thread may step it") as error:
+        with pytest.raises(UsageError, match="one thread") as error:
             streams.step({"pcm": pcm})
         refused.append(error)
 
@@ -133,10 +133,10 @@ def test_capturing_is_cuda_with_an_option(monkeypatch: pytest.MonkeyPatch) -> No
     assert (provider.name, provider.captures) == ("cuda", True)
     assert provider.options == PROVIDERS["cuda"].options | {"enable_cuda_graph": "1"}
     assert not session_options(provider, 1).enable_mem_pattern
-    with pytest.raises(ProviderError, match="made for cpu, not cuda"):
+    with pytest.raises(ProviderError, match="for cpu, not cuda"):
         choose("cuda-graphs", "cpu")
     offer(monkeypatch)
-    with pytest.raises(ProviderError, match="CUDAExecutionProvider is not in the installed"):
+    with pytest.raises(ProviderError, match="CUDAExecutionProvider is not in "):
         choose("cuda-graphs", "cuda")
 
 

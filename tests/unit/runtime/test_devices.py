@@ -63,14 +63,14 @@ def test_where_none_matches_those_that_are_there_are_listed() -> None:
 
 
 def test_a_machine_without_any_says_so() -> None:
-    with pytest.raises(AudioError, match="there is no output device here: connect one"):
+    with pytest.raises(AudioError, match="no output device"):
         choose_device([], None, "output")
-    with pytest.raises(AudioError, match="there is no microphone here, only 1 MacBook"):
+    with pytest.raises(AudioError, match=r"no microphone .* 1 MacBook"):
         choose_device([SPEAKERS], "anything", "input")
 
 
 def test_without_a_default_the_choice_is_left_to_the_user() -> None:
-    with pytest.raises(AudioError, match="no default output device; name one by '--output-device'"):
+    with pytest.raises(AudioError, match="'--output-device'"):
         choose_device([HEADSET], None, "output")
 
 
@@ -99,6 +99,6 @@ def test_without_sounddevice_the_command_tells_what_to_install() -> None:
         [sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=False, timeout=60
     )
     assert (done.returncode, done.stdout) == (4, "")
-    assert done.stderr == (
-        "error: sounddevice is not installed; run 'pip install \"kyutai-onnx[audio]\"'\n"
-    )
+    assert done.stderr.startswith("error: sounddevice ")
+    assert "'pip install \"kyutai-onnx[audio]\"'" in done.stderr
+    assert done.stderr.count("\n") == 1

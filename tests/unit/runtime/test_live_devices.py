@@ -40,10 +40,8 @@ def test_a_microphone_that_vanishes_is_waited_for(dead: bool) -> None:
     assert port.losses == 1
     assert missing(heard) == pytest.approx(port.away, abs=2 * BLOCK_SECONDS)
     (gone, first), (back, second) = room.told
-    assert (first, second) == (
-        "the microphone Desk Microphone has gone; waiting for it",
-        "the microphone Desk Microphone is back",
-    )
+    assert "Desk Microphone has gone" in first
+    assert second.endswith("Desk Microphone is back")
     assert gone == pytest.approx(3.0 + GONE_SECONDS * dead, abs=0.4)
     assert back == pytest.approx(9.0, abs=1.4)
 
@@ -70,7 +68,7 @@ def test_without_a_wish_the_next_default_is_taken() -> None:
     room.clock.at(2.0, lambda: room.card.unplug(MIC))
     room.clock.at(2.0, lambda: room.card.plug(builtin))
     room.listen_for(5.0)
-    assert room.lines[-1] == "the microphone Built-in is back"
+    assert room.lines[-1].endswith("microphone Built-in is back")
 
 
 def test_a_speaker_that_vanishes_costs_only_what_it_would_have_played() -> None:
@@ -86,10 +84,9 @@ def test_a_speaker_that_vanishes_costs_only_what_it_would_have_played() -> None:
     assert port.losses == 1
     assert outlet.played + outlet.dropped == pytest.approx(len(heard) / RATE, abs=2 * SAMPLE)
     assert outlet.dropped == pytest.approx(port.away, abs=0.5)
-    assert room.lines == [
-        "the output device Loud Box has gone; waiting for it",
-        "the output device Loud Box is back",
-    ]
+    gone, back = room.lines
+    assert "Loud Box has gone" in gone
+    assert back.endswith("Loud Box is back")
 
 
 def test_speech_that_is_made_quickly_waits_for_its_speaker() -> None:
@@ -142,7 +139,7 @@ def test_nothing_is_lost_uncounted_whatever_happens(seed: int) -> None:
 def test_a_machine_without_devices_is_told_so() -> None:
     clock = FakeClock()
     sound = LiveSound(FakeCard(clock, BOX), clock, RATE, SIZE)
-    with pytest.raises(AudioError, match="there is no microphone here, only 1 Loud Box"):
+    with pytest.raises(AudioError, match=r"no microphone .* 1 Loud Box"):
         sound.open_microphone(None)
 
 

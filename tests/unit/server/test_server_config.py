@@ -160,8 +160,8 @@ def test_a_folder_that_is_not_there_is_told_of(tmp_path: Path) -> None:
         ("[modules.a]\ntype = 'Cook'", "found 'Cook'"),
         ("host = '$NOWHERE_SET'", "$NOWHERE_SET"),
         ("api_keys = ['@/no/such/file']", "/no/such/file"),
-        ("host = ", "cannot be read as TOML"),
-        pytest.param("host = " + "[" * 100_000, "cannot be read as TOML", id="deep"),
+        ("host = ", "TOML"),
+        pytest.param("host = " + "[" * 100_000, "TOML", id="deep"),
     ],
 )
 def test_what_a_file_may_not_say(tmp_path: Path, text: str, named: str) -> None:

@@ -306,5 +306,5 @@ def test_a_text_is_asked_for_whole_or_in_pieces() -> None:
 )
 def test_pieces_out_of_order_are_refused(pieces: list[Eventable]) -> None:
     requests = TextRequests()
-    with pytest.raises(ProtocolError, match="a piece of a text"):
+    with pytest.raises(ProtocolError, match="a piece "):
         [requests.read(piece) for piece in pieces]
