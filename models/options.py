@@ -184,7 +184,9 @@ class TurnPolicy:
 class SpeechToTextOptions(StreamOptions):
     """How a stream transcribes.
 
-    `prompt` is text that the model writes first. `temperature` replaces the model's own (0 takes
+    `prompt` is text that the model writes first. `hotwords` are phrases to prefer, divided by
+    commas or lines, each with a bonus in nats after a colon if it is to have one of its own; where
+    nothing would be written, they write nothing. `temperature` replaces the model's own (0 takes
     the best token), `seed` makes samples repeat. `policy` decides when there is a pause or an end
     of turn. After `watchdog` seconds of what sounds like speech without text the model restarts.
     `live` also emits every frame (`Step`), and every word as soon as its text is complete
@@ -197,6 +199,15 @@ class SpeechToTextOptions(StreamOptions):
             "Text that the transcript starts from.",
             flag="--prompt-text",
             offered=Offered.FILES | Offered.CLIENTS,
+            group="Model",
+        ),
+    ] = None
+    hotwords: Annotated[
+        str | None,
+        Parameter(
+            "Phrases to prefer, divided by commas, with a bonus of their own after a colon: "
+            "'Loonah, Kyutai:3'. Default bonus: 2.",
+            flag="--hotwords",
             group="Model",
         ),
     ] = None
@@ -223,6 +234,7 @@ class SpeechToTextKwargs(TypedDict, total=False):
     """`SpeechToTextOptions` as keyword arguments."""
 
     prompt: str | None
+    hotwords: str | None
     temperature: float | None
     seed: int | None
     policy: TurnPolicy | None

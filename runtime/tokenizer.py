@@ -17,6 +17,7 @@ class Tokenizer(Protocol):
     def id_to_piece(self, id: int) -> str: ...  # noqa: A002
     def is_byte(self, id: int) -> bool: ...  # noqa: A002
     def is_control(self, id: int) -> bool: ...  # noqa: A002
+    def unk_id(self) -> int: ...
 
 
 def open_tokenizer(path: Path) -> sentencepiece.SentencePieceProcessor:

@@ -21,7 +21,8 @@ from ..lm.sampling_params import SamplingParams
 from ..mimi.frame_queue import FrameQueue
 from ..model import Model
 from ..options import HEAD, SpeechToTextOptions, TurnPolicy
-from ..state import LARGEST, Flag, Integer, List, Nullable, Number, Record
+from ..state import LARGEST, Flag, Integer, List, Nullable, Number, Record, Since
+from .hotwords import HotwordBias, HotwordTree, parse_hotwords
 from .pauses import PauseDetector
 from .watchdog import Watchdog
 from .words import WordAssembler
@@ -33,45 +34,53 @@ PROMPT_GAP = 10
 """Silent frames between an audio prompt and the audio (stt_from_file_with_prompt_pytorch.py)."""
 
 
-class TextPrompt(StepHooks):
-    """Constrains text logits to the paddings and the next token of the prompt; to the paddings
-    alone at a step whose frame comes `again`."""
+class TextChoice(StepHooks):
+    """What chooses text besides the model: the rest of a prompt, then hotwords.
+
+    While there is a prompt, only the paddings and its next token are allowed, and the paddings
+    alone at a step whose frame comes `again`.
+    """
 
     again = False
 
-    def __init__(self, tokens: Sequence[int], paddings: tuple[int, int]) -> None:
-        self._tokens = list(tokens)
+    def __init__(
+        self, prompt: Sequence[int], paddings: tuple[int, int], hotwords: HotwordBias | None
+    ) -> None:
+        self._prompt = list(prompt)
         self._paddings = list(paddings)
+        self.hotwords = hotwords
 
     def constrain(self, logits: Array) -> Array:
-        """`logits [text_card]` with all else at minus infinity, until the prompt is used up."""
-        if not self._tokens:
-            return logits
-        allowed = self._paddings if self.again else [*self._paddings, *self._tokens[:1]]
+        """`logits [text_card]` as they are drawn from."""
+        if not self._prompt:
+            return logits if self.hotwords is None else self.hotwords.bias(logits)
+        allowed = self._paddings if self.again else [*self._paddings, *self._prompt[:1]]
         constrained = np.full_like(logits, -np.inf)
         constrained[allowed] = logits[allowed]
         return constrained
 
     def choose_text(self, token: int) -> int:
-        """Note what is written, and leaves it."""
-        if self._tokens and token == self._tokens[0] and token not in self._paddings:
-            del self._tokens[0]
+        """Note what is written, and leave it."""
+        if self._prompt and token == self._prompt[0] and token not in self._paddings:
+            del self._prompt[0]
+        elif self.hotwords is not None:
+            self.hotwords.take(token)
         return token
 
     @property
     def remaining(self) -> list[int]:
-        """What is yet to be written."""
-        return list(self._tokens)
+        """What is yet to be written of the prompt."""
+        return list(self._prompt)
 
 
 class SpeechToTextTask(RowTask):
     """Samples in; `Word`, `Pause` and the other events of speech to text out.
 
-    Raises UsageError for a prompt that the tokenizer cannot spell, and a policy for a head that the
-    model lacks.
+    Raises UsageError for a prompt or a hotword that the tokenizer cannot spell, and a policy for a
+    head that the model lacks.
     """
 
-    hooks: TextPrompt
+    hooks: TextChoice
 
     _led: bool
     _catching_up: bool
@@ -95,6 +104,8 @@ class SpeechToTextTask(RowTask):
         self._options = options = options or SpeechToTextOptions()
         self._policy = options.policy or TurnPolicy()
         self._prompt = _spelled(model, options.prompt) if options.prompt else ()
+        hotwords = parse_hotwords(options.hotwords or "")
+        self._hotwords = HotwordTree(hotwords, model.tokenizer) if hotwords else None
         self._delay_seconds = settings.audio_delay_seconds
         self._lead_seconds = settings.audio_silence_prefix_seconds if options.lead else 0.0
         self._text_is_late = max(self._spec.delays) > self._spec.delays[0]
@@ -263,6 +274,7 @@ class SpeechToTextTask(RowTask):
                 "words": WordAssembler.fields(text_card),
                 "pauses": PauseDetector.FIELDS,
                 "prompt": List(Integer(0, text_card - 1)),
+                "hotword": Since(2, List(Integer(0, text_card - 1)), []),
                 "watchdog": Nullable(Watchdog.FIELDS),
                 "started": Flag(),
                 "catching_up": Flag(),
@@ -280,6 +292,7 @@ class SpeechToTextTask(RowTask):
             "words": self._words.save(),
             "pauses": self._pauses.save(),
             "prompt": self.hooks.remaining,
+            "hotword": [] if self.hooks.hotwords is None else self.hooks.hotwords.written,
             "watchdog": None if self._watchdog is None else self._watchdog.save(),
             "started": self._led,
             "catching_up": self._catching_up,
@@ -292,6 +305,8 @@ class SpeechToTextTask(RowTask):
 
     def load(self, saved: dict[str, Any]) -> None:
         self._begin(tuple(saved["prompt"]))
+        if self.hooks.hotwords is not None:
+            self.hooks.hotwords.continue_from(saved["hotword"])
         self.queue.load(saved["frame_queue"])
         self._words.load(saved["words"])
         self._pauses.load(saved["pauses"])
@@ -310,7 +325,9 @@ class SpeechToTextTask(RowTask):
         tokens, lead = self._spec.tokens, self._lead_seconds
         boundary, padding = tokens.text_end_of_padding, tokens.text_padding
         self.queue = FrameQueue(self.model.frame_size, self._spec.n_q - self._spec.dep_q)
-        self.hooks = TextPrompt(prompt, (boundary, padding))
+        silent, tree = {boundary, *range(padding + 1)}, self._hotwords
+        bias = None if tree is None else HotwordBias(tree, silent, boundary)
+        self.hooks = TextChoice(prompt, (boundary, padding), bias)
         self._words = WordAssembler(
             self.model.tokenizer,
             self.model.frame_rate,
