@@ -6,12 +6,22 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support.commands import Command, run_here
 from support.shared import Shared, shared_folder
 from support.speech import Array, whole, write_wav
 
 from kyutai_onnx.models import Mimi, SpeechToText, Word
 from kyutai_onnx.models.resolve import DEMO, VARIABLE
+
+settings.register_profile(
+    "any machine",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("any machine")
 
 FOLDERS = ["parity", "hardware", "conformance", "fuzz", "integration", "unit"]
 """Longest tests first: the workers end at about the same time."""
