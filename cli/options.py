@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, get_type_hints
@@ -11,9 +11,12 @@ from typing import Annotated, Any, ClassVar, get_type_hints
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from ..models.families import FAMILIES, Family
+from ..models.options import Offered, Parameter, StreamOptions
+from ..models.options import parameters as stream_parameters
 from ..runtime.errors import UsageError
 
-INPUT, OUTPUT, MODEL, SAMPLING = "Input", "Output", "Model", "Sampling"
+INPUT, OUTPUT, MODEL = "Input", "Output", "Model"
 HARDWARE, SERVER, STATE, TURNS = "Hardware", "Server", "State", "Turns"
 
 
@@ -70,38 +73,115 @@ def _plain(text: str) -> str:
 def with_groups(function: Callable[..., Any]) -> Callable[..., Any]:
     """Let a command take dataclasses: each parameter of such a type becomes its fields' options."""
     signature = inspect.signature(function)
-    groups: dict[str, Any] = {
+    groups: dict[str, type[Any]] = {
         name: parameter.annotation
         for name, parameter in signature.parameters.items()
-        if dataclasses.is_dataclass(parameter.annotation)
+        if isinstance(parameter.annotation, type) and dataclasses.is_dataclass(parameter.annotation)
     }
     parameters: list[inspect.Parameter] = []
+    fields: dict[str, list[str]] = {}
     for name, parameter in signature.parameters.items():
         if name not in groups:
             parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
             continue
-        hints = get_type_hints(groups[name], include_extras=True)
-        for field in dataclasses.fields(groups[name]):
-            default = field.default
-            parameters.append(
-                inspect.Parameter(
-                    field.name,
-                    inspect.Parameter.KEYWORD_ONLY,
-                    default=inspect.Parameter.empty if default is dataclasses.MISSING else default,
-                    annotation=hints[field.name],
-                )
-            )
+        found = _group(groups[name])
+        parameters += found
+        fields[name] = [each.name for each in found]
 
     @functools.wraps(function)
     def run(**given: Any) -> Any:
         for name, group in groups.items():
-            fields = dataclasses.fields(group)
-            given[name] = group(**{field.name: given.pop(field.name) for field in fields})
+            given[name] = _made(group, {field: given.pop(field) for field in fields[name]})
         return function(**given)
 
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {each.name: each.annotation for each in parameters}
     return run
+
+
+def _group(group: type[Any]) -> list[inspect.Parameter]:
+    """The options of a group: its fields, or those that the families of models offer."""
+    if issubclass(group, StreamOptions):
+        return _offered(group, Offered.FILES)
+    if group is LiveOptions:
+        kinds = [family.options for family in FAMILIES.values()]
+        found = {one.name: one for kind in kinds for one in _offered(kind, Offered.LIVE)}
+        return list(found.values())
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        _parameter(field.name, hints[field.name], field.default)
+        for field in dataclasses.fields(group)
+    ]
+
+
+def _offered(kind: type[StreamOptions], offered: Offered) -> list[inspect.Parameter]:
+    defaults = {field.name: field.default for field in dataclasses.fields(kind)}
+    hints = get_type_hints(kind)
+    return [
+        _parameter(name, Annotated[hints[name], _option(given)], defaults[name])
+        for name, given in stream_parameters(kind, offered).items()
+    ]
+
+
+def _option(given: Parameter) -> Any:
+    assert given.flag is not None
+    positive = given.range is not None and given.range.least == 0
+    return option(
+        given.flag,
+        help=given.help,
+        panel=given.group,
+        min=0 if positive else None,
+        metavar=given.unit and given.unit.upper(),
+    )
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    needed = default is dataclasses.MISSING
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if needed else default,
+        annotation=annotation,
+    )
+
+
+def _made(group: type[Any], values: dict[str, Any]) -> Any:
+    if issubclass(group, StreamOptions):
+        return stream_options(group, values)
+    if group is LiveOptions:
+        return LiveOptions({name: value for name, value in values.items() if value is not None})
+    return group(**values)
+
+
+def stream_options(kind: type[StreamOptions], given: Mapping[str, Any]) -> Any:
+    """Return options of a family, as a command was given them: the temperature is that of text too,
+    unless text has its own."""
+    named = {name: value for name, value in given.items() if value is not None}
+    if "text_temperature" in stream_parameters(kind) and "temperature" in named:
+        named = {"text_temperature": named["temperature"]} | named
+    return kind(**named)
+
+
+@dataclass(frozen=True)
+class LiveOptions:
+    """Options of a stream of any family, as `stream` was given them, before its model is known."""
+
+    given: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def of(self, family: Family, offered: Offered = Offered.LIVE) -> Any:
+        """The options of a family; raises UsageError for an option that the family has not, or that
+        is not `offered`."""
+        known = stream_parameters(family.options, offered)
+        for name in self.given:
+            if name not in known:
+                there = name in stream_parameters(family.options)
+                raise UsageError(f"{_flag(name)}: {NOT_HERE if there else NOT_WITH_IT}")
+        return stream_options(family.options, self.given)
+
+
+def _flag(name: str) -> str:
+    flags = [stream_parameters(family.options).get(name) for family in FAMILIES.values()]
+    return next(one.flag for one in flags if one is not None and one.flag is not None)
 
 
 def refuse(why: str, **given: object) -> None:
@@ -215,16 +295,6 @@ Voice = Annotated[
         "file of 'say --save-voice'; twice for two speakers.",
     ),
 ]
-CfgCoef = Annotated[
-    float | None,
-    option(
-        "--cfg-coef",
-        panel=SAMPLING,
-        help="Strength of classifier-free guidance to the voice, at twice the cost. Default: 1, "
-        "or 2 for text to speech with a voice.",
-    ),
-]
-Seed = Annotated[int | None, option("--seed", min=0, panel=SAMPLING, help="Repeat sampled output.")]
 
 
 @dataclass(frozen=True)
@@ -279,43 +349,8 @@ class NamedModelOptions(ModelOptions, NamedModel):
     """The same for a command whose model may be an argument."""
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How tokens are chosen; None is what the model's repository says."""
-
-    temp: Annotated[
-        float | None,
-        option(
-            "--temp",
-            min=0.0,
-            panel=SAMPLING,
-            help="Sampling temperature; 0 is greedy. Default: that of the model.",
-        ),
-    ] = None
-    seed: Seed = None
-
-
-@dataclass(frozen=True)
-class SpeechSampling(Sampling):
-    """The same for a model that makes codes and text."""
-
-    temp_text: Annotated[
-        float | None,
-        option(
-            "--temp-text",
-            min=0.0,
-            panel=SAMPLING,
-            help="Temperature of the text, if it differs from --temp.",
-        ),
-    ] = None
-
-    @property
-    def text(self) -> float | None:
-        """The temperature of the text."""
-        return self.temp if self.temp_text is None else self.temp_text
-
-
 NOT_HERE = "with '--server' the model does not run here; leave it out"
+NOT_WITH_IT = "not with this model; leave it out"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import secrets
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..models import TextToSpeech
 from ..models.batch import TokenTrace
 from ..models.events import Audio, Event, Word, to_millisecond
-from ..models.options import SpeechKwargs
+from ..models.options import SpeechOptions
 from ..models.tts.synthesis import Speech, SpeechRequest
 from ..runtime.audio import AudioWriter, Encoding, Pcm
 from ..runtime.errors import UsageError
@@ -130,15 +130,15 @@ def count_of(codebooks: str) -> int | None:
 
 
 def with_seed(
-    model: "TextToSpeech | RemoteTextToSpeech", given: SpeechKwargs, *, quiet: bool
-) -> SpeechKwargs:
+    model: "TextToSpeech | RemoteTextToSpeech", given: SpeechOptions, *, quiet: bool
+) -> SpeechOptions:
     """Return options with a seed; prints a random one, so that the output can be repeated."""
-    temperature = given.get("temperature")
+    temperature = given.temperature
     drawn = not model.is_greedy if temperature is None else temperature > 0
-    if drawn and given.get("seed") is None:
+    if drawn and given.seed is None:
         seed = secrets.randbits(32)
         print_note(f"seed {seed}", quiet=quiet)
-        return {**given, "seed": seed}
+        return replace(given, seed=seed)
     return given
 
 
@@ -153,11 +153,11 @@ def chosen_voices(
     return (default,)
 
 
-def speak(model: TextToSpeech, request: SynthesisRequest, given: SpeechKwargs) -> None:
+def speak(model: TextToSpeech, request: SynthesisRequest, given: SpeechOptions) -> None:
     """Speak one text as it comes."""
     trace = None if request.dump_tokens is None else TokenTrace()
     voices = chosen_voices(model, request.voices, quiet=request.quiet)
-    stream = model.stream(voices, trace=trace, **given)
+    stream = model.stream(voices, options=given, trace=trace)
     primed = list(stream.events())
     if request.save_voice is not None:
         write_state(request.save_voice, stream.save())
@@ -281,7 +281,7 @@ def speak_list(
     model: TextToSpeech,
     texts: Sequence[SpeechRequest],
     request: SynthesisRequest,
-    given: SpeechKwargs,
+    given: SpeechOptions,
 ) -> None:
     """Speak every text of a list, several side by side."""
     if not all(text.voices for text in texts):
@@ -295,10 +295,10 @@ def _speak_together(
     model: TextToSpeech,
     texts: Sequence[SpeechRequest],
     request: SynthesisRequest,
-    given: SpeechKwargs,
+    given: SpeechOptions,
 ) -> None:
     """Write audio as it is generated, and the words even if a fault ends it."""
-    speeches = model.together(texts, rows=request.rows, **given)
+    speeches = model.together(texts, rows=request.rows, options=given)
     outputs: dict[int, SpokenText] = {}
     with ExitStack() as stack, progress_bar(quiet=request.quiet) as progress:
         try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..models.batch import TokenTrace
 from ..models.events import Event, Pause, Word
+from ..models.options import SpeechToTextOptions
 from ..models.stt.model import ROWS
 from ..runtime.audio import AudioReader, Pcm, read_audio
 from ..runtime.errors import KyutaiOnnxError, StandardOutputError, UsageError
@@ -27,9 +28,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A text or audio to transcribe before the file, and whether to leave out its words."""
+    """Audio to transcribe before the file, and whether to leave out its words."""
 
-    text: str | None = None
     audio: Path | None = None
     cut: bool = False
 
@@ -43,8 +43,7 @@ class TranscriptionRequest:
     out: str | None
     prompt: Prompt
     channel: int | None
-    temperature: float | None
-    seed: int | None
+    options: SpeechToTextOptions
     dump_tokens: Path | None
     quiet: bool
 
@@ -116,15 +115,8 @@ class Transcription:
         request, model = self._request, self._model
         blocks = read_audio(file, model.sample_rate, channel=request.channel)
         trace = TokenTrace() if request.dump_tokens is not None else None
-        asked = {
-            "prompt": request.prompt.text,
-            "temperature": request.temperature,
-            "seed": request.seed,
-            "trace": trace,
-        }
         try:
-            given: dict[str, Any] = {k: v for k, v in asked.items() if v is not None}
-            row = batch.join(model.task(**given))
+            row = batch.join(model.task(options=request.options, trace=trace))
         except KyutaiOnnxError:
             blocks.close()
             raise

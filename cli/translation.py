@@ -11,6 +11,7 @@ import numpy as np
 from ..models.batch import Stream, TokenTrace
 from ..models.events import Audio, Event, Word
 from ..models.families import Family
+from ..models.options import SpeechToSpeechOptions, given, parameters
 from ..models.speech_to_speech.model import too_short
 from ..models.speech_to_speech.task import TranslationTask
 from ..runtime.audio import AudioWriter, Pcm, cut_frames, read_audio
@@ -20,7 +21,7 @@ from .files import declare
 from .load import load
 from .messages import print_note, watched
 from .option_values import Format
-from .options import ModelOptions, Recording, SpeechSampling, StateFiles
+from .options import ModelOptions, Recording, StateFiles
 from .output import transcript_files
 from .output.live_output import Caption
 from .output.token_trace import dump_trace
@@ -28,6 +29,10 @@ from .output.transcripts import Transcript
 
 if TYPE_CHECKING:
     from ..server.client import RemoteTalk
+
+
+SAVED = ("temperature", "text_temperature", "cfg_coef")
+"""Options that a saved stream brings."""
 
 
 @dataclass(frozen=True)
@@ -66,16 +71,12 @@ def answer(
     family: Family,
     recording: Recording,
     model: ModelOptions,
-    sampling: SpeechSampling,
+    asked: SpeechToSpeechOptions,
     state: StateFiles,
     *,
     quiet: bool,
-    **asked: Any,
 ) -> None:
-    """Answer a recording with a model of a family, to the files that a command names.
-
-    `asked` are further arguments for a stream of that family, those that are not None.
-    """
+    """Answer a recording with a model of a family, to the files that a command names."""
     request = TranslationRequest(
         audio=recording.audio,
         out=recording.out,
@@ -89,41 +90,28 @@ def answer(
     )
     request.check(force=recording.force)
     loaded, trace = load(family, model, quiet=quiet), request.trace()
-    stream = loaded.stream(
-        temperature=sampling.temp,
-        text_temperature=sampling.text,
-        seed=sampling.seed,
-        trace=trace,
-        **{name: value for name, value in asked.items() if value is not None},
-    )
-    resume(
-        stream,
-        request,
-        sampling.seed,
-        cfg_coef=asked.get("cfg_coef"),
-        temp=sampling.temp,
-        temp_text=sampling.temp_text,
-    )
+    stream = loaded.stream(options=asked, trace=trace)
+    resume(stream, request, asked)
     interpret(stream, request, trace)
 
 
-def resume(
-    stream: Stream[Any], request: TranslationRequest, seed: int | None, **given: object
-) -> None:
+def resume(stream: Stream[Any], request: TranslationRequest, asked: SpeechToSpeechOptions) -> None:
     """Load the saved stream that a request names, or print the seed of a new one.
 
-    Raises UsageError for options `given` that the saved stream determines.
+    Raises UsageError for options that the saved stream determines.
     """
     if request.load_state is None:
         drawing = stream.task.sampling
-        if seed is None and (drawing.temperature > 0 or drawing.text_temperature > 0):
+        if asked.seed is None and (drawing.temperature > 0 or drawing.text_temperature > 0):
             print_note(f"seed {stream.task.seed}", quiet=request.quiet)
         return
-    extra = [name for name, value in given.items() if value is not None]
-    if extra:
-        option = extra[0].replace("_", "-")
-        raise UsageError(f"--{option} comes with the stream of '--load-state'; leave it out")
-    stream.load(read_state(request.load_state), seed=seed)
+    chosen, known = given(asked), parameters(type(asked))
+    for name in SAVED:
+        if name in chosen:
+            raise UsageError(
+                f"{known[name].flag} comes with the stream of '--load-state'; leave it out"
+            )
+    stream.load(read_state(request.load_state), seed=asked.seed)
 
 
 def interpret(

@@ -62,7 +62,6 @@ class Parameter:
     offered: Offered = Offered.ALL
     group: str = "Sampling"
     unit: str | None = None
-    live: float | None = None
     choices: tuple[str, ...] = ()
 
 
@@ -217,13 +216,7 @@ class SpeechToTextOptions(StreamOptions):
     watchdog: Annotated[
         float | None,
         Parameter(
-            "Restart speech to text after so many seconds of speech without a word; 0 is never.",
-            SECONDS,
-            "--watchdog",
-            Offered.LIVE,
-            group="Turns",
-            unit="seconds",
-            live=10.0,
+            "Restart after so many seconds of speech without a word.", SECONDS, offered=Offered(0)
         ),
     ] = None
     live: bool = False

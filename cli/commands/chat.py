@@ -1,5 +1,6 @@
 """`chat`: Moshi on a recorded side of a conversation."""
 
+from ...models.options import SpeechToSpeechOptions
 from .. import options
 
 app = options.new_app()
@@ -11,7 +12,7 @@ def chat(
     *,
     recording: options.Recording,
     model: options.ModelOptions,
-    sampling: options.SpeechSampling,
+    asked: SpeechToSpeechOptions,
     state: options.StateFiles,
     general: options.General,
 ) -> None:
@@ -23,4 +24,4 @@ def chat(
     from ...models.families import MOSHI
     from ..translation import answer
 
-    answer(MOSHI, recording, model, sampling, state, quiet=general.quiet)
+    answer(MOSHI, recording, model, asked, state, quiet=general.quiet)

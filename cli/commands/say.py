@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
+from ...models.options import SpeechOptions
 from .. import options
-from ..options import INPUT, OUTPUT, SAMPLING, argument, option
+from ..options import INPUT, OUTPUT, argument, option
 
 app = options.new_app()
 
@@ -77,25 +78,7 @@ def say(
             help="Texts of --jsonl to speak side by side.",
         ),
     ] = 32,
-    sampling: options.Sampling,
-    cfg_coef: options.CfgCoef = None,
-    padding_between: Annotated[
-        int,
-        option(
-            "--padding-between",
-            min=0,
-            panel=SAMPLING,
-            help="Least pause between words, in steps of 80 ms.",
-        ),
-    ] = 1,
-    padding_bonus: Annotated[
-        float,
-        option(
-            "--padding-bonus",
-            panel=SAMPLING,
-            help="From -2 to 2: positive is slower speech, negative is faster.",
-        ),
-    ] = 0.0,
+    asked: SpeechOptions,
     server: options.ServerOptions,
     general: options.General,
 ) -> None:
@@ -104,7 +87,6 @@ def say(
     Audio is written as it is generated, from text that may still be arriving on a pipe.
     """
     from ...models.families import TEXT_TO_SPEECH
-    from ...models.options import SpeechKwargs
     from .. import synthesis
     from ..load import connect, load
     from ..text_input import read_requests
@@ -127,13 +109,6 @@ def say(
     texts = read_requests(jsonl, request.voices) if jsonl is not None and here else []
     request.declare(texts, reads=[server.key_file], force=force)
     count = synthesis.count_of(codebooks)
-    chosen: SpeechKwargs = {
-        "cfg_coef": cfg_coef,
-        "temperature": sampling.temp,
-        "seed": sampling.seed,
-        "padding_between": padding_between,
-        "padding_bonus": padding_bonus,
-    }
     if not here:
         options.refuse(
             options.NOT_HERE,
@@ -146,12 +121,12 @@ def say(
         model.refuse_hardware()
         with connect(server) as there:
             found = there.text_to_speech(model.model)
-            given = synthesis.with_seed(found, chosen, quiet=general.quiet)
-            synthesis.speak_by(found.stream(request.voices, **given), request, ())
+            given = synthesis.with_seed(found, asked, quiet=general.quiet)
+            synthesis.speak_by(found.stream(request.voices, options=given), request, ())
         return
     server.refuse()
     loaded = load(TEXT_TO_SPEECH, model, quiet=general.quiet, codebooks=count)
-    given = synthesis.with_seed(loaded, chosen, quiet=general.quiet)
+    given = synthesis.with_seed(loaded, asked, quiet=general.quiet)
     if jsonl is None:
         synthesis.speak(loaded, request, given)
     else:

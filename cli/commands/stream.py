@@ -105,8 +105,7 @@ def stream(
     ] = None,
     model: options.ModelOptions,
     voice: options.Voice = None,
-    sampling: options.Sampling,
-    cfg_coef: options.CfgCoef = None,
+    asked: options.LiveOptions,
     server: options.ServerOptions,
     state: options.StateFiles,
     general: options.General,
@@ -139,9 +138,7 @@ def stream(
         save_state=state.save_state,
         load_state=state.load_state,
         voices=tuple(voice or ()),
-        temp=sampling.temp,
-        seed=sampling.seed,
-        cfg_coef=cfg_coef,
+        options=asked,
         quiet=general.quiet,
     )
     request.check()

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from ...models.options import SpeechToTextOptions
 from .. import options
 from ..option_values import Format
-from ..options import INPUT, MODEL, OUTPUT, SERVER, argument, option
+from ..options import INPUT, OUTPUT, SERVER, argument, option
 
 app = options.new_app()
 
@@ -71,10 +72,6 @@ def transcribe(
     dump_tokens: options.DumpTokens = None,
     force: options.Force = False,
     model: options.ModelOptions,
-    prompt_text: Annotated[
-        str | None,
-        option("--prompt-text", panel=MODEL, help="Text that the transcript starts from."),
-    ] = None,
     prompt_audio: Annotated[
         Path | None,
         option(
@@ -87,7 +84,7 @@ def transcribe(
         bool,
         option("--cut-prompt", panel=OUTPUT, help="Leave out the words of the audio prompt."),
     ] = False,
-    sampling: options.Sampling,
+    asked: SpeechToTextOptions,
     server: options.ServerOptions,
     rtf: Annotated[
         float | None,
@@ -118,10 +115,9 @@ def transcribe(
         files=tuple(files),
         style=Style(chosen, timestamps, pauses=vad, layout=layout),
         out=out,
-        prompt=Prompt(prompt_text, prompt_audio, cut_prompt),
+        prompt=Prompt(prompt_audio, cut_prompt),
         channel=channel,
-        temperature=sampling.temp,
-        seed=sampling.seed,
+        options=asked,
         dump_tokens=dump_tokens,
         quiet=general.quiet,
     )
@@ -133,12 +129,7 @@ def transcribe(
     )
     transcript_files.check_ending(out, kind)
     if server.server is not None:
-        options.refuse(
-            options.NOT_HERE,
-            prompt_text=prompt_text,
-            prompt_audio=prompt_audio,
-            dump_tokens=dump_tokens,
-        )
+        options.refuse(options.NOT_HERE, prompt_audio=prompt_audio, dump_tokens=dump_tokens)
         model.refuse_hardware()
         with connect(server) as there:
             return Transcription(there.speech_to_text(model.model, rtf=rtf), request).run()

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, redirect_stdout, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
@@ -25,7 +25,7 @@ from ...runtime.audio.stderr_filter import filtered_stderr
 from ...runtime.errors import AudioError, UsageError
 from ..messages import print_note
 from ..option_values import LiveFormat
-from ..options import refuse
+from ..options import LiveOptions, refuse
 from ..output.live_output import line
 from ..process import ENDINGS, ended_by
 from .turn_policy import LivePolicy
@@ -42,7 +42,7 @@ class LiveRequest:
     """What `stream` was asked for.
 
     Without an input file the microphone is read; `rate` is how much faster than its own pace a file
-    is read. `voices`, `temp`, `seed` and `cfg_coef` are for the model.
+    is read. `voices` and `options` are for the model.
     """
 
     input_file: str | None = None
@@ -60,9 +60,7 @@ class LiveRequest:
     save_state: Path | None = None
     load_state: Path | None = None
     voices: tuple[str, ...] = ()
-    temp: float | None = None
-    seed: int | None = None
-    cfg_coef: float | None = None
+    options: LiveOptions = field(default_factory=LiveOptions)
     quiet: bool = False
 
     @property

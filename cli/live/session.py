@@ -1,11 +1,13 @@
 """`stream`: opens what a model needs to run live."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ...models.families import FAMILIES, Family, Task
+from ...models.options import Offered
 from ...runtime.errors import UsageError
 from ..load import connect, open_model
-from ..options import NOT_HERE, ModelOptions, ServerOptions, refuse
+from ..options import NOT_HERE, NOT_WITH_IT, ModelOptions, ServerOptions, refuse
 from .live_audio import LiveRequest
 from .turn_policy import WATCHDOG
 
@@ -28,7 +30,9 @@ def run_here(request: LiveRequest, given: ModelOptions) -> None:
     bundle = open_model(given.model, request.quiet)
     family = FAMILIES[bundle.manifest.family]
     check(request, family, str(bundle.path))
-    open_session(request, family, family.model_class.load(bundle, **given.loading)).run()
+    options = request.options.of(family)
+    model = family.model_class.load(bundle, **given.loading)
+    open_session(request, family, model, options).run()
 
 
 def run_there(request: LiveRequest, given: ServerOptions, name: str | None) -> None:
@@ -45,20 +49,21 @@ def run_there(request: LiveRequest, given: ServerOptions, name: str | None) -> N
         open_remote_session(request, server, name).run()
 
 
-def open_session(request: LiveRequest, family: Family, model: Any) -> LiveSession:
+def open_session(request: LiveRequest, family: Family, model: Any, options: Any) -> LiveSession:
     """Open a stream of a model that is loaded here."""
     if family.task is Task.SPEECH_TO_TEXT:
         from .stt_session import LiveTranscription
 
         given = None if request.policy is None else request.policy.watchdog
-        return LiveTranscription(request, model, watchdog=WATCHDOG if given is None else given)
+        watched = replace(options, watchdog=WATCHDOG if given is None else given)
+        return LiveTranscription(request, model, watched)
     if family.task is Task.TEXT_TO_SPEECH:
         from .tts_session import LiveSynthesis
 
-        return LiveSynthesis(request, model)
+        return LiveSynthesis(request, model, options)
     from .translation_session import LiveTranslation, open_stream
 
-    return LiveTranslation(request, open_stream(request, model))
+    return LiveTranslation(request, open_stream(request, model, options))
 
 
 def open_remote_session(
@@ -66,27 +71,26 @@ def open_remote_session(
 ) -> LiveSession:
     """Find a model of a server, and open a stream of it."""
     info = server.find(name=name)
-    check(request, FAMILIES[info.family], info.id)
+    family = FAMILIES[info.family]
+    check(request, family, info.id)
+    options = request.options.of(family, Offered.LIVE | Offered.CLIENTS)
     if info.task is Task.SPEECH_TO_TEXT:
         from .stt_session import LiveTranscription
 
-        return LiveTranscription(request, server.speech_to_text(info.id))
+        return LiveTranscription(request, server.speech_to_text(info.id), options)
     if info.task is Task.TEXT_TO_SPEECH:
         from .tts_session import LiveSynthesis
 
-        return LiveSynthesis(request, server.text_to_speech(info.id))
+        return LiveSynthesis(request, server.text_to_speech(info.id), options)
     from .translation_session import LiveTranslation
 
-    refuse(NOT_HERE, cfg_coef=request.cfg_coef, words=request.words)
-    stream = server.chat(info.id).stream(
-        temperature=request.temp, text_temperature=request.temp, seed=request.seed
-    )
-    return LiveTranslation(request, stream)
+    refuse(NOT_HERE, words=request.words)
+    return LiveTranslation(request, server.chat(info.id).stream(options=options))
 
 
 def check(request: LiveRequest, family: Family, where: str) -> None:
     """Raise UsageError for options that a family does not have."""
-    why = "not with this model; leave it out"
+    why = NOT_WITH_IT
     if family.task is Task.CODEC:
         raise UsageError(
             f"{where}: a {family.name} model does not run live; give one for speech to text, text "
@@ -97,8 +101,6 @@ def check(request: LiveRequest, family: Family, where: str) -> None:
         _check_subtitles(request)
     if family.task is not Task.SPEECH_TO_TEXT:
         refuse(why, vad=request.vad, turn_policy=request.policy)
-    if not family.is_guided:
-        refuse(why, cfg_coef=request.cfg_coef)
     if not family.writes_audio:
         refuse(
             why,

@@ -1,8 +1,10 @@
 """Speech to text, live: prints the words of a microphone or a recording as they come."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ...models.events import EndOfTurn, Event, Restart, Word
+from ...models.options import SpeechToTextOptions
 from ...runtime.state_file import read_state, write_state
 from ..load import require_pauses
 from ..output.live_output import open_renderer
@@ -18,7 +20,10 @@ class LiveTranscription:
     """A stream of speech to text between live audio and what prints its words."""
 
     def __init__(
-        self, request: LiveRequest, model: "SpeechToText | RemoteSpeechToText", **given: Any
+        self,
+        request: LiveRequest,
+        model: "SpeechToText | RemoteSpeechToText",
+        options: SpeechToTextOptions,
     ) -> None:
         policy = request.policy
         self._flushes = policy is not None and policy.flush
@@ -26,12 +31,8 @@ class LiveTranscription:
             require_pauses(model)
         self._request, self._model = request, model
         opened: Any = model
-        self._stream = opened.stream(
-            temperature=request.temp,
-            seed=request.seed,
-            policy=None if policy is None else policy.turns,
-            **given,
-        )
+        turns = None if policy is None else policy.turns
+        self._stream = opened.stream(options=replace(options, policy=turns))
         if request.load_state is not None:
             self._stream.load(read_state(request.load_state))
 

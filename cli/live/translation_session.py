@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from ...models.batch import Stream
+from ...models.options import SpeechToSpeechOptions
 from ...runtime.errors import AudioError
 from ..output.live_output import Caption
 from ..translation import TranslationRequest, TranslationSession, resume
@@ -38,14 +39,10 @@ class LiveTranslation:
             raise session.failure
 
 
-def open_stream(request: LiveRequest, model: Any) -> Stream[Any]:
+def open_stream(request: LiveRequest, model: Any, options: SpeechToSpeechOptions) -> Stream[Any]:
     """Open a stream of a model of this machine, or continue a saved one."""
-    given: dict[str, Any] = {} if request.cfg_coef is None else {"cfg_coef": request.cfg_coef}
-    stream: Stream[Any] = model.stream(
-        temperature=request.temp, text_temperature=request.temp, seed=request.seed, **given
-    )
-    asked = {"cfg_coef": request.cfg_coef, "temp": request.temp}
-    resume(stream, _as_recording(request), request.seed, **asked)
+    stream: Stream[Any] = model.stream(options=options)
+    resume(stream, _as_recording(request), options)
     return stream
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...models.batch import Stream
+from ...models.options import SpeechOptions
 from ...runtime.errors import KyutaiOnnxError, UsageError
 from .. import synthesis
 from ..messages import print_error, print_note
@@ -23,7 +24,12 @@ TICK_SECONDS = 0.08
 class LiveSynthesis:
     """A stream of text to speech between a text and an output device."""
 
-    def __init__(self, request: LiveRequest, model: "TextToSpeech | RemoteTextToSpeech") -> None:
+    def __init__(
+        self,
+        request: LiveRequest,
+        model: "TextToSpeech | RemoteTextToSpeech",
+        options: SpeechOptions,
+    ) -> None:
         stdin = request.input_file is None and sys.stdin is not None
         self._by_line = stdin and sys.stdin.isatty()
         if request.words is not None:
@@ -31,13 +37,9 @@ class LiveSynthesis:
             if self._by_line:
                 raise UsageError("--words is for one text: give it by a pipe or by '--input-file'")
         self._request, self._model = request, model
-        given = synthesis.with_seed(
-            model,
-            {"temperature": request.temp, "seed": request.seed, "cfg_coef": request.cfg_coef},
-            quiet=request.quiet,
-        )
+        given = synthesis.with_seed(model, options, quiet=request.quiet)
         voices = synthesis.chosen_voices(model, request.voices, quiet=request.quiet)
-        self._stream: Any = model.stream(voices, **given)
+        self._stream: Any = model.stream(voices, options=given)
 
     def run(self) -> None:
         """Speak standard input, or a text file, until it ends."""

@@ -51,6 +51,16 @@ def test_a_server_hears_what_is_heard_here(command: Command, server: Running, ki
         assert there == here
 
 
+def test_a_prompt_goes_to_the_server(command: Command, server: Running) -> None:
+    here, there = both(command, server, "transcribe", SAMPLES[0], "--prompt-text", "two")
+    assert there == here
+    assert here.startswith("two")
+    arguments = ("transcribe", SAMPLES[0], "-q", "--prompt-text", "\u2603")
+    done = command(*arguments, "--server", server.url)
+    assert done.code != 0
+    assert "prompt" in done.error
+
+
 def test_more_files_than_slots_are_heard(command: Command, server: Running) -> None:
     files = [*SAMPLES, SAMPLES[0].parent / "alarm.wav", SAMPLES[1]]
     here, there = both(command, server, "transcribe", *files, "-f", "jsonl")
@@ -209,7 +219,7 @@ def test_a_voice_that_is_not_there_is_told(
     [
         (("transcribe", "a.wav", "--server", "SERVER", "--threads", "2"), "--threads"),
         (("transcribe", "a.wav", "--server", "SERVER", "--provider", "cpu"), "--provider"),
-        (("transcribe", "a.wav", "--server", "SERVER", "--prompt-text", "x"), "--prompt-text"),
+        (("transcribe", "a.wav", "--server", "SERVER", "--prompt-audio", "x"), "--prompt-audio"),
         (("transcribe", "a.wav", "--rtf", "2"), "--rtf"),
         (("transcribe", "a.wav", "--api-key", "k"), "--api-key"),
         (("transcribe", "a.wav", "--server", "ftp://here"), "--server"),
