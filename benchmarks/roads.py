@@ -58,7 +58,7 @@ class Passed:
     @property
     def files(self) -> list[str]:
         """The files below our package, in order."""
-        functions = (code for code in self._codes if code.co_flags & FUNCTION)
+        functions = (code for code in self._codes.copy() if code.co_flags & FUNCTION)
         files = {Path(code.co_filename) for code in functions}
         return sorted(str(file.relative_to(OURS)) for file in files if file.is_relative_to(OURS))
 
