@@ -13,7 +13,7 @@ from ..models import TextToSpeech
 from ..models.batch import TokenTrace
 from ..models.events import Audio, Event, Word, to_millisecond
 from ..models.options import SpeechOptions
-from ..models.tts.synthesis import Speech, SpeechRequest
+from ..models.tts.synthesis import NOTHING_TO_SAY, Speech, SpeechRequest
 from ..runtime.audio import AudioWriter, Encoding, Pcm
 from ..runtime.errors import UsageError
 from ..runtime.output_file import is_folder
@@ -195,7 +195,7 @@ def after_the_first_word(pieces: Iterable[str]) -> Iterator[str]:
         begun += piece
         if begun.strip():
             return chain([begun], left)
-    raise UsageError("the text is empty: there is nothing to say")
+    raise UsageError(NOTHING_TO_SAY)
 
 
 class SynthesisSession:
@@ -233,15 +233,15 @@ class SynthesisSession:
                     self._add([event])
                     progress("speaking", total - self._stream.task.waiting_words, total)
         if not self._stream.task.given:
-            raise UsageError("there is no word in the text: nothing to say")
+            raise UsageError(NOTHING_TO_SAY)
 
     def end(self, trace: TokenTrace | None) -> None:
         """Write the files beside the audio."""
         request = self._request
         self._add(self._stream.close())
-        if self._stream.task.unspelled:
-            words = ", ".join(self._stream.task.unspelled)
-            print_note(f"note: the model cannot spell all of: {words}", quiet=request.quiet)
+        task = self._stream.task
+        for note in notes(task.unspelled, task.dropped_tags):
+            print_note(f"note: {note}", quiet=request.quiet)
         if request.words is not None:
             transcript_files.write_words(request.words, cut(self._transcript, self.seconds))
         if request.dump_tokens is not None and trace is not None:
@@ -266,6 +266,14 @@ class SynthesisSession:
                 self._samples += len(event.pcm)
             else:
                 self._transcript.add([event])
+
+
+def notes(unspelled: Sequence[str], dropped_tags: Sequence[str]) -> Iterator[str]:
+    """Yield what was left out of a text."""
+    if unspelled:
+        yield f"the model cannot spell all of: {', '.join(unspelled)}"
+    if dropped_tags:
+        yield f"tags that are not supported were left out: {', '.join(dropped_tags)}"
 
 
 def cut(transcript: Transcript, seconds: float) -> Transcript:
@@ -348,10 +356,8 @@ class SpokenText:
         """Close the files, write the tokens, and report what could not be spelled."""
         self._writer.close()
         self.end()
-        if speech.unspelled:
-            words = ", ".join(speech.unspelled)
-            note = f"note: {self._name}: the model cannot spell all of: {words}"
-            print_note(note, quiet=self._request.quiet)
+        for note in notes(speech.unspelled, speech.dropped_tags):
+            print_note(f"note: {self._name}: {note}", quiet=self._request.quiet)
         if self._files.tokens is not None:
             dump_tokens(
                 self._files.tokens,

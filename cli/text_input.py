@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from ..models.tts.synthesis import SpeechRequest
+from ..models.tts.synthesis import NOTHING_TO_SAY, SpeechRequest
 from ..runtime.bundle.dataclass_json import parse_json
 from ..runtime.errors import KyutaiOnnxError, UsageError
 
@@ -18,15 +18,40 @@ _END = object()
 
 
 def read_text() -> Iterator[str]:
-    """Yield standard input as it comes; invalid UTF-8 becomes a replacement character.
+    """Yield standard input as it comes, in UTF-8 or UTF-16; what is invalid becomes a replacement
+    character.
 
     Raises UsageError if there is no standard input.
     """
     stream = _stdin()
-    decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
+    decoder = TextDecoder()
     while data := stream.read1(PIECE):  # type: ignore[attr-defined]
         yield decoder.decode(data)
     yield decoder.decode(b"", final=True)
+
+
+class TextDecoder:
+    """Decodes text in UTF-8, or in UTF-16 by its byte order mark; the mark is no part of it."""
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._decoder: codecs.IncrementalDecoder | None = None
+
+    def decode(self, data: bytes, *, final: bool = False) -> str:
+        """Return the characters that the bytes complete."""
+        if self._decoder is None:
+            self._head += data
+            if len(self._head) < len(codecs.BOM_UTF16) and not final:
+                return ""
+            data, name = self._head, encoding_of(self._head)
+            self._decoder = codecs.getincrementaldecoder(name)("replace")
+        return self._decoder.decode(data, final)
+
+
+def encoding_of(head: bytes) -> str:
+    """Return the encoding of a text that begins with these bytes, by its byte order mark."""
+    marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return "utf-16" if head.startswith(marks) else "utf-8-sig"
 
 
 def ticking(pieces: Iterator[str], seconds: float) -> Iterator[str]:
@@ -81,7 +106,7 @@ def read_requests(name: str, voices: tuple[str, ...]) -> list[SpeechRequest]:
 def _lines(name: str) -> list[str]:
     try:
         content = _stdin().read() if name == "-" else Path(name).read_bytes()
-        return content.decode("utf-8-sig").split("\n")
+        return content.decode(encoding_of(content)).split("\n")
     except UnicodeDecodeError:
         raise UsageError(f"{name}: not UTF-8; save it as UTF-8") from None
     except OSError as error:
@@ -102,7 +127,7 @@ def _request(place: str, line: str, voices: tuple[str, ...], number: int) -> Spe
         raise UsageError(f"{place}: give turns, a list of texts, or one text")
     turns = _texts(place, "turns", given.get("turns", [given.get("text")]))
     if not any(turn.strip() for turn in turns):
-        raise UsageError(f"{place}: the text is empty: there is nothing to say")
+        raise UsageError(f"{place}: {NOTHING_TO_SAY}")
     own = _texts(place, "voices", given["voices"]) if "voices" in given else voices
     return SpeechRequest(turns, own, _id(place, given.get("id", str(number))))
 

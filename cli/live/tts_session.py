@@ -11,7 +11,7 @@ from ...runtime.errors import KyutaiOnnxError, UsageError
 from .. import synthesis
 from ..messages import print_error, print_note
 from ..output import transcript_files
-from ..text_input import read_text, ticking
+from ..text_input import TextDecoder, read_text, ticking
 from .live_audio import LiveAudio, LiveRequest
 
 if TYPE_CHECKING:
@@ -96,6 +96,6 @@ def _text(name: str | None) -> Iterator[str]:
     if name is None or name == "-":
         return read_text()
     try:
-        return iter([Path(name).read_text("utf-8-sig", "replace")])
+        return iter([TextDecoder().decode(Path(name).read_bytes(), final=True)])
     except OSError as error:
         raise KyutaiOnnxError(f"{name}: cannot be read ({error.strerror})") from None

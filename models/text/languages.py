@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
@@ -12,6 +12,21 @@ LanguageName = Literal["en", "fr"]
 LANGUAGE_NAMES: tuple[LanguageName, ...] = get_args(LanguageName)
 LARGEST_DIGITS = 15
 """Digits of the largest number that is read as one; longer ones are read digit by digit."""
+
+
+@cache
+def _engine(name: LanguageName) -> "RbnfEngine":
+    from unicode_rbnf import RbnfEngine
+
+    return RbnfEngine.for_language(name)
+
+
+@lru_cache(4096)
+def _cardinal(name: LanguageName, number: int, feminine: bool) -> str:
+    result = _engine(name).format_number(number)
+    rules = ("spellout-cardinal-feminine",) if feminine else ()
+    texts = (result.text_by_ruleset.get(rule) for rule in (*rules, "spellout-numbering"))
+    return next(filter(None, texts), result.text)
 
 
 @dataclass(frozen=True)
@@ -48,20 +63,11 @@ class Language:
     feminine: frozenset[str] = frozenset()
     """Frequent feminine nouns that are counted, if numbers agree with them."""
 
-    @cached_property
-    def _engine(self) -> "RbnfEngine":
-        from unicode_rbnf import RbnfEngine
-
-        return RbnfEngine.for_language(self.name)
-
     def cardinal(self, digits: str, *, feminine: bool = False) -> str:
         """Read digits as a number, or one by one if they are too many or begin with a zero."""
         if len(digits) > LARGEST_DIGITS or (digits[0] == "0" and len(digits) > 1):
             return self.spelled(digits)
-        result = self._engine.format_number(int(digits))
-        return result.text_by_ruleset.get("spellout-cardinal-feminine" if feminine else "", "") or (
-            result.text_by_ruleset.get("spellout-numbering", result.text)
-        )
+        return _cardinal(self.name, int(digits), feminine)
 
     def spelled(self, text: str) -> str:
         """Read digits and letters one by one; anything else is left out."""
@@ -72,7 +78,7 @@ class Language:
         """Read an ordinal number."""
         from unicode_rbnf import FormatPurpose
 
-        result = self._engine.format_number(number, FormatPurpose.ORDINAL)
+        result = _engine(self.name).format_number(number, FormatPurpose.ORDINAL)
         gender = "feminine" if feminine else "masculine"
         return result.text_by_ruleset.get(f"spellout-ordinal-{gender}", result.text)
 
@@ -82,7 +88,7 @@ class Language:
 
         if self.name != "en":
             return self.cardinal(str(number))
-        text = self._engine.format_number(number, FormatPurpose.YEAR).text
+        text = _engine(self.name).format_number(number, FormatPurpose.YEAR).text
         hundreds, rest = divmod(number, 100)
         if 0 < rest < 10 and hundreds % 10:
             return f"{self.cardinal(str(hundreds))} oh {self.cardinal(str(rest))}"

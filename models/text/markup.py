@@ -29,8 +29,8 @@ DROPPED_KEPT = 8
 
 TAG = re.compile(rf"</?[A-Za-z][\w:-]{{0,40}}(?:\s[^<>]{{0,{LONGEST_TAG}}})?/?>")
 _ATTRIBUTE = re.compile(r"([\w:-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
-_SPEAK = re.compile(r"\s*(?:<\?xml\b[^>]*>\s*)?(?:<!--.*?-->\s*)*(?:<!DOCTYPE|<speak\b)", re.DOTALL)
-_BEGINNINGS = ("<speak", "<?xml", "<!DOCTYPE", "<!--")
+_SPEAK = re.compile(r"\s*(?:<\?xml\b[^>]*>\s*)?(?:<!DOCTYPE|<speak\b)")
+_BEGINNINGS = ("<speak", "<?xml", "<!DOCTYPE")
 _DURATION = re.compile(r"\+?(\d{1,9}(?:[.,]\d{0,9})?|[.,]\d{1,9})\s*(ms|s)")
 
 _LINE_BEGIN = re.compile(

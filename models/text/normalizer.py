@@ -26,7 +26,7 @@ from .verbalizer import Verbalizer
 
 LONGEST_SEGMENT = 400
 """Characters after which whitespace ends a segment, whatever may belong together."""
-LONGEST_DOCUMENT = 1 << 20
+LONGEST_DOCUMENT = 1 << 17
 SENTENCE_SECONDS = 0.4
 """The pause after a sentence for a model that cannot read the mark at its end."""
 LEFT_OUT_KEPT = 8
@@ -35,6 +35,7 @@ _AFTER_FIGURES, _AFTER_MONTH, _UNDECIDED = 3, 1, 12
 to find the language of a text that begins with figures."""
 
 _BINDING = re.compile(r"[0-9$€£¥₹½¼¾⅓⅔]|^[-+#№]|^[nN]°|\]\(")
+_PLAIN = re.compile(r"[A-Za-zÀ-ÖØ-öø-ÿ'’,.!?;: \n]*")
 _SENTENCE_END = re.compile(r"[.!?…:;][\"'»”’)*_\]]*$")
 _WORD = re.compile(r"\S+\s+")
 _BREAK = re.compile(r"(<break time=\"[0-9.]+s\"/>)")
@@ -70,6 +71,7 @@ class TextNormalizer:
         self._language, self._spelling = language, spelling
         self._ssml = Ssml()
         self._held = ""
+        self._searched = 0
         self._found: LanguageName | None = language
         self._begun = self._sentence_ended = False
         self._begins_line = True
@@ -128,7 +130,7 @@ class TextNormalizer:
 
     def load(self, saved: dict[str, Any]) -> None:
         """Continue from what `save` returned."""
-        self._held, self._begun = saved["text"], saved["begun"]
+        self._held, self._begun, self._searched = saved["text"], saved["begun"], 0
         self._found = next((name for name in LANGUAGES if name == saved["language"]), None)
         self._sentence_ended = saved["sentence_ended"]
         self._begins_line, self._previous = saved["line_begins"], saved["previous_word"]
@@ -147,11 +149,12 @@ class TextNormalizer:
         self._held = self._held[at:]
 
     def _document(self, *, final: bool) -> Iterator[str]:
-        end = self._held.find("</speak>")
+        end = self._held.find("</speak>", max(0, self._searched - len("</speak>")))
+        self._searched = len(self._held)
         if end < 0 and not final and len(self._held) <= LONGEST_DOCUMENT:
             return
         end = len(self._held) if end < 0 else end + len("</speak>")
-        document, self._held = self._held[:end], self._held[end:]
+        document, self._held, self._searched = self._held[:end], self._held[end:], 0
         language = self._found
         for piece in self._ssml.document(document):
             self._found = piece.language or language
@@ -168,29 +171,27 @@ class TextNormalizer:
 
     def _segment_ends(self, *, final: bool) -> Iterator[int]:
         """Yield where segments end, between which nothing belongs together."""
-        text, start, bound = self._held, 0, 0
+        text, start, bound, found = self._held, 0, 0, self._found
         at = len(text) - len(text.lstrip())
-        while word := _WORD.match(text, at):
-            bound = max(bound - 1, self._binds(word.group().strip(), text[start : word.start()]))
-            at = word.end()
-            ended = "\n" in word.group() or _SENTENCE_END.search(word.group().rstrip())
-            tag_open = self._is_open(text[start:at])
-            if (not tag_open and (bound <= 0 or ended)) or at - start > LONGEST_SEGMENT:
+        while match := _WORD.match(text, at):
+            word = match.group().rstrip()
+            found = found or language_of(word)
+            bound = max(bound - 1, self._binds(word, found))
+            at = match.end()
+            ended = "\n" in match.group()[len(word) :] or _SENTENCE_END.search(word)
+            whole = (bound <= 0 or ended) and not self._is_open(text[start:at])
+            if whole or at - start > LONGEST_SEGMENT:
                 yield at
                 start, bound = at, 0
         if final and start < len(text):
             yield len(text)
 
-    def _binds(self, word: str, before: str) -> int:
+    @staticmethod
+    def _binds(word: str, language: LanguageName | None) -> int:
         """Return how many of the words after this one may belong to it."""
         if _BINDING.search(word):
-            known = self._found or any(map(language_of, (*before.split(), word)))
-            return _AFTER_FIGURES if known else _UNDECIDED
-        if word.strip("*_(.").lower() in _MONTHS:
-            return _AFTER_MONTH
-        if self._found is None and language_of(word) is not None:
-            self._found = self._language or language_of(word)
-        return 0
+            return _UNDECIDED if language is None else _AFTER_FIGURES
+        return _AFTER_MONTH if word.strip("*_(.").lower() in _MONTHS else 0
 
     @staticmethod
     def _is_open(text: str) -> bool:
@@ -231,6 +232,12 @@ class TextNormalizer:
         """Normalize text without tags."""
         if not text:
             return ""
+        if _PLAIN.fullmatch(text):
+            self._begins_line = text.endswith("\n") or (self._begins_line and not text.strip())
+            self._previous = text.split()[-1] if text.strip() else self._previous
+            if self._language is None:
+                self._verbalizer_of(text)
+            return text
         plain = strip_emoji(strip_markdown(text, begins_line=self._begins_line))
         self._begins_line = text.rstrip(" \t").endswith("\n") or (
             self._begins_line and not text.strip()

@@ -36,6 +36,8 @@ _FRACTIONS = {
         (2, 3): "deux tiers",
     },
 }
+_LONG_WORD = re.compile(r"\S{200,}")
+"""Words in which digits are read one by one: the rules take time by the square of their length."""
 _YEARS = range(1100, 2100)
 _YEAR_WORDS = ("in", "since", "by", "from", "until", "of", "year", "before", "after", "circa")
 _BEGIN = r"(?<![\w.,:/-])"
@@ -67,6 +69,13 @@ class Verbalizer:
         """Return the text with its figures as words; `previous` is the word before it."""
         for sign, fraction in _VULGAR.items():
             text = text.replace(sign, f" {fraction}")
+        parts, at = list[str](), 0
+        for word in _LONG_WORD.finditer(text):
+            parts += [self._read(text[at : word.start()], previous), self._digits_of(word.group())]
+            at = word.end()
+        return "".join([*parts, self._read(text[at:], previous)])
+
+    def _read(self, text: str, previous: str) -> str:
         found = [rule.search(text) for rule, _ in self._rules]
         parts, at = list[str](), 0
         while True:
@@ -89,6 +98,9 @@ class Verbalizer:
             right = " " if text[match.end() : match.end() + 1].isalnum() else ""
             parts += [text[at:start], left, said, right]
             at = match.end()
+
+    def _digits_of(self, word: str) -> str:
+        return re.sub("[0-9]", lambda digit: f" {self.language.cardinal(digit.group())} ", word)
 
     def spelled(self, text: str) -> str:
         """Read each digit and letter on its own."""

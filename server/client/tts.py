@@ -51,6 +51,8 @@ class RemoteSpeech:
 
     unspelled: Sequence[str] = ()
     """A server does not tell."""
+    dropped_tags: Sequence[str] = ()
+    """Nor this."""
 
     _connection: Connection
     _rest: str

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from aiohttp import WSCloseCode, web
@@ -10,6 +10,7 @@ from aiohttp import WSCloseCode, web
 from ...models import events
 from ...models.families import Task
 from ...models.options import SpeechOptions
+from ...models.text.normalizer import TextNormalizer
 from ...models.tts.script_parser import ScriptParser
 from ...runtime.audio import Pcm
 from ...runtime.errors import UsageError
@@ -68,8 +69,14 @@ class TtsAdapter:
     """One client's: its texts to what the stream is fed, the stream's events to the bytes of
     messages, in order."""
 
-    def __init__(self, form: messages.TtsFormat, frame_rate: float) -> None:
+    def __init__(
+        self,
+        form: messages.TtsFormat,
+        frame_rate: float,
+        normalizer: TextNormalizer | None = None,
+    ) -> None:
         self.format, self._frame_rate = form, frame_rate
+        self._normalizer = normalizer
         self._encoder = OpusEncoder() if form.is_opus else None
         self._script = ScriptParser(_Spelling(), _MILLISECONDS, speakers=False, padding_between=0)
         self._asked: deque[tuple[str, float]] = deque()
@@ -87,11 +94,21 @@ class TtsAdapter:
     def read(self, text: str) -> str:
         """Return what the stream is fed for a message's text, nothing for a text without words.
 
-        The end of a message ends a word. Breaks are cut to ten seconds. Raises ProtocolError for
-        one of more than a day.
+        The end of a message ends a word; with a normalizer, words that may belong to figures wait
+        for those that follow. Breaks are cut to ten seconds. Raises ProtocolError for one of more
+        than a day, and for invalid SSML.
         """
-        joined = " ".join(text.replace("–", "").split())
+        return self._script_of(f"{text} ", final=False)
+
+    def flush(self) -> str:
+        """Return what the stream is fed at the end of the text."""
+        return self._script_of("", final=True)
+
+    def _script_of(self, text: str, *, final: bool) -> str:
         try:
+            if self._normalizer is not None:
+                text = self._normalizer.feed(text) + (self._normalizer.flush() if final else "")
+            joined = " ".join(text.replace("–", "").split())
             entries = [*self._script.feed(joined), *self._script.flush()]
         except UsageError as error:
             raise ProtocolError(str(error)) from error
@@ -174,12 +191,14 @@ class TtsHandler:
         parse = messages.parse_tts_request
         match await self.context.convert(len(message), parse, message):
             case messages.TextMessage(text):
-                if fed := self.adapter.read(text):
+                if fed := await self.context.convert(len(text), self.adapter.read, text):
                     self._said = True
                     session.feed(fed)
             case messages.VoiceMessage() as voice:
                 await self._take_voice(session, voice)
             case messages.EosMessage():
+                if fed := self.adapter.flush():
+                    session.feed(fed)
                 session.end()
 
     def report(self, session: Session, event: SessionEvent) -> list[bytes]:  # noqa: ARG002
@@ -207,14 +226,19 @@ class TtsHandler:
 async def serve_tts(context: Context, socket: WebSocket, query: TtsQuery) -> None:
     """One client of the websocket."""
     served = query.served
-    adapter = TtsAdapter(query.format, served.model.frame_rate)
+    options, normalizer = query.options, None
+    if options.text_form == "written":
+        tokenizer = served.model.tokenizer
+        normalizer = TextNormalizer(language=options.language, spelling=tokenizer)
+        options = replace(options, text_form="as-is")
+    adapter = TtsAdapter(query.format, served.model.frame_rate, normalizer)
     try:
         speaker = await context.work(served.voices.prepare, query.voice, query.options.cfg_coef)
     except (UnknownVoice, UsageError) as error:
         await _tell_fault(socket, query.format, str(error))
         return
     handler, wait = TtsHandler(context, query, adapter), context.limits.stream_wait
-    await run_session(socket, handler, served, wait=wait, voice=speaker, options=query.options)
+    await run_session(socket, handler, served, wait=wait, voice=speaker, options=options)
 
 
 async def _tell_fault(socket: WebSocket, form: messages.TtsFormat, message: str) -> None:

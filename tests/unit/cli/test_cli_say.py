@@ -129,7 +129,8 @@ def test_bytes_that_are_no_text_are_said_somehow(
     command: Command, cloning: Path, out: Path, piped
 ) -> None:
     piped(bytes(range(256)) + b" one")
-    done = command("say", "-", "-o", out, "--model", cloning, "--temp", 0)
+    as_is = ("--temp", 0, "--text", "as-is")
+    done = command("say", "-", "-o", out, "--model", cloning, *as_is)
     assert done.code == 0
     assert "cannot spell all of" in done.err
 
@@ -269,3 +270,29 @@ def test_the_environment_names_the_model(
 ) -> None:
     monkeypatch.setenv(VARIABLE, str(cloning))
     assert command("say", "one", "-o", out, "-q").code == 0
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_text_of_a_pipe_may_have_a_byte_order_mark(
+    command: Command, out: Path, piped, encoding: str
+) -> None:
+    piped("set an alarm for 7:30".encode(encoding))
+    words = out.with_suffix(".json")
+    assert command("say", "-", "-o", out, "--words", words, "--seed", 1, "--quiet").code == 0
+    said = " ".join(word["text"] for word in json.loads(words.read_text())["words"])
+    assert said == "set an alarm for seven thirty"
+
+
+def test_what_is_left_out_of_a_text_is_noted(command: Command, out: Path) -> None:
+    text = "<prosody rate='slow'>seven</prosody> 漢字 **thirty** \N{GRINNING FACE}"
+    done = command("say", text, "-o", out, "--seed", 1)
+    assert done.code == 0
+    assert "prosody" in done.err
+    assert "漢字" in done.err
+    assert "\N{GRINNING FACE}" not in done.err
+
+
+def test_a_script_is_spoken_as_it_is(command: Command, out: Path) -> None:
+    done = command("say", "seven **thirty**", "-o", out, "--text", "as-is")
+    assert done.code == 0
+    assert "**thirty**" in done.err

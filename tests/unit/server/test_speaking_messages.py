@@ -11,6 +11,7 @@ import msgpack
 import numpy as np
 
 from kyutai_onnx.models import events
+from kyutai_onnx.models.text.normalizer import TextNormalizer
 from kyutai_onnx.server.moshi_server import messages
 from kyutai_onnx.server.moshi_server.messages import (
     AudioMessage,
@@ -41,6 +42,24 @@ HEADER_BYTES = 102
 
 def rules(form: TtsFormat = PACKED) -> TtsAdapter:
     return TtsAdapter(form, 12.5)
+
+
+def test_figures_are_read_as_words_over_several_messages() -> None:
+    adapter = TtsAdapter(PACKED, 12.5, TextNormalizer())
+    sent = ("the train", "leaves", "at", "9:50", "and", "**10**", "km")
+    fed = "".join([*map(adapter.read, sent), adapter.flush()])
+    assert " ".join(fed.split()) == "the train leaves at nine fifty and ten kilometers"
+
+
+def test_a_range_keeps_its_dash_until_it_is_read() -> None:
+    adapter = TtsAdapter(PACKED, 12.5, TextNormalizer(language="en"))
+    assert adapter.read("10–12 km.") + adapter.flush() == "ten to twelve kilometers. "
+
+
+def test_invalid_ssml_is_an_error_of_the_protocol() -> None:
+    adapter = TtsAdapter(PACKED, 12.5, TextNormalizer())
+    with pytest.raises(ProtocolError):
+        adapter.read("<speak><break time='soon'/></speak>")
 
 
 def replies(packed: list[bytes]) -> list[TtsReply]:
