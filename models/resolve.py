@@ -1,6 +1,7 @@
 """From what a user calls a model to the folder of a bundle."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from ..runtime.bundle.manifest import FILE_NAME, is_bundle
 from ..runtime.cache_folder import bundles_folder
 from ..runtime.errors import ModelError
 from ..runtime.output_file import is_folder
-from .families import DEFAULT, Family, Task
+from .families import DEFAULT, FAMILIES, Family, Task
 
 HUB = "hf://"
 VARIABLE = "KYUTAI_ONNX_MODEL"
@@ -26,7 +27,8 @@ class ResolvedBundle:
 
 
 def locate(model: str | os.PathLike[str] | None, family: Family = DEFAULT) -> ResolvedBundle:
-    """Find a bundle by a folder, by the repository it was exported from, or by `hf://owner/name`.
+    """Find a bundle by a folder, by the repository it was exported from, by `hf://owner/name`, or
+    an embedded demo by its name, such as `demo/tts`.
 
     Without a name it is the environment's KYUTAI_ONNX_MODEL, and without that the family's embedded
     demo. Raises ModelError if there is none.
@@ -42,6 +44,8 @@ def locate(model: str | os.PathLike[str] | None, family: Family = DEFAULT) -> Re
     if is_bundle(Path(name)):
         return ResolvedBundle(Path(name))
     exported = exported_bundles(name)
+    if not exported and (demo := _named_demo(name)):
+        return ResolvedBundle(demo)
     if not exported:
         raise ModelError(_missing(name))
     newest = max(exported, key=lambda path: (path / FILE_NAME).stat().st_mtime)
@@ -70,6 +74,26 @@ def embedded_demo(family: Family) -> ResolvedBundle:
     )
 
 
+def is_demo(bundle: Path) -> bool:
+    """Whether a bundle's folder is that of an embedded demo."""
+    return bundle.resolve().is_relative_to(DEMO.resolve())
+
+
+def demo_names() -> list[str]:
+    """The names of the embedded demos, as `--model` takes them."""
+    folders = (family.demo.folder for family in FAMILIES.values())
+    return [f"{DEMO.name}/{folder}" for folder in dict.fromkeys(folders) if folder]
+
+
+def _named_demo(name: str) -> Path | None:
+    """The folder of a demo, by `demo/FOLDER` or by the name in its manifest."""
+    for demo in demo_names():
+        path = DEMO.parent / demo
+        if is_bundle(path) and name in (demo, Bundle.open(path).manifest.name):
+            return path
+    return None
+
+
 def exported_bundles(name: str) -> list[Path]:
     """Bundles in the cache that were exported from the repository of that name."""
     plain = name.replace("/", "--")
@@ -90,9 +114,21 @@ def _all_exported() -> list[Path]:
 def _missing(name: str) -> str:
     if is_folder(name):
         return f"{name}: no {FILE_NAME} in this folder; give a bundle made by 'kyutai-onnx export'"
+    demos = ", ".join(demo_names())
+    if _is_path(name):
+        return f"{name}: there is no such folder; give a bundle's folder, or one of {demos}"
     return (
         f"{name}: no bundle of that name; make it with 'kyutai-onnx export --repo {name}', or give "
-        "a bundle's folder or hf://owner/name"
+        f"a bundle's folder, hf://owner/name, or one of {demos}"
+    )
+
+
+def _is_path(name: str) -> bool:
+    """Whether a name can only be meant as a path, since no repository is called so."""
+    return (
+        name.startswith((".", "~"))
+        or Path(name).is_absolute()
+        or not (re.fullmatch(r"[\w.-]+(?:/[\w.-]+)?", name))
     )
 
 

@@ -21,6 +21,7 @@ from ...runtime.state_file import read_state
 from ...runtime.typing import Array, Codes
 from ..lm.language_model import Conditions, Guidance, LanguageModel
 from ..mimi.model import Mimi
+from ..resolve import is_demo
 from ..state import Record, check_state
 
 REPOSITORY = "kyutai/tts-voices"
@@ -56,6 +57,7 @@ class Voices:
         assert bundle.manifest.tts is not None
         self.suffix = bundle.manifest.tts.voice_suffix
         self._folder, self._repository = bundle.path / FOLDER, repository
+        self._is_demo = is_demo(bundle.path)
 
     def find(self, voice: str | Path) -> Path:
         """Find the file of a voice: a local path or `file://` URL, a name in the bundle or in the
@@ -74,7 +76,13 @@ class Voices:
         if not is_inside(plain.removeprefix("hf://")):
             raise UsageError(f"no voice {name[:100]!r}; see 'kyutai-onnx voices list'")
         within = self._folder / plain
-        return within if _is_file(within) else self._download(name)
+        if _is_file(within):
+            return within
+        if self._is_demo:
+            raise UsageError(
+                f"no voice {name[:100]!r}: the demo has one voice; leave '--voice' out"
+            )
+        return self._download(name)
 
     def listed(self, *, online: bool = True) -> tuple[list[ListedVoice], str | None]:
         """List all voices that fit by name, each at its nearest place; and the reason if the Hub
@@ -82,7 +90,7 @@ class Voices:
         places = {"bundle": self._bundled, "cache": self._cached}
         reason = None
         try:
-            places["hub"] = self._published if online else []
+            places["hub"] = self._published if online and not self._is_demo else []
         except ModelError as error:
             reason = str(error)
         found: dict[str, str] = {}

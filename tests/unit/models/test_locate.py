@@ -131,6 +131,26 @@ def test_every_demo_is_there_that_is_told_of() -> None:
         assert folder is None or (DEMO / folder / "bundle.json").is_file()
 
 
+@pytest.mark.parametrize("folder", ["stt", "tts", "hibiki"])
+def test_a_demo_is_found_by_its_names(cache: Path, folder: str) -> None:
+    name = Bundle.open(DEMO / folder).manifest.name
+    assert locate(f"demo/{folder}").path == locate(name).path == DEMO / folder
+    assert f"demo/{folder}" in missing("nobody/nothing")
+
+
+def test_a_demo_is_of_its_family(cache: Path) -> None:
+    with pytest.raises(ModelError, match="tts"):
+        open_bundle("demo/tts", SPEECH_TO_TEXT)
+
+
+@pytest.mark.parametrize("name", ["./nowhere", "/no/where", "a/b/c", "~/models/x", "C:\\models\\x"])
+def test_a_path_that_does_not_exist_says_so(cache: Path, name: str) -> None:
+    why = missing(name)
+    assert why.startswith(f"{name}: ")
+    assert "folder" in why
+    assert "export --repo" not in why
+
+
 class Hub:
     """Stands in for snapshot_download."""
 
