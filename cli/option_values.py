@@ -30,6 +30,7 @@ class Format(enum.StrEnum):
     SRT = "srt"
     VTT = "vtt"
     TSV = "tsv"
+    HTML = "html"
 
 
 class LiveFormat(enum.StrEnum):

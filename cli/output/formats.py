@@ -19,6 +19,7 @@ from ...models.text.subtitles import (
 )
 from ...runtime.errors import UsageError
 from ..option_values import Format
+from .html_page import page
 from .transcripts import Transcript, rounded
 
 
@@ -30,6 +31,8 @@ class Style:
     timestamps: bool = False
     pauses: bool = False
     layout: CueLayout = DEFAULT_LAYOUT
+    folder: Path = Path()
+    """The folder of the file that is written, from which it names others."""
 
     @property
     def format(self) -> "TranscriptFormat":
@@ -55,6 +58,9 @@ class TranscriptFormat(ABC):
 
     word_layout = DEFAULT_LAYOUT
     """How cues are laid out if the times of words are asked for."""
+
+    holds_spoken_words = True
+    """Whether it is for the words of speech that is being made, too."""
 
     holds_several = True
     """Whether several transcripts make one text: its head, each of them, and its tail."""
@@ -155,6 +161,17 @@ class CueFormat(TranscriptFormat):
         return self._subtitles.document(transcript.words, style.layout).rstrip("\n")
 
 
+class HtmlFormat(TranscriptFormat):
+    """A page with the player of the recording."""
+
+    ending = ".html"
+    holds_spoken_words = False
+    holds_several = False
+
+    def render(self, transcript: Transcript, style: Style) -> str:
+        return page(transcript, style.folder)
+
+
 FORMATS: dict[Format, TranscriptFormat] = {
     Format.TEXT: TextFormat(),
     Format.JSON: JsonFormat(),
@@ -162,6 +179,7 @@ FORMATS: dict[Format, TranscriptFormat] = {
     Format.SRT: CueFormat(SRT, ".srt"),
     Format.VTT: CueFormat(VTT, ".vtt"),
     Format.TSV: TsvFormat(),
+    Format.HTML: HtmlFormat(),
 }
 
 
@@ -171,9 +189,10 @@ def ending_format(path: Path) -> Format | None:
     return next((kind for kind, each in FORMATS.items() if each.ending == ending), None)
 
 
-def known_endings() -> str:
-    """Return the endings that name a format, for messages."""
-    return ", ".join(each.ending for each in FORMATS.values())
+def known_endings(*, spoken: bool = False) -> str:
+    """Return the endings that name a format, or one for spoken words, for messages."""
+    formats = (each for each in FORMATS.values() if each.holds_spoken_words or not spoken)
+    return ", ".join(each.ending for each in formats)
 
 
 def word_text(word: Word, style: Style) -> str:

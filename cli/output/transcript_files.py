@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ...runtime.errors import UsageError
@@ -72,9 +73,10 @@ def words_format(path: Path) -> Format:
     """Return the format that the ending of a file of words names; raises UsageError if it names
     none."""
     found = ending_format(path)
-    if found is None:
+    if found is None or not FORMATS[found].holds_spoken_words:
+        endings = known_endings(spoken=True)
         said = f"the ending {path.suffix}" if path.suffix else "no ending"
-        raise UsageError(f"{path}: {said} names no format of words; use {known_endings()}")
+        raise UsageError(f"{path}: {said} names no format of words; use {endings}")
     return found
 
 
@@ -107,8 +109,8 @@ def check_out(out: str | None, files: Sequence[str], kind: Format) -> None:
 
 def write_transcript(path: Path, transcript: Transcript, style: Style) -> None:
     """Write a transcript; raises KyutaiOnnxError if the file cannot be written."""
+    text = style.format.render(transcript, replace(style, folder=path.parent)) + "\n"
     with output_file(path) as file:
-        text = style.format.render(transcript, style) + "\n"
         file.write(text.encode("utf-8", "backslashreplace"))
 
 

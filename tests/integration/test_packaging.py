@@ -125,6 +125,7 @@ def test_the_wheel_holds_its_packages_whole_and_nothing_else(
         "__init__.py",
         "py.typed",
         "cli/main.py",
+        "cli/output/transcript.html",
         "export/graphs/operators/cpu.json",
         "export/graphs/operators/schemas.json",
         "models/demo/stt/bundle.json",

@@ -115,7 +115,7 @@ def test_a_file_gets_what_stdout_would_get(
 
 @pytest.mark.parametrize(
     ("ending", "kind"),
-    [*((kind, kind) for kind in ("json", "jsonl", "srt", "vtt", "tsv")), ("txt", "text")],
+    [*((kind, kind) for kind in ("json", "jsonl", "srt", "vtt", "tsv", "html")), ("txt", "text")],
 )
 def test_the_ending_of_the_file_names_the_format(
     command: Command, speech: Path, tmp_path: Path, ending: str, kind: str

@@ -49,7 +49,7 @@ def test_several_as_tsv_are_one_table(
     assert [row.split("\t")[::3] for row in rows] == [[str(speech), text]] * 2
 
 
-@pytest.mark.parametrize("kind", ["srt", "vtt"])
+@pytest.mark.parametrize("kind", ["srt", "vtt", "html"])
 def test_several_subtitles_need_a_folder(
     command: Command, pair: tuple[Path, Path], kind: str
 ) -> None:
