@@ -107,13 +107,13 @@ class SynthesisRequest:
             raise UsageError("TEXT and --jsonl exclude each other; leave one of them out")
         if self.out == "-":
             raise UsageError("--jsonl writes a file for each text: give '-o FOLDER'")
+        if self.save_voice is not None or self.turns:
+            raise UsageError("--save-voice and --turns are for a single text, not for --jsonl")
         if not transcript_files.names_folder(self.out):
             cause = "is a file" if Path(self.out).exists() else "is not a folder that exists"
             raise UsageError(f"{self.out} {cause}; --jsonl needs a folder: give '-o FOLDER/'")
         if self.dump_tokens is not None and not is_folder(str(self.dump_tokens)):
             raise UsageError(f"{self.dump_tokens} is not a folder that exists; make it first")
-        if self.save_voice is not None or self.turns:
-            raise UsageError("--save-voice and --turns are for a single text, not for --jsonl")
 
 
 def _local(voice: str) -> str:
