@@ -36,7 +36,8 @@ class ModelConfig:
     `guided` lets clients choose `cfg_coef` if that doubles the cost of every step: for Hibiki, and
     for text to speech without a table of coefficients; a `cfg_coef` of its own implies it. `voice`,
     `codebooks`, `cfg_coef` and the paddings are of text to speech (see `SpeechOptions`);
-    `temperature` is of any model.
+    `temperature` is of any model. `openai_voices` says by `NAME=VOICE` what voices OpenAI's names
+    mean, such as `alloy=default`.
     """
 
     model: str | None = None
@@ -51,6 +52,7 @@ class ModelConfig:
     slots: int | None = None
     temperature: float | None = None
     voice: str | None = None
+    openai_voices: tuple[str, ...] = ()
     codebooks: int | None = None
     guided: bool = False
     cfg_coef: float | None = None
@@ -64,6 +66,17 @@ class ModelConfig:
         """Raise UsageError for a parameter out of its range."""
         names = (field.name for field in dataclasses.fields(self) if field.name in PARAMETERS)
         check_parameters(**{name: getattr(self, name) for name in names})
+        if any(not equals for _, equals, _ in map(_halves, self.openai_voices)):
+            raise UsageError("openai_voices: give NAME=VOICE, such as alloy=default")
+
+    @property
+    def usual_voices(self) -> dict[str, str]:
+        """The voices that OpenAI's names mean, as they are set."""
+        return {name: voice for name, _, voice in map(_halves, self.openai_voices)}
+
+
+def _halves(text: str) -> tuple[str, str, str]:
+    return text.partition("=")
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,12 @@ from .engine.engine import Engine
 from .engine.statistics import Statistics
 from .voices import VoiceCatalog
 
-USUAL_ALIASES = {Task.SPEECH_TO_TEXT: ("whisper-1",), Task.TEXT_TO_SPEECH: ("tts-1",)}
-"""The names that OpenAI's clients use by default; they mean the first model of the task, unless
-another model has them."""
+USUAL_NAMES = {
+    Task.SPEECH_TO_TEXT: ("whisper-", "gpt-4o-transcribe", "gpt-4o-mini-transcribe"),
+    Task.TEXT_TO_SPEECH: ("tts-", "gpt-4o-mini-tts", "gpt-4o-tts"),
+}
+"""How the models of OpenAI are named that its clients ask for by default; such a name means the
+first model of the task, unless another model has it."""
 
 
 class UnknownModel(LookupError):  # noqa: N818
@@ -111,7 +114,7 @@ class ModelRegistry:
         for served in fitting:
             if name in (served.name, *served.aliases):
                 return served
-        if fitting and name in USUAL_ALIASES.get(task, ()):
+        if fitting and name and name.startswith(USUAL_NAMES.get(task, ())):
             return fitting[0]
         known = ", ".join(served.name for served in fitting) or "none of its kind"
         raise UnknownModel(f"no model {(name or '')[:80]!r} here; there is {known}")
@@ -162,7 +165,7 @@ def _load(
     engine = Engine(name, model, slots, config.limits, Statistics(), guided=guided)
     voices = None
     if isinstance(model, TextToSpeech):
-        voices = VoiceCatalog(model, wanted.voice, hub=config.hub_voices)
+        voices = VoiceCatalog(model, wanted.voice, hub=config.hub_voices, usual=wanted.usual_voices)
         voices.prepare(None, cfg_coef)
     return ServedModel(name, family, wanted, model, engine, voices, cfg_coef, wanted.aliases)
 

@@ -72,13 +72,15 @@ def make_app(
     app.router.add_post("/v1/audio/transcriptions", keyed(openai.transcriptions_post))
     app.router.add_post("/v1/audio/speech", keyed(openai.speech_post))
     app.router.add_get("/v1/models", keyed(openai.models, session=False))
+    app.router.add_get("/v1/models/{name:.+}", keyed(openai.model, session=False))
+    app.router.add_get("/v1/audio/voices", keyed(openai.voices, session=False))
     app.router.add_get("/api/voices", keyed(status.voices, session=False))
     app.router.add_get("/health", status.health)
     app.router.add_get("/ready", status.ready)
     app.router.add_get("/metrics", Metrics(registry).show)
     app.router.add_get("/api/build_info", status.build)
     app.router.add_get("/api/modules_info", status.modules)
-    app.router.add_get("/{name:.*}", Pages(context.config.static).show)
+    app.router.add_get("/{name:(?!v1/).*}", Pages(context.config.static).show)
     return app
 
 

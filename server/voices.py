@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,11 @@ from ..runtime.errors import UsageError
 
 DEFAULT_VOICE = "default"
 """The name of the default voice, for protocols that must name one."""
+USUAL_VOICES = (
+    *("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable"),
+    *("marin", "nova", "onyx", "sage", "shimmer", "verse"),
+)
+"""The voices of OpenAI, which its clients name by habit."""
 KEPT = 1 << 30
 """Bytes of the prepared voices that are kept; one takes 164 MB with `tts-1.6b-en_fr`."""
 FRESH = 300.0
@@ -29,11 +34,19 @@ class VoiceCatalog:
     event loop.
 
     `default` is the voice without a choice, the model's own if None; `hub` offers the published
-    voices besides the local ones.
+    voices besides the local ones. `usual` says what OpenAI's names mean; one that it leaves out
+    means a voice of the list, always the same, or the default one if there is no list.
     """
 
-    def __init__(self, model: TextToSpeech, default: str | None, *, hub: bool) -> None:
-        self._model, self._hub = model, hub
+    def __init__(
+        self,
+        model: TextToSpeech,
+        default: str | None,
+        *,
+        hub: bool,
+        usual: Mapping[str, str] | None = None,
+    ) -> None:
+        self._model, self._hub, self._aliases = model, hub, usual or {}
         self._lock = threading.Lock()
         self._ready: OrderedDict[tuple[str | None, float | None], Voice] = OrderedDict()
         self._listed: tuple[float, list[ListedVoice]] | None = None
@@ -50,6 +63,8 @@ class VoiceCatalog:
     def prepare(self, voice: str | None, cfg_coef: float | None) -> Voice:
         """Return a voice by its name, or the default one. Raises UnknownVoice for a name that is
         not listed, UsageError for a coefficient that the model lacks."""
+        if voice in USUAL_VOICES and not self._has(voice):
+            voice = self.meaning(voice)
         if voice in ("", DEFAULT_VOICE):
             voice = None
         if voice is not None and voice != self.default and not self._has(voice):
@@ -67,6 +82,13 @@ class VoiceCatalog:
             while len(self._ready) > 1 and sum(s.nbytes for s in self._ready.values()) > KEPT:
                 self._ready.popitem(last=False)
         return made
+
+    def meaning(self, usual: str) -> str | None:
+        """Return the voice that one of `USUAL_VOICES` means; None is the default one."""
+        if usual in self._aliases:
+            return self._aliases[usual]
+        names = sorted(voice.name for voice in self.names())
+        return names[USUAL_VOICES.index(usual) % len(names)] if names else None
 
     def from_embedding(self, embedding: NDArray[np.float32], cfg_coef: float | None) -> Voice:
         """Return the voice of a client's embedding, float32 `[frames, dim]`. Raises UsageError if

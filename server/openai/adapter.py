@@ -4,12 +4,16 @@ events of those that are streamed."""
 import base64
 import json
 import math
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
 from ...models.events import Word
 from ...models.text.subtitles import cues, srt, vtt
 from .messages import TRANSCRIPT_TYPES, TranscriptionRequest, event
+
+LEAST = 1e-6
+"""The smallest probability that a logarithm is taken of."""
 
 
 def render_transcript(
@@ -26,6 +30,7 @@ def render_transcript(
     else:
         verbose = request.format == "verbose_json"
         content = _verbose(request, words, duration, text) if verbose else {"text": text}
+        content |= {"logprobs": logprobs(words)} if request.logprobs else {}
         body = json.dumps(content | {"usage": _usage(duration)}, ensure_ascii=False)
     return TRANSCRIPT_TYPES[request.format], body.encode()
 
@@ -36,9 +41,25 @@ def transcript_delta(word: str, *, first: bool) -> bytes:
     return event({"type": "transcript.text.delta", "delta": text})
 
 
-def transcript_done(text: str, duration: float) -> bytes:
+def transcript_done(words: Sequence[Word], duration: float, *, with_logprobs: bool) -> bytes:
     """The last event: all of the text."""
-    return event({"type": "transcript.text.done", "text": text, "usage": _usage(duration)})
+    text = " ".join(word.text for word in words)
+    content: dict[str, Any] = {"type": "transcript.text.done", "text": text}
+    content |= {"logprobs": logprobs(words)} if with_logprobs else {}
+    return event(content | {"usage": _usage(duration)})
+
+
+def logprobs(words: Sequence[Word]) -> list[dict[str, Any]]:
+    """The logarithm of the probability of each word, which stands for a token here."""
+    tokens = [word.text if index == 0 else f" {word.text}" for index, word in enumerate(words)]
+    return [
+        {"token": token, "bytes": list(token.encode()), "logprob": round(_logprob(word), 4)}
+        for token, word in zip(tokens, words, strict=True)
+    ]
+
+
+def _logprob(word: Word) -> float:
+    return 0.0 if word.confidence is None else math.log(max(word.confidence, LEAST))
 
 
 def audio_delta(data: bytes) -> bytes:
@@ -71,6 +92,7 @@ def _verbose(
                 "text": cue.text,
                 "tokens": [],
                 "temperature": request.options.get("temperature", 0.0),
+                **_quality(cue.text, [word for word in words if cue.start <= word.start < cue.end]),
             }
             for index, cue in enumerate(cues(words))
         ]
@@ -80,6 +102,18 @@ def _verbose(
             for word in words
         ]
     return content
+
+
+def _quality(text: str, words: Sequence[Word]) -> dict[str, float]:
+    """How good a segment is: the mean logarithm of its words' probabilities, the chance that none
+    of them was spoken, and how much its text repeats itself: bytes for each byte of zlib."""
+    data = text.encode()
+    chances = [1.0 if word.confidence is None else word.confidence for word in words]
+    return {
+        "avg_logprob": round(sum(map(_logprob, words)) / max(1, len(words)), 4),
+        "no_speech_prob": round(1 - max(chances, default=0.0), 4),
+        "compression_ratio": round(len(data) / len(zlib.compress(data)), 4),
+    }
 
 
 def _usage(duration: float) -> dict[str, Any]:

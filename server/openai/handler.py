@@ -1,29 +1,52 @@
 """OpenAI's `/v1/audio/transcriptions`, `/v1/audio/speech` and `/v1/models`."""
 
 from collections.abc import AsyncIterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from aiohttp import web
 
 from ...models.events import Audio, Word
 from ...models.families import Task
 from ...runtime.errors import KyutaiOnnxError
-from ..registry import ServedModel
+from ..registry import ServedModel, UnknownModel
+from ..voices import USUAL_VOICES
 from ..web.context import CONTEXT
 from ..web.logs import log
 from ..web.posts import StreamingResponse, Synthesis, Transcription
 from ..web.uploads import FILE, Form
 from ..wire import ProtocolError
-from ..wire.speech_encoders import speech_encoder
+from ..wire.speech_encoders import Tempo, speech_encoder
 from . import adapter
 from . import messages as openai
-from .messages import InvalidRequestError
+from .messages import InvalidRequestError, SpeechRequest
 
 EVENTS = "text/event-stream"
 
 
 async def models(request: web.Request) -> web.Response:
     """The models that are served, with what our own clients want to know of each."""
+    return web.json_response(_models(request))
+
+
+async def model(request: web.Request) -> web.Response:
+    """One of the models that are served; raises UnknownModel."""
+    name = request.match_info["name"]
+    for entry in _models(request)["data"]:
+        if entry["id"] == name:
+            return web.json_response(entry)
+    raise UnknownModel(f"no model {name[:80]!r} here; /v1/models lists the available ones")
+
+
+async def voices(request: web.Request) -> web.Response:
+    """The names of voices that a model takes, OpenAI's own included."""
+    context = request.app[CONTEXT]
+    served = context.registry.find(Task.TEXT_TO_SPEECH, request.query.get("model"))
+    listed = await context.work(served.voices.names)
+    names = dict.fromkeys([*(voice.name for voice in listed), *USUAL_VOICES])
+    return web.json_response(openai.voice_list(names))
+
+
+def _models(request: web.Request) -> dict[str, Any]:
     named = [
         (name, served)
         for served in request.app[CONTEXT].registry.all
@@ -35,7 +58,7 @@ async def models(request: web.Request) -> web.Response:
     )
     for entry, (_, served) in zip(listed["data"], named, strict=True):
         entry |= served.about
-    return web.json_response(listed)
+    return listed
 
 
 async def transcriptions_post(request: web.Request) -> web.StreamResponse:
@@ -46,26 +69,30 @@ async def transcriptions_post(request: web.Request) -> web.StreamResponse:
         served = context.registry.find(Task.SPEECH_TO_TEXT, asked.model)
         transcription = Transcription(context, served, _file(form), **asked.options)
         if asked.stream:
-            return await _as_events(request, transcription)
+            return await _as_events(request, transcription, with_logprobs=asked.logprobs)
         words = [event async for event in transcription.events() if isinstance(event, Word)]
     content_type, body = adapter.render_transcript(asked, words, transcription.duration)
     return web.Response(body=body, headers={"Content-Type": f"{content_type}; charset=utf-8"})
 
 
-async def _as_events(request: web.Request, transcription: Transcription) -> web.StreamResponse:
+async def _as_events(
+    request: web.Request, transcription: Transcription, *, with_logprobs: bool
+) -> web.StreamResponse:
     """Each word as it is found."""
-    answer, words = StreamingResponse(request, EVENTS), list[str]()
+    answer, words = StreamingResponse(request, EVENTS), list[Word]()
     try:
         async for event in transcription.events():
             if isinstance(event, Word):
                 await answer.write(adapter.transcript_delta(event.text, first=not words))
-                words.append(event.text)
+                words.append(event)
     except KyutaiOnnxError as error:
         if not answer.begun:
             raise
         log("request failed", path=request.path, why=str(error))
         return await answer.finish(openai.event(openai.error(str(error), "server_error")))
-    await answer.write(adapter.transcript_done(" ".join(words), transcription.duration))
+    await answer.write(
+        adapter.transcript_done(words, transcription.duration, with_logprobs=with_logprobs)
+    )
     return await answer.finish(openai.DONE)
 
 
@@ -87,7 +114,7 @@ async def speech_post(request: web.Request) -> web.StreamResponse:
     synthesis = Synthesis(context, served, asked.text, asked.voice, **asked.options)
     sse, frames = asked.stream_format == "sse", 0
     answer = StreamingResponse(request, EVENTS if sse else openai.SPEECH_TYPES[asked.format])
-    async for data in _encoded(served, synthesis, asked.format):
+    async for data in _encoded(served, synthesis, asked):
         frames += 1
         await answer.write(adapter.audio_delta(data) if sse else data)
     if not sse:
@@ -96,10 +123,18 @@ async def speech_post(request: web.Request) -> web.StreamResponse:
     return await answer.finish(openai.DONE)
 
 
-async def _encoded(served: ServedModel, synthesis: Synthesis, form: str) -> AsyncIterator[bytes]:
-    encoder = speech_encoder(form, served.model.sample_rate)
+async def _encoded(
+    served: ServedModel, synthesis: Synthesis, asked: SpeechRequest
+) -> AsyncIterator[bytes]:
+    rate = served.model.sample_rate
+    encoder = speech_encoder(asked.format, rate)
+    tempo = None if asked.speed == 1 else Tempo(asked.speed, rate)
     async for event in synthesis.events():
-        if isinstance(event, Audio) and (data := encoder.push(event.pcm)):
-            yield data
+        if isinstance(event, Audio):
+            pcm = event.pcm if tempo is None else tempo.push(event.pcm)
+            if data := encoder.push(pcm):
+                yield data
+    if tempo is not None and (data := encoder.push(tempo.end())):
+        yield data
     if data := encoder.end():
         yield data

@@ -1,12 +1,13 @@
 """OpenAI's messages: the requests of `/v1/audio/speech` and `/v1/audio/transcriptions`, and what
 all answers have in common."""
 
+import contextlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...models.options import Offered, SpeechOptions, SpeechToTextOptions, parameters
+from ...models.options import Offered, Range, SpeechOptions, SpeechToTextOptions, parameters
 from ...runtime.errors import UsageError
 from ..wire.query import read_options
 
@@ -30,7 +31,9 @@ TRANSCRIPT_TYPES = {
 """The formats of a transcript, likewise."""
 GRANULARITIES = ("word", "segment")
 GRANULARITY_FIELD = "timestamp_granularities[]"
-UNSUPPORTED = ("include[]", "include", "known_speaker_names[]", "known_speaker_references[]")
+UNSUPPORTED = ("known_speaker_names[]", "known_speaker_references[]")
+LOGPROBS = "logprobs"
+SPEEDS = Range(0.25, 4)
 DONE = b"data: [DONE]\n\n"
 
 
@@ -52,21 +55,13 @@ class SpeechRequest:
     voice: str | None
     format: str
     stream_format: str
+    speed: float
     options: Mapping[str, Any]
 
 
 def read_speech_request(content: Mapping[str, Any], most_characters: int) -> SpeechRequest:
-    """Read a JSON object; raises InvalidRequestError."""
-    if content.get("speed") not in (None, 1, 1.0):
-        raise InvalidRequestError(
-            "speed: this model has no rate that could be set; leave it at 1, or give "
-            "padding_bonus, from -2 (quicker) to 2 (slower)",
-            "speed",
-        )
-    if content.get("instructions"):
-        raise InvalidRequestError(
-            "instructions: this model takes none; leave them out", "instructions"
-        )
+    """Read a JSON object; raises InvalidRequestError. `instructions` are accepted, and have no
+    effect: no model takes any."""
     text = _text(content, "input")
     if not text.strip():
         raise InvalidRequestError("input: give a text to speak", "input")
@@ -82,7 +77,8 @@ def read_speech_request(content: Mapping[str, Any], most_characters: int) -> Spe
         voice=name or None,
         format=_choice(content, "response_format", SPEECH_TYPES),
         stream_format=_choice(content, "stream_format", STREAM_FORMATS),
-        options=_speech_options(content),
+        speed=1.0 if content.get("speed") is None else _number(content, "speed", SPEEDS),
+        options={name: _number(content, name, limits) for name, limits in _limits(content)},
     )
 
 
@@ -95,12 +91,17 @@ class TranscriptionRequest:
     format: str = "json"
     granularities: tuple[str, ...] = ("segment",)
     stream: bool = False
+    logprobs: bool = False
     language: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_transcription_request(fields: Mapping[str, Sequence[str]]) -> TranscriptionRequest:
-    """Read a form, each field with its values; raises InvalidRequestError."""
+    """Read a form, each field with its values; raises InvalidRequestError.
+
+    `prompt`, which guides a model of OpenAI, has no effect: here it would be text that the model
+    must write first. `hotwords` guides.
+    """
     one = {name: values[-1] for name, values in fields.items() if values}
     for name in UNSUPPORTED:
         if name in one:
@@ -114,6 +115,7 @@ def read_transcription_request(fields: Mapping[str, Sequence[str]]) -> Transcrip
         format=kind,
         granularities=_granularities(fields, kind),
         stream=stream,
+        logprobs=_includes_logprobs(fields, kind),
         language=one.get("language") or None,
         options=_transcription_options(one),
     )
@@ -133,6 +135,11 @@ def model_list(names: Iterable[tuple[str, str, int]]) -> dict[str, Any]:
         for name, owner, created in names
     ]
     return {"object": "list", "data": data}
+
+
+def voice_list(names: Iterable[str]) -> dict[str, Any]:
+    """The answer of `/v1/audio/voices`, as other servers of this API give it."""
+    return {"voices": [{"id": name, "name": name} for name in names]}
 
 
 def event(content: dict[str, Any]) -> bytes:
@@ -158,14 +165,22 @@ def _choice(content: Mapping[str, Any], name: str, choices: Iterable[str]) -> st
     return value
 
 
-def _speech_options(content: Mapping[str, Any]) -> dict[str, Any]:
-    offered = parameters(SpeechOptions, Offered.CLIENTS)
-    given = {name: content[name] for name in offered if content.get(name) is not None}
-    for name, value in given.items():
-        limits = offered[name].range
-        if limits is not None and not limits.has(value):
-            raise InvalidRequestError(f"{name}: {limits}", name)
-    return given
+def _limits(content: Mapping[str, Any]) -> Iterator[tuple[str, Range]]:
+    """Yield the options of speech that are given, each with its range."""
+    for name, offered in parameters(SpeechOptions, Offered.CLIENTS).items():
+        if content.get(name) is not None and offered.range is not None:
+            yield name, offered.range
+
+
+def _number(content: Mapping[str, Any], name: str, limits: Range) -> Any:
+    """Return a field that is a number; clients send some as text."""
+    value = content[name]
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = int(value) if limits.whole else float(value)
+    if not limits.has(value):
+        raise InvalidRequestError(f"{name}: {limits}", name)
+    return value
 
 
 def _granularities(fields: Mapping[str, Sequence[str]], kind: str) -> tuple[str, ...]:
@@ -184,10 +199,18 @@ def _granularities(fields: Mapping[str, Sequence[str]], kind: str) -> tuple[str,
 
 def _transcription_options(one: Mapping[str, str]) -> dict[str, Any]:
     try:
-        return read_options(SpeechToTextOptions, one)
+        return read_options(SpeechToTextOptions, {**one, "prompt": ""})
     except (ValueError, UsageError) as error:
         message = str(error)
         raise InvalidRequestError(message, message.split()[0]) from None
+
+
+def _includes_logprobs(fields: Mapping[str, Sequence[str]], kind: str) -> bool:
+    given = [*fields.get("include[]", ()), *fields.get("include", ())]
+    unknown = [name for name in given if name != LOGPROBS]
+    if unknown or (given and kind != "json"):
+        raise InvalidRequestError("include: only logprobs, with response_format=json", "include[]")
+    return bool(given)
 
 
 def _boolean(given: str, name: str) -> bool:

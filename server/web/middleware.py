@@ -34,9 +34,15 @@ KINDS = {
     400: "invalid_request_error",
     401: "invalid_request_error",
     404: "invalid_request_error",
+    405: "invalid_request_error",
+    408: "invalid_request_error",
     413: "invalid_request_error",
+    415: "invalid_request_error",
     429: "rate_limit_error",
 }
+
+KEPT = ("Allow", "Retry-After")
+"""Headers of an error that aiohttp raises."""
 
 GONE = 499
 """The client has left: nobody reads this status."""
@@ -65,8 +71,14 @@ async def check_request(request: web.Request, handler: Handler) -> web.StreamRes
         return web.Response(status=204, headers=context.origins.preflight(origin))
     try:
         return await handler(request)
-    except web.HTTPException:
-        raise
+    except web.HTTPException as error:
+        if not request.path.startswith("/v1/") or error.status < 400:
+            raise
+        refused = answer(request, error.status, (error.text or error.reason).strip())
+        refused.headers.update(
+            {name: error.headers[name] for name in KEPT if name in error.headers}
+        )
+        return refused
     except Exception as error:
         return error_answer(request, error)
 
@@ -173,7 +185,8 @@ def answer(
     empty, as moshi-server's is."""
     headers = {"Retry-After": RETRY_SECONDS} if status in (429, 503) else {}
     if request.path.startswith("/v1/"):
-        code = {401: "invalid_api_key", 404: "model_not_found"}.get(status)
+        codes = {(401, None): "invalid_api_key", (404, "model"): "model_not_found"}
+        code = codes.get((status, param))
         kind = KINDS.get(status, "server_error")
         body = json.dumps(openai.error(message, kind, param=param, code=code))
         return web.Response(

@@ -1,6 +1,9 @@
 """Speech in the formats that clients ask for, written as it is made."""
 
+import contextlib
 import io
+import itertools
+from fractions import Fraction
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,6 +12,9 @@ from ...runtime.audio import Pcm, RawFormat
 from ...runtime.audio.files.wav import build_header
 from ...runtime.audio.pcm import encode
 from .ogg_opus import OpusEncoder
+
+LEAST_TEMPO = 0.5
+"""Of FFmpeg's filter; slower speech passes two of them."""
 
 
 class SpeechEncoder(Protocol):
@@ -25,6 +31,58 @@ def speech_encoder(kind: str, sample_rate: int) -> SpeechEncoder:
     if kind == "wav":
         return WavEncoder(sample_rate)
     return OpusEncoder(for_players=True) if kind == "opus" else CodecEncoder(kind, sample_rate)
+
+
+class Tempo:
+    """Speech made faster or slower at the same pitch, by a `speed` from 0.25 to 4."""
+
+    def __init__(self, speed: float, sample_rate: int) -> None:
+        from av.filter import Graph
+
+        self._rate, self._given, graph = sample_rate, 0, Graph()
+        source = graph.add_abuffer(
+            sample_rate=sample_rate,
+            format="fltp",
+            layout="mono",
+            time_base=Fraction(1, sample_rate),
+        )
+        steps = [speed] if speed >= LEAST_TEMPO else [LEAST_TEMPO, speed / LEAST_TEMPO]
+        filters = [graph.add("atempo", str(step)) for step in steps]
+        chain = [source, *filters, graph.add("abuffersink")]
+        for one, other in itertools.pairwise(chain):
+            one.link_to(other)
+        graph.configure()
+        self._graph = graph
+
+    def push(self, pcm: Pcm) -> Pcm:
+        """Take samples and return those that are ready."""
+        from av import AudioFrame
+
+        if not len(pcm):
+            return pcm
+        frame = AudioFrame.from_ndarray(pcm[None], format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = (
+            self._rate,
+            self._given,
+            Fraction(1, self._rate),
+        )
+        self._given += len(pcm)
+        self._graph.push(frame)
+        return self._pull()
+
+    def end(self) -> Pcm:
+        """Return the last samples."""
+        if self._given:
+            self._graph.push(None)
+        return self._pull()
+
+    def _pull(self) -> Pcm:
+        parts = [np.empty(0, np.float32)]
+        with contextlib.suppress(BlockingIOError, EOFError):
+            while True:
+                frame = self._graph.pull()
+                parts.append(frame.to_ndarray().reshape(-1).astype(np.float32))
+        return np.concatenate(parts)
 
 
 class PcmEncoder:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from kyutai_onnx.server.openai.messages import (
     read_speech_request,
     read_transcription_request,
 )
-from kyutai_onnx.server.wire.speech_encoders import speech_encoder
+from kyutai_onnx.server.wire.speech_encoders import Tempo, speech_encoder
 
 WORDS = [Word("Bonjour", 0.0, 0.5), Word("à", 0.5, 0.7), Word("tous.", 3.0, 3.4)]
 MINIMAL = {"model": "tts-1", "input": "seven"}
@@ -35,6 +36,7 @@ def test_all_of_a_form() -> None:
         "response_format": ["verbose_json"],
         "timestamp_granularities[]": ["word", "segment", "word"],
         "prompt": ["names"],
+        "hotwords": ["Kyutai:3"],
         "language": ["fr"],
         "temperature": ["0.5"],
         "chunking_strategy": ["auto"],
@@ -44,8 +46,16 @@ def test_all_of_a_form() -> None:
         "verbose_json",
         ("word", "segment"),
         language="fr",
-        options={"prompt": "names", "temperature": 0.5},
+        options={"hotwords": "Kyutai:3", "temperature": 0.5},
     )
+
+
+def test_probabilities_are_asked_for_by_include() -> None:
+    assert read_transcription_request({"model": ["x"], "include[]": ["logprobs"]}).logprobs
+    for change in ({"include[]": ["more"]}, {"response_format": ["srt"], "include": ["logprobs"]}):
+        with pytest.raises(InvalidRequestError) as refused:
+            read_transcription_request({"include[]": ["logprobs"], **change})
+        assert refused.value.param == "include[]"
 
 
 @pytest.mark.parametrize(
@@ -76,7 +86,7 @@ def test_words_and_segments_are_written_when_asked_for() -> None:
 
 def test_events_are_lines_of_json() -> None:
     pieces = [adapter.transcript_delta(w.text, first=i == 0) for i, w in enumerate(WORDS)]
-    pieces.append(adapter.transcript_done("Bonjour à tous.", 3.4))
+    pieces.append(adapter.transcript_done(WORDS, 3.4, with_logprobs=False))
     events = [json.loads(piece.decode().removeprefix("data: ")) for piece in pieces]
     assert all(piece.endswith(b"\n\n") for piece in [*pieces, openai.DONE])
     assert "".join(event["delta"] for event in events[:-1]) == events[-1]["text"]
@@ -87,6 +97,45 @@ def test_a_request_with_defaults() -> None:
     assert (request.format, request.stream_format, request.voice) == ("mp3", "audio", None)
     named = read_speech_request(MINIMAL | {"voice": {"id": "calm"}, "seed": 3, "speed": 1}, 10)
     assert (named.voice, named.options) == ("calm", {"seed": 3})
+
+
+def test_numbers_may_be_texts() -> None:
+    given = MINIMAL | {"speed": "1.25", "seed": "3", "padding_bonus": "-0.5", "temperature": "0"}
+    found = read_speech_request(given, 10)
+    assert found.speed == 1.25
+    assert found.options == {"seed": 3, "padding_bonus": -0.5, "temperature": 0.0}
+
+
+@pytest.mark.parametrize("speed", [0, 0.2, 4.1, "fast", "nan", True, [], {}])
+def test_a_speed_out_of_range_is_refused(speed: object) -> None:
+    with pytest.raises(InvalidRequestError) as refused:
+        read_speech_request(MINIMAL | {"speed": speed}, 10)
+    assert refused.value.param == "speed"
+
+
+def test_what_is_said_of_a_segment_and_of_words() -> None:
+    words = [Word("one", 0.0, 0.4, 0.5), Word("two", 0.5, 0.8, 1.0), Word("three", 0.9, 1.2, None)]
+    request = TranscriptionRequest("x", "verbose_json")
+    (segment,) = json.loads(adapter.render_transcript(request, words, 2.0)[1])["segments"]
+    assert segment["avg_logprob"] == pytest.approx(math.log(0.5) / 3, abs=1e-3)
+    assert segment["no_speech_prob"] == 0
+    assert 0 < segment["compression_ratio"] < 1
+    (first, second, _) = adapter.logprobs(words)
+    assert (first["token"], first["logprob"]) == ("one", pytest.approx(math.log(0.5), abs=1e-3))
+    assert (second["token"], bytes(second["bytes"]), second["logprob"]) == (" two", b" two", 0.0)
+
+
+@pytest.mark.parametrize("speed", [0.25, 0.5, 0.8, 1.5, 4.0])
+def test_speech_is_made_faster_or_slower_at_its_pitch(speed: float) -> None:
+    pcm = np.sin(np.arange(72000) * 2 * np.pi * 440 / 24000).astype(np.float32)
+    tempo = Tempo(speed, 24000)
+    parts = [tempo.push(pcm[start : start + 1920]) for start in range(0, len(pcm), 1920)]
+    found = np.concatenate([*parts, tempo.end()])
+    assert found.dtype == np.float32
+    assert len(found) == pytest.approx(len(pcm) / speed, rel=0.02)
+    spectrum = np.abs(np.fft.rfft(found))
+    assert spectrum.argmax() * 24000 / len(found) == pytest.approx(440, abs=1)
+    assert len(Tempo(speed, 24000).end()) == 0
 
 
 def test_a_text_may_be_too_long() -> None:
