@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any
 
 from ..runtime.bundle.manifest import Family as FamilyName
 from .options import (
@@ -20,9 +20,6 @@ from .options import (
     TranslationOptions,
     parameters,
 )
-
-ServedFamily = Literal["stt", "tts", "hibiki", "moshi"]
-"""The names of families that have streams, as a server's configuration gives them."""
 
 
 class Modality(Enum):
@@ -157,15 +154,12 @@ FAMILIES: Mapping[str, Family] = {
 }
 DEFAULT = SPEECH_TO_TEXT
 """The family whose embedded demo runs if no model is named."""
-SERVED: dict[ServedFamily, Family] = {
-    "stt": SPEECH_TO_TEXT,
-    "tts": TEXT_TO_SPEECH,
-    "hibiki": HIBIKI,
-    "moshi": MOSHI,
+SERVED: Mapping[FamilyName, Family] = {
+    family.name: family for family in FAMILIES.values() if family.socket is not None
 }
 """Families that have streams, and that a server serves."""
 
 
-def served_demos() -> list[ServedFamily]:
+def served_demos() -> list[FamilyName]:
     """The names of the families whose embedded demo a server serves without a configuration."""
     return [name for name, family in SERVED.items() if family.demo.folder is not None]

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..models.families import ServedFamily, served_demos
+from ..models.families import SERVED, served_demos
 from ..models.options import PARAMETERS, check_parameters
 from ..runtime.bundle.dataclass_json import parse, read_bounded
-from ..runtime.bundle.manifest import Precision
+from ..runtime.bundle.manifest import Family, Precision
 from ..runtime.errors import UsageError
 from ..runtime.output_file import is_folder
 from .limits import Limits
@@ -41,7 +41,7 @@ class ModelConfig:
     """
 
     model: str | None = None
-    task: ServedFamily | None = None
+    task: Family | None = None
     name: str | None = None
     aliases: tuple[str, ...] = ()
     path: str | None = None
@@ -63,7 +63,9 @@ class ModelConfig:
     final_padding: int | None = None
 
     def check(self) -> None:
-        """Raise UsageError for a parameter out of its range."""
+        """Raise UsageError for a parameter out of its range, and a family that is not served."""
+        if self.task is not None and self.task not in SERVED:
+            raise UsageError(f"task {self.task}: choose among {', '.join(SERVED)}")
         names = (field.name for field in dataclasses.fields(self) if field.name in PARAMETERS)
         check_parameters(**{name: getattr(self, name) for name in names})
         if any(not equals for _, equals, _ in map(_halves, self.openai_voices)):

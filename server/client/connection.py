@@ -18,7 +18,7 @@ from urllib.parse import urlencode, urlsplit
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
-from ...models.families import SERVED, Task
+from ...models.families import FAMILIES, Task
 from ...models.options import Offered, StreamOptions, given, parameters
 from ...runtime.bundle.dataclass_json import parse_json
 from ...runtime.errors import KyutaiOnnxError, UsageError
@@ -334,7 +334,8 @@ class ModelInfo:
     @property
     def task(self) -> Task | None:
         """What it is for; None if this program does not know its family."""
-        return next((one.task for one in SERVED.values() if one.name == self.family), None)
+        known = FAMILIES.get(self.family)
+        return known.task if known is not None and known.socket is not None else None
 
     @property
     def frame_rate(self) -> float:

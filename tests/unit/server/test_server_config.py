@@ -227,3 +227,8 @@ def test_without_models_the_demos_are_served() -> None:
 def test_a_folder_of_a_page_whose_name_is_too_long_is_refused() -> None:
     with pytest.raises(UsageError, match=r"static a+"):
         ServerConfig(static="a" * 5000).check()
+
+
+def test_a_codec_alone_is_not_served() -> None:
+    with pytest.raises(UsageError, match="mimi"):
+        ServerConfig(models=(ModelConfig(task="mimi"),)).check()
