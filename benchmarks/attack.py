@@ -155,9 +155,9 @@ class Helper:
         env = {**os.environ, **environment}
         self._process = subprocess.Popen(command, cwd=ROOT, env=env, text=True, **pipes)  # type: ignore[call-overload]
 
-    def give(self, told: object) -> None:
+    def give(self, reported: object) -> None:
         """Send its input, which ends it unless it is to go on."""
-        json.dump(told, self._process.stdin)
+        json.dump(reported, self._process.stdin)
         self._process.stdin.close()
         self._process.stdin = None
 
@@ -249,7 +249,7 @@ class Trial:
                     "seconds": self._seconds,
                 }
             )
-            told = attacker.answer(self._seconds + GRACE_SECONDS)
+            reported = attacker.answer(self._seconds + GRACE_SECONDS)
             seen = witnesses.answer(self._length + PATIENCE)
             probes = prober.answer(PATIENCE)
             others = bystanders.answer(PATIENCE)
@@ -265,8 +265,8 @@ class Trial:
             "pages": answers(others["pages"], began, ""),
             "memory": Memory(before, max(meter.megabytes), after),
             "cpu_seconds": meter.seconds - spent,
-            "statuses": {} if told is None else told["statuses"],
-            "attacker_error": "did not end" if told is None else told["error"],
+            "statuses": {} if reported is None else reported["statuses"],
+            "attacker_error": "did not end" if reported is None else reported["error"],
         }
 
 
@@ -305,9 +305,9 @@ def health(probes: Sequence[tuple[float, float, bool]]) -> Timing:
 
 def answers(found: Sequence[tuple[float, float, int, str]], began: float, text: str) -> Timing:
     """Of those that were asked for during the attack, or awaited when it began."""
-    told = [answer for answer in found if answer[0] + answer[1] >= began]
-    bad = sum(status != 200 or said != text for _, _, status, said in told)
-    return timing([seconds for _, seconds, status, _ in told if status in (0, 200)], bad)
+    reported = [answer for answer in found if answer[0] + answer[1] >= began]
+    bad = sum(status != 200 or said != text for _, _, status, said in reported)
+    return timing([seconds for _, seconds, status, _ in reported if status in (0, 200)], bad)
 
 
 def timing(seconds: Sequence[float], failed: int = 0) -> Timing:
@@ -317,23 +317,26 @@ def timing(seconds: Sequence[float], failed: int = 0) -> Timing:
     return Timing(p50, p99, worst, len(seconds), failed)
 
 
-def witnessed(told: Any, known: Sequence[Reference]) -> tuple[Timing, list[str]]:
+def witnessed(reported: Any, known: Sequence[Reference]) -> tuple[Timing, list[str]]:
     """The lag of all words, and what is wrong with each witness that lost some."""
-    if told is None:
+    if reported is None:
         return timing([]), ["the witnesses were cut off"]
     lags: list[float] = []
     lost = []
-    for speaker in told["speakers"]:
+    for speaker in reported["speakers"]:
         reference = known[speaker["talk"]]
         lags += lags_of(speaker, reference)
-        words, heard = ([text for text, _ in speaker["words"]], [w.text for w in reference.heard])
+        words, recognized = (
+            [text for text, _ in speaker["words"]],
+            [w.text for w in reference.recognized],
+        )
         if speaker["error"]:
-            lost.append(f"{len(words)} of {len(heard)} words, then {speaker['error']}")
-        elif words != heard:
+            lost.append(f"{len(words)} of {len(recognized)} words, then {speaker['error']}")
+        elif words != recognized:
             right = next(
-                (n for n, (a, b) in enumerate(zip(words, heard, strict=False)) if a != b), 0
+                (n for n, (a, b) in enumerate(zip(words, recognized, strict=False)) if a != b), 0
             )
-            lost.append(f"{len(words)} of {len(heard)} words, other ones from word {right}")
+            lost.append(f"{len(words)} of {len(recognized)} words, other ones from word {right}")
     return timing(lags), lost
 
 

@@ -93,18 +93,18 @@ def _answers(timing: Found) -> str:
 
 
 def _server(one: Found) -> str:
-    told = []
+    reported = []
     if one["died"]:
-        told.append(f"DIED {one['died'][:60]}")
+        reported.append(f"DIED {one['died'][:60]}")
     if one["tracebacks"]:
-        told.append(f"{one['tracebacks']} tracebacks")
+        reported.append(f"{one['tracebacks']} tracebacks")
     if one["output_bytes"]:
-        told.append(f"{one['output_bytes']} bytes printed")
+        reported.append(f"{one['output_bytes']} bytes printed")
     if one["log_bytes"] > 1 << 20:
-        told.append(f"{one['log_bytes'] / 1e6:.1f} MB of log")
+        reported.append(f"{one['log_bytes'] / 1e6:.1f} MB of log")
     if one["attacker_error"]:
-        told.append(f"ATTACKER {one['attacker_error'].strip().splitlines()[-1][:60]}")
-    return ", ".join(told)
+        reported.append(f"ATTACKER {one['attacker_error'].strip().splitlines()[-1][:60]}")
+    return ", ".join(reported)
 
 
 def _ms(milliseconds: float) -> str:

@@ -42,16 +42,16 @@ class Work:
     peers: tuple[tuple[str, str, str], ...] = (("moshi bf16", "moshi", "bf16"),)
 
     def __str__(self) -> str:
-        told = [self.model]
+        reported = [self.model]
         if self.codebooks is not None:
-            told.append(f"{self.codebooks} codebooks")
+            reported.append(f"{self.codebooks} codebooks")
         if self.guided:
-            told.append("guided")
+            reported.append("guided")
         if self.batch > 1:
-            told.append(f"batch {self.batch}")
+            reported.append(f"batch {self.batch}")
         if self.whole:
-            told.append("whole recordings")
-        return ", ".join(told)
+            reported.append("whole recordings")
+        return ", ".join(reported)
 
     def options(self) -> list[str]:
         chosen = ["--batch", str(self.batch)]
@@ -213,7 +213,7 @@ def figures(engine: Engine) -> dict[str, Any]:
             name: statistics.median(1e3 * parts[name] for parts in engine.frames if name in parts)
             for name in names
         },
-        **engine.told,
+        **engine.reported,
     }
 
 

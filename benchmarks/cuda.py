@@ -193,14 +193,14 @@ def gpu(*fields: str) -> list[str]:
     if shutil.which("nvidia-smi") is None:
         return []
     command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
-    told = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    return [value.strip() for value in told.partition("\n")[0].split(",") if value.strip()]
+    reported = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return [value.strip() for value in reported.partition("\n")[0].split(",") if value.strip()]
 
 
 def gpu_memory_mb() -> float | None:
     """Megabytes of the GPU's memory that are in use, by all programs."""
-    told = gpu("memory.used")
-    return float(told[0]) * 1.048576 if told else None
+    reported = gpu("memory.used")
+    return float(reported[0]) * 1.048576 if reported else None
 
 
 def benchmark(arguments: argparse.Namespace) -> bool:

@@ -75,10 +75,10 @@ class Times:
         self.count = self.wrong = 0
         self._start = 0.0
 
-    def add(self, words: Iterable[Word], heard: float) -> None:
+    def add(self, words: Iterable[Word], elapsed: float) -> None:
         for word in words:
             ordered = self._start <= word.start <= word.end
-            self.wrong += not (ordered and heard - LATEST_SECONDS <= word.end <= heard)
+            self.wrong += not (ordered and elapsed - LATEST_SECONDS <= word.end <= elapsed)
             self.count, self._start = self.count + 1, word.start
 
 
@@ -197,8 +197,8 @@ def _transcribe(
         started = time.process_time()
         events = stream.feed(block[frame * size : (frame + AT_ONCE) * size])
         took.append((time.process_time() - started) / AT_ONCE)
-        heard = (number * BLOCK + frame + AT_ONCE) / model.frame_rate
-        times.add((event for event in events if isinstance(event, Word)), heard)
+        elapsed = (number * BLOCK + frame + AT_ONCE) / model.frame_rate
+        times.add((event for event in events if isinstance(event, Word)), elapsed)
     made.take()
     return took
 

@@ -49,9 +49,11 @@ def encode(
     kept = cache / f"codes-{key}.npz"
     if not kept.exists():
         noise = np.random.default_rng(3)
-        heard = [_codes(model, _audio(model, sample, condition.snr, noise)) for sample in samples]
+        codes_read = [
+            _codes(model, _audio(model, sample, condition.snr, noise)) for sample in samples
+        ]
         cache.mkdir(parents=True, exist_ok=True)
-        np.savez(kept, *heard)
+        np.savez(kept, *codes_read)
     with np.load(kept) as arrays:
         return [Recording(sample, arrays[f"arr_{index}"]) for index, sample in enumerate(samples)]
 

@@ -31,7 +31,7 @@ REST_SECONDS = 1.5
 MINUTE = 750
 SLACK_TIME, SLACK_MEGABYTES = 1.05, 5.0
 LATEST_SECONDS = 3.0
-"""After its end a word of the demo is told by then."""
+"""After its end a word of the demo is emitted by then."""
 
 
 def talk(rate: int) -> Iterator[Pcm]:
@@ -44,19 +44,19 @@ def talk(rate: int) -> Iterator[Pcm]:
 
 
 class Times:
-    """Words in the order in which they are told: each begins no sooner than the one before it,
+    """Words in the order in which they are emitted: each begins no sooner than the one before it,
     and has just been heard."""
 
     def __init__(self) -> None:
         self.count, self.wrong = 0, 0
         self.start, self.end = 0.0, 0.0
 
-    def add(self, words: Iterable[Word], heard: float) -> None:
+    def add(self, words: Iterable[Word], elapsed: float) -> None:
         for word in words:
             ordered = self.start <= word.start <= word.end
-            if not (ordered and heard - LATEST_SECONDS <= word.end <= heard):
+            if not (ordered and elapsed - LATEST_SECONDS <= word.end <= elapsed):
                 self.wrong += 1
-                print(f"wrong: {word} after {self.start} s, told when {heard:.2f} s were heard")
+                print(f"wrong: {word} after {self.start} s, emitted after {elapsed:.2f} s of audio")
             self.count, self.start, self.end = self.count + 1, word.start, word.end
 
 

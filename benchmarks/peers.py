@@ -38,11 +38,11 @@ def interpreter(peer: str, work: Path) -> str:
 
 @dataclass
 class Engine:
-    """An engine that runs, and what it told so far: seconds of each part of each frame."""
+    """An engine that runs, and what it reported so far: seconds of each part of each frame."""
 
     name: str
     process: subprocess.Popen[str]
-    told: dict[str, Any] = field(default_factory=dict)
+    reported: dict[str, Any] = field(default_factory=dict)
     frames: list[dict[str, float]] = field(default_factory=list)
 
     @classmethod
@@ -59,7 +59,7 @@ class Engine:
             text=True,
         )
         engine = cls(name, process)
-        engine.told = engine._answer()
+        engine.reported = engine._answer()
         return engine
 
     def step(self, frames: int, *, counted: bool = True) -> None:
@@ -69,7 +69,7 @@ class Engine:
         self.process.stdin.flush()
         answer = self._answer()
         frames = answer.pop("frames")
-        self.told |= answer
+        self.reported |= answer
         if counted:
             self.frames += frames
 

@@ -114,18 +114,18 @@ def _nodes(
         if event.get("cat") == "Node" and event["name"].endswith(SUFFIX):
             found[event["args"]["node_index"]].append(event)
     for runs in found.values():
-        told, name = runs[-1]["args"], runs[-1]["name"].removesuffix(SUFFIX)
+        reported, name = runs[-1]["args"], runs[-1]["name"].removesuffix(SUFFIX)
         seconds = sum(run["dur"] for run in runs[-frames:]) / 1e6 / frames
-        yield Node(told["op_name"], seconds, _multiplications(told, kernels.get(name, 0)))
+        yield Node(reported["op_name"], seconds, _multiplications(reported, kernels.get(name, 0)))
 
 
-def _multiplications(told: dict[str, Any], kernel: int) -> int:
+def _multiplications(reported: dict[str, Any], kernel: int) -> int:
     """Of the products and convolutions that have many rows."""
     inputs, outputs = (
-        [next(iter(tensor.values())) for tensor in told[key]]
+        [next(iter(tensor.values())) for tensor in reported[key]]
         for key in ("input_type_shape", "output_type_shape")
     )
-    match told["op_name"]:
+    match reported["op_name"]:
         case "MatMul" | "FusedMatMul" | "Gemm" | "MatMulNBits":
             rows, made = math.prod(outputs[0][:-1]), math.prod(outputs[0]) * inputs[0][-1]
         case "Conv":

@@ -25,11 +25,11 @@ def as_markdown(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _cells(row: dict[str, Any], first: dict[str, Any]) -> Iterator[str]:
-    heard = row["heard"]
-    verdicts = [one["verdict"] for one in heard]
+    recognized = row["heard"]
+    verdicts = [one["verdict"] for one in recognized]
     steps = sum(verdict["steps"] for verdict in verdicts)
     said = sum(verdict["words"] for verdict in verdicts)
-    words = sum(one["words"] for one in heard)
+    words = sum(one["words"] for one in recognized)
     errors, at_first = _errors(row), _errors(first)
     yield row["recipe"]
     yield f"{row['bundle_bytes'] / 1e6:.2f}"
@@ -48,5 +48,5 @@ def _errors(row: dict[str, Any]) -> Any:
 
 
 def _uncertain(errors: Any, words: int) -> float:
-    """The standard error in percent of words, of recordings drawn anew."""
+    """The standard error in percent of words, of resampled recordings."""
     return float(100 * errors.std() * len(errors) ** 0.5 / words)

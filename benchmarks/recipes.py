@@ -27,9 +27,9 @@ from kyutai_onnx.models import SpeechToText
 
 from .compensated import input_moments
 from .configs import PUBLISHED
-from .hearing import Condition, Recording, conditions, encode, hear
 from .low_precision import Moments, Named, all_recipes, bits_a_weight
 from .recipe_table import as_markdown
+from .stream import Condition, Recording, conditions, encode, hear
 
 PUBLISHED_SIZE = "stt-1b-en_fr"
 CALIBRATION = 128
@@ -75,12 +75,12 @@ class Comparison:
             "bits_a_weight_published": bits_a_weight(named, published),
             "heard": [
                 {"condition": str(condition)}
-                | self._heard(model, encode(self.reference(), condition, limit, self._work))
+                | self._recognized(model, encode(self.reference(), condition, limit, self._work))
                 for condition in what
             ],
         }
 
-    def _heard(self, model: SpeechToText, recordings: Sequence[Recording]) -> dict[str, Any]:
+    def _recognized(self, model: SpeechToText, recordings: Sequence[Recording]) -> dict[str, Any]:
         sums, errors, words = Verdict(), [0] * len(recordings), 0
         for group, said, events in hear(model, recordings):
             for index, found in zip(group, events, strict=True):

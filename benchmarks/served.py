@@ -65,7 +65,7 @@ class ServedProcess:
 
     @property
     def wyoming_port(self) -> int:
-        """That of a server which was told to have one."""
+        """That of a server which has one."""
         found = WYOMING.search(self.log)
         if found is None:
             raise RuntimeError(f"the server does not speak Wyoming: {self.log}")
@@ -103,7 +103,7 @@ class ServedProcess:
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
     def signal(self, number: signal.Signals) -> None:
-        """Tells it to end."""
+        """Sends it a signal."""
         self._process.send_signal(number)
 
     def wait(self) -> int:

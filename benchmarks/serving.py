@@ -43,7 +43,7 @@ from .peers import ROOT
 from .served import ServedProcess, served_process
 from .serving_clients import FRAME_SECONDS, Plan
 from .serving_tables import as_markdown
-from .talks import Heard, Talk, heard_alone, talk
+from .talks import RecognizedWord, Talk, recognized_alone, talk
 
 MOST_LAG = 2 * FRAME_SECONDS
 MOST_TALKS = 8
@@ -57,7 +57,7 @@ class Reference:
     """A talk, what a stream alone hears in it, and by how many frames a marker lags behind."""
 
     talk: Talk
-    heard: list[Heard]
+    recognized: list[RecognizedWord]
     delay: int
 
 
@@ -94,7 +94,7 @@ def references(model: str | None, count: int, seconds: float) -> list[Reference]
     assert stt is not None
     delay = int(np.ceil(stt.audio_delay_seconds / FRAME_SECONDS))
     talks = [talk(number, seconds) for number in range(count)]
-    return [Reference(one, heard_alone(loaded, one.pcm), delay) for one in talks]
+    return [Reference(one, recognized_alone(loaded, one.pcm), delay) for one in talks]
 
 
 def measure(server: ServedProcess, plan: Plan, known: Sequence[Reference]) -> Level:
@@ -112,14 +112,16 @@ def measure(server: ServedProcess, plan: Plan, known: Sequence[Reference]) -> Le
     spent, clients = server.cpu_seconds - cpu, clients_seconds() - clients
     others = busy_seconds() - busy - spent - clients
     took = time.perf_counter() - started
-    told = json.loads(done.stdout)
-    speakers = told["speakers"]
+    reported = json.loads(done.stdout)
+    speakers = reported["speakers"]
     lags: list[float] = []
     sounds: list[float] = []
     differing = 0
     for speaker in speakers:
         reference = known[speaker["talk"]]
-        differing += [text for text, _ in speaker["words"]] != [w.text for w in reference.heard]
+        differing += [text for text, _ in speaker["words"]] != [
+            w.text for w in reference.recognized
+        ]
         lags += lags_of(speaker, reference)
         sounds += sound_to_word(speaker, reference)
     return Level(
@@ -129,12 +131,12 @@ def measure(server: ServedProcess, plan: Plan, known: Sequence[Reference]) -> Le
         sound_to_word=percentiles(sounds),
         differing=differing,
         failed=sum(speaker["error"] is not None for speaker in speakers),
-        cpu=spent / told["seconds"],
+        cpu=spent / reported["seconds"],
         others=others / took,
         resident_mb=resident_mb(server.pid),
         peak_mb=peak_mb(server.pid),
         late=percentiles([late for speaker in speakers for late in speaker["late"]])[-1],
-        refused=told["refused"],
+        refused=reported["refused"],
     )
 
 
@@ -147,10 +149,10 @@ def clients_seconds() -> float:
 def lags_of(speaker: dict[str, Any], reference: Reference) -> list[float]:
     """From the end of each frame to the answer that it brought; none after a word that differs."""
     found = []
-    for (text, came), heard in zip(speaker["words"], reference.heard, strict=False):
-        if text != heard.text:
+    for (text, came), recognized in zip(speaker["words"], reference.recognized, strict=False):
+        if text != recognized.text:
             break
-        found.append(came - (heard.frame + 1) * FRAME_SECONDS)
+        found.append(came - (recognized.frame + 1) * FRAME_SECONDS)
     return found + [
         came - (number + 1 + reference.delay) * FRAME_SECONDS for number, came in speaker["marks"]
     ]
@@ -158,10 +160,12 @@ def lags_of(speaker: dict[str, Any], reference: Reference) -> list[float]:
 
 def sound_to_word(speaker: dict[str, Any], reference: Reference) -> list[float]:
     """From the end of each word in the recording to its message, of the words heard right."""
-    said, heard = reference.talk.said, speaker["words"]
-    matcher = SequenceMatcher(None, [text for text, _ in said], [text for text, _ in heard], False)
+    said, recognized = reference.talk.said, speaker["words"]
+    matcher = SequenceMatcher(
+        None, [text for text, _ in said], [text for text, _ in recognized], False
+    )
     return [
-        heard[block.b + index][1] - said[block.a + index][1]
+        recognized[block.b + index][1] - said[block.a + index][1]
         for block in matcher.get_matching_blocks()
         for index in range(block.size)
     ]
@@ -193,7 +197,7 @@ def main() -> None:
     given = parser.parse_args()
     load = os.getloadavg()[0]
     known = references(given.model, min(MOST_TALKS, max(given.streams)), given.seconds)
-    every = None if any(reference.heard for reference in known) else MARK_EVERY
+    every = None if any(reference.recognized for reference in known) else MARK_EVERY
 
     def level(server: ServedProcess, streams: int, extra: int = 0) -> Level:
         talks = min(streams, len(known))

@@ -1,5 +1,5 @@
 """Simulated speakers of `benchmarks.serving`, all in this process: reads a plan from standard
-input, and writes what they were told to standard output, both JSON."""
+input, and writes what they received to standard output, both JSON."""
 
 import asyncio
 import dataclasses
@@ -64,7 +64,7 @@ class Clients:
         self._frames = {number: packed_frames(number, plan.seconds) for number in range(plan.talks)}
 
     async def run(self) -> dict[str, Any]:
-        """All speak at once, each at a phase of its own that its number does not tell."""
+        """All speak at once, each at a phase of its own that does not depend on its number."""
         plan = self._plan
         sockets = [await self._open() for _ in range(plan.streams)]
         start = self._loop.time() + START_SECONDS
@@ -87,20 +87,20 @@ class Clients:
         return socket
 
     async def _come_late(self, when: float) -> list[list[str]]:
-        """What each that is too many is told, and how its socket ends."""
+        """What each that is too many gets, and how its socket ends."""
         await self._until(when)
         found = []
         for _ in range(self._plan.extra):
             socket = await self._session.ws_connect(self._plan.url + PATH)
-            told = messages.parse_stt_reply(await socket.receive_bytes())
+            reported = messages.parse_stt_reply(await socket.receive_bytes())
             last = await socket.receive()
-            found.append([str(told), f"{last.type.name} {last.data}"])
+            found.append([str(reported), f"{last.type.name} {last.data}"])
         return found
 
     async def _speak(
         self, socket: aiohttp.ClientWebSocketResponse, speaker: Speaker, start: float
     ) -> None:
-        ear = asyncio.create_task(self._hear(socket, speaker, start))
+        listener = asyncio.create_task(self._hear(socket, speaker, start))
         frames, every = self._frames[speaker.talk], self._plan.mark_every
         try:
             for index, message in enumerate(frames):
@@ -112,11 +112,11 @@ class Clients:
                     await socket.send_bytes(pack(messages.MarkerMessage(index)))
             await socket.send_bytes(pack(messages.MarkerMessage(-1)))
             await socket.send_bytes(pack(messages.AudioMessage(SILENCE)))
-            await asyncio.wait_for(ear, LAST_SECONDS)
+            await asyncio.wait_for(listener, LAST_SECONDS)
         except (ConnectionError, TimeoutError) as error:
             speaker.error = repr(error)
         finally:
-            ear.cancel()
+            listener.cancel()
             await socket.close()
 
     async def _hear(

@@ -1,4 +1,4 @@
-"""Streams in real time against the time from a frame's last sample to what is told of it, in one
+"""Streams in real time against the time from a frame's last sample to its events, in one
 process and without sockets.
 
     python -m benchmarks.serving_engine --streams 1 8 16 32 64
@@ -42,9 +42,9 @@ class Listener:
     words: list[str] = field(default_factory=list)
     ended: bool = False
 
-    def deliver(self, told: Sequence[SessionEvent]) -> None:
+    def deliver(self, reported: Sequence[SessionEvent]) -> None:
         now = time.perf_counter()
-        for event in told:
+        for event in reported:
             if isinstance(event, Step) and self.sent:
                 self.took.append(now - self.sent.popleft())
             elif isinstance(event, WordStarted):

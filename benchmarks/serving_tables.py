@@ -40,7 +40,7 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         return
     refused = crowded["refused"]
     yield ""
-    yield f"With {len(refused)} more than there are slots, who are told {_answers(refused)}:"
+    yield f"With {len(refused)} more than there are slots, which get {_answers(refused)}:"
     yield ""
     yield f"| {' | '.join(HEAD)} |"
     yield "|---" * len(HEAD) + "|"
@@ -49,8 +49,8 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
 
 def _answers(refused: Sequence[Sequence[str]]) -> str:
     """Each different answer, with how many had it."""
-    told = [", then ".join(one) for one in refused]
-    return "; ".join(f"{answer} ({told.count(answer)})" for answer in dict.fromkeys(told))
+    reported = [", then ".join(one) for one in refused]
+    return "; ".join(f"{answer} ({reported.count(answer)})" for answer in dict.fromkeys(reported))
 
 
 def _cells(level: dict[str, Any]) -> Iterator[str]:

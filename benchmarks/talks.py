@@ -29,8 +29,8 @@ class Talk:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """A word that a stream alone hears, and the frame with which it is told."""
+class RecognizedWord:
+    """A word that a stream alone hears, and the frame with which it is emitted."""
 
     text: str
     frame: int
@@ -50,8 +50,8 @@ def talk(number: int, seconds: float) -> Talk:
             break
     frames = round(seconds * RATE) // FRAME
     whole = np.concatenate(parts)[: frames * FRAME]
-    told = tuple((text, end) for text, end in said if end <= frames * FRAME / RATE)
-    return Talk(np.concatenate([whole, np.zeros(FLUSH_FRAMES * FRAME, np.float32)]), told)
+    reported = tuple((text, end) for text, end in said if end <= frames * FRAME / RATE)
+    return Talk(np.concatenate([whole, np.zeros(FLUSH_FRAMES * FRAME, np.float32)]), reported)
 
 
 def _recordings(number: int) -> Iterator[tuple[Pcm, list[tuple[str, float]]]]:
@@ -62,17 +62,17 @@ def _recordings(number: int) -> Iterator[tuple[Pcm, list[tuple[str, float]]]]:
         yield np.concatenate(list(read_audio(SET / entry["audio"], RATE))), words
 
 
-def heard_alone(model: SpeechToText, pcm: Pcm) -> list[Heard]:
+def recognized_alone(model: SpeechToText, pcm: Pcm) -> list[RecognizedWord]:
     """The words of a stream that has the model to itself, with the server's settings."""
     batch = model.batch(1)
     row = batch.join(model.task(live=True, lead=False))
     row.feed(pcm)
-    found: list[Heard] = []
+    found: list[RecognizedWord] = []
     frame = -1
     while batch.step():
         for event in row.events():
             if isinstance(event, Step):
                 frame = event.index
             elif isinstance(event, WordStarted):
-                found.append(Heard(event.text, frame))
+                found.append(RecognizedWord(event.text, frame))
     return found

@@ -3,7 +3,7 @@
     python -m benchmarks.turns [BUNDLE] [--dataset demo/sets/a] [--policy FILE|PRESET] [--show]
 
 Plays recordings, and rest after each, to speech to text frame by frame. An end is missed that is
-not reported before the next turn begins, and early if it is reported in the midst of a turn.
+not reported before the next turn begins, and early if it is reported within a turn.
 Without a bundle the embedded demo transcribes, without a data set its samples.
 """
 
@@ -24,37 +24,36 @@ AFTER_SECONDS = 3.0
 """Rest that follows each recording, so that its last turn can end."""
 
 EARLY_SECONDS = 0.3
-"""How long before the last sound of a turn its end may be told and still be none too early."""
+"""How long before the last sound of a turn its end may be reported and still be none too early."""
 
 
 @dataclass(frozen=True)
 class Replayed:
     """Turns of a recording, from `starts` to `ends` in seconds, and the moments at which their ends
-    were told."""
+    were reported."""
 
     starts: tuple[float, ...]
     ends: tuple[float, ...]
-    told: tuple[float, ...]
+    reported: tuple[float, ...]
 
     def delay(self, turn: int) -> float | None:
-        """Seconds from the end of a turn to its being told; None where it was missed: nothing was
-        told before the next one began."""
+        """Seconds from the end of a turn to its report; None where it was missed: nothing was
+        reported before the next one began."""
         until = self.starts[turn + 1] if turn + 1 < len(self.starts) else float("inf")
         after = self.ends[turn] - EARLY_SECONDS
-        return next((t - self.ends[turn] for t in self.told if after <= t < until), None)
+        return next((t - self.ends[turn] for t in self.reported if after <= t < until), None)
 
     @property
     def early(self) -> list[float]:
-        """The moments at which an end was told in the midst of a turn."""
+        """The moments at which an end was reported within a turn."""
         turns = list(zip(self.starts, self.ends, strict=True))
-        return [t for t in self.told if any(s < t < e - EARLY_SECONDS for s, e in turns)]
+        return [t for t in self.reported if any(s < t < e - EARLY_SECONDS for s, e in turns)]
 
     def lines(self, name: str) -> list[str]:
         """What went wrong, a line each."""
         missed = [end for turn, end in enumerate(self.ends) if self.delay(turn) is None]
         return [f"{name}: the end at {end:.2f} s was missed" for end in missed] + [
-            f"{name}: an end was told at {moment:.2f} s, in the midst of a turn"
-            for moment in self.early
+            f"{name}: an end was reported at {moment:.2f} s, within a turn" for moment in self.early
         ]
 
 
@@ -91,13 +90,13 @@ class Tally:
         """The figures in words."""
         share = 100 / max(1, self.turns)
         lines = [
-            f"turns   {self.turns}",
-            f"missed  {self.missed} ({share * self.missed:.1f} %)",
-            f"early   {self.early} ({share * self.early:.1f} %)",
+            f"turns     {self.turns}",
+            f"missed    {self.missed} ({share * self.missed:.1f} %)",
+            f"early     {self.early} ({share * self.early:.1f} %)",
         ]
         if self.delays:
             lines.append(
-                f"told    {np.median(self.delays):.2f} s after the last word (median; at most "
+                f"reported  {np.median(self.delays):.2f} s after the last word (median; at most "
                 f"{max(self.delays):.2f} s)"
             )
         return lines
@@ -111,16 +110,16 @@ def replay(model: SpeechToText, sample: Sample, policy: TurnPolicy, gap: float) 
     pcm, size = samples_of(sample, model.sample_rate), model.frame_size
     rest = np.zeros(round(AFTER_SECONDS * model.sample_rate), np.float32)
     stream = model.stream(policy=policy)
-    sound, told, words = np.concatenate([pcm, rest]), [], list[Word]()
+    sound, reported, words = np.concatenate([pcm, rest]), [], list[Word]()
     for start in range(0, len(sound), size):
         for event in stream.feed(sound[start : start + size]):
             if isinstance(event, EndOfTurn):
-                told.append((start + size) / model.sample_rate)
+                reported.append((start + size) / model.sample_rate)
             elif isinstance(event, Word):
                 words.append(event)
     words += [event for event in stream.flush() if isinstance(event, Word)]
     starts, ends = turns_of(sample.words or words, gap)
-    return Replayed(starts, ends, tuple(told))
+    return Replayed(starts, ends, tuple(reported))
 
 
 def turns_of(words: Sequence[Word], gap: float) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -56,19 +56,19 @@ def main() -> None:
 
     for name, sounds in cases(rate):
         for way in ("file", "card"):
-            heard: Counter[str] = Counter()
+            recognized: Counter[str] = Counter()
             for _ in range(times):
                 parts = [rest(0.5, 4)]
                 for sound in sounds:
                     parts += [sound, rest(0.01, 0.05)]
                 pcm = np.concatenate([*parts, rest(REST_SECONDS, REST_SECONDS)])
-                heard[
+                recognized[
                     text(
                         model, by_card(pcm, rate, int(random.integers(2))) if way == "card" else pcm
                     )
                 ] += 1
             print(f"{name}, by {way}:")
-            for words, count in heard.most_common():
+            for words, count in recognized.most_common():
                 print(f"  {count:4} {words}")
 
 

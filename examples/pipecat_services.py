@@ -60,7 +60,7 @@ class KyutaiSTTService(STTService):
                 yield frame
 
     async def stop(self, frame: EndFrame) -> None:
-        """Tells the last words."""
+        """Sends the last words."""
         if self._stream is not None:
             for event in [*await asyncio.to_thread(self._stream.flush), EndOfTurn(0.0)]:
                 if told := self._frame(event):

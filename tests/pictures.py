@@ -21,8 +21,8 @@ MANIFEST = DEMO / "samples" / "manifest.jsonl"
 
 async def take(url: str, folder: Path, out: Path) -> None:
     samples = [json.loads(line) for line in MANIFEST.read_text("utf-8").splitlines()]
-    heard = microphone(folder, *(whole(DEMO / "samples" / each["audio"]) for each in samples))
-    async with browser(folder, microphone=heard) as page:
+    captured = microphone(folder, *(whole(DEMO / "samples" / each["audio"]) for each in samples))
+    async with browser(folder, microphone=captured) as page:
         await page.open(url)
         await listen(page, out)
         await page.prefer(color_scheme="dark")

@@ -60,8 +60,8 @@ def codec(weights: Path, asked: Any) -> Step:
 
     def step() -> dict[str, float]:
         watch = Stopwatch(finish(asked.device))
-        heard = sound(asked.batch, noise, WHOLE if asked.whole else 1)
-        pcm = torch.from_numpy(heard).to(asked.device)
+        recognized = sound(asked.batch, noise, WHOLE if asked.whole else 1)
+        pcm = torch.from_numpy(recognized).to(asked.device)
         codes = watch.run("mimi_encoder", lambda: mimi.encode(pcm))
         watch.run("mimi_decoder", lambda: mimi.decode(codes))
         return a_frame(watch.parts) if asked.whole else watch.parts
@@ -84,15 +84,15 @@ def language_model(info: Any, dtype: torch.dtype, asked: Any) -> Step:
     generator.streaming_forever(asked.batch)
     fill(mimi)
     fill(lm)
-    heard, noise = lm.n_q - lm.dep_q, np.random.default_rng(0)
+    recognized, noise = lm.n_q - lm.dep_q, np.random.default_rng(0)
     listens = info.model_type != "tts"
 
     def step() -> dict[str, float]:
         watch = Stopwatch(finish(asked.device))
-        codes = torch.zeros(asked.batch, heard, 1, dtype=torch.long, device=asked.device)
+        codes = torch.zeros(asked.batch, recognized, 1, dtype=torch.long, device=asked.device)
         if listens:
             pcm = torch.from_numpy(sound(asked.batch, noise)).to(asked.device)
-            codes = watch.run("mimi_encoder", lambda: mimi.encode(pcm))[:, :heard]
+            codes = watch.run("mimi_encoder", lambda: mimi.encode(pcm))[:, :recognized]
         made = watch.run("language_model", lambda: generator.step(codes))
         if lm.dep_q and made is not None:
             spoken = made[:, 1:].clamp(0, mimi.cardinality - 1)
@@ -103,7 +103,7 @@ def language_model(info: Any, dtype: torch.dtype, asked: Any) -> Step:
 
 
 def finish(device: str) -> Callable[[], None]:
-    """Waits for what a GPU was told to do, so that a part's time is its own."""
+    """Waits for the work of the GPU, so that a part's time is its own."""
     return torch.cuda.synchronize if device == "cuda" else lambda: None
 
 
@@ -125,7 +125,7 @@ def conditions(lm: Any, rows: int) -> Any:
 
 def fill(model: torch.nn.Module) -> None:
     """Fills every ring with noise and moves its position on; those that live within a frame are
-    made anew anyway."""
+    recomputed anyway."""
     for module in model.modules():
         state = getattr(module, "_streaming_state", None)
         if getattr(state, "kv_cache", None) is not None:

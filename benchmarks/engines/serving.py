@@ -69,13 +69,13 @@ def arguments(*names: str) -> argparse.Namespace:
 
 
 def serve(load: Callable[[], Step]) -> None:
-    """Loads, tells how long that and the first frame took, then steps as often as asked."""
+    """Loads, reports how long that and the first frame took, then steps as often as asked."""
     taken = time.perf_counter()
     step = load()
     opened = time.perf_counter()
     step()
-    told = {"load_seconds": opened - taken, "first_seconds": time.perf_counter() - opened}
-    print(json.dumps(told), flush=True)
+    reported = {"load_seconds": opened - taken, "first_seconds": time.perf_counter() - opened}
+    print(json.dumps(reported), flush=True)
     for line in sys.stdin:
         frames = [whole(step) for _ in range(int(line))]
         memory = {"peak_mb": peak_mb(), "held_mb": held_mb()}

@@ -47,14 +47,14 @@ class Codec:
         self._codebooks = codebooks
         config = MimiConfig(use_streaming=True, use_cache=True)
         self._model = MimiModel(config).eval()
-        self._heard: dict[str, Any] = {}
+        self._recognized: dict[str, Any] = {}
         self._spoken = DynamicCache(config=config)
 
     def encode(self, pcm: torch.Tensor) -> torch.Tensor:
         made = self._model.encode(
-            pcm, num_quantizers=self._codebooks, use_streaming=True, **self._heard
+            pcm, num_quantizers=self._codebooks, use_streaming=True, **self._recognized
         )
-        self._heard = {
+        self._recognized = {
             "encoder_past_key_values": made.encoder_past_key_values,
             "padding_cache": made.padding_cache,
         }

@@ -45,7 +45,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Ended:
-    """A source came to its end; `error` tells why where it broke off."""
+    """A source came to its end; `error` is the reason if it broke off."""
 
     error: str | None = None
 
@@ -85,7 +85,7 @@ class Listener:
         self._jobs.put(lambda: self._hear(source))
 
     def stop(self) -> None:
-        """Ends the source; the words that lag behind are still told."""
+        """Ends the source; the words that lag behind are still emitted."""
         if self._source is not None:
             self._source.stop()
 
@@ -116,7 +116,7 @@ class Listener:
         self.messages.put(Ended(error or None))
 
     def _transcribe(self, model: SpeechToText, source: Source) -> str:
-        """Hears to the end, and returns what went wrong; what was heard before is told."""
+        """Hears to the end, and returns what went wrong; what was transcribed before is emitted."""
         stream, error = model.stream(watchdog=WATCHDOG_SECONDS), ""
 
         def tell(events: list[Event], level: float) -> None:
@@ -163,5 +163,5 @@ def text_of(event: Event) -> str:
         case EndOfTurn():
             return "\n"
         case Restart(time):
-            return f"[begun anew at {time:.1f} s] "
+            return f"[restarted at {time:.1f} s] "
     return ""

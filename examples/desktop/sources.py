@@ -24,7 +24,7 @@ class Source(Protocol):
 
     def frames(self, rate: int, frame_size: int, tell: Tell) -> Generator[Frame, None, None]:
         """Frame after frame of `frame_size` samples at `rate` Hz, until its end or `stop`; what a
-        person should know meanwhile is told. Raises AudioError or UsageError where there is none.
+        person should know is reported. Raises AudioError or UsageError where there is none.
         """
 
     def stop(self) -> None:

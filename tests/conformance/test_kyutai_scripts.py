@@ -1,5 +1,5 @@
 """The message sequences of delayed-streams-modeling's scripts for moshi-server
-(stt_from_file_rust_server.py, stt_from_mic_rust_server.py, tts_rust_server.py), written anew with
+(stt_from_file_rust_server.py, stt_from_mic_rust_server.py, tts_rust_server.py), rewritten with
 the packages that they use: `websockets` and `msgpack`."""
 
 import asyncio
@@ -103,7 +103,7 @@ def test_a_microphone_is_transcribed_with_its_pauses(
     server: ServedProcess, pcm: Array, second: Array, text: str
 ) -> None:
     """As stt_from_mic_rust_server.py --show-vad: frames as they come, and a bar where the third
-    head tells a pause after speech. It is left by closing, amid the stream."""
+    head reports a pause after speech. It is left by closing, amid the stream."""
     spoken = np.concatenate([second, pcm, second.repeat(4)])
     ahead = asyncio.Semaphore(4)
 

@@ -32,7 +32,7 @@ def card(tmp_path: Path) -> Iterator[VirtualCard]:
         yield made
 
 
-def test_moshi_client_hears_the_translation(
+def test_moshi_client_plays_the_translation(
     server: ServedProcess, card: VirtualCard, model: SpeechToText, tmp_path: Path
 ) -> None:
     spoken = whole(say_aloud(tmp_path / "spoken.wav", NUMBER, "fr"))
@@ -49,7 +49,7 @@ def test_moshi_client_hears_the_translation(
         card.play_on(2.0)
         program.process.send_signal(signal.SIGINT)
         program.process.wait(PATIENCE_SECONDS)
-    (heard,) = recorded
-    assert np.abs(heard).max() > 0.05
+    (captured,) = recorded
+    assert np.abs(captured).max() > 0.05
     assert ENGLISH in " ".join(program.out.split())
-    assert ENGLISH in " ".join(word.text for word in model.transcribe(heard))
+    assert ENGLISH in " ".join(word.text for word in model.transcribe(captured))

@@ -42,14 +42,14 @@ def test_json_text_and_stream_have_the_words_of_transcribe(
 def test_words_have_the_times_of_transcribe(
     client: "openai.OpenAI", speech: Path, words: list[Word]
 ) -> None:
-    told = client.audio.transcriptions.create(
+    reported = client.audio.transcriptions.create(
         model="whisper-1",
         file=speech,
         response_format="verbose_json",
         timestamp_granularities=["word"],
     )
-    assert told.words is not None
-    assert [(word.word, word.start, word.end) for word in told.words] == [
+    assert reported.words is not None
+    assert [(word.word, word.start, word.end) for word in reported.words] == [
         (word.text, round(word.start, 3), round(word.end, 3)) for word in words
     ]
 
@@ -58,12 +58,12 @@ def test_words_have_the_times_of_transcribe(
 def test_subtitles_are_those_of_transcribe(
     client: "openai.OpenAI", command: Command, speech: Path, kind: str
 ) -> None:
-    told = client.audio.transcriptions.create(
+    reported = client.audio.transcriptions.create(
         model="whisper-1",
         file=speech,
         response_format=kind,  # type: ignore[call-overload]
     )
-    assert str(told).rstrip() == command("transcribe", speech, "-q", "-f", kind).out.rstrip()
+    assert str(reported).rstrip() == command("transcribe", speech, "-q", "-f", kind).out.rstrip()
 
 
 @pytest.mark.parametrize("kind", ["wav", "pcm", "flac", "mp3", "opus"])

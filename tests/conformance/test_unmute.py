@@ -117,7 +117,7 @@ def test_5_a_step_of_three_heads_or_more_for_each_frame(server: ServedProcess, p
     asyncio.run(run())
 
 
-def test_5_and_6_a_pause_is_told_and_flushed_quicker_than_it_is_spoken(
+def test_5_and_6_a_pause_is_reported_and_flushed_quicker_than_it_is_spoken(
     server: ServedProcess, pcm: Array, words: list[Word]
 ) -> None:
     """Speech comes a few frames ahead of the steps. Once the average of the two second head is
@@ -167,11 +167,11 @@ def test_8_a_marker_comes_back_after_what_was_sent_before(
             await socket.send(audio(pcm))
             await socket.send(packed(type="Marker", id=123))
             await socket.send(audio(np.zeros(25 * 1920, np.float32)))
-            heard = []
+            recognized = []
             while (message := await receive(socket))["type"] != "Marker":
-                heard += [message["text"]] if message["type"] == "Word" else []
+                recognized += [message["text"]] if message["type"] == "Word" else []
             assert message["id"] == 123
-        return " ".join(heard)
+        return " ".join(recognized)
 
     assert asyncio.run(run()) == text
 
@@ -208,21 +208,21 @@ def test_10_a_voice_may_be_sent_before_ready_was_read(server: ServedProcess) -> 
     asyncio.run(run())
 
 
-def test_12_and_14_an_utterance_ends_by_the_server_closing(server: ServedProcess) -> None:
+def test_12_and_14_a_speech_ends_by_the_server_closing(server: ServedProcess) -> None:
     async def run() -> tuple[list[str], float]:
         async with connected(server, TTS) as socket:
             for word in ("set", "an", "alarm"):
                 await socket.send(packed(type="Text", text=word))
             await socket.send(packed(type="Eos"))
-            told, samples = [], 0
+            reported, samples = [], 0
             async for data in socket:  # raises where it is not closed in peace
                 message = msgpack.unpackb(data)
-                told += [message["text"]] if message["type"] == "Text" else []
+                reported += [message["text"]] if message["type"] == "Text" else []
                 samples += len(message["pcm"]) if message["type"] == "Audio" else 0
-        return told, samples / RATE
+        return reported, samples / RATE
 
-    told, seconds = asyncio.run(run())
-    assert told == ["set", "an", "alarm"]
+    reported, seconds = asyncio.run(run())
+    assert reported == ["set", "an", "alarm"]
     assert 0.5 < seconds < 10
 
 

@@ -178,10 +178,10 @@ def test_packets_of_whole_pages(packets: list[bytes]) -> None:
     """The checksum holds, so that libopus gets them."""
     writer = OggWriter(1)
     data = b"".join(writer.page(packet, 0) for packet in [*PACKETS[:2], *packets])
-    heard = result(lambda: OpusDecoder().push(data))
-    if heard is not ProtocolError:
-        assert np.isfinite(heard).all()
-        assert len(heard) <= len(packets) * 2880
+    recognized = result(lambda: OpusDecoder().push(data))
+    if recognized is not ProtocolError:
+        assert np.isfinite(recognized).all()
+        assert len(recognized) <= len(packets) * 2880
     writer = OggWriter(1)
     result(lambda: OpusDecoder().push(b"".join(writer.page(packet, 0) for packet in packets)))
 

@@ -62,7 +62,7 @@ def moshi_server(tokens: list[int]) -> Iterator[SttReply]:
 
 
 def live_events(tokens: list[int]) -> Iterator[events.Event]:
-    """What a live stream of ours tells of the same tokens, frame by frame."""
+    """What a live stream of ours reports of the same tokens, frame by frame."""
     lag = DELAY / FRAME_RATE
     words = WordAssembler(Letters(), FRAME_RATE, lag, padding=PADDING, boundary=BOUNDARY)
     pending: list[int] = []
@@ -81,12 +81,12 @@ def live_events(tokens: list[int]) -> Iterator[events.Event]:
 
 @fuzzed
 @given(st.lists(st.one_of(st.just(BOUNDARY), st.just(PADDING), st.integers(4, 9)), max_size=60))
-def test_words_are_told_as_moshi_server_tells_them(tokens: list[int]) -> None:
+def test_words_are_reported_as_moshi_server_reports_them(tokens: list[int]) -> None:
     """But for their ends, which are those of `transcribe`: the frame before the next word."""
     tokens = [PADDING] * DELAY + [BOUNDARY, *tokens]
     rules = SttAdapter()
-    told = [message for event in live_events(tokens) for message in rules.report(event)]
-    words = [message for message in told if not isinstance(message, messages.StepMessage)]
+    reported = [message for event in live_events(tokens) for message in rules.report(event)]
+    words = [message for message in reported if not isinstance(message, messages.StepMessage)]
     expected = list(moshi_server(tokens))
     assert [type(message) for message in words] == [type(message) for message in expected]
     for ours, theirs in zip(words, expected, strict=True):
@@ -94,7 +94,7 @@ def test_words_are_told_as_moshi_server_tells_them(tokens: list[int]) -> None:
             assert ours.stop_time == pytest.approx(theirs.stop_time - FRAME)
         else:
             assert ours == theirs
-    steps = [message for message in told if isinstance(message, messages.StepMessage)]
+    steps = [message for message in reported if isinstance(message, messages.StepMessage)]
     assert [step.step_idx for step in steps] == list(range(len(tokens)))
 
 
@@ -141,18 +141,18 @@ class UnmuteAudio(BaseModel):
     pcm: list[float]
 
 
-Heard = UnmuteWord | UnmuteEndWord | UnmuteMarker | UnmuteStep | UnmuteError | UnmuteReady
-HEARD: TypeAdapter[Heard] = TypeAdapter(Annotated[Heard, Field(discriminator="type")])
+Received = UnmuteWord | UnmuteEndWord | UnmuteMarker | UnmuteStep | UnmuteError | UnmuteReady
+HEARD: TypeAdapter[Received] = TypeAdapter(Annotated[Received, Field(discriminator="type")])
 Said = UnmuteText | UnmuteAudio | UnmuteError | UnmuteReady
 SAID: TypeAdapter[Said] = TypeAdapter(Annotated[Said, Field(discriminator="type")])
 
 
-def test_unmute_takes_all_that_speech_to_text_tells() -> None:
+def test_unmute_takes_all_that_speech_to_text_reports() -> None:
     rules = SttAdapter()
-    told: list[SttReply] = [rules.start()]
-    told += [m for event in live_events([0, 4, 3, 0]) for m in rules.report(event, 480)]
-    told += [messages.MarkerMessage(0), rules.refuse()]
-    read = [HEARD.validate_python(msgpack.unpackb(pack(m)), strict=True) for m in told]
+    reported: list[SttReply] = [rules.start()]
+    reported += [m for event in live_events([0, 4, 3, 0]) for m in rules.report(event, 480)]
+    reported += [messages.MarkerMessage(0), rules.refuse()]
+    read = [HEARD.validate_python(msgpack.unpackb(pack(m)), strict=True) for m in reported]
     assert isinstance(read[0], UnmuteReady)
     assert {message.type for message in read} == {
         "Ready",
@@ -168,13 +168,13 @@ def test_unmute_takes_all_that_speech_to_text_tells() -> None:
         HEARD.validate_python({"type": "Ping"})
 
 
-def test_unmute_takes_all_that_text_to_speech_tells() -> None:
+def test_unmute_takes_all_that_text_to_speech_reports() -> None:
     rules = TtsAdapter(messages.format_named("PcmMessagePack"), FRAME_RATE)
     rules.read('a <break time="1s"/> b')
-    told = rules.start() + rules.report(events.Audio(np.ones(1920, np.float32)))
-    told += rules.report(events.Word("a", 0.0, 0.4)) + rules.report(events.Word("b", 1.6, 2.0))
-    told += rules.end() + rules.refuse()
-    read = [SAID.validate_python(msgpack.unpackb(data), strict=True) for data in told]
+    reported = rules.start() + rules.report(events.Audio(np.ones(1920, np.float32)))
+    reported += rules.report(events.Word("a", 0.0, 0.4)) + rules.report(events.Word("b", 1.6, 2.0))
+    reported += rules.end() + rules.refuse()
+    read = [SAID.validate_python(msgpack.unpackb(data), strict=True) for data in reported]
     kinds = [message.type for message in read]
     assert kinds == ["Ready", "Audio", "Text", "Text", "Text", "Error"]
     audio = read[1]
@@ -215,13 +215,13 @@ def test_a_file_is_sent_and_its_words_come_back_before_the_marker() -> None:
     sent_messages += [sent(type="Audio", pcm=second)] * 35
     rules = SttAdapter()
     requests = [messages.parse_stt_request(message) for message in sent_messages]
-    heard = [m.pcm for m in requests if isinstance(m, messages.AudioMessage)]
-    assert np.array_equal(np.concatenate(heard)[24000 : -40 * 24000], speech)
+    recognized = [m.pcm for m in requests if isinstance(m, messages.AudioMessage)]
+    assert np.array_equal(np.concatenate(recognized)[24000 : -40 * 24000], speech)
     script = Script([])
     tokens = [PADDING] * DELAY + [0, 4, 3, 0, 6, 5, 3, 3, 0]
-    told = [rules.start(), *(m for e in live_events(tokens) for m in rules.report(e))]
-    told += [m for m in requests if isinstance(m, messages.MarkerMessage)]
-    for message in told:
+    reported = [rules.start(), *(m for e in live_events(tokens) for m in rules.report(e))]
+    reported += [m for m in requests if isinstance(m, messages.MarkerMessage)]
+    for message in reported:
         assert not script.done
         script.read(pack(message))
     assert script.done
@@ -246,10 +246,10 @@ def test_a_text_is_sent_word_by_word_and_comes_back_as_speech() -> None:
     assert requests[-1] == messages.EosMessage()
     fed = "".join(rules.read(m.text) for m in requests if isinstance(m, messages.TextMessage))
     assert fed == "Hello there it's me "
-    told = rules.start()
+    reported = rules.start()
     for index, word in enumerate(fed.split()):
-        told += rules.report(events.Audio(np.zeros(1920, np.float32)))
-        told += rules.report(events.Word(word, index * FRAME, (index + 1) * FRAME))
-    read = [msgpack.unpackb(data) for data in [*told, *rules.end()]]
+        reported += rules.report(events.Audio(np.zeros(1920, np.float32)))
+        reported += rules.report(events.Word(word, index * FRAME, (index + 1) * FRAME))
+    read = [msgpack.unpackb(data) for data in [*reported, *rules.end()]]
     assert [m["text"] for m in read if m["type"] == "Text"] == fed.split()
     assert sum(len(m["pcm"]) for m in read if m["type"] == "Audio") == 4 * 1920

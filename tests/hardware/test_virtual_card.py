@@ -61,9 +61,9 @@ def test_what_is_said_into_the_microphone_is_transcribed(
     with card.running(
         *("stream", "--input-device", "HEAD", "--save-input", saved, "--words", words)
     ) as stream:
-        stream.hears_into(saved)
+        stream.records_into(saved)
         card.say(recording)
-        stream.hears_into(saved)
+        stream.records_into(saved)
         stream.interrupt()
     assert "sound to word" in stream.err
     assert stream.out == command("transcribe", saved, "-q").out
@@ -102,11 +102,11 @@ print(" ".join(e.text for e in [*events, *stream.flush()] if isinstance(e, Word)
 def test_a_device_may_have_any_rate(
     card: VirtualCard, command: Command, recording: Path, rate: int
 ) -> None:
-    with card.program(sys.executable, "-c", HEAR, str(rate)) as hearing:
-        hearing.says(f"{rate} 2\n")
+    with card.program(sys.executable, "-c", HEAR, str(rate)) as process:
+        process.says(f"{rate} 2\n")
         card.say(recording)
-        hearing.end(0)
-    first, *rest = hearing.out.splitlines(keepends=True)
+        process.end(0)
+    first, *rest = process.out.splitlines(keepends=True)
     assert first == f"{rate} 2\n"
     assert "".join(rest) == command("transcribe", recording, "-q").out
 
@@ -151,23 +151,23 @@ def test_the_codec_is_an_echo(card: VirtualCard, recording: Path, tmp_path: Path
     assert likeness(recorded[0], said[loud[0] : loud[-1]]) > 0.95
 
 
-def test_a_microphone_that_goes_and_returns_is_heard_on(
+def test_a_microphone_that_goes_and_returns_is_used_again(
     card: VirtualCard, command: Command, recording: Path, tmp_path: Path
 ) -> None:
     saved = tmp_path / "heard.wav"
     with card.running(
         *("stream", "--input-device", "headset", "-f", "jsonl", "--save-input", saved)
     ) as stream:
-        stream.hears_into(saved)
+        stream.records_into(saved)
         card.say(recording)
-        stream.hears_into(saved)
+        stream.records_into(saved)
         card.unplug()
         stream.says("the microphone headset has gone; waiting for it\n")
         card.plug()
         stream.says("the microphone headset is back\n")
-        stream.hears_into(saved)
+        stream.records_into(saved)
         card.say(recording)
-        stream.hears_into(saved)
+        stream.records_into(saved)
         stream.interrupt()
     words = [event for event in map(json.loads, stream.out.splitlines()) if event["type"] == "word"]
     starts = [word["start"] for word in words]
@@ -210,18 +210,18 @@ def test_a_translation_comes_out_of_the_speaker(
     assert likeness(recorded[0], said) > 0.95
 
 
-def test_a_translation_is_heard_and_spoken_at_once(
+def test_a_translation_is_recorded_and_spoken_at_once(
     card: VirtualCard, tmp_path: Path, recording: Path
 ) -> None:
-    heard, saved = tmp_path / "heard.wav", tmp_path / "said.wav"
+    captured, saved = tmp_path / "heard.wav", tmp_path / "said.wav"
     with (
         card.recorded() as recorded,
         card.running(
             *("stream", "--model", DEMO / "hibiki", "--input-device", "headset", "--seed", 1),
-            *("--save-input", heard, "--save-output", saved, "--output-device", "loud"),
+            *("--save-input", captured, "--save-output", saved, "--output-device", "loud"),
         ) as stream,
     ):
-        stream.hears_into(heard)
+        stream.records_into(captured)
         card.say(recording)
         stream.interrupt()
     assert "sound to sound" in stream.err

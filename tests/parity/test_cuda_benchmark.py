@@ -22,11 +22,11 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def test_it_measures_and_places_on_the_cpu(checkpoint: Checkpoints, tmp_path: Path) -> None:
     shutil.copytree(checkpoint("light", "stt"), tmp_path / "stt-1b-en_fr")
-    told = run(
+    reported = run(
         *("--work", tmp_path, "--provider", "cpu", "--only", "stt-1b-en_fr", "--no-peers"),
         *("--precision", "fp16", "--batches", 1, 2, "--frames", 4, "--out", tmp_path / "figures"),
     )
-    assert (told.returncode, told.stderr) == (0, "")
+    assert (reported.returncode, reported.stderr) == (0, "")
     report = json.loads((tmp_path / "figures.json").read_text())
     (found,) = report["works"]
     assert [row["streams"] for row in found["engines"]] == [1, 2]
@@ -41,16 +41,16 @@ def test_it_measures_and_places_on_the_cpu(checkpoint: Checkpoints, tmp_path: Pa
         assert list(graph["nodes"]) == [graph["asked"]] == ["CPUExecutionProvider"]
         assert not graph["elsewhere"]
         assert graph["captured"] is False
-    lines = told.stdout.splitlines()
-    assert (tmp_path / "figures.md").read_text() == told.stdout
+    lines = reported.stdout.splitlines()
+    assert (tmp_path / "figures.md").read_text() == reported.stdout
     assert sum(line.startswith("| kyutai-onnx fp16, cpu | ") for line in lines) == 2
 
 
 @pytest.mark.skipif(available(PROVIDERS["cuda"]), reason="CUDA is here")
 def test_without_cuda_it_says_so(tmp_path: Path) -> None:
-    told = run("--work", tmp_path / "work")
-    assert told.returncode == 5
-    (line,) = told.stderr.splitlines()
+    reported = run("--work", tmp_path / "work")
+    assert reported.returncode == 5
+    (line,) = reported.stderr.splitlines()
     assert line.startswith("error: cuda: CUDAExecutionProvider ")
     assert not (tmp_path / "work").exists()
 

@@ -40,7 +40,7 @@ def language_model(dep_q: int, delays: tuple[int, ...]) -> LanguageModel:
 
 
 class Reference:
-    """LMGen around a model that only notes what it reads and says what it is told to."""
+    """LMGen around a model that only notes what it reads and emits the tokens that it is given."""
 
     def __init__(self, model: LanguageModel, batch: int) -> None:
         torch = pytest.importorskip("torch")
@@ -71,8 +71,10 @@ class Reference:
         """What the model read and which frame was complete after it."""
         self._text = made[:, 0]
         self.generator.set_exec_mask(self.torch.from_numpy(active))
-        heard, said = (self.torch.from_numpy(tokens)[..., None] for tokens in (codes, made[:, 1:]))
-        complete = self.generator.step(heard, said if made.shape[1] > 1 else None)
+        codes_read, said = (
+            self.torch.from_numpy(tokens)[..., None] for tokens in (codes, made[:, 1:])
+        )
+        complete = self.generator.step(codes_read, said if made.shape[1] > 1 else None)
         return self.read, complete[..., 0].numpy()
 
     def reset(self, rows: list[int], batch: int) -> None:

@@ -25,11 +25,11 @@ CHECKPOINT = ROOT / "training" / "stt-demo-en"
 SAMPLES = DEMO / "samples"
 ENTRIES = [json.loads(line) for line in (SAMPLES / "manifest.jsonl").read_text().splitlines()]
 
-Hear = Callable[[Path], tuple[list[int], np.ndarray]]
+Transcribe = Callable[[Path], tuple[list[int], np.ndarray]]
 
 
 @pytest.fixture(scope="module")
-def hear() -> Hear:
+def transcribe() -> Transcribe:
     """Text tokens and codes of a recording, by `moshi` alone: its loaders and its loop."""
     from moshi.models.loaders import CheckpointInfo
 
@@ -55,25 +55,28 @@ def exact(shared: Shared) -> Path:
 
 
 @pytest.mark.parametrize("audio", [entry["audio"] for entry in ENTRIES])
-def test_the_reference_hears_what_a_bundle_in_fp32_hears(
-    audio: str, hear: Hear, exact: Path, tmp_path: Path
+def test_the_reference_transcribes_what_a_bundle_in_fp32_does(
+    audio: str, transcribe: Transcribe, exact: Path, tmp_path: Path
 ) -> None:
     dump = tmp_path / "dump.npz"
     command = ["transcribe", str(SAMPLES / audio), "--model", str(exact)]
     assert run([*command, "--dump-tokens", str(dump)]) == 0
-    tokens, codes = hear(SAMPLES / audio)
+    tokens, codes = transcribe(SAMPLES / audio)
     assert arrays(dump)["codes"].tolist() == codes.tolist()
     assert arrays(dump)["text"].tolist() == tokens
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=[entry["audio"] for entry in ENTRIES])
-def test_the_bundle_that_ships_hears_the_same_codes_and_the_right_words(
-    entry: dict[str, str], hear: Hear, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_bundle_that_ships_gives_the_same_codes_and_the_right_words(
+    entry: dict[str, str],
+    transcribe: Transcribe,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     dump = tmp_path / "dump.npz"
     assert run(["transcribe", str(SAMPLES / entry["audio"]), "--dump-tokens", str(dump)]) == 0
     assert capsys.readouterr().out.strip() == entry["text"]
-    _, codes = hear(SAMPLES / entry["audio"])
+    _, codes = transcribe(SAMPLES / entry["audio"])
     assert arrays(dump)["codes"].tolist() == codes.tolist()
 
 

@@ -38,14 +38,14 @@ def test_dumped_tokens_are_those_of_the_references_loop(
     assert len(set(tokens)) >= 20
 
 
-def test_verify_tells_agreement(
+def test_verify_reports_agreement(
     checkpoint: Checkpoints, bundle: Bundles, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made, folder = bundle("mimi", "stt"), checkpoint("mimi", "stt")
     assert run(["verify", str(made.path), "--repo", str(folder), "--frames", "60"]) == 0
-    told = capsys.readouterr().out
-    assert "codes         100.000 % of 480" in told
-    assert "text tokens   100.000 % of 61" in told
+    reported = capsys.readouterr().out
+    assert "codes         100.000 % of 480" in reported
+    assert "text tokens   100.000 % of 61" in reported
 
 
 def test_verify_lets_a_codec_of_eight_bits_differ(
@@ -71,19 +71,19 @@ def test_verify_refuses_other_weights(
 
 
 @pytest.mark.parametrize("lm", ["moshi", "hibiki", "hibiki-zero", "tts", "tts-prefix"])
-def test_verify_tells_agreement_of_models_that_speak(
+def test_verify_reports_agreement_of_models_that_speak(
     lm: str, checkpoint: Checkpoints, bundle: Bundles, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made, folder = bundle("light", lm, decoder=False), checkpoint("light", lm)
     assert run(["verify", str(made.path), "--repo", str(folder), "--frames", "40"]) == 0
-    told = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
-    assert told["text"].startswith("tokens   100.000 % of 4")
-    assert told["made"].startswith("codes    100.000 % of ")
-    assert "of 0 " not in told["made"], "hollow: no codes were made"
-    assert told.get("guidance") == {"hibiki": "3", "tts-prefix": "2"}.get(lm)
+    reported = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert reported["text"].startswith("tokens   100.000 % of 4")
+    assert reported["made"].startswith("codes    100.000 % of ")
+    assert "of 0 " not in reported["made"], "hollow: no codes were made"
+    assert reported.get("guidance") == {"hibiki": "3", "tts-prefix": "2"}.get(lm)
 
 
-def test_verify_tells_agreement_of_another_flavour(
+def test_verify_reports_agreement_of_another_flavour(
     checkpoint: Checkpoints, bundle: Bundles, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = bundle("light", "tts", target="directml", decoder=False)

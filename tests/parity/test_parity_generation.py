@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from support.parity.beside import begin, compare, told
+from support.parity.beside import begin, compare, reported
 from support.parity.fixtures import Bundles, Checkpoints
 from support.parity.generating import Case, Run, record
 from support.parity.schedule import ROWS, schedule
@@ -31,17 +31,17 @@ ODD = Case("odd", "odd-depth", frames=620)
 ODD_GUIDED = Case("odd by 1.5", "odd-depth", 1.5, frames=150)
 ONE_SET = Case("one weight set", "one-set", frames=560)
 WHOLE = [MOSHI, HIBIKI, GUIDED, ZERO, TTS, PREFIX, ODD, ONE_SET]
-"""Those that are told to be varied: long enough for every codebook to show what it has."""
+"""Those that are varied: long enough for every codebook to show what it has."""
 PORTABLE = [MOSHI, GUIDED, ZERO, TTS, PREFIX]
 
 DRAWN = [
-    Case("moshi", "moshi", drawing=SamplingParams(0.8, 0.7, 50, 25), frames=120),
-    Case("hibiki by 3", "hibiki", 3.0, drawing=SamplingParams(0.8, 0.4, 50, 0), frames=120),
+    Case("moshi", "moshi", sampling=SamplingParams(0.8, 0.7, 50, 25), frames=120),
+    Case("hibiki by 3", "hibiki", 3.0, sampling=SamplingParams(0.8, 0.4, 50, 0), frames=120),
     Case(
         "tts, three codebooks",
         "tts",
         codebooks=3,
-        drawing=SamplingParams(0.6, 0.6, 250, 25),
+        sampling=SamplingParams(0.6, 0.6, 250, 25),
         frames=120,
     ),
     Case(
@@ -51,7 +51,7 @@ DRAWN = [
         True,
         True,
         prefixes=True,
-        drawing=SamplingParams(0.6, 0.6, 50, 25),
+        sampling=SamplingParams(0.6, 0.6, 50, 25),
         frames=120,
     ),
 ]
@@ -88,7 +88,7 @@ def test_tokens_equal_the_references_in_every_row(
 ) -> None:
     model = load(bundle("light", case.lm, decoder=False), case)
     agreement = compare(recorded(case), model)
-    print(f"{case}: {told(agreement)}")
+    print(f"{case}: {reported(agreement)}")
     check_exact(agreement)
     texts = recorded(case).steps[0].text_scores.shape[1]
     assert len(agreement.text.distinct) >= min(50, texts), "hollow: too few tokens occur"
@@ -100,7 +100,7 @@ def test_so_do_those_of_other_ways_to_run_them(
     case: Case, bundle: Bundles, recorded: Record
 ) -> None:
     agreement = compare(recorded(case), load(bundle("light", case.lm, decoder=False), case))
-    print(f"{case}: {told(agreement)}")
+    print(f"{case}: {reported(agreement)}")
     check_exact(agreement)
 
 
@@ -108,7 +108,7 @@ def test_so_do_those_of_other_ways_to_run_them(
 def test_so_do_those_of_the_portable_flavour(case: Case, bundle: Bundles, recorded: Record) -> None:
     made = bundle("light", case.lm, target="directml", decoder=False)
     agreement = compare(recorded(case), load(made, case))
-    print(f"{case}, portable: {told(agreement)}")
+    print(f"{case}, portable: {reported(agreement)}")
     check_exact(agreement)
 
 
@@ -117,7 +117,7 @@ def test_the_same_noise_draws_the_references_tokens(
     case: Case, bundle: Bundles, recorded: Record
 ) -> None:
     agreement = compare(recorded(case), load(bundle("light", case.lm, decoder=False), case))
-    print(f"{case}, drawn: {told(agreement)}")
+    print(f"{case}, drawn: {reported(agreement)}")
     check_exact(agreement)
     steps = recorded(case).steps
     best = [step.code_scores.argmax(-1) == step.codes for step in steps if step.code_scores.size]
@@ -176,7 +176,7 @@ def test_lower_precisions_agree_as_far_as_they_can(
 ) -> None:
     made = bundle("light", "hibiki", precision=precision, decoder=False)
     agreement = compare(recorded(GUIDED), load(made, GUIDED))
-    print(f"{GUIDED}, {precision}: {told(agreement)}")
+    print(f"{GUIDED}, {precision}: {reported(agreement)}")
     equal, wrong = (sum(getattr(c, name) for c in agreement.codes) for name in ("equal", "wrong"))
     assert agreement.text.share >= least
     assert equal / (equal + wrong) >= least

@@ -1,4 +1,4 @@
-"""Of every flavour, a row that is begun again depends on nothing that was in it, NaN included."""
+"""Of every flavour, a row that is reset depends on nothing that was in it, NaN included."""
 
 from typing import Any
 

@@ -59,9 +59,9 @@ def test_machines_are_equal(ahead: int) -> None:
         begun: list[tuple[str, int]] = []
         consumed: list[int] = []
         for step, token in enumerate(draw.choices([0, 3, 40], [2, 2, 1], k=120)):
-            expected, told = reference.process(step, state, token)
+            expected, reported = reference.process(step, state, token)
             found, entry = machine.process(step, token)
-            assert (found, entry is not None) == (expected, told)
+            assert (found, entry is not None) == (expected, reported)
             assert machine.end_step == state.end_step
             if entry is not None:
                 consumed.append(step)

@@ -51,20 +51,20 @@ def source(pcm: Array, tmp_path: Path) -> Path:
     return write_wav(tmp_path / "source.wav", pcm)
 
 
-def told(events: list[Event]) -> tuple[str, list[object], Array]:
+def reported(events: list[Event]) -> tuple[str, list[object], Array]:
     said = SpeechResult()
     said.take(events)
     return said.text, [*said.words], said.pcm
 
 
 def assert_same(first: list[Event], second: list[Event]) -> None:
-    (text, words, pcm), other = told(first), told(second)
+    (text, words, pcm), other = reported(first), reported(second)
     assert (text, words) == other[:2]
     assert text
     np.testing.assert_allclose(pcm, other[2], atol=1e-5)
 
 
-def heard(stream: Stream[Any], pcm: Array, size: int) -> list[Event]:
+def recognized(stream: Stream[Any], pcm: Array, size: int) -> list[Event]:
     return [e for i in range(0, len(pcm), size) for e in stream.feed(pcm[i : i + size])]
 
 
@@ -73,10 +73,10 @@ def test_pieces_of_any_size_make_the_same(hibiki: Hibiki, pcm: Array, size: int)
     whole = hibiki.stream(seed=1, max_tail=1.0)
     pieces = hibiki.stream(seed=1, max_tail=1.0)
     expected = [*whole.feed(pcm), *whole.flush()]
-    assert_same([*heard(pieces, pcm, size), *pieces.flush()], expected)
+    assert_same([*recognized(pieces, pcm, size), *pieces.flush()], expected)
     translation = hibiki.translate(pcm, seed=1, max_tail=1.0)
-    assert translation.text == told(expected)[0]
-    assert len(translation.pcm) == len(told(expected)[2])
+    assert translation.text == reported(expected)[0]
+    assert len(translation.pcm) == len(reported(expected)[2])
 
 
 @pytest.mark.parametrize("cfg_coef", [1.0, 3.0])
@@ -96,9 +96,9 @@ def test_a_stream_saved_in_a_file_goes_on_exactly(
         [*third.feed(rest), *third.flush()],
     )
     again = hibiki.stream(seed=2, cfg_coef=cfg_coef, max_tail=1.0)
-    whole = told([*again.feed(pcm), *again.flush()])[2]
+    whole = reported([*again.feed(pcm), *again.flush()])[2]
     second.load(read_state(tmp_path / "state.npz"))
-    tail = told([*second.feed(rest), *second.flush()])[2]
+    tail = reported([*second.feed(rest), *second.flush()])[2]
     np.testing.assert_allclose(tail, whole[-len(tail) :], atol=1e-5)
 
 

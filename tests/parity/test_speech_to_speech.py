@@ -46,8 +46,8 @@ class Case:
         if not self.sampled:
             return converse(checkpoint, pcm, frames, self.cfg_coef, temp=0.0, temp_text=0.0)
         with noise_of(11):
-            drawing = {"temp": 0.8, "temp_text": 0.7, "top_k": 50, "top_k_text": 25}
-            return converse(checkpoint, pcm, frames, self.cfg_coef, **drawing)
+            sampling = {"temp": 0.8, "temp_text": 0.7, "top_k": 50, "top_k_text": 25}
+            return converse(checkpoint, pcm, frames, self.cfg_coef, **sampling)
 
 
 CASES = [
@@ -78,7 +78,7 @@ def test_the_command_says_what_kyutais_loop_says(
     shown = capsys.readouterr().out
     expected = case.reference(checkpoint("wide", case.lm), pcm)
     dumped = arrays(tmp_path / "tokens.npz")
-    assert dumped["codes"].T.tolist() == np.array(expected.heard).tolist()
+    assert dumped["codes"].T.tolist() == np.array(expected.recognized).tolist()
     assert dumped["text"].tolist() == expected.text
     assert dumped["audio"].T.tolist() == np.array(expected.made).tolist()
     assert shown.strip() == re.sub(r"</?s>", "", expected.printed.getvalue()).strip()

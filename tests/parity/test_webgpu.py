@@ -67,11 +67,11 @@ def on_webgpu(
 
 def test_webgpu_makes_what_the_cpu_makes(bundle: Bundles, tmp_path: Path) -> None:
     pcm = voices(1, 30 * 1920, 24000, seed=2)[0]
-    native, heard = bundle("mimi", "stt"), TokenTrace()
-    SpeechToText.load(native).stream(trace=heard).feed(pcm)
-    codes = np.array(heard.codes).T
+    native, recognized = bundle("mimi", "stt"), TokenTrace()
+    SpeechToText.load(native).stream(trace=recognized).feed(pcm)
+    codes = np.array(recognized.codes).T
     decoded = Mimi.load(native).decode(codes)
     made = on_webgpu(bundle("mimi", "stt", target="webgpu"), pcm, codes, tmp_path)
     assert (made["codes"] == codes).mean() > 0.995
-    assert (made["text"] == heard.text).mean() > 0.95
+    assert (made["text"] == recognized.text).mean() > 0.95
     assert np.abs(made["decoded"] - decoded).max() < 1e-4 * np.abs(decoded).max()

@@ -1,4 +1,4 @@
-"""Chromium without a window, told what to do over its DevTools, with a wav as its microphone."""
+"""Chromium without a window, controlled by its DevTools, with a wav as its microphone."""
 
 import base64
 import json
@@ -52,7 +52,7 @@ class Page:
         self.complaints: list[str] = []
         """What the console says is wrong: exceptions, refused requests, broken rules."""
 
-    async def tell(self, method: str, **parameters: object) -> dict[str, Any]:
+    async def devtools(self, method: str, **parameters: object) -> dict[str, Any]:
         """One command of the DevTools and its answer."""
         self._count += 1
         wanted = self._count
@@ -66,14 +66,14 @@ class Page:
 
     async def open(self, url: str) -> None:
         for domain in ("Page", "Runtime", "Log"):
-            await self.tell(f"{domain}.enable")
-        await self.tell("Page.navigate", url=url)
+            await self.devtools(f"{domain}.enable")
+        await self.devtools("Page.navigate", url=url)
         await self.until("document.readyState === 'complete'")
         await self.run(RECORDER)
 
     async def run(self, script: str) -> Any:
         """The value of an expression, waited for where it is a promise."""
-        answer = await self.tell(
+        answer = await self.devtools(
             "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
         )
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
@@ -112,7 +112,7 @@ class Page:
             f"return [box.x + box.width / 2, box.y + box.height / 2] }})({shown(selector)})"
         )
         for kind in ("mousePressed", "mouseReleased"):
-            await self.tell(
+            await self.devtools(
                 "Input.dispatchMouseEvent",
                 type=kind,
                 x=place[0],
@@ -122,18 +122,18 @@ class Page:
             )
 
     async def type(self, text: str) -> None:
-        await self.tell("Input.insertText", text=text)
+        await self.devtools("Input.insertText", text=text)
 
     async def press(self, key: str, *, control: bool = False) -> None:
         """A key of the keyboard by its name, such as `Tab`."""
         code, text = KEYS[key]
         about = {"key": key, "code": key.strip() or "Space", "windowsVirtualKeyCode": code}
         about |= {"modifiers": CONTROL if control else 0}
-        await self.tell("Input.dispatchKeyEvent", type="keyDown", text=text, **about)
-        await self.tell("Input.dispatchKeyEvent", type="keyUp", **about)
+        await self.devtools("Input.dispatchKeyEvent", type="keyDown", text=text, **about)
+        await self.devtools("Input.dispatchKeyEvent", type="keyUp", **about)
 
     async def resize(self, width: int, height: int, scale: float = 1) -> None:
-        await self.tell(
+        await self.devtools(
             "Emulation.setDeviceMetricsOverride",
             width=width,
             height=height,
@@ -146,7 +146,7 @@ class Page:
         named = [
             {"name": f"prefers-{k.replace('_', '-')}", "value": v} for k, v in features.items()
         ]
-        await self.tell("Emulation.setEmulatedMedia", features=named)
+        await self.devtools("Emulation.setEmulatedMedia", features=named)
 
     async def saved(self, path: Path) -> bytes:
         """A file that is being downloaded."""
@@ -154,7 +154,7 @@ class Page:
         return path.read_bytes()
 
     async def picture(self, path: Path) -> None:
-        shot = await self.tell("Page.captureScreenshot", format="png")
+        shot = await self.devtools("Page.captureScreenshot", format="png")
         path.write_bytes(base64.b64decode(shot["data"]))
 
     def _note(self, message: dict[str, Any]) -> None:

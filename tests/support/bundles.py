@@ -22,5 +22,5 @@ def copy_demo(folder: Path, change: Callable[[dict[str, Any]], object] | None = 
 
 
 def without_heads(folder: Path) -> Path:
-    """A bundle whose model cannot tell pauses."""
+    """A bundle whose model has no pause heads."""
     return copy_demo(folder, lambda manifest: manifest["lm"].update(extra_heads=0))

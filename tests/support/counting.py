@@ -24,7 +24,7 @@ from kyutai_onnx.server.limits import Limits
 FRAME, RATE, DELAY = 40, 500, 2
 FRAME_SECONDS = FRAME / RATE
 REFUSED, BROKEN, POISON, UNTOLD = 2.0, 3.0, 4.0, 5.0
-"""Samples that a row refuses, that break it, the whole step, or what it has to tell."""
+"""Samples that a row refuses, that break it, the whole step, or its events."""
 
 Log = deque[list[float]] | list[list[float]]
 
@@ -45,7 +45,7 @@ class CountingRow:
     def reset(self) -> None:
         self._frames: deque[float] = deque()
         self._pending = np.empty(0, np.float32)
-        self._heard: list[float] = []
+        self._read: list[float] = []
         self._events: list[Event] = []
         self.ended = False
 
@@ -72,16 +72,16 @@ class CountingRow:
         self.ended = True
 
     def events(self) -> list[Event]:
-        if self._heard and self._heard[-1] == UNTOLD:
+        if self._read and self._read[-1] == UNTOLD:
             raise ZeroDivisionError("this row has lost its voice")
         events, self._events = self._events, []
         return events
 
     def step(self) -> None:
-        self._heard.append(self._frames.popleft())
-        index = len(self._heard) - 1 - DELAY
-        if index >= 0 and self._heard[index]:
-            self._events.append(Word(f"{self._heard[index]:g}", index, index + 1))
+        self._read.append(self._frames.popleft())
+        index = len(self._read) - 1 - DELAY
+        if index >= 0 and self._read[index]:
+            self._events.append(Word(f"{self._read[index]:g}", index, index + 1))
 
 
 class CountingBatch:
@@ -191,10 +191,10 @@ class Desk:
 
 
 class Client:
-    """One who opened a session, and what it was told."""
+    """One who opened a session, and the events that it got."""
 
     def __init__(self, engine: Engine, *, wait: float = 0.0) -> None:
-        self.told: list[SessionEvent] = []
+        self.reported: list[SessionEvent] = []
         self.roomy = 0
         self.broken = False
         self.leaves = False
@@ -202,11 +202,11 @@ class Client:
             engine, lambda batch: batch.join(), self._deliver, wait=wait, room=self._make_room
         )
 
-    def _deliver(self, told: Sequence[SessionEvent]) -> None:
-        assert len(told) > 0
+    def _deliver(self, reported: Sequence[SessionEvent]) -> None:
+        assert len(reported) > 0
         if self.broken:
             raise ConnectionError("nobody there")
-        self.told += told
+        self.reported += reported
         if self.leaves:
             self.session.close()
 
@@ -218,14 +218,14 @@ class Client:
     @property
     def brief(self) -> list[str | int]:
         """Words by their text, marks by their number, the rest by its name."""
-        return [_brief(told) for told in self.told]
+        return [_brief(reported) for reported in self.reported]
 
 
-def _brief(told: SessionEvent) -> str | int:
-    if isinstance(told, Word):
-        return told.text
-    if isinstance(told, Marked):
-        return told.id
-    if isinstance(told, Ended):
-        return told.reason
-    return "ready" if isinstance(told, Ready) else repr(told)
+def _brief(reported: SessionEvent) -> str | int:
+    if isinstance(reported, Word):
+        return reported.text
+    if isinstance(reported, Marked):
+        return reported.id
+    if isinstance(reported, Ended):
+        return reported.reason
+    return "ready" if isinstance(reported, Ready) else repr(reported)

@@ -1,5 +1,5 @@
 """A server for tests of the web page alone: it hears with the embedded demo, says a tone, answers a
-talk with what it heard, and errs when told to."""
+talk with what it heard, and errs when asked to."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -41,7 +41,7 @@ class PageServer:
     end_after: int | None = None
     """Messages, after which a talk is ended."""
     asked: list[dict[str, str]] = field(default_factory=list)
-    heard: list[np.ndarray[Any, Any]] = field(default_factory=list)
+    captured: list[np.ndarray[Any, Any]] = field(default_factory=list)
     talked: bytearray = field(default_factory=bytearray)
     said: list[str] = field(default_factory=list)
     address: str = ""
@@ -111,7 +111,7 @@ class PageServer:
                 due.append((frames + DELAY, said["id"]))
                 continue
             pcm = np.array(said["pcm"], np.float32)
-            self.heard.append(pcm)
+            self.captured.append(pcm)
             frames += 1
             if frames == drop_after:
                 assert request.transport is not None

@@ -68,7 +68,7 @@ class RawWebsocket:
         except OSError as error:
             raise Hung from error
 
-    def hear(self) -> tuple[int, bytes]:
+    def receive_frame(self) -> tuple[int, bytes]:
         """The kind of the next frame and what is in it; raises Hung."""
         head = self._exactly(2)
         length = head[1] & 0x7F
@@ -76,9 +76,9 @@ class RawWebsocket:
             length = int.from_bytes(self._exactly(2 if length == 126 else 8))
         return head[0] & 0x0F, self._exactly(length)
 
-    def told(self) -> dict[str, Any]:
+    def reported(self) -> dict[str, Any]:
         """The next message, which must come."""
-        kind, data = self.hear()
+        kind, data = self.receive_frame()
         assert kind == BINARY, (kind, data)
         message: dict[str, Any] = msgpack.unpackb(data)
         return message
@@ -87,7 +87,7 @@ class RawWebsocket:
         """Reads to the end; the code of the frame that closes, 0 if it has none, None without."""
         with contextlib.suppress(Hung):
             while True:
-                kind, data = self.hear()
+                kind, data = self.receive_frame()
                 if kind == CLOSE:
                     return int.from_bytes(data[:2]) if data else 0
         return None

@@ -60,7 +60,7 @@ def sound_of(events: list[Any], size: int) -> Array:
     return np.concatenate(parts)[: AUDIO_FRAMES * size]
 
 
-def heard(stop: int, **options: Any) -> Callable[[SpeechToText], Any]:
+def recognized(stop: int, **options: Any) -> Callable[[SpeechToText], Any]:
     def before(model: SpeechToText) -> Any:
         stream = model.stream(**options)
         stream.feed(samples("train.flac", model.sample_rate)[:stop])
@@ -194,11 +194,11 @@ def moshi(folder: Path) -> Moshi:
 
 
 CASES = [
-    Case("stt-word", stt, heard(9_999), transcribed(9_999), version=2),
+    Case("stt-word", stt, recognized(9_999), transcribed(9_999), version=2),
     Case(
         "stt-prompt",
         stt,
-        heard(9_000, prompt="the", temperature=0.8, seed=3, watchdog=10.0),
+        recognized(9_000, prompt="the", temperature=0.8, seed=3, watchdog=10.0),
         transcribed(9_000),
         version=2,
     ),

@@ -166,12 +166,12 @@ def tokens(*said: int) -> Script:
 
 def ends_after(steps: int) -> Script:
     """A script that reads when its source ends, and ends so many steps later."""
-    heard: list[int] = []
+    recognized: list[int] = []
 
     def script(step: int, read: Array) -> int:
         if read[3] == CARD and step > 1:
-            heard.append(step)
-        return END if heard and step == heard[0] + steps else PADDING
+            recognized.append(step)
+        return END if recognized and step == recognized[0] + steps else PADDING
 
     return script
 

@@ -166,7 +166,7 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 async def transcribed(server: Running, pcm: Array, *, before: float = 0.0) -> list[Message]:
-    """All that a client of speech to text is told which sends a recording and waits for the marker
+    """All messages for a client of speech to text that sends a recording and waits for the marker
     behind it, as Kyutai's scripts do."""
     async with connected(server, LISTEN) as client:
         assert (await client.next() or {})["type"] == "Ready"

@@ -36,7 +36,7 @@ def used(server: ServedProcess) -> int:
 
 def entered(server: ServedProcess, **options: int) -> RawWebsocket:
     client = RawWebsocket(server.port, **options)
-    assert client.told() == {"type": "Ready"}
+    assert client.reported() == {"type": "Ready"}
     return client
 
 

@@ -149,15 +149,15 @@ class Room:
         self.clock = FakeClock()
         self.card = FakeCard(self.clock, *(devices or (MIC, BOX)))
         self.sound = LiveSound(self.card, self.clock, RATE, SIZE)
-        self.told: list[tuple[float, str]] = []
+        self.reported: list[tuple[float, str]] = []
         self.clock.every(0.2, self._tick)
 
     def _tick(self) -> None:
-        self.told += [(self.clock.now(), line) for line in self.sound.tick()]
+        self.reported += [(self.clock.now(), line) for line in self.sound.tick()]
 
     @property
     def lines(self) -> list[str]:
-        return [line for _, line in self.told]
+        return [line for _, line in self.reported]
 
     def listen_for(
         self, seconds: float, work: Callable[[float], float] = lambda _: 0.0, *, echo: bool = False
@@ -165,11 +165,11 @@ class Room:
         """Hears until a moment, `work` saying how long the work on a frame takes at a moment;
         with `echo` every frame is said again, scaled to be a sound. Returns what was heard."""
         self.clock.at(seconds, self.sound.stop)
-        heard = []
+        captured = []
         for frame in self.sound.frames():
-            heard.append(frame.pcm)
+            captured.append(frame.pcm)
             with self.sound.meter.working(len(frame.pcm) / RATE, frame.arrived):
                 self.clock.work(work(self.clock.now()))
                 if echo:
                     self.sound.play(frame.pcm / 2**24)
-        return np.concatenate(heard)
+        return np.concatenate(captured)

@@ -37,7 +37,7 @@ class Program:
     def err(self) -> str:
         return (self._folder / "err").read_text()
 
-    def hears_into(self, saved: Path) -> None:
+    def records_into(self, saved: Path) -> None:
         """Returns once a second of sound has come since the call, as `--save-input` shows it."""
         before = size_so_far(saved)
         until(lambda: size_so_far(saved) > before + RATE * 2 or self._has_ended())
@@ -156,17 +156,17 @@ class VirtualCard:
     @contextmanager
     def recorded(self) -> Iterator[list[Array]]:
         """What the speaker plays meanwhile, mono at the demo's rate, once the block has ended."""
-        raw, heard = self.folder / "heard.raw", list[Array]()
+        raw, captured = self.folder / "heard.raw", list[Array]()
         raw.unlink(missing_ok=True)
         process = self._recorder("spk.monitor", raw)
         try:
             until(lambda: _size(raw) > 0)
-            yield heard
+            yield captured
             self.play_on(1.0)  # more than any device holds
         finally:
             process.terminate()
             process.wait(PATIENCE_SECONDS)
-        heard.append(np.fromfile(raw, np.float32))
+        captured.append(np.fromfile(raw, np.float32))
 
     @contextmanager
     def running(self, *arguments: object) -> Iterator[Program]:
@@ -224,15 +224,15 @@ def padded(path: Path, pcm: Array, before: float, after: float) -> Path:
     return write_wav(path, np.concatenate([first, pcm, last]))
 
 
-def place(heard: Array, said: Array) -> int:
+def place(captured: Array, said: Array) -> int:
     """The sample of what was heard at which what was said begins, where it fits best."""
-    size = 1 << (len(heard) + len(said)).bit_length()
-    product = np.fft.rfft(heard, size) * np.conj(np.fft.rfft(said, size))
-    return int(np.argmax(np.fft.irfft(product, size)[: len(heard)]))
+    size = 1 << (len(captured) + len(said)).bit_length()
+    product = np.fft.rfft(captured, size) * np.conj(np.fft.rfft(said, size))
+    return int(np.argmax(np.fft.irfft(product, size)[: len(captured)]))
 
 
-def likeness(heard: Array, said: Array) -> float:
+def likeness(captured: Array, said: Array) -> float:
     """The correlation of what was said with what was heard, where it fits best."""
-    best = place(heard, said)
-    piece = heard[best : best + len(said)]
+    best = place(captured, said)
+    piece = captured[best : best + len(said)]
     return float(np.corrcoef(piece, said[: len(piece)])[0, 1]) * len(piece) / len(said)

@@ -1,4 +1,4 @@
-"""Visits of the web page: a server, a browser, and what a person would do."""
+"""Scenarios of the web page: a server, a browser, and what a person would do."""
 
 import asyncio
 import difflib
@@ -12,13 +12,13 @@ from support.speech import RATE, Array, write_wav
 
 from kyutai_onnx.models import SpeechToText
 
-Visit = Callable[[Page, PageServer], Awaitable[None]]
+Scenario = Callable[[Page, PageServer], Awaitable[None]]
 
 
-def visit(
+def on_page(
     folder: Path,
     server: PageServer,
-    scenario: Visit,
+    scenario: Scenario,
     *,
     microphone: Path | None = None,
     allowed: bool = True,

@@ -21,14 +21,14 @@ class Witness:
         frames = [pcm[start : start + FRAME] for start in range(0, len(pcm), FRAME)]
         silence = pcm[:0].tolist() + [0.0] * FRAME
         self._frames = [frame.tolist() for frame in frames] + [silence] * 13
-        self._done, self._begun = threading.Event(), threading.Event()
+        self._done, self._started = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="witness")
         self.talks: list[list[str]] = []
         self.error: BaseException | None = None
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._begun.wait()
+        self._started.wait()
         return self
 
     def __exit__(
@@ -51,13 +51,13 @@ class Witness:
     def _work(self) -> None:
         try:
             with RawWebsocket(self._port) as client:
-                assert client.told()["type"] == "Ready"
-                self._begun.set()
+                assert client.reported()["type"] == "Ready"
+                self._started.set()
                 while not self.talks or not self._done.is_set():
                     self._talk(client, len(self.talks))
         except BaseException as error:
             self.error = error
-            self._begun.set()
+            self._started.set()
 
     def _talk(self, client: RawWebsocket, number: int) -> None:
         """One talk, from a state that nothing is left in, to its marker."""
@@ -73,9 +73,9 @@ class Witness:
                 client.say(type="Audio", pcm=[0.0] * FRAME * 10)
             else:
                 client.say(type="Audio", pcm=frame)
-        while (told := client.told())["type"] != "Marker":
-            begun |= told["type"] == "Ready"
-            if begun and told["type"] == "Word":
-                words.append(told["text"])
-        assert told["id"] == number
+        while (reported := client.reported())["type"] != "Marker":
+            begun |= reported["type"] == "Ready"
+            if begun and reported["type"] == "Word":
+                words.append(reported["text"])
+        assert reported["id"] == number
         self.talks.append(words)

@@ -106,7 +106,7 @@ def test_speech_is_written(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_figures_of_what_was_heard_are_printed(pcm: Array, tmp_path: Path) -> None:
+def test_figures_of_what_was_received_are_printed(pcm: Array, tmp_path: Path) -> None:
     write_wav(tmp_path / "a.wav", pcm)
     os.mkfifo(tmp_path / "never.wav")
     entries = [{"audio": name, "text": "set an alarm"} for name in 20 * ["a.wav"] + ["never.wav"]]
@@ -139,11 +139,11 @@ PRINTING = [
 ]
 
 
-def told(arguments: Sequence[object]) -> str:
+def reported(arguments: Sequence[object]) -> str:
     return "-".join(str(part) for part in arguments if "/" not in str(part))
 
 
-@pytest.mark.parametrize("arguments", PRINTING, ids=told)
+@pytest.mark.parametrize("arguments", PRINTING, ids=reported)
 @pytest.mark.parametrize("redirected", [">&-", f">{FULL}"], ids=["closed", "full"])
 def test_output_that_nothing_takes_is_one_line(
     arguments: tuple[object, ...], redirected: str, speech: Path

@@ -100,12 +100,12 @@ def test_the_last_words_of_a_turn_come_with_its_end(
     out = command("stream", "-f", "jsonl", "--turn-policy", policy, "-q").out
     events = [json.loads(line) for line in out.splitlines()]
     kinds = [event["type"] for event in events]
-    told = [event["text"] for event in events if event["type"] == "word"]
-    assert told == [word.text for word in words]
+    reported = [event["text"] for event in events if event["type"] == "word"]
+    assert reported == [word.text for word in words]
     assert kinds[kinds.index("end_of_turn") + 1] == "word"
 
 
-def test_hibiki_is_heard_from_the_speaker(
+def test_hibiki_is_transcribed_from_the_speaker(
     use: Use, command: Command, pcm: Array, tmp_path: Path
 ) -> None:
     card, saved = use(pcm), tmp_path / "said.wav"
@@ -121,7 +121,7 @@ def test_hibiki_is_heard_from_the_speaker(
 
 
 @pytest.mark.parametrize("name", ["stt", "hibiki"])
-def test_an_interrupt_before_a_frame_was_heard(use: Use, command: Command, name: str) -> None:
+def test_an_interrupt_before_a_frame_was_received(use: Use, command: Command, name: str) -> None:
     use(np.zeros(BLOCK, np.float32))
     done = command("stream", "--model", DEMO / name, "--seed", 1, "-q")
     assert (done.code, done.out, done.err) == (130, "\n", "")
@@ -185,7 +185,7 @@ def test_typed_lines_are_said_one_by_one(
     assert command("stream", "--model", DEMO / "tts", "--words", "a.srt").code == 2
 
 
-def test_a_text_that_cannot_be_read_is_told(use: Use, command: Command) -> None:
+def test_a_text_that_cannot_be_read_is_reported(use: Use, command: Command) -> None:
     use(np.empty(0, np.float32))
     done = command("stream", "--model", DEMO / "tts", "--input-file", "nowhere.txt", "-q")
     assert done.code == 1

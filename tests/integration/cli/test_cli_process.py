@@ -164,7 +164,7 @@ def test_a_reader_that_takes_a_byte_is_no_error(speech: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 @pytest.mark.parametrize("arguments", [("info", "-q"), ("transcribe", "SPEECH", "-q")])
-def test_a_full_disk_behind_stdout_is_told(speech: Path, arguments: tuple[str, ...]) -> None:
+def test_a_full_disk_behind_stdout_is_reported(speech: Path, arguments: tuple[str, ...]) -> None:
     with Path("/dev/full").open("wb") as full:
         given = (str(speech) if part == "SPEECH" else part for part in arguments)
         done = run_apart(*given, stdout=full)
@@ -205,7 +205,7 @@ def test_words_of_a_slow_pipe_come_before_it_ends(
     ],
     ids=lambda arguments: "-".join(arguments[::5]),
 )
-def test_an_interrupt_flushes_what_was_heard(
+def test_an_interrupt_flushes_what_was_received(
     pcm: Array, words: list[Word], arguments: tuple[str, ...]
 ) -> None:
     content = wav_bytes(np.concatenate([pcm, np.zeros(24_000 * 4, np.float32)]))
@@ -236,6 +236,6 @@ def test_an_interrupt_at_the_pace_of_speech(pcm: Array, words: list[Word], tmp_p
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130
-    heard = re.search(rb"heard (\d+\.\d) s", err)
-    assert heard is not None, err
-    assert float(heard[1]) < 600
+    recognized = re.search(rb"heard (\d+\.\d) s", err)
+    assert recognized is not None, err
+    assert float(recognized[1]) < 600

@@ -45,7 +45,9 @@ def both(command: Command, server: Running, *arguments: object) -> tuple[str, st
 
 
 @pytest.mark.parametrize("kind", ["text", "json", "srt", "tsv"])
-def test_a_server_hears_what_is_heard_here(command: Command, server: Running, kind: str) -> None:
+def test_a_server_transcribes_as_it_is_done_here(
+    command: Command, server: Running, kind: str
+) -> None:
     for sample in SAMPLES:
         here, there = both(command, server, "transcribe", sample, "--vad", "-f", kind)
         assert there == here
@@ -61,7 +63,7 @@ def test_a_prompt_goes_to_the_server(command: Command, server: Running) -> None:
     assert "prompt" in done.error
 
 
-def test_more_files_than_slots_are_heard(command: Command, server: Running) -> None:
+def test_more_files_than_slots_are_transcribed(command: Command, server: Running) -> None:
     files = [*SAMPLES, SAMPLES[0].parent / "alarm.wav", SAMPLES[1]]
     here, there = both(command, server, "transcribe", *files, "-f", "jsonl")
     assert there == here
@@ -69,14 +71,14 @@ def test_more_files_than_slots_are_heard(command: Command, server: Running) -> N
 
 
 def test_a_file_is_paced(command: Command, server: Running, speech: Path) -> None:
-    begun = time.monotonic()
+    started = time.monotonic()
     done = command("transcribe", speech, "--rtf", "4", "--server", server.url, "-q")
     assert done.code == 0
-    assert time.monotonic() - begun >= soundfile.info(speech).duration / 4
+    assert time.monotonic() - started >= soundfile.info(speech).duration / 4
     assert done.out == command("transcribe", speech, "-q").out
 
 
-def test_live_words_are_those_that_are_heard_here(command: Command, server: Running) -> None:
+def test_live_words_are_those_that_are_found_here(command: Command, server: Running) -> None:
     stream = ("stream", "--input-file", SAMPLES[0], "--rate", "20", "-f", "jsonl")
     here, there = both(command, server, *stream)
     kinds = {"word", "pause"}
@@ -98,8 +100,8 @@ def test_a_server_says_what_is_said_here(command: Command, server: Running, tmp_
         assert done.code == 0
         content = json.loads(words.read_text())
         made.append((soundfile.read(out)[0], content["words"], content["text"]))
-    (here, *told_here), (there, *told_there) = made
-    assert told_there == told_here
+    (here, *reported_here), (there, *reported_there) = made
+    assert reported_there == reported_here
     assert np.abs(here.clip(-0.99, 0.99) - there).max() < 1e-3
 
 
@@ -137,7 +139,7 @@ def test_standard_input_is_said_while_it_comes(server: Running) -> None:
     server.until_free()
 
 
-def test_who_has_no_key_is_told(command: Command, speech: Path, tmp_path: Path) -> None:
+def test_who_has_no_key_is_reported(command: Command, speech: Path, tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text("sesame\n")
     with running(STT, api_keys=("sesame",)) as locked:
@@ -150,7 +152,7 @@ def test_who_has_no_key_is_told(command: Command, speech: Path, tmp_path: Path) 
             assert way in done.error
 
 
-def test_who_finds_no_room_is_told(command: Command, speech: Path) -> None:
+def test_who_finds_no_room_is_reported(command: Command, speech: Path) -> None:
     with running(STT, slots=1, limits=tight(queue=0)) as small, RemoteServer(small.url) as there:
         stream = there.speech_to_text().stream()
         stream.feed(hiss(0.5))
@@ -161,7 +163,7 @@ def test_who_finds_no_room_is_told(command: Command, speech: Path) -> None:
         stream.flush()
 
 
-def test_where_nobody_answers_is_told(command: Command, speech: Path) -> None:
+def test_where_nobody_answers_is_reported(command: Command, speech: Path) -> None:
     with running(STT) as server:
         url = server.url
     for name in ("transcribe", "say", "stream"):
@@ -172,7 +174,7 @@ def test_where_nobody_answers_is_told(command: Command, speech: Path) -> None:
         assert "kyutai-onnx serve" in done.error
 
 
-def test_an_unknown_model_is_told_with_those_that_there_are(
+def test_an_unknown_model_is_reported_with_those_that_there_are(
     command: Command, server: Running, speech: Path
 ) -> None:
     done = command("transcribe", speech, "--server", server.url, "--model", "nobody")
@@ -180,7 +182,7 @@ def test_an_unknown_model_is_told_with_those_that_there_are(
     assert "stt-demo-en (stt), tts-demo-en (tts)" in done.error
 
 
-def test_what_was_heard_before_a_server_breaks_off_is_kept(
+def test_what_was_received_before_a_server_breaks_off_is_kept(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, pcm: Array
 ) -> None:
     long = write_wav(tmp_path / "long.wav", np.concatenate([pcm, hiss(60)]))
@@ -205,7 +207,7 @@ def stop_after(server: Running, steps: int) -> None:
     server.stop()
 
 
-def test_a_voice_that_is_not_there_is_told(
+def test_a_voice_that_is_not_there_is_reported(
     command: Command, server: Running, tmp_path: Path
 ) -> None:
     out = tmp_path / "x.wav"
@@ -265,7 +267,7 @@ def test_keys_are_not_shown() -> None:
     assert "sesame" not in repr(parse_address("http://host", "sesame"))
 
 
-def test_what_is_no_server_of_ours_is_told(command: Command, speech: Path) -> None:
+def test_what_is_no_server_of_ours_is_reported(command: Command, speech: Path) -> None:
     with running(STT, static="none") as server:
         done = command("transcribe", speech, "--server", f"{server.url}/elsewhere")
     assert done.code == 1

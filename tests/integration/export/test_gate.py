@@ -82,11 +82,13 @@ def test_one_word_in_a_few_may_be_another_and_three_in_a_hundred() -> None:
     assert not Verdict(words=200, steps=2000, divergence=21.0).passes
 
 
-def test_export_tells_the_quality_of_a_bundle(command: Command, tmp_path: Path) -> None:
-    told = command("export", "--repo", DEMO, "--out", tmp_path / "bundle", "--precision", "int4")
-    assert told.code == 0
-    assert "words differ from fp32" in told.err
-    assert told.out == f"{tmp_path / 'bundle'}\n"
+def test_export_reports_the_quality_of_a_bundle(command: Command, tmp_path: Path) -> None:
+    reported = command(
+        "export", "--repo", DEMO, "--out", tmp_path / "bundle", "--precision", "int4"
+    )
+    assert reported.code == 0
+    assert "words differ from fp32" in reported.err
+    assert reported.out == f"{tmp_path / 'bundle'}\n"
 
 
 def test_what_fails_the_gate_is_kept_and_exits_6(
@@ -94,9 +96,9 @@ def test_what_fails_the_gate_is_kept_and_exits_6(
 ) -> None:
     monkeypatch.setattr("kyutai_onnx.export.verification.quality_gate.MOST_DIVERGENCE", 1e-9)
     arguments = ["export", "--repo", DEMO, "--precision", "int4", "--out"]
-    told = command(*arguments, tmp_path / "bundle")
-    assert told.code == 6
-    assert "'--no-gate'" in told.err
+    reported = command(*arguments, tmp_path / "bundle")
+    assert reported.code == 6
+    assert "'--no-gate'" in reported.err
     assert (tmp_path / "bundle" / "bundle.json").is_file()
     accepted = command(*arguments, tmp_path / "other", "--no-gate", "--quiet")
     assert (accepted.code, accepted.err) == (0, "")
@@ -113,28 +115,28 @@ def test_an_untrained_checkpoint_is_not_judged(command: Command, tmp_path: Path)
         },
         tmp_path / "repo" / WEIGHTS,
     )
-    told = command("export", "--repo", tmp_path / "repo", "--out", tmp_path / "out")
-    assert told.code == 0
-    assert "understand" in told.err
+    reported = command("export", "--repo", tmp_path / "repo", "--out", tmp_path / "out")
+    assert reported.code == 0
+    assert "understand" in reported.err
 
 
 def test_recordings_of_ones_own_are_read_before_the_export(
     command: Command, tmp_path: Path
 ) -> None:
-    told = command(
+    reported = command(
         "export", "--repo", DEMO, "--out", tmp_path / "out", "--gate-audio", tmp_path / "no.wav"
     )
-    assert told.code == 4
+    assert reported.code == 4
     assert not (tmp_path / "out").exists()
 
 
 def test_only_what_transcribes_takes_recordings(
     command: Command, tmp_path: Path, speech: Path
 ) -> None:
-    told = command(
+    reported = command(
         "export",
         *("--repo", DEMO.parent / "tts-demo-en", "--out", tmp_path / "out"),
         *("--gate-audio", speech),
     )
-    assert told.code == 2
-    assert "family tts" in told.error
+    assert reported.code == 2
+    assert "family tts" in reported.error

@@ -24,7 +24,7 @@ CYCLES = 10_000
 
 def test_a_flood_of_connections(server: ServedProcess, witness: Witness) -> None:
     """Each takes the place of the one that asked nothing for longest; the witness keeps its own."""
-    heard = len(witness.talks)
+    recognized = len(witness.talks)
     for _ in range(3):
         place = "127.0.0.1", server.port
         flood = [socket.create_connection(place, SECONDS) for _ in range(2 * CONNECTIONS)]
@@ -32,7 +32,7 @@ def test_a_flood_of_connections(server: ServedProcess, witness: Witness) -> None
         assert [everything(client) for client in flood] == [b""] * len(flood)
         for client in flood:
             client.close()
-    until(lambda: len(witness.talks) > heard)
+    until(lambda: len(witness.talks) > recognized)
 
 
 def test_more_streams_than_slots(server: ServedProcess) -> None:
@@ -40,7 +40,7 @@ def test_more_streams_than_slots(server: ServedProcess) -> None:
     clients = [entered(server) for _ in range(SLOTS - 1)]
     for _ in range(10):
         with RawWebsocket(server.port) as client:
-            assert client.told() == {"type": "Error", "message": "no free channels"}
+            assert client.reported() == {"type": "Error", "message": "no free channels"}
             assert client.end() == 0
     for client in clients:
         client.abort()
@@ -53,7 +53,7 @@ def abort_after(server: ServedProcess, number: int) -> None:
             client.sendall(b"GET " + LISTEN.encode() + b" HTTP/1.1\r\nHost: loc")
         return
     client = RawWebsocket(server.port)
-    if client.told()["type"] == "Ready" and number % 4 == 2:
+    if client.reported()["type"] == "Ready" and number % 4 == 2:
         client.say(type="Audio", pcm=FRAME)
     if number % 4 == 3:
         client.write(head(9619) + noise(100))

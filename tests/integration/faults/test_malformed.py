@@ -1,4 +1,4 @@
-"""Clients that send what nobody can read, or too much of it: they are told, and end alone."""
+"""Clients that send what nobody can read, or too much of it: they get a reason, and end alone."""
 
 import contextlib
 import re
@@ -26,10 +26,10 @@ def test_a_message_is_as_large_as_may_be(server: ServedProcess) -> None:
     audio = b"\x82\xa4type\xa5Audio\xa3pcm\xdd"
     samples = (largest - len(audio) - 4) // 5
     message = audio + samples.to_bytes(4) + b"\xca\0\0\0\0" * samples
-    hear = "a message of 69.9 s is heard"
+    receive_frame = "a message of 69.9 s is heard"
     with entered(server) as client:
         client.send(message)
-        assert client.told()["type"] == "Step", hear
+        assert client.reported()["type"] == "Step", receive_frame
     for data in (noise(largest), message + bytes(largest - len(message))):
         assert ended_by(server, frame(data)) == MISUNDERSTOOD
 
@@ -62,11 +62,11 @@ MALFORMED = {
 
 @pytest.mark.parametrize("message", MALFORMED.values(), ids=MALFORMED)
 def test_a_message_is_malformed(server: ServedProcess, message: bytes) -> None:
-    """It ends the session, and the client is told why."""
+    """It ends the session, and the client gets the reason."""
     with entered(server) as client:
         client.send(message)
         client.say(type="Audio", pcm=FRAME)
-        kind, data = client.hear()
+        kind, data = client.receive_frame()
         assert kind == CLOSE, data
         assert int.from_bytes(data[:2]) == MISUNDERSTOOD
         assert len(data) > 10

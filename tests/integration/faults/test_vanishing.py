@@ -80,7 +80,7 @@ import sys
 from support.raw_websocket import RawWebsocket
 clients = [RawWebsocket(int(sys.argv[1])) for _ in range(3)]
 for client in clients:
-    assert client.told()["type"] == "Ready"
+    assert client.reported()["type"] == "Ready"
 print("ready", flush=True)
 while True:
     for client in clients:

@@ -24,8 +24,8 @@ from support.visits import (
     figure,
     lines,
     microphone,
+    on_page,
     transcript,
-    visit,
 )
 from support.waiting import until_here
 
@@ -35,31 +35,31 @@ SENTENCE = "the train to boston leaves at nine fifty"
 
 
 @pytest.mark.parametrize("heads", [True, False], ids=["heads", "no-heads"])
-def test_what_the_microphone_hears_is_read_a_line_up_to_each_pause(
+def test_what_the_microphone_does_is_read_a_line_up_to_each_pause(
     heads: bool, model: SpeechToText, tmp_path: Path
 ) -> None:
     async def listen(page: Page, server: PageServer) -> None:
         await page.see(".main")
         await page.click(".main")
         await page.until(f"{STATE} === 'running'")
-        await until_here(lambda: len(server.heard) * FRAME > soundfile.info(heard).frames)
+        await until_here(lambda: len(server.captured) * FRAME > soundfile.info(captured).frames)
         assert await page.run(figure("Latency")) > 0.4
         await page.click(".main")
         await page.until(IDLE)
         shown = lines(await page.text(".transcript"))
         announced = " ".join(await page.recorded(".announcer"))
-        assert " ".join(shown) == transcript(model, server.heard)
+        assert " ".join(shown) == transcript(model, server.captured)
         assert announced.split() == " ".join(shown).split()
         assert len(shown) >= len(SAMPLES)
         assert alike(shown, [sample["text"] for sample in SAMPLES])
-        assert {len(pcm) for pcm in server.heard} == {FRAME}
+        assert {len(pcm) for pcm in server.captured} == {FRAME}
 
     sentences = [whole(DEMO / "samples" / sample["audio"]) for sample in SAMPLES]
-    heard = microphone(tmp_path, *sentences)
-    visit(tmp_path, PageServer(model, heads=heads), listen, microphone=heard)
+    captured = microphone(tmp_path, *sentences)
+    on_page(tmp_path, PageServer(model, heads=heads), listen, microphone=captured)
 
 
-def test_the_last_words_are_heard_after_the_microphone_is_closed(
+def test_the_last_words_are_transcribed_after_the_microphone_is_closed(
     model: SpeechToText, pcm: Array, tmp_path: Path
 ) -> None:
     async def stop_early(page: Page, server: PageServer) -> None:
@@ -69,11 +69,11 @@ def test_the_last_words_are_heard_after_the_microphone_is_closed(
         await page.click(".main")
         await page.until(IDLE)
         shown = " ".join(lines(await page.text(".transcript"))).split()
-        words = transcript(model, server.heard).split()
+        words = transcript(model, server.captured).split()
         assert shown == words[: len(shown)]
         assert len(shown) >= len(words) - 1  # the last one may have been cut off
 
-    visit(tmp_path, PageServer(model), stop_early, microphone=microphone(tmp_path, pcm))
+    on_page(tmp_path, PageServer(model), stop_early, microphone=microphone(tmp_path, pcm))
 
 
 def test_a_text_is_spoken_word_by_word_and_kept_as_a_wav(tmp_path: Path) -> None:
@@ -98,7 +98,9 @@ def test_a_text_is_spoken_word_by_word_and_kept_as_a_wav(tmp_path: Path) -> None
         asked = server.asked[-1]
         assert asked["voice"] == "tales/merry.wav"
         assert asked["format"] == "PcmMessagePack"
-        await page.tell("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+        await page.devtools(
+            "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path)
+        )
         await page.click(".download")
         saved = await page.saved(tmp_path / "speech.wav")
         samples, rate = soundfile.read(io.BytesIO(saved), dtype="float32")
@@ -106,7 +108,7 @@ def test_a_text_is_spoken_word_by_word_and_kept_as_a_wav(tmp_path: Path) -> None
         assert np.abs(samples - tone(0, len(samples))).max() < 1e-4
         assert len(samples) == round(seconds * RATE)
 
-    visit(tmp_path, PageServer(), speak)
+    on_page(tmp_path, PageServer(), speak)
 
 
 def test_a_speech_is_stopped_at_once(tmp_path: Path) -> None:
@@ -121,7 +123,7 @@ def test_a_speech_is_stopped_at_once(tmp_path: Path) -> None:
         assert await page.run(figure("Played")) < await page.run(figure("Made"))
         await page.see(".download")
 
-    visit(tmp_path, PageServer(), stop)
+    on_page(tmp_path, PageServer(), stop)
 
 
 @pytest.mark.parametrize("family", ["hibiki", "moshi"])
@@ -140,11 +142,11 @@ def test_a_talk_goes_both_ways(family: str, pcm: Array, tmp_path: Path) -> None:
         assert server.asked[-1] == {"path": "/api/chat", "model": f"{family}-demo"}
 
     server = PageServer(families=(family,))
-    visit(tmp_path, server, talk, microphone=microphone(tmp_path, pcm))
+    on_page(tmp_path, server, talk, microphone=microphone(tmp_path, pcm))
     with av.open(io.BytesIO(bytes(server.talked)), format="ogg") as container:
-        heard = np.concatenate([f.to_ndarray()[0] for f in container.decode(audio=0)])
-    assert len(heard) / 48000 > 2.5
-    assert np.abs(heard).max() > 0.2
+        captured = np.concatenate([f.to_ndarray()[0] for f in container.decode(audio=0)])
+    assert len(captured) / 48000 > 2.5
+    assert np.abs(captured).max() > 0.2
 
 
 def test_words_are_copied_saved_and_cleared(pcm: Array, tmp_path: Path) -> None:
@@ -155,12 +157,14 @@ def test_words_are_copied_saved_and_cleared(pcm: Array, tmp_path: Path) -> None:
         await page.until(IDLE)
         words = lines(await page.text(".transcript"))
         assert words[0].startswith("back1 back2 back3")
-        await page.tell("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+        await page.devtools(
+            "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path)
+        )
         await page.click(".save")
         assert (await page.saved(tmp_path / "words.txt")).decode() == "\n".join(words) + "\n"
         clipboard = ["clipboardReadWrite", "clipboardSanitizedWrite"]
-        await page.tell("Browser.grantPermissions", permissions=clipboard)
-        await page.tell("Emulation.setFocusEmulationEnabled", enabled=True)
+        await page.devtools("Browser.grantPermissions", permissions=clipboard)
+        await page.devtools("Emulation.setFocusEmulationEnabled", enabled=True)
         await page.click(".copy")
         await page.until_shown(".status", "Copied")
         assert await page.run("navigator.clipboard.readText()") == "\n".join(words)
@@ -169,7 +173,7 @@ def test_words_are_copied_saved_and_cleared(pcm: Array, tmp_path: Path) -> None:
         assert await page.text(".transcript") == ""
 
     server = PageServer(families=("moshi",))
-    visit(tmp_path, server, keep, microphone=microphone(tmp_path, pcm))
+    on_page(tmp_path, server, keep, microphone=microphone(tmp_path, pcm))
 
 
 def test_only_what_the_server_has_is_offered(tmp_path: Path) -> None:
@@ -177,7 +181,7 @@ def test_only_what_the_server_has_is_offered(tmp_path: Path) -> None:
         await page.see("textarea")
         assert not await page.run("document.getElementById('tabs').checkVisibility()")
 
-    visit(tmp_path, PageServer(families=("tts",)), look)
+    on_page(tmp_path, PageServer(families=("tts",)), look)
 
 
 def test_one_of_several_models_is_chosen(tmp_path: Path) -> None:
@@ -194,4 +198,4 @@ def test_one_of_several_models_is_chosen(tmp_path: Path) -> None:
         models = [asked.get("model") for asked in server.asked if asked["path"] != "/v1/models"]
         assert models == ["tts-demo", "tts-demo-2", "tts-demo-2"]
 
-    visit(tmp_path, PageServer(families=("stt", "tts", "tts")), choose)
+    on_page(tmp_path, PageServer(families=("stt", "tts", "tts")), choose)

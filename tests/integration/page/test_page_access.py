@@ -12,7 +12,7 @@ pytest.importorskip("msgpack")
 
 from support.browser import Page
 from support.page_server import PAGE, PageServer
-from support.visits import microphone, visit
+from support.visits import microphone, on_page
 
 EVERYTHING = ("stt", "hibiki", "moshi", "tts", "tts")
 TOLD = {"button", "tab", "textbox", "combobox", "meter", "region", "tablist", "tabpanel", "link"}
@@ -40,7 +40,7 @@ def test_the_keyboard_alone_goes_everywhere(pcm: Array, tmp_path: Path) -> None:
         assert await focus(page) == "Start translating"
 
     server = PageServer(families=("stt", "hibiki"))
-    visit(tmp_path, server, press, microphone=microphone(tmp_path, pcm))
+    on_page(tmp_path, server, press, microphone=microphone(tmp_path, pcm))
 
 
 async def focus(page: Page) -> str:
@@ -56,7 +56,7 @@ def test_whatever_is_used_has_a_name(tmp_path: Path) -> None:
         found = set()
         for number in range(len(set(EVERYTHING))):
             await page.click(f"[role=tab]:nth-of-type({number + 1})")
-            for node in (await page.tell("Accessibility.getFullAXTree"))["nodes"]:
+            for node in (await page.devtools("Accessibility.getFullAXTree"))["nodes"]:
                 role = node.get("role", {}).get("value")
                 if node["ignored"] or role not in TOLD:
                     continue
@@ -66,7 +66,7 @@ def test_whatever_is_used_has_a_name(tmp_path: Path) -> None:
         assert await page.run("document.documentElement.lang") == "en"
         assert await page.run("document.querySelectorAll('h1').length") == 1
 
-    visit(tmp_path, PageServer(families=EVERYTHING), read)
+    on_page(tmp_path, PageServer(families=EVERYTHING), read)
 
 
 @pytest.mark.parametrize("width", [320, 390, 768])
@@ -83,7 +83,7 @@ def test_nothing_is_wider_than_the_screen(width: int, tmp_path: Path) -> None:
             assert await page.run(wide) == 0
             assert await page.run(SMALL) == []
 
-    visit(tmp_path, PageServer(families=EVERYTHING), narrow)
+    on_page(tmp_path, PageServer(families=EVERYTHING), narrow)
 
 
 SMALL = (
@@ -94,7 +94,7 @@ SMALL = (
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_colors_are_told_apart(scheme: str, tmp_path: Path) -> None:
+def test_the_colors_are_distinguished(scheme: str, tmp_path: Path) -> None:
     async def look(page: Page, server: PageServer) -> None:
         await page.prefer(color_scheme=scheme)
         await page.see(".main")
@@ -112,7 +112,7 @@ def test_the_colors_are_told_apart(scheme: str, tmp_path: Path) -> None:
         assert contrast(colors["on-accent"], colors["accent"]) > READABLE
         assert contrast(colors["trouble"], colors["trouble-ground"]) > READABLE
 
-    visit(tmp_path, PageServer(), look)
+    on_page(tmp_path, PageServer(), look)
 
 
 def luminance(color: str) -> float:
@@ -137,4 +137,4 @@ def test_words_fade_in_only_where_motion_is_wanted(motion: str, pcm: Array, tmp_
         assert await page.run(style) == ("none" if motion == "reduce" else "appear")
 
     server = PageServer(families=("hibiki",))
-    visit(tmp_path, server, listen, microphone=microphone(tmp_path, pcm))
+    on_page(tmp_path, server, listen, microphone=microphone(tmp_path, pcm))

@@ -13,7 +13,7 @@ pytest.importorskip("msgpack")
 
 from support.browser import Page
 from support.page_server import FRAME, PageServer
-from support.visits import IDLE, alike, lines, microphone, silence, transcript, visit
+from support.visits import IDLE, alike, lines, microphone, on_page, silence, transcript
 from support.waiting import until_here
 
 FRAMES = 8
@@ -43,10 +43,10 @@ def test_a_key_is_asked_for_and_sent_with_everything(pcm: Array, tmp_path: Path)
         await start(page)
         await says(page, "back1")
         assert {asked["auth_id"] for asked in server.asked} == {"open sesame & co"}
-        await page.tell("Page.reload")
+        await page.devtools("Page.reload")
         await page.see(".main")
 
-    visit(
+    on_page(
         tmp_path,
         PageServer(families=("hibiki",), key="open sesame & co"),
         unlock,
@@ -64,7 +64,7 @@ def test_a_key_that_was_withdrawn_is_asked_for_again(tmp_path: Path) -> None:
         await page.click(".main")
         await says(page, "asks for an API key")
 
-    visit(tmp_path, PageServer(families=("tts",)), lock, complaints=(UNAUTHORIZED, CUT))
+    on_page(tmp_path, PageServer(families=("tts",)), lock, complaints=(UNAUTHORIZED, CUT))
 
 
 @pytest.mark.parametrize("family", ["stt", "hibiki", "tts"])
@@ -84,7 +84,7 @@ def test_a_server_that_is_full_says_so_and_can_be_asked_again(
         assert not await page.run("document.querySelector('.trouble').checkVisibility()")
 
     server = PageServer(model, families=(family,), full=True)
-    visit(tmp_path, server, ask, microphone=microphone(tmp_path, pcm))
+    on_page(tmp_path, server, ask, microphone=microphone(tmp_path, pcm))
 
 
 def test_a_connection_that_is_lost_is_made_again_and_no_word_with_it(
@@ -95,27 +95,27 @@ def test_a_connection_that_is_lost_is_made_again_and_no_word_with_it(
     async def listen(page: Page, server: PageServer) -> None:
         await start(page)
         await page.until_shown(".status", " 0.5 s")
-        await until_here(lambda: len(server.heard) * FRAME > soundfile.info(heard).frames)
+        await until_here(lambda: len(server.captured) * FRAME > soundfile.info(captured).frames)
         await page.click(".main")
         await page.until(IDLE)
-        words = transcript(model, server.heard[FRAMES:])
+        words = transcript(model, server.captured[FRAMES:])
         assert " ".join(lines(await page.text(".transcript"))) == words
         assert alike(words.split(), text.split())
         assert [asked["path"] for asked in server.asked].count("/api/asr-streaming") == 2
 
     server = PageServer(model, families=("stt",), drop_after=FRAMES)
-    heard = microphone(tmp_path, silence(4), pcm)
-    visit(tmp_path, server, listen, microphone=heard, complaints=(CUT,))
+    captured = microphone(tmp_path, silence(4), pcm)
+    on_page(tmp_path, server, listen, microphone=captured, complaints=(CUT,))
 
 
-def test_a_talk_that_the_server_ends_is_told(pcm: Array, tmp_path: Path) -> None:
+def test_a_talk_that_the_server_ends_is_reported(pcm: Array, tmp_path: Path) -> None:
     async def talk(page: Page, server: PageServer) -> None:
         await start(page)
         await says(page, "The server ended the session")
         await says(page, "back1")
 
     server = PageServer(families=("moshi",), end_after=30)
-    visit(tmp_path, server, talk, microphone=microphone(tmp_path, pcm))
+    on_page(tmp_path, server, talk, microphone=microphone(tmp_path, pcm))
 
 
 def test_a_server_that_stays_away_is_given_up(model: SpeechToText, tmp_path: Path) -> None:
@@ -127,16 +127,16 @@ def test_a_server_that_stays_away_is_given_up(model: SpeechToText, tmp_path: Pat
         assert "was lost" in await page.text(".trouble")
 
     server = PageServer(model, families=("stt",), drop_after=1, drops=6)
-    visit(tmp_path, server, listen, complaints=(CUT,))
+    on_page(tmp_path, server, listen, complaints=(CUT,))
 
 
-def test_a_microphone_that_is_refused_is_told(tmp_path: Path) -> None:
+def test_a_microphone_that_is_refused_is_reported(tmp_path: Path) -> None:
     async def refuse(page: Page, server: PageServer) -> None:
         await start(page)
         await says(page, "The microphone is blocked")
         assert await page.run("document.querySelector('section').dataset.state") == "idle"
 
-    visit(tmp_path, PageServer(), refuse, allowed=False)
+    on_page(tmp_path, PageServer(), refuse, allowed=False)
 
 
 @pytest.mark.parametrize("family", ["stt", "hibiki"])
@@ -145,17 +145,17 @@ def test_a_page_without_https_says_what_it_needs(family: str, tmp_path: Path) ->
         await start(page)
         await says(page, "Browsers give the microphone only to pages from https")
 
-    visit(tmp_path, PageServer(families=(family,)), insecure, host="page.test")
+    on_page(tmp_path, PageServer(families=(family,)), insecure, host="page.test")
 
 
-def test_what_is_not_the_protocol_is_told(tmp_path: Path) -> None:
+def test_what_is_not_the_protocol_is_reported(tmp_path: Path) -> None:
     async def speak(page: Page, server: PageServer) -> None:
         await page.click("textarea")
         await page.type("boston")
         await page.click(".main")
         await says(page, "something that this page does not understand")
 
-    visit(tmp_path, PageServer(families=("tts",), garbled=True), speak)
+    on_page(tmp_path, PageServer(families=("tts",), garbled=True), speak)
 
 
 def test_a_server_without_models_is_asked_again(tmp_path: Path) -> None:
@@ -165,4 +165,4 @@ def test_a_server_without_models_is_asked_again(tmp_path: Path) -> None:
         await page.press("Enter")
         await page.see("textarea")
 
-    visit(tmp_path, PageServer(families=()), wait)
+    on_page(tmp_path, PageServer(families=()), wait)

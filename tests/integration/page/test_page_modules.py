@@ -54,13 +54,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """Runs a script in the page, with `server/page`'s modules to be imported, and returns what it
     returns."""
     with asyncio.Runner() as runner:
-        visit = _visit(tmp_path_factory.mktemp("modules"))
-        page = runner.run(anext(visit))
+        on_page = _module_page(tmp_path_factory.mktemp("modules"))
+        page = runner.run(anext(on_page))
         yield lambda script: runner.run(page.run(f"(async () => {{ {HELPERS} {script} }})()"))
-        runner.run(visit.aclose())
+        runner.run(on_page.aclose())
 
 
-async def _visit(folder: Path) -> AsyncIterator[Page]:
+async def _module_page(folder: Path) -> AsyncIterator[Page]:
     async with serving(PageServer()) as server, browser(folder) as page:
         await page.open(server.address)
         yield page
@@ -140,10 +140,10 @@ def test_speech_is_written_as_ogg_opus(run: Run) -> None:
     content = base64.b64decode(found)
     with av.open(io.BytesIO(content), format="ogg") as container:
         assert container.streams.audio[0].codec_context.name in {"opus", "libopus"}
-        heard = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
-    assert len(heard) == pytest.approx(2 * 48000, abs=48000 * 0.05)
-    assert loudest(heard, 48000) == pytest.approx(440, abs=2)
-    assert np.abs(heard[4800:]).max() == pytest.approx(0.3, abs=0.05)
+        recognized = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+    assert len(recognized) == pytest.approx(2 * 48000, abs=48000 * 0.05)
+    assert loudest(recognized, 48000) == pytest.approx(440, abs=2)
+    assert np.abs(recognized[4800:]).max() == pytest.approx(0.3, abs=0.05)
 
 
 @pytest.mark.parametrize("size", [1, 100, 100000])
@@ -156,9 +156,9 @@ def test_ogg_opus_is_read_however_it_is_cut(size: int, run: Run) -> None:
         "await new Promise((done) => setTimeout(done, 500)); reader.close();"
         "return [joined(heard), rate]"
     )
-    heard, rate = unpacked(found[0]), found[1]
-    assert len(heard) / rate == pytest.approx(1, abs=0.05)
-    assert loudest(heard, rate) == pytest.approx(440, abs=2)
+    recognized, rate = unpacked(found[0]), found[1]
+    assert len(recognized) / rate == pytest.approx(1, abs=0.05)
+    assert loudest(recognized, rate) == pytest.approx(440, abs=2)
 
 
 def ogg_opus(seconds: float) -> bytes:

@@ -31,7 +31,7 @@ def look(
     folder: Path,
     scenario: Callable[[Page], Awaitable[None]],
     *,
-    heard: Path | None = None,
+    captured: Path | None = None,
     keys: tuple[str, ...] = (),
     complaints: int = 0,
 ) -> None:
@@ -39,7 +39,7 @@ def look(
     with running(STT, TTS, HIBIKI, api_keys=keys) as server:
 
         async def play() -> None:
-            async with browser(folder, microphone=heard) as page:
+            async with browser(folder, microphone=captured) as page:
                 await page.open(server.url + "/")
                 await scenario(page)
                 assert len(page.complaints) == complaints, page.complaints
@@ -70,7 +70,7 @@ def test_the_samples_are_transcribed(
         assert " ".join(shown) == transcript(model, received)
         assert alike(shown, [sample["text"] for sample in SAMPLES])
 
-    look(tmp_path, listen, heard=spoken)
+    look(tmp_path, listen, captured=spoken)
 
 
 def test_a_text_is_spoken(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_french_number_is_said_in_english(tmp_path: Path) -> None:
         await page.until(IDLE)
 
     number = whole(say_aloud(tmp_path / "number.wav", "quarante-deux", "fr"))
-    look(tmp_path, translate, heard=microphone(tmp_path, number))
+    look(tmp_path, translate, captured=microphone(tmp_path, number))
 
 
 def test_a_key_opens_the_page_and_its_sockets(tmp_path: Path) -> None:

@@ -27,14 +27,14 @@ SIGNALS = [
 
 @posix
 @pytest.mark.parametrize("number", SIGNALS)
-def test_it_serves_the_demos_until_it_is_told_to_end(
+def test_it_serves_the_demos_until_it_is_stopped(
     number: signal.Signals, speech: Path, words: list[Word]
 ) -> None:
     with served_process("--wyoming-port", 0) as server:
         request = urllib.request.Request(f"{server.url}/api/asr-streaming", speech.read_bytes())
         with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
-            told = json.load(answer)
-        assert [m["text"] for m in told if m["type"] == "Word"] == [word.text for word in words]
+            reported = json.load(answer)
+        assert [m["text"] for m in reported if m["type"] == "Word"] == [word.text for word in words]
         server.signal(number)
         assert server.wait() == 0
         said = server.log
@@ -45,7 +45,7 @@ def test_it_serves_the_demos_until_it_is_told_to_end(
 
 
 @posix
-def test_clients_are_told_when_it_ends() -> None:
+def test_clients_are_reported_when_it_ends() -> None:
     with served_process("--model", DEMO / "stt") as server:
         with socket.create_connection(("127.0.0.1", server.port)) as raw:
             raw.settimeout(PATIENCE_SECONDS)

@@ -44,7 +44,7 @@ def text_of_stream(audio: Array) -> str:
 async def talked(client: Client, audio: Array) -> tuple[str, Array]:
     """The text and the speech that come back for some audio, as long as it is."""
     encoder, decoder = OpusEncoder(), OpusDecoder()
-    text, heard = "", [np.zeros(0, np.float32)]
+    text, recognized = "", [np.zeros(0, np.float32)]
 
     async def speak() -> None:
         for start in range(0, len(audio), 960):
@@ -52,28 +52,28 @@ async def talked(client: Client, audio: Array) -> tuple[str, Array]:
 
     speaking = asyncio.create_task(speak())
     wanted = len(audio) // FRAME - 20
-    while sum(map(len, heard)) < wanted * FRAME:
+    while sum(map(len, recognized)) < wanted * FRAME:
         data = await client.next_bytes()
         assert data is not None
         if data[0] == 2:
             text += data[1:].decode()
         elif data[0] == 1:
-            heard.append(decoder.push(data[1:]))
+            recognized.append(decoder.push(data[1:]))
         else:
             assert data == b"\6"
     await speaking
-    return text, np.concatenate(heard)
+    return text, np.concatenate(recognized)
 
 
 @pytest.mark.parametrize(
-    ("query", "told"),
+    ("query", "reported"),
     [
         (GREEDY, {"audio_temperature": 0, "text_temperature": 0}),
         (LIKELIEST, {"audio_topk": 1, "text_topk": 1}),
     ],
 )
 def test_speech_goes_and_its_translation_comes(
-    server: Running, french: Array, query: str, told: dict[str, float]
+    server: Running, french: Array, query: str, reported: dict[str, float]
 ) -> None:
     async def talk() -> tuple[str, Array]:
         async with connected(server, CHAT + query) as client:
@@ -81,17 +81,17 @@ def test_speech_goes_and_its_translation_comes(
             assert metadata is not None
             assert metadata[0] == 4
             settings = json.loads(metadata[1:])
-            assert {name: settings[name] for name in told} == told
+            assert {name: settings[name] for name in reported} == reported
             assert await client.next_bytes() == bytes(9)
             return await talked(client, french)
 
     through = OpusDecoder().push(OpusEncoder().push(french))
-    text, heard = asyncio.run(talk())
+    text, recognized = asyncio.run(talk())
     expected = text_of_stream(through)
     assert "seven" in expected
     assert expected.startswith(text)
     assert len(text) > len(expected) // 2
-    assert np.abs(heard).max() > 0.05
+    assert np.abs(recognized).max() > 0.05
     server.until_free()
 
 
@@ -123,13 +123,13 @@ def test_metadata_is_whole(server: Running) -> None:
 
     data = asyncio.run(talk())
     assert data is not None
-    told = json.loads(data[1:])
-    assert set(told) == {
+    reported = json.loads(data[1:])
+    assert set(reported) == {
         *("text_temperature", "text_topk", "audio_temperature", "audio_topk", "pad_mult"),
         *("repetition_penalty_context", "repetition_penalty", "lm_model_file"),
         *("mimi_model_file", "build_info", "instance_name"),
     }
-    assert len(told["build_info"]) == 10
+    assert len(reported["build_info"]) == 10
 
 
 @pytest.mark.parametrize(

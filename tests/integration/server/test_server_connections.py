@@ -242,12 +242,12 @@ def test_messages_wait_for_their_turn(turns: list[None], message: bytes) -> None
     """A client has 16 of them, received or sent, in one turn of the event loop, and the next after
     10 ms at the earliest."""
     with running(STT) as server, RawWebsocket(server.server.port) as client:
-        assert client.told()["type"] == "Ready"
-        begun = time.monotonic()
+        assert client.reported()["type"] == "Ready"
+        started = time.monotonic()
         client.write(message * 320)
         client.say(type="Eos")
         client.end()
-        assert time.monotonic() - begun >= (320 // 16 - 2) * MESSAGES_SECONDS
+        assert time.monotonic() - started >= (320 // 16 - 2) * MESSAGES_SECONDS
         assert len(turns) >= 320 // 16
 
 
@@ -293,7 +293,7 @@ def test_a_message_of_a_websocket_that_dribbles_ends_its_session() -> None:
         running(STT, limits=tight(silence=0.5)) as server,
         RawWebsocket(server.server.port) as client,
     ):
-        client.told()
+        client.reported()
         send_slowly(client.socket, head(1 << 20) + bytes(8000))
         server.until_free()
 

@@ -131,7 +131,7 @@ def test_every_path_but_the_public_ones_wants_a_key(server: Running) -> None:
         assert asyncio.run(get(server, path.replace("{name}", "")))[0] in (200, 404)
 
 
-def test_what_wants_no_websocket_is_told_so_before_its_key(server: Running) -> None:
+def test_what_wants_no_websocket_gets_a_message_before_its_key(server: Running) -> None:
     status, _, headers = asyncio.run(get(server, LISTEN))
     assert (status, headers["Upgrade"]) == (426, "websocket")
     broken = {"Upgrade": "websocket", "Connection": "Upgrade", **RIGHT}
@@ -152,7 +152,7 @@ def test_pages_of_other_sites_are_refused(server: Running) -> None:
     assert asyncio.run(socket_status(server, LISTEN, headers=friend)) == 101
 
 
-def test_browsers_are_told_what_named_sites_may(server: Running) -> None:
+def test_browsers_are_reported_what_named_sites_may(server: Running) -> None:
     headers = {"Origin": "https://friend.example", "Access-Control-Request-Method": "POST"}
     status, _, answered = asyncio.run(ask(server, "OPTIONS", LISTEN, headers=headers))
     assert status == 204
@@ -236,7 +236,7 @@ def test_sessions_are_counted_off_whatever_happens() -> None:
         pass
 
 
-def test_no_key_is_kept_or_told() -> None:
+def test_no_key_is_kept_or_shown() -> None:
     keys = Keys((KEY,))
     kept = repr(vars(keys)) + caller_of(KEY, "1.2.3.4")
     assert KEY not in kept

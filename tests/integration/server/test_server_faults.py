@@ -66,8 +66,8 @@ def test_a_malformed_message_ends_its_own_session(
             await bad.rest()
             return words_of(await good), bad.ended
 
-    heard, ended = asyncio.run(talk())
-    assert heard == text
+    recognized, ended = asyncio.run(talk())
+    assert recognized == text
     assert isinstance(ended, tuple)
     assert ended[0] == 1007
     assert 0 < len(ended[1]) <= 120

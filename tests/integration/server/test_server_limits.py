@@ -67,9 +67,9 @@ def test_a_client_that_waits_for_its_words_is_not(pcm: Array, text: str) -> None
             return words_of(await client.until("Marker"))
 
     with running(STT, limits=tight(silence=2.0)) as server:
-        heard = asyncio.run(talk(server))
-    assert heard.startswith(text)
-    assert heard.count("alarm") == 25
+        recognized = asyncio.run(talk(server))
+    assert recognized.startswith(text)
+    assert recognized.count("alarm") == 25
 
 
 def test_an_idle_session_ends_with_a_reason() -> None:
@@ -114,8 +114,8 @@ def test_a_sender_ahead_of_the_model_is_not_read(monkeypatch: pytest.MonkeyPatch
             await client.speak(silence(60), 24000)
             await client.send(type="Marker", id=1)
             await client.speak(silence(1))
-            told = await client.until("Marker")
-            return sum(message["type"] == "Step" for message in told)
+            reported = await client.until("Marker")
+            return sum(message["type"] == "Step" for message in reported)
 
     with running(STT, limits=tight(backlog=2.0)) as server:
         steps = asyncio.run(talk(server))
@@ -157,7 +157,7 @@ def test_a_fault_of_the_model_ends_its_sessions_and_no_more(
 
 
 @pytest.mark.parametrize("path", [LISTEN, f"{SPEAK}?format=PcmMessagePack"])
-def test_a_server_that_stops_tells_its_clients(path: str) -> None:
+def test_a_server_that_stops_reports_its_clients(path: str) -> None:
     async def talk(server: Running) -> object:
         async with connected(server, path) as client:
             await client.until("Ready")
@@ -170,7 +170,7 @@ def test_a_server_that_stops_tells_its_clients(path: str) -> None:
         assert asyncio.run(talk(server)) == CLOSING["shutdown"]
 
 
-def test_posts_of_a_server_that_stops_are_told() -> None:
+def test_posts_of_a_server_that_stops_are_reported() -> None:
     async def talk(server: Running) -> int:
         async with connected(server, LISTEN) as inside:
             await inside.until("Ready")

@@ -41,40 +41,40 @@ def server() -> Iterator[Running]:
 
 
 def test_the_words_are_those_of_transcribe(server: Running, pcm: Array, text: str) -> None:
-    told = asyncio.run(transcribed(server, pcm))
-    assert words_of(told) == text
+    reported = asyncio.run(transcribed(server, pcm))
+    assert words_of(reported) == text
 
 
-def test_every_frame_is_told_in_order(server: Running, pcm: Array) -> None:
-    told = asyncio.run(transcribed(server, pcm))
-    steps = [message for message in told if message["type"] == "Step"]
+def test_every_frame_is_reported_in_order(server: Running, pcm: Array) -> None:
+    reported = asyncio.run(transcribed(server, pcm))
+    steps = [message for message in reported if message["type"] == "Step"]
     assert [step["step_idx"] for step in steps] == list(range(len(steps)))
     assert all(len(step["prs"]) == 4 for step in steps)
-    heard = (len(pcm) + 24000) // FRAME
-    assert heard <= len(steps) <= heard + 25
-    starts = [message["start_time"] for message in told if message["type"] == "Word"]
+    recognized = (len(pcm) + 24000) // FRAME
+    assert recognized <= len(steps) <= recognized + 25
+    starts = [message["start_time"] for message in reported if message["type"] == "Word"]
     assert starts == sorted(starts)
-    assert told[-1] == {"type": "Marker", "id": 7}
+    assert reported[-1] == {"type": "Marker", "id": 7}
 
 
 def test_a_second_of_silence_before_shifts_the_times(
     server: Running, pcm: Array, text: str, words: list[Word]
 ) -> None:
-    told = asyncio.run(transcribed(server, pcm, before=1.0))
-    assert words_of(told) == text
-    starts = [message["start_time"] for message in told if message["type"] == "Word"]
+    reported = asyncio.run(transcribed(server, pcm, before=1.0))
+    assert words_of(reported) == text
+    starts = [message["start_time"] for message in reported if message["type"] == "Word"]
     assert [start - word.start for start, word in zip(starts, words, strict=True)] == pytest.approx(
         [1.0] * len(words), abs=0.25
     )
 
 
-def test_several_clients_hear_their_own(server: Running, pcm: Array, text: str) -> None:
+def test_several_clients_get_their_own(server: Running, pcm: Array, text: str) -> None:
     async def together() -> list[str]:
         delays = [silence(0.3 * index) for index in range(4)]
-        told = await asyncio.gather(
+        reported = await asyncio.gather(
             *(transcribed(server, np.concatenate([delay, pcm])) for delay in delays)
         )
-        return [words_of(messages) for messages in told]
+        return [words_of(messages) for messages in reported]
 
     assert asyncio.run(together()) == [text] * 4
 
@@ -91,7 +91,7 @@ def test_messages_of_any_length(server: Running, pcm: Array, text: str, step: in
     assert asyncio.run(talk()) == text
 
 
-def test_ogg_opus_is_heard_too(server: Running, pcm: Array, text: str) -> None:
+def test_ogg_opus_is_transcribed_too(server: Running, pcm: Array, text: str) -> None:
     async def talk() -> str:
         encoder = OpusEncoder()
         async with connected(server, LISTEN) as client:
@@ -106,7 +106,7 @@ def test_ogg_opus_is_heard_too(server: Running, pcm: Array, text: str) -> None:
     assert asyncio.run(talk()) == text
 
 
-def test_init_begins_anew(server: Running, pcm: Array, text: str) -> None:
+def test_init_restarts(server: Running, pcm: Array, text: str) -> None:
     async def talk() -> list[str]:
         async with connected(server, LISTEN) as client:
             found = []
@@ -145,7 +145,7 @@ def test_text_and_pings_are_no_messages(server: Running, pcm: Array, text: str) 
     assert asyncio.run(talk()) == text
 
 
-def test_who_finds_no_slot_is_told_and_closed_without_a_code(pcm: Array, text: str) -> None:
+def test_who_finds_no_slot_is_reported_and_closed_without_a_code(pcm: Array, text: str) -> None:
     async def talk(server: Running) -> None:
         async with connected(server, LISTEN) as inside:
             await inside.until("Ready")
@@ -180,12 +180,12 @@ def test_who_may_wait_gets_the_next_slot() -> None:
 
 def test_a_whole_file_is_posted(server: Running, speech: Path, words: list[Word]) -> None:
     status, body, headers = asyncio.run(ask(server, "POST", LISTEN, data=speech.read_bytes()))
-    told = json.loads(body)
+    reported = json.loads(body)
     assert (status, headers["Content-Type"].partition(";")[0]) == (200, "application/json")
-    assert [m["text"] for m in told if m["type"] == "Word"] == [word.text for word in words]
-    ends = [m["stop_time"] for m in told if m["type"] == "EndWord"]
+    assert [m["text"] for m in reported if m["type"] == "Word"] == [word.text for word in words]
+    ends = [m["stop_time"] for m in reported if m["type"] == "EndWord"]
     assert ends == pytest.approx([word.end for word in words])
-    assert [set(m) for m in told[:2]] == [{"type", "text", "start_time"}, {"type", "stop_time"}]
+    assert [set(m) for m in reported[:2]] == [{"type", "text", "start_time"}, {"type", "stop_time"}]
 
 
 def test_other_rates_and_formats_are_posted(server: Running, pcm: Array, text: str) -> None:
@@ -243,7 +243,7 @@ def test_posts_wait_for_a_slot(pcm: Array, speech: Path, text: str) -> None:
         assert asyncio.run(talk(server)) == text
 
 
-def test_posts_that_waited_too_long_are_told() -> None:
+def test_posts_that_waited_too_long_are_reported() -> None:
     async def talk(server: Running) -> tuple[int, bytes, Mapping[str, str]]:
         async with connected(server, LISTEN) as inside:
             await inside.until("Ready")

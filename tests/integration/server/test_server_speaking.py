@@ -45,7 +45,7 @@ def spoken() -> Array:
 
 
 async def said(server: Running, path: str, *texts: str) -> tuple[list[Message], object]:
-    """All that a client is told that sends some texts."""
+    """All messages for a client that sends some texts."""
     async with connected(server, path) as client:
         for text in texts:
             await client.send(type="Text", text=text)
@@ -64,26 +64,26 @@ async def said_raw(server: Running, path: str) -> bytes:
         return b"".join(found)
 
 
-def pcm_of(told: list[Message]) -> Array:
-    pieces = [np.array(m["pcm"], np.float32) for m in told if m["type"] == "Audio"]
+def pcm_of(reported: list[Message]) -> Array:
+    pieces = [np.array(m["pcm"], np.float32) for m in reported if m["type"] == "Audio"]
     return np.concatenate([np.zeros(0, np.float32), *pieces])
 
 
 def test_messages_of_samples(server: Running, spoken: Array) -> None:
-    told, ended = asyncio.run(said(server, PACKED, *TEXT.split()))
-    assert told[0] == {"type": "Ready"}
+    reported, ended = asyncio.run(said(server, PACKED, *TEXT.split()))
+    assert reported[0] == {"type": "Ready"}
     assert ended == CLOSED_IN_PEACE
-    assert {len(m["pcm"]) for m in told if m["type"] == "Audio"} == {1920}
-    assert pcm_of(told)[: len(spoken)] == pytest.approx(np.clip(spoken, -0.99, 0.99), abs=1e-6)
-    words = [m for m in told if m["type"] == "Text"]
+    assert {len(m["pcm"]) for m in reported if m["type"] == "Audio"} == {1920}
+    assert pcm_of(reported)[: len(spoken)] == pytest.approx(np.clip(spoken, -0.99, 0.99), abs=1e-6)
+    words = [m for m in reported if m["type"] == "Text"]
     assert [m["text"] for m in words] == TEXT.split()
     assert all(m["start_s"] <= m["stop_s"] for m in words)
 
 
-def test_the_words_are_heard(server: Running, model: SpeechToText) -> None:
-    told, _ = asyncio.run(said(server, PACKED, TEXT))
-    heard = " ".join(word.text for word in model.transcribe(pcm_of(told)))
-    assert "seven twenty three" in heard
+def test_the_words_are_transcribed(server: Running, model: SpeechToText) -> None:
+    reported, _ = asyncio.run(said(server, PACKED, TEXT))
+    recognized = " ".join(word.text for word in model.transcribe(pcm_of(reported)))
+    assert "seven twenty three" in recognized
 
 
 def test_samples_alone(server: Running, spoken: Array) -> None:
@@ -101,19 +101,20 @@ def test_ogg_opus_alone(server: Running, spoken: Array, form: str) -> None:
 
 def test_messages_of_ogg_opus(server: Running, spoken: Array) -> None:
     path = f"{SPEAK}?format=OggOpusMessagePack{SEED}"
-    told, ended = asyncio.run(said(server, path, TEXT))
-    assert [m["type"] for m in told[:2]] == ["Ready", "OggOpus"]
-    data = b"".join(bytes(m["data"]) for m in told if m["type"] == "OggOpus")
+    reported, ended = asyncio.run(said(server, path, TEXT))
+    assert [m["type"] for m in reported[:2]] == ["Ready", "OggOpus"]
+    data = b"".join(bytes(m["data"]) for m in reported if m["type"] == "OggOpus")
     assert alike(OpusDecoder().push(data), spoken)
-    assert [m["text"] for m in told if m["type"] == "Text"] == TEXT.split()
+    assert [m["text"] for m in reported if m["type"] == "Text"] == TEXT.split()
     assert ended == CLOSED_IN_PEACE
 
 
-def alike(heard: Array, spoken: Array) -> bool:
+def alike(recognized: Array, spoken: Array) -> bool:
     """Whether the loudness of a tenth of a second goes the same way, whatever the codec delays."""
     size = RATE // 10
     loud = [
-        np.abs(p[: len(spoken) // size * size]).reshape(-1, size).mean(1) for p in (heard, spoken)
+        np.abs(p[: len(spoken) // size * size]).reshape(-1, size).mean(1)
+        for p in (recognized, spoken)
     ]
     return float(np.corrcoef(*loud)[0, 1]) > 0.8
 
@@ -128,23 +129,23 @@ def test_ready_comes_before_any_text(server: Running) -> None:
 
 
 def test_nothing_to_say_ends_at_once(server: Running) -> None:
-    told, ended = asyncio.run(said(server, PACKED))
-    assert (told, ended) == ([{"type": "Ready"}], CLOSED_IN_PEACE)
+    reported, ended = asyncio.run(said(server, PACKED))
+    assert (reported, ended) == ([{"type": "Ready"}], CLOSED_IN_PEACE)
 
 
-def test_a_break_is_told(server: Running) -> None:
-    told, _ = asyncio.run(said(server, PACKED, "seven", '<break time="0.8s"/>', "twenty"))
-    assert [m["text"] for m in told if m["type"] == "Text"] == [
+def test_a_break_is_reported(server: Running) -> None:
+    reported, _ = asyncio.run(said(server, PACKED, "seven", '<break time="0.8s"/>', "twenty"))
+    assert [m["text"] for m in reported if m["type"] == "Text"] == [
         "seven",
         '<break time="0.80s">',
         "twenty",
     ]
 
 
-def test_an_unknown_voice_is_told(server: Running) -> None:
-    told, ended = asyncio.run(said(server, f"{PACKED}&voice=nobody/here.wav"))
-    assert [m["type"] for m in told] == ["Error"]
-    assert "nobody/here.wav" in told[0]["message"]
+def test_an_unknown_voice_is_reported(server: Running) -> None:
+    reported, ended = asyncio.run(said(server, f"{PACKED}&voice=nobody/here.wav"))
+    assert [m["type"] for m in reported] == ["Error"]
+    assert "nobody/here.wav" in reported[0]["message"]
     assert ended == CLOSED_IN_PEACE
 
     async def raw() -> object:
@@ -160,9 +161,9 @@ def test_an_unknown_voice_is_told(server: Running) -> None:
 @pytest.mark.parametrize("voice", ["/etc/passwd", "../../alarm.wav", "file:///etc/passwd", "x.npz"])
 def test_a_voice_is_no_path(server: Running, voice: str, tmp_path: Path) -> None:
     for name in (voice, str(tmp_path)):
-        told, _ = asyncio.run(said(server, f"{PACKED}&voice={name}"))
-        assert [m["type"] for m in told] == ["Error"]
-        assert told[0]["message"].startswith("no voice ")
+        reported, _ = asyncio.run(said(server, f"{PACKED}&voice={name}"))
+        assert [m["type"] for m in reported] == ["Error"]
+        assert reported[0]["message"].startswith("no voice ")
 
 
 def test_a_voice_that_the_model_cannot_take(server: Running) -> None:
@@ -275,8 +276,8 @@ def test_what_is_no_message_ends_its_own_session_alone(server: Running, spoken: 
                 await until_here(lambda: server.used == [1])
             await good.send(type="Text", text=TEXT)
             await good.send(type="Eos")
-            told = pcm_of(await good.rest())
-            assert told[: len(spoken)] == pytest.approx(np.clip(spoken, -0.99, 0.99), abs=1e-6)
+            reported = pcm_of(await good.rest())
+            assert reported[: len(spoken)] == pytest.approx(np.clip(spoken, -0.99, 0.99), abs=1e-6)
 
     asyncio.run(talk())
     server.until_free()

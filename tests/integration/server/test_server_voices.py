@@ -40,9 +40,9 @@ async def codes_of(server: Running, query: str, *before: Message) -> list[float]
             await client.send(**message)
         await client.send(type="Text", text=TEXT)
         await client.send(type="Eos")
-        told = await client.rest()
-    assert [m["type"] for m in told].count("Ready") == 1
-    return [x for m in told if m["type"] == "Audio" for x in m["pcm"]]
+        reported = await client.rest()
+    assert [m["type"] for m in reported].count("Ready") == 1
+    return [x for m in reported if m["type"] == "Audio" for x in m["pcm"]]
 
 
 def test_they_are_listed(server: Running) -> None:

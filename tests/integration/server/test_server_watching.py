@@ -60,11 +60,11 @@ def metrics_with(server: Running, name: str, labels: str = "") -> dict[tuple[str
 
 def test_metrics_by_the_names_of_moshi_server(server: Running, pcm: Array) -> None:
     before = metrics(server)
-    told = asyncio.run(transcribed(server, pcm))
+    reported = asyncio.run(transcribed(server, pcm))
     server.until_free()
     after = metrics_with(server, "asr_connection_num_steps_count")
     assert after["asr_connect", "all"] - before["asr_connect", "all"] == 1
-    steps = sum(message["type"] == "Step" for message in told)
+    steps = sum(message["type"] == "Step" for message in reported)
     name = ("asr_model_step_duration_count", "")
     assert steps <= after[name] - before[name] <= steps + 30
     assert after["asr_model_step_duration_bucket", "+Inf"] == after[name]
@@ -108,10 +108,10 @@ def test_health(server: Running) -> None:
 
 def test_what_was_built_in_ten_strings(server: Running) -> None:
     _, body, _ = asyncio.run(get(server, "/api/build_info"))
-    told = json.loads(body)
-    assert len(told) == 10
-    assert all(isinstance(value, str) for value in told.values())
-    assert "kyutai-onnx" in told["git_describe"]
+    reported = json.loads(body)
+    assert len(reported) == 10
+    assert all(isinstance(value, str) for value in reported.values())
+    assert "kyutai-onnx" in reported["git_describe"]
 
 
 def test_modules_in_strings(server: Running) -> None:
@@ -172,8 +172,8 @@ def test_lines_for_people_and_programs(caplog: pytest.LogCaptureFixture) -> None
     assert TextFormatter().format(record).partition(" ")[2] == (
         'info client left path="/a b" seconds=1.235 why="x\\ny"'
     )
-    told = json.loads(JsonFormatter().format(record))
-    assert {name: told[name] for name in ("level", "event", "path", "why")} == {
+    reported = json.loads(JsonFormatter().format(record))
+    assert {name: reported[name] for name in ("level", "event", "path", "why")} == {
         "level": "info",
         "event": "client left",
         "path": "/a b",

@@ -94,10 +94,10 @@ def test_speech_is_transcribed(
             await client.write_event(AudioStop().event())
             return await until(client, Transcript)
 
-    told = asyncio.run(talk())
+    reported = asyncio.run(talk())
     text = " ".join(word.text for word in words)
-    assert Transcript.from_event(told[-1]).text == text
-    pieces = [event.data["text"] for event in told if event.type == "transcript-chunk"]
+    assert Transcript.from_event(reported[-1]).text == text
+    pieces = [event.data["text"] for event in reported if event.type == "transcript-chunk"]
     assert "".join(pieces) == text
 
 
@@ -112,12 +112,12 @@ def test_text_is_spoken(
             await client.write_event(Synthesize(TEXT, SynthesizeVoice("default")).event())
             return await until(client, AudioStop)
 
-    told = asyncio.run(talk())
-    start = AudioStart.from_event(told[0])
+    reported = asyncio.run(talk())
+    start = AudioStart.from_event(reported[0])
     assert (start.rate, start.width, start.channels) == (RATE, 2, 1)
-    pcm = np.frombuffer(b"".join(event.payload or b"" for event in told), "<i2") / 32768
-    heard = " ".join(word.text for word in model.transcribe(pcm.astype(np.float32)))
-    assert "seven twenty three" in heard
+    pcm = np.frombuffer(b"".join(event.payload or b"" for event in reported), "<i2") / 32768
+    recognized = " ".join(word.text for word in model.transcribe(pcm.astype(np.float32)))
+    assert "seven twenty three" in recognized
 
 
 def test_text_is_spoken_as_it_comes(server: Running) -> None:
@@ -133,9 +133,9 @@ def test_text_is_spoken_as_it_comes(server: Running) -> None:
             assert (await until(client, AudioStop))[0].type == "audio-start"
             return first
 
-    told = asyncio.run(talk())
-    assert [told[0].type, told[-2].type] == ["audio-start", "audio-stop"]
-    length = sum(len(event.payload or b"") for event in told) / 2
+    reported = asyncio.run(talk())
+    assert [reported[0].type, reported[-2].type] == ["audio-start", "audio-stop"]
+    length = sum(len(event.payload or b"") for event in reported) / 2
     alone = len(TextToSpeech.load().speak(TEXT, seed=1).pcm)
     assert length == pytest.approx(alone, rel=0.5)
 
@@ -149,7 +149,7 @@ def test_text_is_spoken_as_it_comes(server: Running) -> None:
         ([SynthesizeChunk("seven")], "piece"),
     ],
 )
-def test_what_cannot_be_is_told(server: Running, events: list[Any], said: str) -> None:
+def test_what_cannot_be_is_reported(server: Running, events: list[Any], said: str) -> None:
     async def talk() -> str:
         async with client_of(server) as client:
             for event in events:
@@ -171,7 +171,7 @@ def test_who_leaves_in_the_middle_frees_the_slot(server: Running) -> None:
     server.until_free()
 
 
-def test_no_room_is_told() -> None:
+def test_no_room_is_reported() -> None:
     async def talk(server: Running) -> Error:
         async with client_of(server) as first:
             await first.write_event(AudioStart(16000, 2, 1).event())

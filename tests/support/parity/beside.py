@@ -46,11 +46,11 @@ def begin(generator: Generator, run: Run, row: int, rules: TeacherForcing) -> No
             no_text=run.case.no_text,
         )
     conditions = model.condition(given.texts, given.tensors)
-    drawing = replace(run.case.drawing, seed=SEED + row)
-    generator.begin(row, drawing, rules, conditions=conditions, guidance=guidance)
+    sampling = replace(run.case.sampling, seed=SEED + row)
+    generator.begin(row, sampling, rules, conditions=conditions, guidance=guidance)
 
 
-def told(agreement: Agreement) -> str:
+def reported(agreement: Agreement) -> str:
     """One line of figures."""
     codes = agreement.codes
     equal, ties, wrong = (

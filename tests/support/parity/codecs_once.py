@@ -24,7 +24,7 @@ class Codecs:
 
     @contextmanager
     def shared(self, key: Key) -> Iterator[None]:
-        """While a bundle is exported; `key` tells codecs apart."""
+        """While a bundle is exported; `key` identifies the codec."""
 
         def write(graph: Any, folder: Path, progress: Any) -> Written:
             if not graph.name.startswith("mimi"):

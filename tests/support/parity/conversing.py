@@ -29,7 +29,7 @@ class Conversation:
     """Codes `[K]` that were heard and made, text tokens, and sound, a list entry a frame; what was
     `printed`; `ended` where the model came to its end."""
 
-    heard: list[Array] = field(default_factory=list)
+    recognized: list[Array] = field(default_factory=list)
     text: list[int] = field(default_factory=list)
     made: list[Array] = field(default_factory=list)
     sound: list[Array] = field(default_factory=list)
@@ -43,10 +43,10 @@ class Conversation:
 
 @torch.no_grad()
 def converse(
-    checkpoint: Checkpoint, pcm: Array, frames: int, cfg_coef: float = 1.0, **drawing: Any
+    checkpoint: Checkpoint, pcm: Array, frames: int, cfg_coef: float = 1.0, **sampling: Any
 ) -> Conversation:
     """Runs moshi run_inference.py `InferenceState` over samples `[n]`, for so many frames at most;
-    `drawing` is what `LMGen` is told."""
+    `sampling` are the parameters of `LMGen`."""
     config = checkpoint.config
     assert config.lm is not None
     assert checkpoint.tokenizer is not None
@@ -60,7 +60,7 @@ def converse(
         1,
         cfg_coef,
         "cpu",
-        **drawing,
+        **sampling,
     )
     torch.set_num_threads(1)
     conversation = Conversation()
@@ -86,8 +86,8 @@ def modules() -> tuple[Any, Any]:
 
 def listen_in(state: Any, conversation: Conversation, frames: int) -> None:
     """Keeps what is stepped and decoded, less the first step, which is done twice."""
-    step, decode, heard = state.lm_gen.step, state.mimi.decode, state.lm_gen.lm_model.n_q
-    heard -= state.lm_gen.lm_model.dep_q
+    step, decode, recognized = state.lm_gen.step, state.mimi.decode, state.lm_gen.lm_model.n_q
+    recognized -= state.lm_gen.lm_model.dep_q
     steps = 0
 
     def kept_step(codes: torch.Tensor) -> torch.Tensor | None:
@@ -97,7 +97,7 @@ def listen_in(state: Any, conversation: Conversation, frames: int) -> None:
         made: torch.Tensor | None = step(codes)
         steps += 1
         if steps > 1:
-            conversation.heard.append(codes[0, :heard, 0].numpy())
+            conversation.recognized.append(codes[0, :recognized, 0].numpy())
             if made is not None:
                 conversation.text.append(int(made[0, 0, 0]))
                 conversation.made.append(made[0, 1:, 0].numpy())

@@ -42,7 +42,7 @@ class Case:
     no_text: bool = False
     prefixes: bool = False
     codebooks: int | None = None
-    drawing: SamplingParams = GREEDY
+    sampling: SamplingParams = GREEDY
     frames: int = 620
 
     def __str__(self) -> str:
@@ -125,17 +125,17 @@ def make_recording(case: Case, model: Any, run: Run, speakers: Speakers | None) 
     hooks: Any = {}
     if speakers is not None:
         hooks = {"on_text": speakers.on_text, "on_audio": speakers.on_audio}
-    drawing = case.drawing
+    sampling = case.sampling
     return ReferenceTrace(
         model,
         conditions=condition_tensors(model, [*run.conditions, *nulls]),
         coefficient=case.coefficient,
         cfg_is_masked_until=run.masked_until,
         cfg_is_no_text=case.no_text,
-        temp=drawing.temperature,
-        temp_text=drawing.text_temperature,
-        top_k=drawing.top_k,
-        top_k_text=drawing.text_top_k,
+        temp=sampling.temperature,
+        temp_text=sampling.text_temperature,
+        top_k=sampling.top_k,
+        top_k_text=sampling.text_top_k,
         **hooks,
     )
 

@@ -21,16 +21,16 @@ def run_inference(
     right = int((stt.audio_delay_seconds + 1.0) * RATE)
     padded = torch.nn.functional.pad(torch.from_numpy(pcm)[None, None], (left, right))
     generator = LMGen(lm, temp=0.0, temp_text=0.0)
-    tokens, heard = [], []
+    tokens, recognized = [], []
     with mimi.streaming(1), generator.streaming(1):
         for chunk in padded.split(SIZE, dim=2):
             if chunk.shape[2] < SIZE:
                 continue
             codes = mimi.encode(chunk)
-            if not heard:
+            if not recognized:
                 generator.step(codes)
             made = generator.step(codes)
-            heard.append(codes[0, :, 0].numpy())
+            recognized.append(codes[0, :, 0].numpy())
             if made is not None:
                 tokens.append(int(made[0, 0, 0]))
-    return tokens, np.array(heard).T
+    return tokens, np.array(recognized).T

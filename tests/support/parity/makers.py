@@ -58,7 +58,7 @@ def _save(state: dict[str, Tensor], path: Path) -> None:
 
 @torch.no_grad()
 def enliven_mimi(codec: Any, config: Json) -> None:
-    """Scales the codec on made-up voices, stage by stage, and fills its codebooks from them."""
+    """Scales the codec on made-up voices, layer by layer, and fills its codebooks from them."""
     size = codec.frame_size
     pcm = torch.from_numpy(voices(8, 60 * size, int(str(config["sample_rate"])), seed=5))[:, None]
     _enliven_transformers(codec)

@@ -63,8 +63,8 @@ def run_codec(checkpoint: Checkpoint) -> CodecRun:
             if frame.reset:
                 model.reset_streaming(_mask(frame.reset))
             model.set_exec_mask(torch.from_numpy(frame.active))
-            heard = torch.from_numpy(run.pcm[:, index])[:, None]
-            latent = model.encode_to_latent(heard, quantize=False)
+            recognized = torch.from_numpy(run.pcm[:, index])[:, None]
+            latent = model.encode_to_latent(recognized, quantize=False)
             codes = model.quantizer.encode(latent)
             run.latents.append(latent)
             run.codes.append(codes[..., 0].numpy())

@@ -1,4 +1,4 @@
-"""Audio that is odd is heard; audio that is broken is told in one line, after what was heard."""
+"""Audio that is odd is transcribed; broken audio is reported in one line, after the words."""
 
 import json
 from pathlib import Path
@@ -86,7 +86,7 @@ def test_a_high_rate_is_brought_down(
     assert command("transcribe", path).out == text + "\n"
 
 
-def test_many_channels_are_heard_as_one(
+def test_many_channels_are_reported_as_one(
     command: Command, tmp_path: Path, pcm: Array, text: str
 ) -> None:
     path = write_wav(tmp_path / "eight.wav", np.stack([pcm] * 8, axis=1))
@@ -94,7 +94,7 @@ def test_many_channels_are_heard_as_one(
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
-def test_samples_that_are_too_loud_are_heard(
+def test_samples_that_are_too_loud_are_transcribed(
     command: Command, tmp_path: Path, pcm: Array, subtype: str
 ) -> None:
     path = write_wav(tmp_path / "loud.wav", pcm / np.abs(pcm).max() * 20, subtype=subtype)
@@ -130,7 +130,7 @@ def test_words_before_a_fault_are_printed_live(command: Command, broken: Path, t
 
 
 @pytest.mark.parametrize("kind", ["json", "jsonl"])
-def test_a_fault_is_told_in_the_document_too(
+def test_a_fault_is_reported_in_the_document_too(
     command: Command, broken: Path, pcm: Array, text: str, kind: str
 ) -> None:
     done = command("transcribe", broken, "-f", kind, "-q")
@@ -161,7 +161,7 @@ def test_a_file_that_was_cut_short_gives_what_it_has(
     assert "cut short" in done.error
 
 
-def test_a_fault_in_one_of_several_is_told_and_the_rest_is_done(
+def test_a_fault_in_one_of_several_is_reported_and_the_rest_is_done(
     command: Command, broken: Path, speech: Path, text: str
 ) -> None:
     done = command("transcribe", broken, speech, "-f", "json", "-q")

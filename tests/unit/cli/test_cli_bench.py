@@ -26,9 +26,9 @@ def demo(task: str) -> Path:
 
 @pytest.mark.parametrize("task", PARTS)
 def test_every_graph_of_a_frame_is_timed(task: str, command: Command) -> None:
-    told = command("bench", "--model", demo(task), "--frames", 5, "--threads", 1, "--json")
-    figures = json.loads(told.out)
-    assert (told.code, told.err) == (0, "")
+    reported = command("bench", "--model", demo(task), "--frames", 5, "--threads", 1, "--json")
+    figures = json.loads(reported.out)
+    assert (reported.code, reported.err) == (0, "")
     assert list(figures["graphs_ms"]) == PARTS[task]
     assert (figures["family"], figures["frames"], figures["threads"]) == (task, 5, 1)
     assert 0 < sum(figures["graphs_ms"].values()) < 2 * figures["frame_ms"]
@@ -37,10 +37,10 @@ def test_every_graph_of_a_frame_is_timed(task: str, command: Command) -> None:
 
 
 def test_the_table_says_how_many_times_real_time_it_runs(command: Command) -> None:
-    told = command("bench", "--frames", 3, "--batch", 2)
-    lines = told.out.splitlines()
-    assert told.code == 0
-    assert "embedded demo" in told.err
+    reported = command("bench", "--frames", 3, "--batch", 2)
+    lines = reported.out.splitlines()
+    assert reported.code == 0
+    assert "embedded demo" in reported.err
     assert "2 streams, every ring full" in lines[0]
     assert [line.split("  ")[0] for line in lines[2:6]] == [
         "mimi encoder",
@@ -85,9 +85,9 @@ def test_fewer_codebooks_are_made_and_decoded() -> None:
     ("arguments", "said"),
     [(["--codebooks", 99], "99 codebooks"), (["--provider", "cuda"], "CUDAExecutionProvider")],
 )
-def test_what_cannot_run_is_told_in_one_line(
+def test_what_cannot_run_is_reported_in_one_line(
     arguments: list[object], said: str, command: Command
 ) -> None:
-    told = command("bench", "--model", demo("tts"), *arguments)
-    assert told.code in (2, 5)
-    assert said in told.error
+    reported = command("bench", "--model", demo("tts"), *arguments)
+    assert reported.code in (2, 5)
+    assert said in reported.error

@@ -115,7 +115,7 @@ def test_a_transcript_that_is_no_text_is_named(command: Command, folder: Path) -
     assert (done.code, "a.txt" in done.error) == (2, True)
 
 
-def test_a_manifest_tells_where_words_begin(
+def test_a_manifest_reports_where_words_begin(
     command: Command, pcm: Array, text: str, words: list[Word], tmp_path: Path
 ) -> None:
     write_wav(tmp_path / "a.wav", np.concatenate([pcm, hiss(2)]))

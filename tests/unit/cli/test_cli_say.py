@@ -69,7 +69,7 @@ def test_speech_is_that_of_the_model(command: Command, cloning: Path, out: Path)
     np.testing.assert_allclose(samples(out), expected.pcm, atol=2**-15)
 
 
-def test_a_seed_is_told_and_makes_speech_repeat(
+def test_a_seed_is_reported_and_makes_speech_repeat(
     command: Command, cloning: Path, out: Path, tmp_path: Path
 ) -> None:
     done = command("say", TEXT, "-o", out, "--model", cloning)
@@ -82,7 +82,7 @@ def test_a_seed_is_told_and_makes_speech_repeat(
     assert greedy.err == ""
 
 
-def test_a_voice_is_picked_or_the_choice_is_told(
+def test_a_voice_is_picked_or_the_choice_is_reported(
     command: Command, embedded: Path, out: Path, tmp_path: Path
 ) -> None:
     made = set()

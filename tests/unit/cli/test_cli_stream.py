@@ -132,7 +132,7 @@ def test_a_word_grows_in_its_place(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "seven ten\n"
 
 
-def test_words_said_as_one_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+def test_words_said_as_one_are_distinguished(capsys: pytest.CaptureFixture[str]) -> None:
     pair = [word("ten"), word("past"), word("two")]
     show(PlainRenderer(vad=False), ([], "ten pa"), (pair, ""))
     assert capsys.readouterr().out == "ten past two\n"
@@ -150,7 +150,7 @@ def test_a_pause_waits_for_the_text_that_lags(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().out == " ten\n"
 
 
-def test_a_pause_comes_before_a_word_that_is_told_with_it(
+def test_a_pause_comes_before_a_word_that_is_reported_with_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     events = [Pause(1.0, 0.9), word("one", 0.5), word("two", 2.0)]

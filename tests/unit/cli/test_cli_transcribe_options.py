@@ -145,7 +145,7 @@ def test_a_text_prompt_that_cannot_be_spelled_is_refused(command: Command, speec
     assert "漢字" in done.error
 
 
-def test_an_audio_prompt_is_heard_before_the_file(
+def test_an_audio_prompt_is_transcribed_before_the_file(
     command: Command, speech: Path, pcm: Array, model: SpeechToText
 ) -> None:
     asked = ("transcribe", speech, "--prompt-audio", speech, "-f", "json")

@@ -148,12 +148,12 @@ def test_a_state_goes_on_in_another_run(
     assert "--temp comes with the stream" in refused.error
 
 
-def test_a_seed_is_told_where_tokens_are_drawn(
+def test_a_seed_is_reported_where_tokens_are_drawn(
     use: Use, command: Command, source: Path, out: Path
 ) -> None:
     use(SAYS)
-    told = command("chat", source, out, "--temp", 1).err
-    seed = re.fullmatch(r"seed (\d+)\n", told)
+    reported = command("chat", source, out, "--temp", 1).err
+    seed = re.fullmatch(r"seed (\d+)\n", reported)
     assert seed is not None
     first = out.read_bytes()
     again = command("chat", source, out, "--temp", 1, "--seed", seed[1])

@@ -1,4 +1,4 @@
-"""What is wrong with a command line is told in one line, and help is there for every command."""
+"""What is wrong with a command line is reported in one line, and every command has help."""
 
 import re
 from collections.abc import Iterator
@@ -43,8 +43,8 @@ def test_every_command_explains_itself(
     assert f"Usage: kyutai-onnx {' '.join(name)}".rstrip() in done.plain
     shown = "".join(re.sub(r"[\u2500-\u257f]", "", done.plain).split())
     for option in PARSERS[name].params:
-        told = "".join((option.help or "").replace("\\[", "[").split())
-        assert told in shown
+        reported = "".join((option.help or "").replace("\\[", "[").split())
+        assert reported in shown
 
 
 @pytest.mark.parametrize("name", PARSERS, ids=" ".join)
@@ -92,7 +92,7 @@ def test_without_a_subcommand_the_help_is_shown(command: Command, name: tuple[st
         (("evaluate", "--limit", "0"), "--limit"),
     ],
 )
-def test_a_wrong_command_line_is_told_in_one_line(
+def test_a_wrong_command_line_is_reported_in_one_line(
     command: Command, arguments: tuple[str, ...], cause: str
 ) -> None:
     done = command(*arguments)

@@ -96,7 +96,7 @@ def test_a_recording_becomes_words_and_a_file(
     controller.close()
 
 
-def test_a_microphone_is_heard_until_it_is_stopped(
+def test_a_microphone_is_transcribed_until_it_is_stopped(
     model: SpeechToText, pcm: Array, words: list[Word], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("signal.raise_signal", lambda _: controller.record(DEFAULT))
@@ -131,10 +131,10 @@ def test_the_end_of_a_turn_begins_a_line(
 def test_the_words_that_lag_behind_belong_to_the_turn_that_ends() -> None:
     early, late = Word("five", 1.0, 1.2), Word("minutes", 1.2, 1.5)
     events = in_order([early, Pause(2.0, 0.9), EndOfTurn(2.0), Restart(3.0)], [late])
-    assert "".join(map(text_of, events)) == "five [begun anew at 3.0 s] minutes \n"
+    assert "".join(map(text_of, events)) == "five [restarted at 3.0 s] minutes \n"
 
 
-def test_what_cannot_be_heard_is_told_and_the_next_one_is(
+def test_what_cannot_be_read_is_reported_and_the_next_one_is(
     model: SpeechToText, speech: Path, tmp_path: Path
 ) -> None:
     controller, window = opened(model)

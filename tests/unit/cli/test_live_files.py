@@ -65,7 +65,7 @@ def test_other_endings_are_refused(tmp_path: Path) -> None:
         SubtitleFile(tmp_path / "live.json")
 
 
-def test_dither_is_triangular_and_rounding_is_no_longer_heard() -> None:
+def test_dither_is_triangular_and_rounding_is_inaudible() -> None:
     quiet = np.full(200_000, 0.3 * DITHER_STEP, np.float32)
     noise = (Dither()(quiet) - quiet) / DITHER_STEP
     assert np.abs(noise).max() <= 1

@@ -43,7 +43,7 @@ class Talk:
                         said.append(event.pcm)
                         room.sound.play(event.pcm)
         room.sound.drain()
-        self.heard = np.array(trace.codes)[:, 0]
+        self.captured = np.array(trace.codes)[:, 0]
         """The numbers of the frames that it heard."""
         self.said = np.concatenate(said)
         self.played = room.card.sound
@@ -65,8 +65,8 @@ def levels(sound: Array) -> Array:
 def test_it_speaks_while_it_listens() -> None:
     room = room_for_two()
     talk = Talk(room, 10.0)
-    np.testing.assert_array_equal(talk.heard, np.arange(len(talk.heard)))
-    assert len(talk.said) == len(talk.heard) * SIZE
+    np.testing.assert_array_equal(talk.captured, np.arange(len(talk.captured)))
+    assert len(talk.said) == len(talk.captured) * SIZE
     start = int(np.flatnonzero(talk.played)[0])
     np.testing.assert_array_equal(talk.played[start : start + len(talk.said)], talk.said)
     assert (room.sound.playback_buffer.underruns, room.sound.playback_buffer.dropped) == (0, 0)
@@ -74,15 +74,15 @@ def test_it_speaks_while_it_listens() -> None:
     assert 0 < room.sound.meter.to_sound.greatest < answer + 2 * FRAME
 
 
-def test_on_a_slow_machine_it_answers_what_it_heard_and_does_not_lag_for_good() -> None:
+def test_on_a_slow_machine_it_answers_what_it_received_and_does_not_lag_for_good() -> None:
     room = room_for_two()
     talk = Talk(room, 20.0, lambda _: 1.5 * FRAME)
     inlet, outlet = room.sound.capture_buffer, room.sound.playback_buffer
-    gaps = np.diff(talk.heard)
+    gaps = np.diff(talk.captured)
     assert np.all(gaps > 0)
     assert inlet.dropped > 3
     assert np.sum(gaps - 1) * FRAME == pytest.approx(inlet.dropped, abs=2 * FRAME)
-    assert len(talk.said) == len(talk.heard) * SIZE
+    assert len(talk.said) == len(talk.captured) * SIZE
     np.testing.assert_array_equal(talk.played[talk.played != 0], talk.said)
     assert outlet.underruns > 10
     assert room.sound.meter.lag.median < KEPT_SECONDS + LATENCY + 3 * FRAME
@@ -94,9 +94,9 @@ def test_a_speaker_that_goes_leaves_it_listening() -> None:
     room.clock.at(6.0, lambda: room.card.plug(BOX))
     talk = Talk(room, 14.0)
     assert len(room.lines) == 2
-    assert np.all(np.diff(talk.heard) > 0)
-    heard_from_speaker = levels(talk.played)
-    assert np.all(np.diff(heard_from_speaker) > 0)
+    assert np.all(np.diff(talk.captured) > 0)
+    played_by_speaker = levels(talk.played)
+    assert np.all(np.diff(played_by_speaker) > 0)
     said, outlet = len(talk.said) / RATE, room.sound.playback_buffer
     assert 2.9 < outlet.dropped < 8.5
     assert outlet.played + outlet.dropped == pytest.approx(said, abs=0.01)
@@ -109,13 +109,13 @@ def test_a_microphone_that_goes_leaves_its_memory() -> None:
     room.clock.at(3.0, lambda: room.card.unplug(MIC))
     room.clock.at(6.0, lambda: room.card.plug(MIC))
     talk = Talk(room, 14.0)
-    assert np.sum(np.diff(talk.heard) > 1) >= 1
+    assert np.sum(np.diff(talk.captured) > 1) >= 1
     assert room.sound.microphone is not None
     away = room.sound.microphone.away
     assert 2.9 < away < 8.5
-    lost = (talk.heard[-1] + 1 - len(talk.heard)) * FRAME
+    lost = (talk.captured[-1] + 1 - len(talk.captured)) * FRAME
     assert lost == pytest.approx(away, abs=3 * FRAME)
-    np.testing.assert_array_equal(levels(talk.said), np.arange(1, len(talk.heard) + 1))
+    np.testing.assert_array_equal(levels(talk.said), np.arange(1, len(talk.captured) + 1))
 
 
 @pytest.fixture
@@ -140,8 +140,8 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Use:
 def test_the_command_talks_by_microphone_and_speaker(
     use: Use, command: Command, tmp_path: Path
 ) -> None:
-    card, saved, heard = use(90), tmp_path / "said.wav", tmp_path / "heard.wav"
-    files = ("--save-output", saved, "--save-input", heard)
+    card, saved, captured = use(90), tmp_path / "said.wav", tmp_path / "heard.wav"
+    files = ("--save-output", saved, "--save-input", captured)
     done = command("stream", "--seed", 1, *files)
     assert (done.code, done.out) == (130, "ones two\n")
     assert "sound to sound" in done.err
@@ -150,7 +150,7 @@ def test_the_command_talks_by_microphone_and_speaker(
     assert len(said) == 90 * SIZE
     np.testing.assert_allclose(said[::SIZE] * CARD, np.arange(1, 91), atol=0.02)
     np.testing.assert_array_equal(levels(np.concatenate(card.played)), np.arange(1, 91))
-    np.testing.assert_allclose(soundfile.read(heard)[0], card.said, atol=2**-15)
+    np.testing.assert_allclose(soundfile.read(captured)[0], card.said, atol=2**-15)
 
 
 def test_its_events_are_lines_of_json(use: Use, command: Command) -> None:
@@ -164,13 +164,13 @@ def test_its_events_are_lines_of_json(use: Use, command: Command) -> None:
     assert events[-1]["heard"] == pytest.approx(30.5 * FRAME, abs=FRAME)
 
 
-def test_half_duplex_keeps_its_voice_from_its_ears(
+def test_half_duplex_keeps_its_voice_from_its_input(
     use: Use, command: Command, tmp_path: Path
 ) -> None:
-    card, heard = use(90), tmp_path / "heard.wav"
-    done = command("stream", "--half-duplex", "--seed", 1, "--save-input", heard)
+    card, captured = use(90), tmp_path / "heard.wav"
+    done = command("stream", "--half-duplex", "--seed", 1, "--save-input", captured)
     assert done.code == 130
     assert "muted" in done.err
-    pcm = soundfile.read(heard)[0]
+    pcm = soundfile.read(captured)[0]
     assert np.count_nonzero(pcm) < 0.2 * len(pcm)
     np.testing.assert_array_equal(levels(np.concatenate(card.played)), np.arange(1, 91))

@@ -64,7 +64,7 @@ def test_both_turns_of_a_talk_are_found(
     assert (found["turns"], found["missed"], found["early"]) == (2, 0, 0)
     main(["--dataset", str(talk)])
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["turns", "missed", "early", "told"]
+    assert [line.split()[0] for line in lines] == ["turns", "missed", "early", "reported"]
 
 
 def test_a_pause_that_is_held_too_long_misses_the_first_turn(
@@ -83,7 +83,7 @@ def test_a_turn_of_two_sentences_is_cut_in_between(
     found = figures("--dataset", talk, "--gap", REST + 2)
     assert (found["turns"], found["missed"], found["early"]) == (1, 0, 1)
     main(["--dataset", str(talk), "--gap", str(REST + 2), "--show"])
-    assert "midst" in capsys.readouterr().out
+    assert "within" in capsys.readouterr().out
 
 
 def test_patience_costs_what_it_says(figures: Figures) -> None:
@@ -163,7 +163,7 @@ def test_turns_are_words_with_a_rest_between() -> None:
     assert turns_of([], 1.0) == ((), ())
 
 
-def test_what_counts_as_told_missed_and_early() -> None:
+def test_what_counts_as_reported_missed_and_early() -> None:
     found = Replayed((1.0, 5.0, 9.0), (3.0, 7.0, 11.0), (2.0, 4.0, 12.5))
     assert [found.delay(turn) for turn in range(3)] == [1.0, None, 1.5]
     assert found.early == [2.0]

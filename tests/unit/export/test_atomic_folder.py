@@ -166,7 +166,7 @@ def test_an_empty_folder_may_be_replaced_and_a_file_may_not(out: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "told"),
+    ("number", "reported"),
     [
         (errno.ENOSPC, "no space is left "),
         (errno.EROFS, "the disk is read-only"),
@@ -176,8 +176,8 @@ def test_an_empty_folder_may_be_replaced_and_a_file_may_not(out: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("method", ["write_bytes", "mkdir"])
-def test_a_disk_that_takes_nothing_is_told_in_one_line(
-    method: str, number: int, told: str, out: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_disk_that_takes_nothing_is_reported_in_one_line(
+    method: str, number: int, reported: str, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(number, "refused")
@@ -187,7 +187,7 @@ def test_a_disk_that_takes_nothing_is_told_in_one_line(
         export(out)
     monkeypatch.undo()
     assert refused.value.exit_code == 1
-    assert str(refused.value).startswith(f"{out}: {told}")
+    assert str(refused.value).startswith(f"{out}: {reported}")
     assert "\n" not in str(refused.value)
     assert left(out) == []
 

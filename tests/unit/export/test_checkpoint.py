@@ -104,7 +104,7 @@ def test_a_missing_file_is_named(tmp_path, file):
         open_checkpoint(str(tmp_path))
 
 
-def test_a_configuration_of_another_model_is_told_with_the_repository(tmp_path):
+def test_a_configuration_of_another_model_is_reported_with_the_repository(tmp_path):
     state = fused(random_lm(TEXT_ONLY | {"num_layers": 3}))
     write_folder(tmp_path, TEXT_ONLY, state)
     with pytest.raises(ModelError, match=f"{tmp_path.name}: the language model .* 6 u"):

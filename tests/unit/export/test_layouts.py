@@ -262,7 +262,7 @@ def test_a_transformers_table_of_another_height_is_refused():
         canonical_lm(InMemory(written), config)
 
 
-def test_what_transformers_files_lack_or_have_too_much_is_told():
+def test_what_transformers_files_lack_or_have_too_much_is_reported():
     written = transformers_mimi(random_mimi(), heads=2)
     written["encoder.layers.0.padding"] = torch.ones(1)
     del written["encoder_transformer.layers.1.self_attn.k_proj.weight"]

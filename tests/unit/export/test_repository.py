@@ -265,7 +265,7 @@ def test_every_failure_of_the_hub_has_its_own_message(fail, error, message):
     assert raised.value.__cause__ is not None
 
 
-def test_no_network_and_offline_are_told_apart(fail, monkeypatch, tmp_path):
+def test_no_network_and_offline_are_distinguished(fail, monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     fail(errors.LocalEntryNotFoundError("not cached"))
     repository = Repository.open("kyutai/stt")

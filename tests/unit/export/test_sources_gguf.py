@@ -50,7 +50,7 @@ def test_candles_blocks_are_multiplied_out(tmp_path, values):
     assert worst(lm, state) < 1 / 254 + 2**-11
 
 
-def test_a_model_that_only_hears_is_read(tmp_path):
+def test_a_model_that_only_transcribes_is_read(tmp_path):
     state = random_lm(HEARING)
     tensors, written = gguf_quantized(fused(state))
     assert_read_back(opened(tmp_path, HEARING, tensors).lm, written, state, HEARING)

@@ -51,7 +51,7 @@ def test_bits_and_groups_are_those_of_the_tensors_not_of_the_name(tmp_path, bits
     assert_read_back(opened(tmp_path, TALKING, written.stored).lm, written, TALKER, TALKING)
 
 
-def test_a_model_that_only_hears_is_read(tmp_path):
+def test_a_model_that_only_transcribes_is_read(tmp_path):
     state = random_lm(HEARING)
     named = {
         name.replace("emb.", "audio_embs.") if name.startswith("emb.") else name: tensor

@@ -20,7 +20,7 @@ from kyutai_onnx.runtime.errors import ModelError
     ],
 )
 @pytest.mark.parametrize("write", [mlx, candle])
-def test_the_weights_tell_how_wide_the_feed_forwards_are(widths, write):
+def test_the_weights_give_how_wide_the_feed_forwards_are(widths, write):
     """MLX's and Rust's programs need no `hidden_scale`, and read 4 as 4.125."""
     values = MOSHI | widths
     state = random_lm(values)

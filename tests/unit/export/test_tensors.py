@@ -37,7 +37,7 @@ def stored(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_safetensors_file_tells_shapes_and_types_before_it_is_read(stored):
+def test_a_safetensors_file_reports_shapes_and_types_before_it_is_read(stored):
     tensors = SafetensorsFile(stored)
     assert tensors.shapes() == {"half": (6, 4), "float": (6, 4), "codes": (6,)}
     assert tensors.dtype("half") == torch.bfloat16
@@ -214,7 +214,7 @@ def test_tensors_that_fit_pass_with_alphas_of_either_shape():
     check_tensors({"norm1.alpha": (4,), "weight": (6, 4)}, tensors, "the model")
 
 
-def test_all_misfits_are_told_in_one_message():
+def test_all_misfits_are_reported_in_one_message():
     expected = {f"layers.{i}.weight": (4,) for i in range(9)} | {"table": (4, 6)}
     tensors = InMemory({"table": TABLE, "spare": TABLE, "layers.0.weight": torch.ones(4)})
     with pytest.raises(ModelError) as error:

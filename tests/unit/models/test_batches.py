@@ -24,8 +24,8 @@ ROWS = 4
 
 @dataclass
 class Case:
-    """A family: how a batch of it is opened, what a row is told as it joins by the number of the
-    job, what it is given in pieces, and what a stream alone makes of that."""
+    """A family: how a batch of it is opened, a row's parameters by the number of the job,
+    what it is given in pieces, and what a stream alone makes of that."""
 
     open: Callable[..., Any]
     join: Callable[[Any, int], Any]
@@ -155,7 +155,7 @@ def assert_same(found: Sequence[Event], expected: Sequence[Event], job: object) 
 
 @dataclass
 class Client:
-    """Who feeds a row; a `fickle` one is begun anew in the middle."""
+    """Who feeds a row; a `fickle` one is reset in the middle."""
 
     job: int
     row: Any

@@ -30,22 +30,22 @@ def listener() -> SpeechToText:
 
 def test_the_demo_reads_aloud_what_the_other_one_understands(listener: SpeechToText) -> None:
     speaker = TextToSpeech.load()
-    heard = []
+    recognized = []
     for sentence in SENTENCES:
         speech = speaker.speak(sentence, seed=1)
         assert [word.text for word in speech.words] == sentence.split()
-        heard.append(" ".join(word.text for word in listener.transcribe(speech.pcm)))
-    assert jiwer.wer(list(SENTENCES), heard) < 0.3, heard
+        recognized.append(" ".join(word.text for word in listener.transcribe(speech.pcm)))
+    assert jiwer.wer(list(SENTENCES), recognized) < 0.3, recognized
 
 
 def test_the_demo_says_french_numbers_in_english(listener: SpeechToText, tmp_path: Path) -> None:
     translator = Hibiki.load()
-    written, heard = [], []
+    written, recognized = [], []
     for number, french in enumerate(NUMBERS):
         audio = whole(say_aloud(tmp_path / f"{number}.wav", french, "fr"))
         said = translator.translate(audio, seed=1)
         assert said.complete
         written.append(said.text)
-        heard.append(" ".join(word.text for word in listener.transcribe(said.pcm)))
+        recognized.append(" ".join(word.text for word in listener.transcribe(said.pcm)))
     assert jiwer.wer(list(NUMBERS.values()), written) < 0.3, written
-    assert jiwer.wer(list(NUMBERS.values()), heard) < 0.4, heard
+    assert jiwer.wer(list(NUMBERS.values()), recognized) < 0.4, recognized

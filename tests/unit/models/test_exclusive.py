@@ -99,17 +99,17 @@ def test_four_threads_get_nothing_but_that_error(family: Any) -> None:
 
     def use() -> set[str]:
         start.wait()
-        told = set()
+        reported = set()
         for _ in range(50):
             try:
                 stream.feed(ramp(3))
             except UsageError as error:
-                told.add(str(error))
-        return told
+                reported.add(str(error))
+        return reported
 
     with ThreadPoolExecutor(4) as pool:
-        told = set().union(*(use.result() for use in [pool.submit(use) for _ in range(4)]))
-    assert all("two threads at once" in one for one in told)
+        reported = set().union(*(use.result() for use in [pool.submit(use) for _ in range(4)]))
+    assert all("two threads at once" in one for one in reported)
 
 
 def test_one_thread_may_follow_another_and_enter_again() -> None:

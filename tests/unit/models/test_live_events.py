@@ -1,4 +1,4 @@
-"""What a stream of speech to text tells frame by frame, and without silence of its own."""
+"""The events of a stream of speech to text frame by frame, and without silence of its own."""
 
 from pathlib import Path
 
@@ -13,44 +13,46 @@ from kyutai_onnx.models.batch import TokenTrace
 SIZE = 1920
 
 
-def test_every_frame_is_told_with_what_each_head_says(model: SpeechToText, pcm: Array) -> None:
-    heard, row_heard = TokenTrace(), TokenTrace()
-    stream = model.stream(live=True, trace=heard)
+def test_every_frame_is_reported_with_what_each_head_says(model: SpeechToText, pcm: Array) -> None:
+    recognized, row_found = TokenTrace(), TokenTrace()
+    stream = model.stream(live=True, trace=recognized)
     events = [*stream.feed(pcm), *stream.flush()]
     steps = [event for event in events if isinstance(event, Step)]
-    assert [step.index for step in steps] == list(range(len(heard.text)))
+    assert [step.index for step in steps] == list(range(len(recognized.text)))
     pauses = np.array([step.pauses for step in steps])
     assert pauses.shape == (len(steps), model.language_model.spec.extra_heads)
     assert pauses.min() >= 0
     assert pauses.max() <= 1
     assert pauses[-1, 2] > 0.5 > pauses[len(pauses) // 3, 2]
-    plain = model.stream(trace=row_heard)
+    plain = model.stream(trace=row_found)
     others = [event for event in events if not isinstance(event, Step | WordStarted)]
     assert others == [*plain.feed(pcm), *plain.flush()]
-    assert row_heard.text == heard.text
+    assert row_found.text == recognized.text
 
 
-def test_a_word_is_heard_before_its_end_is(model: SpeechToText, pcm: Array) -> None:
+def test_a_word_is_reported_before_its_end_is(model: SpeechToText, pcm: Array) -> None:
     stream = model.stream(live=True)
-    heard_at: dict[str, int] = {}
+    found_at: dict[str, int] = {}
     early = 0
     found: list[Word | WordStarted] = []
     for start in range(0, len(pcm), SIZE):
         for event in stream.feed(pcm[start : start + SIZE]):
             if isinstance(event, WordStarted):
-                heard_at[event.text] = start
-            elif isinstance(event, Word) and event.text in heard_at:
-                early += heard_at[event.text] < start
+                found_at[event.text] = start
+            elif isinstance(event, Word) and event.text in found_at:
+                early += found_at[event.text] < start
             if isinstance(event, Word | WordStarted):
                 found.append(event)
     found += [event for event in stream.flush() if isinstance(event, Word | WordStarted)]
     words = [event.text for event in found if isinstance(event, Word)]
-    heard = [event.text for event in found if isinstance(event, WordStarted)]
-    assert " ".join(heard) == " ".join(words)
+    recognized = [event.text for event in found if isinstance(event, WordStarted)]
+    assert " ".join(recognized) == " ".join(words)
     assert early > 2
 
 
-def test_a_frame_is_told_first_then_what_was_heard_in_it(model: SpeechToText, pcm: Array) -> None:
+def test_a_frame_is_reported_first_then_what_was_received_in_it(
+    model: SpeechToText, pcm: Array
+) -> None:
     order = [Step, WordStarted, Word]
     row_of = model.batch(1)
     row = row_of.join(model.task(live=True))

@@ -120,12 +120,12 @@ def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
 
 
 def test_a_task_without_a_demo_asks_for_a_model() -> None:
-    told = missing(None, MOSHI)
-    assert "'--model'" in told
-    assert "export --repo kyutai/moshiko-pytorch-bf16" in told
+    reported = missing(None, MOSHI)
+    assert "'--model'" in reported
+    assert "export --repo kyutai/moshiko-pytorch-bf16" in reported
 
 
-def test_every_demo_is_there_that_is_told_of() -> None:
+def test_every_demo_is_there_that_is_announced() -> None:
     for family in FAMILIES.values():
         folder = family.demo.folder
         assert folder is None or (DEMO / folder / "bundle.json").is_file()

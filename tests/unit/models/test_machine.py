@@ -65,11 +65,11 @@ def test_a_break_begins_where_a_word_would_and_counts_its_own_step() -> None:
     assert found == [PAD, PAD, NEW, 7, PAD, PAD, PAD, NEW, 8]
 
 
-def test_entries_are_told_when_they_begin() -> None:
+def test_entries_are_reported_when_they_begin() -> None:
     first, pause = word(7), Entry((), "", 1)
     asked = machine(first, pause)
-    told = [asked.process(step, NEW)[1] for step in range(6)]
-    assert told == [None, None, first, None, pause, None]
+    reported = [asked.process(step, NEW)[1] for step in range(6)]
+    assert reported == [None, None, first, None, pause, None]
 
 
 def test_the_end_is_where_a_word_is_asked_for_and_none_is_left() -> None:

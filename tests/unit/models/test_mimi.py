@@ -41,7 +41,7 @@ def decoded(stream: DecoderStream, codes: Array, size: int) -> Array:
     return np.concatenate([*map(stream.feed, pieces(codes, size)), stream.flush()])
 
 
-def test_a_codec_tells_its_sizes(mimi: Mimi) -> None:
+def test_a_codec_reports_its_sizes(mimi: Mimi) -> None:
     codec = mimi.bundle.manifest.codec
     assert (mimi.sample_rate, mimi.frame_size, mimi.frame_rate) == (24000, 1920, 12.5)
     assert (mimi.codebooks, mimi.cardinality) == (codec.codebooks, codec.cardinality)

@@ -1,4 +1,4 @@
-"""Parameters of a stream have one range each, whichever door they come by."""
+"""Parameters of a stream have one range each, in every API."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A row that is begun again depends on nothing that was in it, NaN included."""
+"""A row that is reset depends on nothing that was in it, NaN included."""
 
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ def poison_row(batch: Batch[Any], place: int, bundle: Bundle) -> None:
     batch.generator.load(place, saved)
 
 
-def heard(model: SpeechToText, pcm: Array) -> list[Any]:
+def recognized(model: SpeechToText, pcm: Array) -> list[Any]:
     stream = model.stream()
     return [*stream.feed(pcm), *stream.flush()]
 
@@ -77,11 +77,11 @@ def test_a_poisoned_row_is_healed_and_its_neighbours_stay_as_they_are(
     while batch.step():
         pass
     for index in done:
-        assert rows[index].events() == heard(model, pcm)
+        assert rows[index].events() == recognized(model, pcm)
     if way in ("reset", "leave"):
-        assert rows[1].events() == heard(model, pcm)
+        assert rows[1].events() == recognized(model, pcm)
     elif way == "restart":
-        words = [event.text for event in heard(model, pcm) if hasattr(event, "text")]
+        words = [event.text for event in recognized(model, pcm) if hasattr(event, "text")]
         assert [e.text for e in rows[1].events() if hasattr(e, "text")][-len(words) :] == words
 
 
@@ -102,7 +102,7 @@ def test_a_row_that_made_nan_ends_and_is_healed(model: SpeechToText, pcm: Array)
     row.end()
     while batch.step():
         pass
-    assert row.events() == heard(model, pcm)
+    assert row.events() == recognized(model, pcm)
 
 
 def test_the_codec_forgets_all_in_both_directions(pcm: Array) -> None:

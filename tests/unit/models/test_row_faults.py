@@ -46,18 +46,18 @@ def breaks(method: Callable[..., Any], after: int, made: Any = None) -> Callable
     return broken
 
 
-def spoil(row: Any, stage: str) -> None:
-    """Breaks a stage of a row, mostly in the middle of what it has to do."""
-    after = 0 if stage == "flush" else 5
-    if stage in TASK:
-        setattr(row.task, stage, breaks(getattr(row.task, stage), after))
+def spoil(row: Any, method_name: str) -> None:
+    """Breaks a method of a row, mostly in the middle of what it has to do."""
+    after = 0 if method_name == "flush" else 5
+    if method_name in TASK:
+        setattr(row.task, method_name, breaks(getattr(row.task, method_name), after))
         return
     rules = StepHooks()
-    if stage == "nan":
+    if method_name == "nan":
         made = np.full(10, np.nan, np.float32)
         setattr(rules, "constrain", breaks(rules.constrain, after, made))  # noqa: B010
     else:
-        setattr(rules, stage, breaks(getattr(rules, stage), after))
+        setattr(rules, method_name, breaks(getattr(rules, method_name), after))
     row.batch.generator._rows[row.index].rules = rules
 
 
@@ -89,17 +89,19 @@ def talk(partner: Moshi, batch: Any, seed: int) -> Any:
     return row
 
 
-@pytest.mark.parametrize("stage", [*TASK, *RULES, "nan"])
-def test_a_stage_that_breaks_in_a_row_ends_that_row_alone(stage: str, partner: Moshi) -> None:
+@pytest.mark.parametrize("method_name", [*TASK, *RULES, "nan"])
+def test_a_method_that_breaks_in_a_row_ends_that_row_alone(
+    method_name: str, partner: Moshi
+) -> None:
     batch = partner.batch(3)
     rows = [talk(partner, batch, seed) for seed in range(3)]
-    spoil(rows[1], stage)
+    spoil(rows[1], method_name)
     while batch.step():
         pass
     for seed in (0, 2):
         assert rows[seed].done
         assert_same(rows[seed].events(), said_alone(partner, seed))
-    error = ModelError if stage == "nan" else BrokenError
+    error = ModelError if method_name == "nan" else BrokenError
     assert type(rows[1].error) is error
     with pytest.raises(error):
         rows[1].events()
@@ -113,14 +115,14 @@ def test_a_stage_that_breaks_in_a_row_ends_that_row_alone(stage: str, partner: M
     assert_same(again.events(), said_alone(partner, 4))
 
 
-@pytest.mark.parametrize("stage", [*TASK, *RULES, "nan"])
+@pytest.mark.parametrize("method_name", [*TASK, *RULES, "nan"])
 def test_a_stream_alone_raises_what_broke_and_is_healed_by_a_reset(
-    stage: str, partner: Moshi
+    method_name: str, partner: Moshi
 ) -> None:
     stream = partner.stream(temperature=0.5, text_temperature=0.5, seed=3)
     row: Any = stream._row
-    spoil(row, stage)
-    with pytest.raises(ModelError if stage == "nan" else BrokenError):
+    spoil(row, method_name)
+    with pytest.raises(ModelError if method_name == "nan" else BrokenError):
         [*stream.feed(ramp(FRAMES + 3)), *stream.flush()]
     with pytest.raises(UsageError, match=r"has (failed|ended)"):
         stream.feed(ramp(1))
@@ -228,7 +230,7 @@ def test_codes_that_a_graph_refuses_end_the_row_that_brought_them(
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "reported"),
     [
         (BrokenError("secret"), "internal error; the server's log has the cause"),
         (KyutaiOnnxError("the disk is full"), "the disk is full"),
@@ -236,7 +238,7 @@ def test_codes_that_a_graph_refuses_end_the_row_that_brought_them(
     ],
 )
 def test_an_engine_ends_the_session_whose_row_broke(
-    error: Exception, told: str, model: SpeechToText, pcm: Array
+    error: Exception, reported: str, model: SpeechToText, pcm: Array
 ) -> None:
     statistics = Statistics()
     engine = Engine("stt", model, 3, Limits(), statistics)
@@ -251,9 +253,11 @@ def test_an_engine_ends_the_session_whose_row_broke(
             setattr(row.task, "next_codes", raises)  # noqa: B010
         return row
 
-    heard: list[list[Any]] = [[], [], []]
+    recognized: list[list[Any]] = [[], [], []]
     sessions = [
-        Session(engine, lambda batch, number=number: begin(batch, number), heard[number].extend)
+        Session(
+            engine, lambda batch, number=number: begin(batch, number), recognized[number].extend
+        )
         for number in range(3)
     ]
     for session in sessions:
@@ -263,10 +267,10 @@ def test_an_engine_ends_the_session_whose_row_broke(
         pass
     stream = model.stream()
     expected = [*stream.feed(pcm), *stream.flush()]
-    assert heard[1][-1] == Ended("failed", told)
+    assert recognized[1][-1] == Ended("failed", reported)
     for number in (0, 2):
-        assert heard[number][-1] == Ended("done")
-        assert_same(heard[number][1:-1], expected)
+        assert recognized[number][-1] == Ended("done")
+        assert_same(recognized[number][1:-1], expected)
     assert statistics.ended == {"failed": 1, "done": 2}
     assert statistics.faults == (0 if isinstance(error, UsageError) else 1)
 
@@ -291,10 +295,10 @@ def test_a_file_whose_row_broke_fails_alone(
     take = SpeechToTextTask.on_step
     broken: list[SpeechToTextTask] = []
 
-    def breaking(hearing: SpeechToTextTask, *given: Any) -> list[Event]:
-        broken.append(hearing)
-        if hearing is not broken[0]:
-            return take(hearing, *given)
+    def breaking(task_name: SpeechToTextTask, *given: Any) -> list[Event]:
+        broken.append(task_name)
+        if task_name is not broken[0]:
+            return take(task_name, *given)
         raise BrokenError("the task broke")
 
     monkeypatch.setattr(SpeechToTextTask, "on_step", breaking)

@@ -1,4 +1,4 @@
-"""Samples are checked at the door of every API: numbers, within a bound, in the right type and
+"""Samples are checked by every API: numbers, within a bound, in the right type and
 shape."""
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from kyutai_onnx.runtime.audio.pcm import LOUDEST
 from kyutai_onnx.runtime.errors import AudioError, UsageError
 from kyutai_onnx.server.engine.engine_session import AudioIntake
 
-Door = Callable[[Any], object]
+Entry = Callable[[Any], object]
 WRONG: dict[str, Any] = {
     "nan": np.array([0.1, np.nan, 0.1], np.float32),
     "infinite": np.array([0.1, np.inf], np.float32),
@@ -29,10 +29,10 @@ WRONG: dict[str, Any] = {
 }
 CONVERTED = ("float64", "int16", "stereo")
 CONVERTING = ("transcribe", "reply", "translate", "encode")
-"""What whole recordings may be, and the doors that take them."""
+"""What whole recordings may be, and the methods that take them."""
 
 
-def doors(model: SpeechToText, mimi: Mimi) -> dict[str, Door]:
+def entries(model: SpeechToText, mimi: Mimi) -> dict[str, Entry]:
     batch = model.batch(2)
     row, translator = batch.join(model.task()), hibiki(tokens())
     return {
@@ -53,14 +53,14 @@ def doors(model: SpeechToText, mimi: Mimi) -> dict[str, Door]:
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_every_door_refuses_samples_that_are_no_audio(
+def test_every_entry_refuses_samples_that_are_no_audio(
     wrong: str, model: SpeechToText, mimi: Mimi
 ) -> None:
-    for name, door in doors(model, mimi).items():
+    for name, entry in entries(model, mimi).items():
         if wrong in CONVERTED and name in CONVERTING:
             continue
         with pytest.raises(UsageError, match=r"audio|samples") as refused:
-            door(WRONG[wrong])
+            entry(WRONG[wrong])
         assert len(str(refused.value).splitlines()) == 1, name
 
 

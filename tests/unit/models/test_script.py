@@ -105,7 +105,7 @@ def test_nothing_is_no_entry(text: str) -> None:
     assert entries(text) == []
 
 
-def test_a_word_is_told_once_it_is_whole() -> None:
+def test_a_word_is_reported_once_it_is_whole() -> None:
     reader = script()
     assert reader.feed("hel") == []
     assert texts(reader.feed("lo wor")) == ["hello"]

@@ -41,7 +41,7 @@ def sound(events: list[Event]) -> Array:
     return np.concatenate([np.empty(0), *(e.pcm for e in events if isinstance(e, Audio))])
 
 
-def test_voices_are_heard(embedded: TextToSpeech, tmp_path: Path) -> None:
+def test_voices_are_transcribed(embedded: TextToSpeech, tmp_path: Path) -> None:
     one = write_voice(tmp_path / f"one.wav{SUFFIX}", 3.0)
     two = write_voice(tmp_path / f"two.wav{SUFFIX}", 5.0)
     choices = [[one], [two], [one, two], [two, one], []]
@@ -108,10 +108,10 @@ def test_a_voice_that_streams_go_on_from_says_the_same(
 ) -> None:
     speaker = cloning.load_voice(recording)
     primed = cloning.prime(speaker)
-    manner = SpeechOptions(seed=4, padding_between=2, initial_padding=5)
+    speech_options = SpeechOptions(seed=4, padding_between=2, initial_padding=5)
     assert cloning.prime(primed) is primed
     batch = cloning.batch(2, guided=speaker.is_guided)
-    rows = [batch.join(cloning.task(one, options=manner)) for one in (speaker, primed)]
+    rows = [batch.join(cloning.task(one, options=speech_options)) for one in (speaker, primed)]
     for _ in range(2):
         (pcm, words), (same_pcm, same_words) = (text_said(batch, row) for row in rows)
         assert words == same_words

@@ -34,7 +34,7 @@ def said(events: list[Event]) -> tuple[str, list[Word], Array]:
     return gathered.text, gathered.words, gathered.pcm
 
 
-def test_the_first_frame_is_given_twice_and_told_once() -> None:
+def test_the_first_frame_is_given_twice_and_reported_once() -> None:
     trace = TokenTrace()
     reads: list[Array] = []
 
@@ -83,9 +83,9 @@ def test_hibiki_speaks_on_until_its_text_ends() -> None:
     stream.feed(np.concatenate([ramp(4), ramp(1)[:700]]))
     stream.flush()
     assert stream.task.complete
-    heard = np.array(trace.codes)
-    assert heard[:5].tolist() == [[1, 2], [2, 3], [3, 4], [4, 5], [CARD, CARD]]
-    assert heard[5:].tolist() == [[0, 1]] * (len(heard) - 5)
+    recognized = np.array(trace.codes)
+    assert recognized[:5].tolist() == [[1, 2], [2, 3], [3, 4], [4, 5], [CARD, CARD]]
+    assert recognized[5:].tolist() == [[0, 1]] * (len(recognized) - 5)
     assert trace.text[-1] == END
     assert trace.text.count(END) == 1
 

@@ -67,7 +67,7 @@ def test_chunks_of_mixed_sizes_give_the_same_events(
     assert [*found, *stream.flush()] == events
 
 
-def test_words_come_while_there_is_more_to_hear(model: SpeechToText, talk: Array) -> None:
+def test_words_come_while_there_is_more_audio(model: SpeechToText, talk: Array) -> None:
     stream = model.stream()
     early = [event for event in stream.feed(talk) if isinstance(event, Word)]
     late = [event for event in stream.flush() if isinstance(event, Word)]
@@ -148,13 +148,13 @@ def test_a_stream_that_was_reset_is_a_new_one(
 
 
 def test_a_reset_begins_the_prompt_and_the_draws_again(model: SpeechToText, pcm: Array) -> None:
-    heard = TokenTrace()
-    stream = model.stream(prompt="two", temperature=2.0, seed=1, trace=heard)
+    recognized = TokenTrace()
+    stream = model.stream(prompt="two", temperature=2.0, seed=1, trace=recognized)
     listen(stream, pcm, 24_000)
-    first, heard.text = heard.text, []
+    first, recognized.text = recognized.text, []
     stream.reset()
     listen(stream, pcm, 24_000)
-    assert heard.text == first
+    assert recognized.text == first
 
 
 def test_a_saved_stream_of_another_model_is_refused(model: SpeechToText, tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_saved_stream_of_another_model_is_refused(model: SpeechToText, tmp_pat
         other.stream().load(model.stream().save())
 
 
-def test_two_threads_hear_what_one_hears(
+def test_two_threads_transcribe_what_one_does(
     model: SpeechToText, talk: Array, events: list[Event]
 ) -> None:
     reverse = np.ascontiguousarray(talk[::-1])
@@ -183,9 +183,9 @@ def test_a_model_is_shared_by_many_threads(speech: Path, words: list[Word]) -> N
 
 def test_draws_repeat_with_a_seed(model: SpeechToText, pcm: Array) -> None:
     def tokens(seed: int | None) -> Sequence[int]:
-        heard = TokenTrace()
-        listen(model.stream(temperature=2.5, seed=seed, trace=heard), pcm, 24_000)
-        return heard.text
+        recognized = TokenTrace()
+        listen(model.stream(temperature=2.5, seed=seed, trace=recognized), pcm, 24_000)
+        return recognized.text
 
     assert tokens(1) == tokens(1)
     assert tokens(1) != tokens(2)
@@ -193,27 +193,27 @@ def test_draws_repeat_with_a_seed(model: SpeechToText, pcm: Array) -> None:
 
 
 def test_nothing_is_said_before_the_prompt_is(model: SpeechToText, pcm: Array) -> None:
-    heard = TokenTrace()
-    stream = model.stream(prompt="two three four", trace=heard)
+    recognized = TokenTrace()
+    stream = model.stream(prompt="two three four", trace=recognized)
     listen(stream, np.concatenate([pcm, pcm]), 24_000)
     padding = model.bundle.manifest.lm.tokens.text_padding
-    said = [token for token in heard.text if token > padding]
+    said = [token for token in recognized.text if token > padding]
     prompt = model.tokenizer.encode("two three four")
     rest = stream.save()["prompt"]
     assert said[: len(prompt)] == prompt[: len(said)] != []
     assert rest == prompt[len(said) :]
 
 
-def test_what_was_heard_is_a_column_and_a_token_a_frame(
+def test_what_was_received_is_a_column_and_a_token_a_frame(
     model: SpeechToText, talk: Array, mimi: Mimi
 ) -> None:
-    heard = TokenTrace()
-    listen(model.stream(trace=heard), talk, 3333)
+    recognized = TokenTrace()
+    listen(model.stream(trace=recognized), talk, 3333)
     lead = int(model.bundle.manifest.stt.audio_silence_prefix_seconds * mimi.sample_rate)
     frames = (lead + len(talk)) // mimi.frame_size
-    assert len(heard.text) == len(heard.codes) > frames
+    assert len(recognized.text) == len(recognized.codes) > frames
     expected = mimi.encode(np.pad(talk, (lead, 0)))[:, :frames]
-    np.testing.assert_array_equal(np.array(heard.codes).T[:, :frames], expected)
+    np.testing.assert_array_equal(np.array(recognized.codes).T[:, :frames], expected)
 
 
 def test_the_first_frame_is_given_twice(model: SpeechToText, pcm: Array, mimi: Mimi) -> None:
@@ -221,21 +221,21 @@ def test_the_first_frame_is_given_twice(model: SpeechToText, pcm: Array, mimi: M
     lm = model.bundle.manifest.lm
     assert not any(lm.delays)
     lead = int(model.bundle.manifest.stt.audio_silence_prefix_seconds * mimi.sample_rate)
-    heard, rows = TokenTrace(), BatchState(model.language_model.temporal)
-    stream = model.stream(temperature=0, trace=heard)
+    recognized, rows = TokenTrace(), BatchState(model.language_model.temporal)
+    stream = model.stream(temperature=0, trace=recognized)
     stream.feed(pcm)
     initial = [lm.tokens.text_initial, *[lm.tokens.audio_initial] * lm.n_q]
     token = int(rows.step({"tokens": np.array([initial])})["text_logits"].argmax())
     made = []
-    for codes in mimi.encode(np.pad(pcm, (lead, 0)))[: lm.n_q].T[: len(heard.text)]:
+    for codes in mimi.encode(np.pad(pcm, (lead, 0)))[: lm.n_q].T[: len(recognized.text)]:
         token = int(rows.step({"tokens": np.array([[token, *codes]])})["text_logits"].argmax())
         made.append(token)
-    assert heard.text == made
+    assert recognized.text == made
     for name, state in stream.save()["language_model"]["transformer"].items():
         np.testing.assert_array_equal(state, rows.save(0)[name])
 
 
-def test_a_partial_word_is_shown_before_it_is_told(
+def test_a_partial_word_is_shown_before_it_is_reported(
     model: SpeechToText, pcm: Array, words: list[Word]
 ) -> None:
     stream, seen = model.stream(), set()
@@ -245,7 +245,7 @@ def test_a_partial_word_is_shown_before_it_is_told(
     assert all(any(word.text in partial for partial in seen) for word in words[:-1])
 
 
-def test_a_model_without_heads_tells_words_alone(
+def test_a_model_without_heads_reports_words_alone(
     tmp_path: Path, talk: Array, events: list[Event]
 ) -> None:
     model = SpeechToText.load(without_heads(tmp_path / "bundle"))
@@ -276,7 +276,7 @@ def test_another_family_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["turn off the kitchen light", "the number is four two seven"])
-def test_the_demo_hears_what_was_never_recorded(
+def test_the_demo_transcribes_what_was_never_recorded(
     text: str, model: SpeechToText, tmp_path: Path
 ) -> None:
     spoken = say_aloud(tmp_path / "spoken.wav", text)
@@ -289,8 +289,8 @@ def test_the_demo_understands_what_its_codec_decodes(
 ) -> None:
     recording = DEMO / "samples" / audio
     decoded = mimi.decode(mimi.encode(recording))
-    heard, right = ([w.text for w in model.transcribe(a)] for a in (decoded, recording))
-    assert heard == right
+    recognized, right = ([w.text for w in model.transcribe(a)] for a in (decoded, recording))
+    assert recognized == right
 
 
 def test_a_fork_goes_its_own_way(model: SpeechToText, pcm: Array) -> None:

@@ -28,7 +28,7 @@ def expected(model: SpeechToText, recordings: list[Array]) -> list[list[Event]]:
 
 
 @pytest.mark.parametrize("rows", [1, 3, 16])
-def test_recordings_together_are_heard_as_each_alone(
+def test_recordings_together_are_transcribed_as_each_alone(
     rows: int, model: SpeechToText, recordings: list[Array], expected: list[list[Event]]
 ) -> None:
     assert sum(map(len, expected)) > 20

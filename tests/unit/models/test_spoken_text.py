@@ -26,7 +26,7 @@ def spoken() -> TimedDetokenizer:
     return TimedDetokenizer(Spelling(), RATE, padding=PADDING, boundary=BOUNDARY)
 
 
-def told(*tokens: int) -> list[Text | Word]:
+def reported(*tokens: int) -> list[Text | Word]:
     text = spoken()
     events = [event for token in tokens for event in text.push(token)]
     return [*events, *text.flush()]
@@ -44,7 +44,7 @@ def words_of(events: list[Text | Word]) -> list[tuple[str, float, float]]:
     ]
 
 
-def test_pieces_are_told_as_they_come() -> None:
+def test_pieces_are_reported_as_they_come() -> None:
     text = spoken()
     assert text.push(PADDING) == []
     assert text.push(ONE) == [Text(" one")]
@@ -53,17 +53,17 @@ def test_pieces_are_told_as_they_come() -> None:
 
 
 def test_a_word_ends_at_the_boundary_before_the_next() -> None:
-    events = told(PADDING, ONE, PLURAL, PADDING, BOUNDARY, TWO)
+    events = reported(PADDING, ONE, PLURAL, PADDING, BOUNDARY, TWO)
     assert words_of(events) == [("ones", 1, 4), ("two", 5, 6)]
     assert text_of(events) == " ones two"
 
 
 def test_a_word_ends_a_second_after_its_last_token_at_most() -> None:
-    events = told(ONE, *[PADDING] * 40, BOUNDARY, TWO)
+    events = reported(ONE, *[PADDING] * 40, BOUNDARY, TWO)
     assert words_of(events) == [("one", 0, 13), ("two", 42, 43)]
 
 
-def test_bytes_are_told_once_they_are_a_character() -> None:
+def test_bytes_are_reported_once_they_are_a_character() -> None:
     text = spoken()
     assert text.push(SPACE) == [Text(" ")]
     assert text.push(FIRST_BYTE) == []
@@ -74,17 +74,17 @@ def test_bytes_are_told_once_they_are_a_character() -> None:
 
 @pytest.mark.parametrize("after", [ONE, END])
 def test_half_a_character_becomes_a_replacement(after: int) -> None:
-    assert text_of(told(SPACE, FIRST_BYTE, after)).startswith(" \ufffd")
-    assert text_of(told(SPACE, FIRST_BYTE)) == " \ufffd"
+    assert text_of(reported(SPACE, FIRST_BYTE, after)).startswith(" \ufffd")
+    assert text_of(reported(SPACE, FIRST_BYTE)) == " \ufffd"
 
 
 def test_control_tokens_and_tokens_beyond_the_tokenizer_say_nothing() -> None:
-    assert told(END, 1, 500, -1) == []
+    assert reported(END, 1, 500, -1) == []
 
 
 def test_the_same_words_come_after_saving_anywhere() -> None:
     tokens = [SPACE, FIRST_BYTE, SECOND_BYTE, PLURAL, PADDING, BOUNDARY, ONE, *[PADDING] * 14, TWO]
-    whole = told(*tokens)
+    whole = reported(*tokens)
     for cut in range(len(tokens)):
         first, second = spoken(), spoken()
         events = [event for token in tokens[:cut] for event in first.push(token)]

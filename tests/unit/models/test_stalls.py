@@ -1,4 +1,4 @@
-"""A stream that goes on for hours: a model that stalls is begun anew, the last words of a turn come
+"""A stream that goes on for hours: a model that stalls is restarted, the last words of a turn come
 at once, and the clock goes on through both."""
 
 from pathlib import Path
@@ -66,7 +66,7 @@ def test_a_restart_gives_what_a_new_stream_gives(model: SpeechToText, pcm: Array
     ]
 
 
-def test_a_restart_tells_the_word_that_was_open(model: SpeechToText, pcm: Array) -> None:
+def test_a_restart_reports_the_word_that_was_open(model: SpeechToText, pcm: Array) -> None:
     stream = model.stream()
     events: list[Event] = []
     for start in range(0, len(pcm), SIZE):
@@ -106,7 +106,7 @@ def test_audio_that_is_fed_after_catching_up_is_transcribed_as_ever(
     found = [*stream.feed(rested), *caught_up(stream), *stream.feed(rested), *stream.flush()]
     other.feed(rested)
     other.task.catch_up()
-    other.task.catch_up()  # once more takes no time either
+    other.task.catch_up()  # again takes no time either
     late = [*other.feed(rested), *other.flush()]
     assert words_of(late) == words_of(found)[-len(words_of(late)) :]
     assert len(words_of(late)) > 5
@@ -122,7 +122,7 @@ def test_a_stream_that_loads_forgets_what_it_had_found(model: SpeechToText, rest
 
 
 def stall(stream: Stream[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes the model write nothing until it is begun anew."""
+    """Makes the model write nothing until it is restarted."""
     generator = stream._batch.generator
     step, begin = generator.step, generator.begin
     stalled = [True]
@@ -141,7 +141,7 @@ def stall(stream: Stream[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generator, "begin", again)
 
 
-def test_a_model_that_stalls_is_begun_anew(
+def test_a_model_that_stalls_is_restarted(
     model: SpeechToText, rested: Array, words: list[Word], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream = model.stream(watchdog=3.0)

@@ -34,12 +34,12 @@ def transcriber(program: str) -> Transcriber:
     return found
 
 
-def heard_by_the_package(model: SpeechToText, pcm: Array) -> list[int]:
-    heard = TokenTrace()
-    stream = model.stream(temperature=0, trace=heard)
+def words_of_the_package(model: SpeechToText, pcm: Array) -> list[int]:
+    recognized = TokenTrace()
+    stream = model.stream(temperature=0, trace=recognized)
     stream.feed(pcm)
     stream.flush()
-    return heard.text
+    return recognized.text
 
 
 def test_the_program_needs_json_numpy_and_onnxruntime_alone(program: str) -> None:
@@ -52,12 +52,12 @@ def test_the_program_needs_json_numpy_and_onnxruntime_alone(program: str) -> Non
     assert needed == {"json", "numpy", "onnxruntime", "pathlib"}
 
 
-def test_the_program_hears_what_the_package_hears(
+def test_the_program_transcribes_what_the_package_does(
     transcriber: Transcriber, model: SpeechToText, pcm: Array
 ) -> None:
     text = transcriber(DEMO / "stt", pcm)
     assert len(set(text)) > 5
-    assert text == heard_by_the_package(model, pcm)
+    assert text == words_of_the_package(model, pcm)
 
 
 def test_the_program_goes_by_the_settings_in_the_manifest(
@@ -68,7 +68,7 @@ def test_the_program_goes_by_the_settings_in_the_manifest(
         manifest["lm"]["delays"] = [0, 1, *[2] * (manifest["lm"]["n_q"] - 2), 0]
 
     folder = copy_demo(tmp_path / "bundle", change)
-    theirs = heard_by_the_package(SpeechToText.load(folder), pcm)
+    theirs = words_of_the_package(SpeechToText.load(folder), pcm)
     ours = transcriber(folder, pcm)
     assert len(set(ours)) > 5
-    assert theirs[1:] == ours[:-2]  # told two steps late, the greatest delay; the first counts
+    assert theirs[1:] == ours[:-2]  # emitted two steps late, the greatest delay; the first counts

@@ -215,7 +215,7 @@ def test_odd_texts_are_spoken_to_their_end(model: TextToSpeech, text: str) -> No
     assert len(model.speak(text, seed=1).pcm) > 0
 
 
-def test_what_cannot_be_spelled_is_told(model: TextToSpeech) -> None:
+def test_what_cannot_be_spelled_is_reported(model: TextToSpeech) -> None:
     assert model.speak("one 漢字", seed=1).unspelled == ["漢字"]
     as_is = model.speak("one \N{GRINNING FACE}", seed=1, text_form="as-is")
     assert as_is.unspelled == ["\N{GRINNING FACE}"]

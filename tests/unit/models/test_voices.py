@@ -120,7 +120,7 @@ def test_a_model_that_takes_recordings_gets_them(tmp_path: Path, hub: Hub) -> No
     ("name", "near"),
     [("vctk/p222.wav", "vctk/p22"), ("p225", "vctk/p225.wav"), ("hapy", "expresso/happy.wav")],
 )
-def test_an_unknown_voice_is_told_near_names(voices: Voices, name: str, near: str) -> None:
+def test_an_unknown_voice_is_reported_near_names(voices: Voices, name: str, near: str) -> None:
     message = refused(voices, name)
     assert f"no voice {name} " in message
     assert near in message

@@ -133,7 +133,7 @@ def test_times_do_not_go_below_zero() -> None:
     assert assemble(words, [BOUNDARY, 5, BOUNDARY]) == [Word("f", 0.0, 0.0)]
 
 
-def test_what_is_being_heard_is_known_before_it_ends() -> None:
+def test_what_is_being_spoken_is_known_before_it_ends() -> None:
     words = assembler()
     assemble(words, [PADDING] * 20 + [BOUNDARY])
     assert (words.partial, words.open_start) == ("", None)
@@ -228,12 +228,14 @@ def test_live_words_are_the_words_where_each_is_said_in_one(seed: int) -> None:
         assert [type(event) for event in made] in ([], [WordStarted], [Word], [WordStarted, Word])
         found += made
     found += words.flush()
-    heard = [event for event in found if type(event) is WordStarted]
+    recognized = [event for event in found if type(event) is WordStarted]
     closed = [event for event in found if type(event) is Word]
-    assert [(one.text, one.start) for one in heard] == [(one.text, one.start) for one in closed]
+    assert [(one.text, one.start) for one in recognized] == [
+        (one.text, one.start) for one in closed
+    ]
 
 
-def test_words_said_as_one_are_heard_as_one() -> None:
+def test_words_said_as_one_are_reported_as_one() -> None:
     words = assembler(live=True)
     assert assemble(words, [BOUNDARY, 5, 8, 9]) == []
     assert assemble(words, [PADDING, PADDING]) == [WordStarted("f ij", 0.0)]
@@ -241,14 +243,14 @@ def test_words_said_as_one_are_heard_as_one() -> None:
     assert texts(words.flush(), Word) == ["f", "ijk"]
 
 
-def test_saved_words_are_not_heard_again() -> None:
+def test_saved_words_are_not_reported_again() -> None:
     words, again = assembler(live=True), assembler(live=True)
     assemble(words, [BOUNDARY, 5, PADDING])
     again.load(words.save())
     assert texts(assemble(again, [PADDING, BOUNDARY]), WordStarted) == []
 
 
-def heard(tokens: list[tuple[int, float | None]]) -> list[float | None]:
+def recognized(tokens: list[tuple[int, float | None]]) -> list[float | None]:
     """The confidence of each word of tokens with their probabilities."""
     words = WordAssembler(Letters(), RATE, LAG, padding=PADDING, boundary=BOUNDARY)
     found: list[Word | WordStarted] = []
@@ -259,14 +261,17 @@ def heard(tokens: list[tuple[int, float | None]]) -> list[float | None]:
 
 def test_a_confidence_is_the_probability_of_all_tokens_of_a_word() -> None:
     first = [(BOUNDARY, 0.1), (5, 0.5), (PADDING, 0.2), (6, 0.9)]
-    assert heard([*first, (BOUNDARY, 0.3), (7, 0.25)]) == [0.45, 0.25]
+    assert recognized([*first, (BOUNDARY, 0.3), (7, 0.25)]) == [0.45, 0.25]
 
 
 def test_words_without_a_boundary_between_them_have_confidences_of_their_own() -> None:
     """Tokens 4 and 8 begin words."""
     tokens = [(BOUNDARY, None), (4, 0.5), (5, 0.5), (8, 0.8), (9, 0.5), (12, 0.1)]
-    assert heard(tokens) == [0.25, 0.4, 0.1]
+    assert recognized(tokens) == [0.25, 0.4, 0.1]
 
 
 def test_a_confidence_that_is_not_known_of_all_tokens_is_not_known() -> None:
-    assert heard([(BOUNDARY, 1.0), (5, 0.5), (6, None), (BOUNDARY, 1.0), (7, 0.5)]) == [None, 0.5]
+    assert recognized([(BOUNDARY, 1.0), (5, 0.5), (6, None), (BOUNDARY, 1.0), (7, 0.5)]) == [
+        None,
+        0.5,
+    ]

@@ -30,7 +30,7 @@ def test_pieces_of_0_samples_change_nothing() -> None:
     assert framer.pending == 3
 
 
-def test_flush_pads_the_last_frame_with_zeros_and_starts_anew() -> None:
+def test_flush_pads_the_last_frame_with_zeros_and_restarts() -> None:
     framer = Framer(4)
     framer.push(ramp(4) + 1)
     framer.push(np.array([8, 9], np.float32))
@@ -75,9 +75,7 @@ def test_a_frame_has_at_least_one_sample() -> None:
 
 
 @pytest.mark.parametrize(("source", "target"), [(24000, 48000), (44100, 24000), (16000, 24000)])
-def test_resampled_pieces_join_to_the_whole_and_a_flush_starts_anew(
-    source: int, target: int
-) -> None:
+def test_resampled_pieces_join_to_the_whole_and_a_flush_restarts(source: int, target: int) -> None:
     samples = np.sin(ramp(20011) / 7)
     expected = soxr.resample(samples, source, target)
     resampler = Resampler(source, target)

@@ -131,7 +131,7 @@ def test_a_pipe_without_audio_is_an_audio_error(data: bytes, said: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", SUBTYPES.values())
-def test_raw_pcm_is_read_as_told(encoding: Encoding) -> None:
+def test_raw_pcm_is_read_as_declared(encoding: Encoding) -> None:
     written = io.BytesIO()
     samples = noise((2000, 2))
     with AudioWriter(written, 16000, 2, raw=encoding) as writer:

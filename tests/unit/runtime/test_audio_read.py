@@ -193,7 +193,7 @@ def test_a_block_length_that_is_none_is_a_usage_error(seconds: float) -> None:
 
 
 @pytest.mark.parametrize("extension", ["wav", "flac", "ogg", "mp3"])
-def test_probe_tells_rate_channels_length_and_format(tmp_path: Path, extension: str) -> None:
+def test_probe_reports_rate_channels_length_and_format(tmp_path: Path, extension: str) -> None:
     path = tmp_path / f"talk.{extension}"
     soundfile.write(path, noise((48000, 2)), 32000)
     info = probe(path)
@@ -203,7 +203,7 @@ def test_probe_tells_rate_channels_length_and_format(tmp_path: Path, extension: 
     assert read_audio(path, 24000).info == info
 
 
-def test_a_flac_that_does_not_tell_its_length_is_read_to_its_end(tmp_path: Path) -> None:
+def test_a_flac_that_does_not_give_its_length_is_read_to_its_end(tmp_path: Path) -> None:
     path = write_as(tmp_path / "stream.flac", noise(24000), 24000, "PCM_16")
     data = bytearray(path.read_bytes())
     data[21] &= 0xF0  # STREAMINFO: 36 bits of total samples, 0 for unknown
@@ -364,7 +364,7 @@ def test_an_hour_is_read_in_constant_memory(seekable: bool) -> None:
     assert peak < 4e6
 
 
-def test_a_reader_closes_its_file_at_the_end_or_when_told(tmp_path: Path) -> None:
+def test_a_reader_closes_its_file_at_the_end_or_on_request(tmp_path: Path) -> None:
     path = write_as(tmp_path / "noise.wav", noise(48000), 24000, "PCM_16")
     with read_audio(path, 24000) as blocks:
         next(blocks)

@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
     return Toy().write(tmp_path / "bundle")
 
 
-def told(action: Callable[[], object]) -> str:
+def reported(action: Callable[[], object]) -> str:
     """The one line of the ModelError that an action raises."""
     with pytest.raises(ModelError) as refused:
         action()
@@ -47,14 +47,14 @@ def open_toy(folder: Path) -> Graph:
 
 
 def test_a_folder_that_is_not_there_or_holds_no_bundle_is_refused(tmp_path: Path) -> None:
-    assert "none: no such folder" in told(lambda: Bundle.open(tmp_path / "none"))
-    assert "no bundle.json here; make a bundle" in told(lambda: Bundle.open(tmp_path))
+    assert "none: no such folder" in reported(lambda: Bundle.open(tmp_path / "none"))
+    assert "no bundle.json here; make a bundle" in reported(lambda: Bundle.open(tmp_path))
 
 
 def test_a_truncated_file_is_refused(folder: Path) -> None:
     content = (folder / "toy.onnx").read_bytes()
     (folder / "toy.onnx").write_bytes(content[:100])
-    line = told(lambda: Bundle.open(folder))
+    line = reported(lambda: Bundle.open(folder))
     assert f"toy.onnx: 100 bytes, {len(content)} expected; export or download" in line
 
 
@@ -62,12 +62,12 @@ def test_a_flipped_byte_is_refused(folder: Path) -> None:
     content = bytearray((folder / "toy.onnx").read_bytes())
     content[50] ^= 1
     (folder / "toy.onnx").write_bytes(content)
-    assert "toy.onnx: its content " in told(lambda: Bundle.open(folder))
+    assert "toy.onnx: its content " in reported(lambda: Bundle.open(folder))
 
 
 def test_a_missing_file_is_refused(folder: Path) -> None:
     (folder / "toy.onnx").unlink()
-    assert "toy.onnx: missing from the bundle" in told(lambda: Bundle.open(folder))
+    assert "toy.onnx: missing from the bundle" in reported(lambda: Bundle.open(folder))
 
 
 def test_a_file_that_may_not_be_read_is_refused(
@@ -77,7 +77,7 @@ def test_a_file_that_may_not_be_read_is_refused(
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(hashlib, "file_digest", refuse)
-    assert "toy.onnx: cannot be read" in told(lambda: Bundle.open(folder))
+    assert "toy.onnx: cannot be read" in reported(lambda: Bundle.open(folder))
 
 
 def test_a_missing_tokenizer_or_data_file_of_the_demo_is_refused(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_missing_tokenizer_or_data_file_of_the_demo_is_refused(tmp_path: Path)
     for name in ("tokenizer.model", "temporal_transformer.data"):
         content = (folder / name).read_bytes()
         (folder / name).unlink()
-        assert f"{name}: missing" in told(lambda: SpeechToText.load(folder))
+        assert f"{name}: missing" in reported(lambda: SpeechToText.load(folder))
         (folder / name).write_bytes(content)
     assert SpeechToText.load(folder).has_pauses
 
@@ -93,19 +93,19 @@ def test_a_missing_tokenizer_or_data_file_of_the_demo_is_refused(tmp_path: Path)
 @pytest.mark.parametrize("content", [b"", b"a text, no graph", b"\x08\x0a"])
 def test_a_graph_that_is_none_is_refused(content: bytes, folder: Path) -> None:
     replace_file(folder, "toy.onnx", content)
-    assert "toy.onnx: onnxruntime cannot read it (" in told(lambda: open_toy(folder))
+    assert "toy.onnx: onnxruntime cannot read it (" in reported(lambda: open_toy(folder))
 
 
 def test_half_a_graph_is_refused(folder: Path) -> None:
     replace_file(folder, "toy.onnx", (folder / "toy.onnx").read_bytes()[:500])
-    assert "toy.onnx: onnxruntime cannot read it (" in told(lambda: open_toy(folder))
+    assert "toy.onnx: onnxruntime cannot read it (" in reported(lambda: open_toy(folder))
 
 
 def test_a_graph_of_operators_that_do_not_exist_is_refused(folder: Path) -> None:
     model = Toy().model()
     model.graph.node[0].op_type = "Reform"
     replace_file(folder, "toy.onnx", serialized(model))
-    assert "Reform" in told(lambda: open_toy(folder))
+    assert "Reform" in reported(lambda: open_toy(folder))
 
 
 def test_weights_that_lie_outside_their_file_are_refused(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_weights_that_lie_outside_their_file_are_refused(tmp_path: Path) -> None
     data = (folder / "mimi_encoder.data").read_bytes()
     replace_file(folder, "mimi_encoder.data", data[:1000])
     bundle = Bundle.open(folder)
-    line = told(lambda: Graph(bundle, "mimi_encoder", PROVIDERS["cpu"], 1))
+    line = reported(lambda: Graph(bundle, "mimi_encoder", PROVIDERS["cpu"], 1))
     assert "mimi_encoder.onnx: onnxruntime cannot read it (" in line
 
 
@@ -125,7 +125,7 @@ other (float[batch, 1, width] pcm) => (float[batch, 1, width] codes) { codes = E
 
 def test_another_graph_than_the_manifest_describes_is_refused(folder: Path) -> None:
     replace_file(folder, "toy.onnx", serialized(onnx.parser.parse_model(OTHER_GRAPH)))
-    assert "toy.onnx: the input active" in told(lambda: open_toy(folder))
+    assert "toy.onnx: the input active" in reported(lambda: open_toy(folder))
 
 
 @pytest.mark.parametrize(
@@ -146,21 +146,21 @@ def test_a_port_that_is_not_the_graph_s_is_refused(
     manifest = read_manifest(folder)
     manifest["graphs"]["toy"][kind][index].update(change)
     write_manifest(folder, manifest)
-    assert line in told(lambda: open_toy(folder))
+    assert line in reported(lambda: open_toy(folder))
 
 
-def test_a_state_that_the_manifest_leaves_out_is_told(folder: Path) -> None:
+def test_a_state_that_the_manifest_leaves_out_is_reported(folder: Path) -> None:
     manifest = read_manifest(folder)
     del manifest["graphs"]["toy"]["states"][1]
     write_manifest(folder, manifest)
-    assert "the input total" in told(lambda: open_toy(folder))
+    assert "the input total" in reported(lambda: open_toy(folder))
 
 
 def test_an_older_onnxruntime_is_refused(folder: Path) -> None:
     manifest = read_manifest(folder)
     manifest["minimum_onnxruntime"] = "99.1"
     write_manifest(folder, manifest)
-    assert "needs onnxruntime 99.1, " in told(lambda: open_toy(folder))
+    assert "needs onnxruntime 99.1, " in reported(lambda: open_toy(folder))
 
 
 class Hashed:
@@ -196,7 +196,7 @@ def test_a_large_file_is_hashed_again_once_it_changed(folder: Path, hashed: Hash
     content[50] ^= 1
     (folder / "toy.onnx").write_bytes(content)
     for _ in range(2):
-        assert " hash" in told(lambda: Bundle.open(folder))
+        assert " hash" in reported(lambda: Bundle.open(folder))
     assert hashed.names == ["toy.onnx"] * 3
 
 
@@ -205,7 +205,7 @@ def test_a_large_file_is_hashed_again_for_another_hash(folder: Path, hashed: Has
     manifest = read_manifest(folder)
     manifest["files"]["toy.onnx"]["sha256"] = "0" * 64
     write_manifest(folder, manifest)
-    assert " hash" in told(lambda: Bundle.open(folder))
+    assert " hash" in reported(lambda: Bundle.open(folder))
 
 
 def test_a_small_file_is_hashed_each_time(
@@ -219,7 +219,7 @@ def test_a_small_file_is_hashed_each_time(
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "3", "{", '{"a": 1}'])
-def test_a_damaged_cache_is_begun_anew(content: str, folder: Path, hashed: Hashed) -> None:
+def test_a_damaged_cache_is_restarted(content: str, folder: Path, hashed: Hashed) -> None:
     cache_folder().mkdir()
     (cache_folder() / "verified.json").write_text(content)
     for _ in range(2):

@@ -69,11 +69,11 @@ def frames(count: int) -> Array:
 
 
 def test_each_turn_of_each_stream_is_captured_once(graph: Graph) -> None:
-    heard, streams = frames(25), [BatchState(graph), BatchState(graph)]
-    for step, frame in enumerate(heard):
+    recognized, streams = frames(25), [BatchState(graph), BatchState(graph)]
+    for step, frame in enumerate(recognized):
         for each in streams:
             codes = each.step({"pcm": frame[None, None]})["codes"][0]
-            assert codes.tolist() == expected(list(heard[: step + 1])).tolist()
+            assert codes.tolist() == expected(list(recognized[: step + 1])).tolist()
         if step == 11:
             saved = streams[0].save(0)
             streams[0].step({"pcm": frame[None, None]})
@@ -83,21 +83,21 @@ def test_each_turn_of_each_stream_is_captured_once(graph: Graph) -> None:
 
 
 def test_several_frames_at_once_are_not_captured(graph: Graph) -> None:
-    streams, heard = BatchState(graph), frames(9)
+    streams, recognized = BatchState(graph), frames(9)
     for start, count in ((0, 1), (1, 3), (4, 3), (7, 1), (8, 1)):
-        pcm = heard[start : start + count].reshape(1, 1, -1)
+        pcm = recognized[start : start + count].reshape(1, 1, -1)
         codes = streams.step({"pcm": pcm})["codes"][0]
-        assert codes.tolist() == expected(list(heard[: start + count])).tolist()
+        assert codes.tolist() == expected(list(recognized[: start + count])).tolist()
     assert [number == -1 for number in graph.session.numbers] == [False, True, True, False, False]
 
 
-def test_an_input_that_lies_elsewhere_is_captured_anew(graph: Graph) -> None:
-    streams, heard, given = BatchState(graph), frames(12), Buffer((1, 1, 2), "float32")
-    for step, frame in enumerate(heard):
+def test_an_input_that_lies_elsewhere_is_captured_again(graph: Graph) -> None:
+    streams, recognized, given = BatchState(graph), frames(12), Buffer((1, 1, 2), "float32")
+    for step, frame in enumerate(recognized):
         given.write(frame)
         pcm = given if step % 6 > 2 else frame[None, None]
         codes = streams.step({"pcm": pcm})["codes"][0]
-        assert codes.tolist() == expected(list(heard[: step + 1])).tolist()
+        assert codes.tolist() == expected(list(recognized[: step + 1])).tolist()
     assert len(graph.session.captured) == 8
 
 

@@ -118,7 +118,7 @@ def assert_same(found: dict[str, Array], expected: dict[str, Array]) -> None:
 
 
 def run(family: str) -> tuple[list[Array], dict[str, Any]]:
-    """The frames of 40 steps of two streams, rows held, begun anew and saved; and a row at last."""
+    """The frames of 40 steps of two streams, rows held, reset and saved; and a row at last."""
     loop = FrameBenchmark(demo(family), batch=2, threads=1, guided=family == "hibiki")
     generator, frames = loop._generator, []
     assert generator is not None

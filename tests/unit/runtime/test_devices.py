@@ -1,4 +1,4 @@
-"""Which device a person means, and what is told where there is none or more than one."""
+"""Which device a person means, and the error if there is none or more than one."""
 
 import subprocess
 import sys
@@ -94,7 +94,7 @@ def test_without_sounddevice_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
         SoundCard()
 
 
-def test_without_sounddevice_the_command_tells_what_to_install() -> None:
+def test_without_sounddevice_the_command_reports_what_to_install() -> None:
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=False, timeout=60
     )

@@ -59,17 +59,17 @@ def pipeline(folder: Path, target: str = "cpu", runs_on: str | None = None) -> G
 
 def test_a_pipeline_steps_saves_and_resets_as_one_graph(tmp_path: Path) -> None:
     graphs = pipeline(tmp_path)
-    heard = np.random.default_rng(0).integers(-9, 10, (20, 2)).astype(np.float32)
+    read = np.random.default_rng(0).integers(-9, 10, (20, 2)).astype(np.float32)
     assert graphs.max_frames == 3
     first, second = PipelineState(graphs, 2), PipelineState(graphs, 1)
-    for frame in heard[:9]:
+    for frame in read[:9]:
         first.step({"pcm": np.tile(frame, (2, 1, 1))}, [False, True])
     saved = first.save(1)
     assert set(saved) == {"steps", "offset", "total", "ring"}
     assert saved["steps"] == saved["offset"] == 9
     second.load(0, saved)
-    codes = [second.step({"pcm": frame[None, None]})["codes"][0].tolist() for frame in heard[9:]]
-    assert codes == [expected(list(2 * heard[: end + 1])).tolist() for end in range(9, 20)]
+    codes = [second.step({"pcm": frame[None, None]})["codes"][0].tolist() for frame in read[9:]]
+    assert codes == [expected(list(2 * read[: end + 1])).tolist() for end in range(9, 20)]
     second.reset()
     assert second.save(0)["steps"] == second.save(0)["offset"] == 0
 

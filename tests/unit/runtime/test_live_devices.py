@@ -15,14 +15,14 @@ FRAME = SIZE / RATE
 SAMPLE = 1 / RATE
 
 
-def pieces(heard: Array) -> list[Array]:
+def pieces(captured: Array) -> list[Array]:
     """What was heard, cut where samples are missing."""
-    return np.split(heard, np.flatnonzero(np.diff(heard) != 1) + 1)
+    return np.split(captured, np.flatnonzero(np.diff(captured) != 1) + 1)
 
 
-def missing(heard: Array) -> float:
+def missing(captured: Array) -> float:
     """Seconds that lack between what was heard."""
-    return float(np.sum(np.diff(heard) - 1)) / RATE
+    return float(np.sum(np.diff(captured) - 1)) / RATE
 
 
 @pytest.mark.parametrize("dead", [False, True], ids=["ends", "falls silent"])
@@ -31,15 +31,15 @@ def test_a_microphone_that_vanishes_is_waited_for(dead: bool) -> None:
     room.sound.open_microphone(None)
     room.clock.at(3.0, lambda: room.card.unplug(MIC, dead=dead))
     room.clock.at(9.0, lambda: room.card.plug(MIC))
-    heard = room.listen_for(15.0)
-    before, after = pieces(heard)
+    captured = room.listen_for(15.0)
+    before, after = pieces(captured)
     assert len(before) / RATE == pytest.approx(3.0, abs=2 * BLOCK_SECONDS)
     assert after[0] / RATE == pytest.approx(9.0, abs=2.0)
     port = room.sound.microphone
     assert port is not None
     assert port.losses == 1
-    assert missing(heard) == pytest.approx(port.away, abs=2 * BLOCK_SECONDS)
-    (gone, first), (back, second) = room.told
+    assert missing(captured) == pytest.approx(port.away, abs=2 * BLOCK_SECONDS)
+    (gone, first), (back, second) = room.reported
     assert "Desk Microphone has gone" in first
     assert second.endswith("Desk Microphone is back")
     assert gone == pytest.approx(3.0 + GONE_SECONDS * dead, abs=0.4)
@@ -77,12 +77,12 @@ def test_a_speaker_that_vanishes_costs_only_what_it_would_have_played() -> None:
     room.sound.open_output(None)
     room.clock.at(3.0, lambda: room.card.unplug(BOX))
     room.clock.at(5.0, lambda: room.card.plug(BOX))
-    heard = room.listen_for(12.0, echo=True)
+    captured = room.listen_for(12.0, echo=True)
     room.sound.drain()
     outlet, port = room.sound.playback_buffer, room.sound.output_device
     assert port is not None
     assert port.losses == 1
-    assert outlet.played + outlet.dropped == pytest.approx(len(heard) / RATE, abs=2 * SAMPLE)
+    assert outlet.played + outlet.dropped == pytest.approx(len(captured) / RATE, abs=2 * SAMPLE)
     assert outlet.dropped == pytest.approx(port.away, abs=0.5)
     gone, back = room.lines
     assert "Loud Box has gone" in gone
@@ -121,7 +121,7 @@ def test_nothing_is_lost_uncounted_whatever_happens(seed: int) -> None:
             time += float(noise.uniform(0.1, 6))
             room.clock.at(time, lambda d=device: room.card.plug(d))  # type: ignore[misc]
     load = float(noise.uniform(0.2, 1.3))
-    heard = room.listen_for(60.0, lambda _: float(noise.exponential(load * FRAME)), echo=True)
+    captured = room.listen_for(60.0, lambda _: float(noise.exponential(load * FRAME)), echo=True)
     room.sound.drain()
     inlet, outlet, port = (
         room.sound.capture_buffer,
@@ -129,14 +129,14 @@ def test_nothing_is_lost_uncounted_whatever_happens(seed: int) -> None:
         room.sound.microphone,
     )
     assert port is not None
-    assert np.all(np.diff(heard) > 0)
-    assert len(heard) / RATE + inlet.dropped == pytest.approx(inlet.received, abs=SAMPLE)
+    assert np.all(np.diff(captured) > 0)
+    assert len(captured) / RATE + inlet.dropped == pytest.approx(inlet.received, abs=SAMPLE)
     blocks = 3 * BLOCK_SECONDS * (port.losses + room.sound.output_device.losses + 1)  # type: ignore[union-attr]
-    assert missing(heard) - inlet.dropped == pytest.approx(port.away, abs=blocks)
-    assert outlet.played + outlet.dropped == pytest.approx(len(heard) / RATE, abs=SAMPLE)
+    assert missing(captured) - inlet.dropped == pytest.approx(port.away, abs=blocks)
+    assert outlet.played + outlet.dropped == pytest.approx(len(captured) / RATE, abs=SAMPLE)
 
 
-def test_a_machine_without_devices_is_told_so() -> None:
+def test_a_machine_without_devices_gets_a_message() -> None:
     clock = FakeClock()
     sound = LiveSound(FakeCard(clock, BOX), clock, RATE, SIZE)
     with pytest.raises(AudioError, match=r"no microphone .* 1 Loud Box"):

@@ -18,14 +18,14 @@ FRAME = SIZE / RATE
 SAMPLE = 1 / RATE
 
 
-def pieces(heard: Array) -> list[Array]:
+def pieces(captured: Array) -> list[Array]:
     """What was heard, cut where samples are missing."""
-    return np.split(heard, np.flatnonzero(np.diff(heard) != 1) + 1)
+    return np.split(captured, np.flatnonzero(np.diff(captured) != 1) + 1)
 
 
-def missing(heard: Array) -> float:
+def missing(captured: Array) -> float:
     """Seconds that lack between what was heard."""
-    return float(np.sum(np.diff(heard) - 1)) / RATE
+    return float(np.sum(np.diff(captured) - 1)) / RATE
 
 
 def buzz(amplitude: float) -> Array:
@@ -33,26 +33,26 @@ def buzz(amplitude: float) -> Array:
     return np.tile(np.array([amplitude, -amplitude], np.float32), RATE // 4)
 
 
-def test_all_that_is_said_is_heard_in_order() -> None:
+def test_all_that_is_said_is_transcribed_in_order() -> None:
     room = Room()
     room.sound.open_microphone(None)
-    heard = room.listen_for(10.0, lambda _: 0.05)
-    np.testing.assert_array_equal(heard, np.arange(len(heard)))
-    assert len(heard) / RATE == pytest.approx(10.0, abs=2 * BLOCK_SECONDS)
+    captured = room.listen_for(10.0, lambda _: 0.05)
+    np.testing.assert_array_equal(captured, np.arange(len(captured)))
+    assert len(captured) / RATE == pytest.approx(10.0, abs=2 * BLOCK_SECONDS)
     assert room.sound.capture_buffer.dropped == 0
     assert room.sound.meter.real_time_factor == pytest.approx(0.05 / FRAME, rel=0.01)
-    assert room.told == []
+    assert room.reported == []
 
 
 def test_a_machine_that_is_too_slow_drops_the_oldest_and_says_so_once() -> None:
     room = Room()
     room.sound.open_microphone(None)
-    heard = room.listen_for(20.0, lambda _: 2 * FRAME)
+    captured = room.listen_for(20.0, lambda _: 2 * FRAME)
     inlet = room.sound.capture_buffer
     assert inlet.dropped > 5
-    assert missing(heard) == pytest.approx(inlet.dropped, abs=SAMPLE)
-    assert len(heard) / RATE + inlet.dropped == pytest.approx(inlet.received, abs=SAMPLE)
-    assert np.all(np.diff(heard) > 0)
+    assert missing(captured) == pytest.approx(inlet.dropped, abs=SAMPLE)
+    assert len(captured) / RATE + inlet.dropped == pytest.approx(inlet.received, abs=SAMPLE)
+    assert np.all(np.diff(captured) > 0)
     (line,) = room.lines
     assert "real-time factor 2.0" in line
 
@@ -70,31 +70,31 @@ def test_one_long_step_is_caught_up_with() -> None:
     room = Room()
     room.sound.open_microphone(None)
     steps = iter([0.0] * 30 + [1.5])
-    heard = room.listen_for(10.0, lambda _: next(steps, 0.01))
-    np.testing.assert_array_equal(heard, np.arange(len(heard)))
+    captured = room.listen_for(10.0, lambda _: next(steps, 0.01))
+    np.testing.assert_array_equal(captured, np.arange(len(captured)))
     lag = room.sound.meter.lag
     assert lag.greatest == pytest.approx(1.5 + LATENCY, abs=FRAME)
     assert lag.median == pytest.approx(0.01 + LATENCY, abs=0.02)
 
 
-def test_when_stopped_all_that_had_come_is_heard() -> None:
+def test_when_stopped_all_that_had_come_is_transcribed() -> None:
     room = Room()
     room.sound.open_microphone(None)
-    heard = room.listen_for(3.0, lambda now: 1.0 if 1 < now < 2 else 0.0)
+    captured = room.listen_for(3.0, lambda now: 1.0 if 1 < now < 2 else 0.0)
     assert room.sound.capture_buffer.queued == 0
-    assert len(heard) / RATE == pytest.approx(room.sound.capture_buffer.received, abs=SAMPLE)
+    assert len(captured) / RATE == pytest.approx(room.sound.capture_buffer.received, abs=SAMPLE)
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000, 96000])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_any_device_is_heard_at_the_rate_of_the_model(rate: int, channels: int) -> None:
+def test_any_device_is_transcribed_at_the_rate_of_the_model(rate: int, channels: int) -> None:
     room = Room(replace(MIC, rate=rate, inputs=channels))
     room.sound.open_microphone(None)
-    heard = room.listen_for(5.0)
-    assert len(heard) / RATE == pytest.approx(room.sound.capture_buffer.received, abs=2 * SAMPLE)
+    captured = room.listen_for(5.0)
+    assert len(captured) / RATE == pytest.approx(room.sound.capture_buffer.received, abs=2 * SAMPLE)
     middle = slice(RATE, 4 * RATE)
-    expected = np.arange(len(heard)) * rate / RATE
-    np.testing.assert_allclose(heard[middle], expected[middle], rtol=1e-3)
+    expected = np.arange(len(captured)) * rate / RATE
+    np.testing.assert_allclose(captured[middle], expected[middle], rtol=1e-3)
 
 
 def test_a_channel_can_be_picked() -> None:
@@ -112,13 +112,13 @@ def test_what_is_said_is_played_after_the_prebuffer() -> None:
     room = Room()
     room.sound.open_microphone(None)
     room.sound.open_output(None)
-    heard = room.listen_for(5.0, lambda _: 0.02, echo=True)
+    captured = room.listen_for(5.0, lambda _: 0.02, echo=True)
     room.sound.drain()
     sound = room.card.sound * 2**24
     start = int(np.flatnonzero(sound)[0]) - 1
-    np.testing.assert_array_equal(sound[start : start + len(heard)], heard)
+    np.testing.assert_array_equal(sound[start : start + len(captured)], captured)
     assert room.sound.playback_buffer.underruns == 0
-    assert room.sound.playback_buffer.played == pytest.approx(len(heard) / RATE, abs=SAMPLE)
+    assert room.sound.playback_buffer.played == pytest.approx(len(captured) / RATE, abs=SAMPLE)
     assert start / RATE == pytest.approx(PREBUFFER_SECONDS, abs=2 * BLOCK_SECONDS)
 
 
@@ -126,14 +126,14 @@ def test_running_dry_plays_silence_and_is_counted() -> None:
     room = Room()
     room.sound.open_microphone(None)
     room.sound.open_output(None)
-    heard = room.listen_for(8.0, lambda now: 0.6 if 3 < now < 3.1 else 0.01, echo=True)
+    captured = room.listen_for(8.0, lambda now: 0.6 if 3 < now < 3.1 else 0.01, echo=True)
     room.sound.drain()
     outlet = room.sound.playback_buffer
     assert outlet.underruns == 1
     assert outlet.dropped == 0
-    assert len(heard) / RATE == pytest.approx(outlet.played, abs=SAMPLE)
+    assert len(captured) / RATE == pytest.approx(outlet.played, abs=SAMPLE)
     sound = room.card.sound
-    np.testing.assert_array_equal(sound[sound != 0] * 2**24, heard[1:])
+    np.testing.assert_array_equal(sound[sound != 0] * 2**24, captured[1:])
 
 
 def test_what_comes_too_late_is_dropped_and_speech_is_prompt_again() -> None:
@@ -142,10 +142,10 @@ def test_what_comes_too_late_is_dropped_and_speech_is_prompt_again() -> None:
     room.sound.open_output(None)
     outlet = room.sound.playback_buffer
     room.clock.at(2.0, lambda: outlet.put(np.ones(3 * RATE, np.float32), RATE))
-    heard = room.listen_for(6.0, echo=True)
+    captured = room.listen_for(6.0, echo=True)
     room.sound.drain()
     assert outlet.dropped > 2.5
-    assert outlet.played + outlet.dropped == pytest.approx(3 + len(heard) / RATE, abs=2 * SAMPLE)
+    assert outlet.played + outlet.dropped == pytest.approx(3 + len(captured) / RATE, abs=2 * SAMPLE)
 
 
 def test_rest_is_no_underrun() -> None:
@@ -173,13 +173,13 @@ def test_speech_is_played_at_the_rate_of_the_speaker(rate: int) -> None:
     assert np.count_nonzero(blocks[:, 0]) / rate == pytest.approx(1.0, abs=0.01)
 
 
-def test_half_duplex_hears_silence_while_the_model_is_heard() -> None:
+def test_half_duplex_records_silence_while_the_model_is_audible() -> None:
     room = Room()
     room.sound.open_microphone(None, half_duplex=True)
     room.sound.open_output(None)
     room.clock.at(3.0, lambda: room.sound.play(buzz(0.5)))
-    heard = room.listen_for(8.0)
-    silent = np.flatnonzero(heard[1:] == 0) + 1
+    captured = room.listen_for(8.0)
+    silent = np.flatnonzero(captured[1:] == 0) + 1
     assert room.sound.muted == pytest.approx(len(silent) / RATE, abs=SAMPLE)
     assert room.sound.muted > 0.5
     assert silent[0] / RATE == pytest.approx(3.0, abs=2 * FRAME)
@@ -187,7 +187,7 @@ def test_half_duplex_hears_silence_while_the_model_is_heard() -> None:
 
 
 @pytest.mark.parametrize("said", [buzz(1e-4), buzz(0.0) + 0.3], ids=["quiet", "off zero"])
-def test_half_duplex_hears_on_where_nothing_can_be_heard(said: Array) -> None:
+def test_half_duplex_records_on_where_nothing_is_audible(said: Array) -> None:
     room = Room()
     room.sound.open_microphone(None, half_duplex=True)
     room.sound.open_output(None)
@@ -212,8 +212,8 @@ def test_latency_counts_from_the_sound_to_what_it_became() -> None:
     at = [now for now, block in room.card.played if (block * 2**24 == 3 * RATE).any()]
     assert len(at) == 1
     assert 3 * RATE in sound
-    heard_after = at[0] - 3.0 + 2 * LATENCY
-    assert meter.to_sound.median == pytest.approx(heard_after, abs=FRAME + BLOCK_SECONDS)
+    captured_after = at[0] - 3.0 + 2 * LATENCY
+    assert meter.to_sound.median == pytest.approx(captured_after, abs=FRAME + BLOCK_SECONDS)
 
 
 def test_text_is_timed_until_it_sounds() -> None:
@@ -231,8 +231,8 @@ def test_text_is_timed_until_it_sounds() -> None:
     loud = [now for now, block in room.card.played if np.abs(block).max() > 0.2]
     meter = room.sound.meter
     assert meter.text_to_sound.count == 1
-    heard_after = loud[0] - 1.0 + LATENCY
-    assert meter.text_to_sound.median == pytest.approx(heard_after, abs=2 * FRAME)
+    captured_after = loud[0] - 1.0 + LATENCY
+    assert meter.text_to_sound.median == pytest.approx(captured_after, abs=2 * FRAME)
     assert meter.to_sound.count == 0
 
 
@@ -254,8 +254,8 @@ def test_twenty_minutes_take_no_more_memory_than_a_minute() -> None:
     room.sound.open_output(None)
     sizes: list[int] = []
     room.clock.every(60.0, lambda: sizes.append(held(room.sound)), start=60.0)
-    heard = room.listen_for(1200.0, lambda _: 0.05, echo=True)
-    assert len(heard) / RATE > 1199
+    captured = room.listen_for(1200.0, lambda _: 0.05, echo=True)
+    assert len(captured) / RATE > 1199
     assert len(sizes) > 15
     assert max(sizes) <= 1.05 * sizes[1]
 

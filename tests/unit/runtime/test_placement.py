@@ -1,4 +1,4 @@
-"""Which provider runs which nodes: asked of ONNX Runtime, and told where another was meant."""
+"""Which provider runs which nodes: asked of ONNX Runtime, and reported if another was meant."""
 
 import json
 from collections import Counter
@@ -34,17 +34,17 @@ def test_shapes_may_be_worked_out_elsewhere() -> None:
     assert elsewhere(placed, CUDA) == {CPU: {"Elu": 4}}
 
 
-def test_an_onnxruntime_that_cannot_tell_tells_nothing() -> None:
+def test_an_onnxruntime_that_cannot_report_reports_nothing() -> None:
     assert placement(SimpleNamespace()) == {}
 
 
-def test_bench_tells_what_computes_elsewhere(
+def test_bench_reports_what_computes_elsewhere(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = json.loads(command("bench", "--model", DEMO / "stt", "--frames", 2, "--json").out)
-    assert told["elsewhere"] == {}
-    assert told["cuda_graphs"] == []
-    nodes = told["placement"]["temporal_transformer"]
+    reported = json.loads(command("bench", "--model", DEMO / "stt", "--frames", 2, "--json").out)
+    assert reported["elsewhere"] == {}
+    assert reported["cuda_graphs"] == []
+    nodes = reported["placement"]["temporal_transformer"]
     assert list(nodes) == [CPU]
     assert nodes[CPU]["Softmax"] > 0
     asked = replace(PROVIDERS["cpu"], onnxruntime_name=CUDA)

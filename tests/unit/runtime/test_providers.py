@@ -36,7 +36,7 @@ ALL = ["CUDAExecutionProvider", "DmlExecutionProvider", "CoreMLExecutionProvider
 
 
 @pytest.fixture(autouse=True)
-def _found_anew() -> Iterator[None]:
+def _found_again() -> Iterator[None]:
     """Each test looks for onnxruntime by itself, and so does whatever comes after."""
     load_onnxruntime.cache_clear()
     yield
@@ -60,7 +60,7 @@ def offer(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: built)
 
 
-def told(requested: str, target: Target, *, allow_fallback: bool = False) -> str:
+def reported(requested: str, target: Target, *, allow_fallback: bool = False) -> str:
     with pytest.raises(ProviderError) as refused:
         choose(requested, target, allow_fallback=allow_fallback)
     assert refused.value.exit_code == 5
@@ -75,7 +75,7 @@ def test_onnxruntime_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None
     assert load_onnxruntime() is onnxruntime
 
 
-def test_a_machine_without_onnxruntime_is_told_how_to_install_it(
+def test_a_machine_without_onnxruntime_is_reported_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(name: str) -> None:
@@ -83,24 +83,26 @@ def test_a_machine_without_onnxruntime_is_told_how_to_install_it(
 
     install(monkeypatch)
     monkeypatch.setattr(importlib, "import_module", refuse)
-    line = told("cpu", "cpu")
+    line = reported("cpu", "cpu")
     assert line.startswith("onnxruntime is not installed")
     assert "'pip install \"kyutai-onnx[cpu]\"'" in line
 
 
-def test_an_onnxruntime_that_does_not_load_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_onnxruntime_that_does_not_load_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(name: str) -> None:
         raise ImportError("libcudart.so.13: cannot open shared object file")
 
     install(monkeypatch, "onnxruntime-gpu")
     monkeypatch.setattr(importlib, "import_module", refuse)
-    line = told("cuda", "cuda")
+    line = reported("cuda", "cuda")
     assert line.startswith("onnxruntime-gpu failed to load (libcudart.so.13: cannot open")
 
 
-def test_two_wheels_that_overwrite_one_another_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_wheels_that_overwrite_one_another_are_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     install(monkeypatch, "onnxruntime", "onnxruntime-gpu")
-    line = told("cpu", "cpu")
+    line = reported("cpu", "cpu")
     assert line.startswith("onnxruntime and onnxruntime-gpu ")
     assert "'pip uninstall -y onnxruntime onnxruntime-gpu'" in line
 
@@ -114,13 +116,13 @@ def test_an_unknown_provider_is_a_mistake_of_usage() -> None:
 @pytest.mark.parametrize("target", ["cpu", "cuda"])
 @pytest.mark.parametrize("allow_fallback", [True, False])
 @pytest.mark.parametrize("system", ["Linux", "Windows", "Darwin"])
-def test_a_provider_that_is_not_there_is_told_first(
+def test_a_provider_that_is_not_there_is_reported_first(
     name: str, target: Target, allow_fallback: bool, system: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     offer(monkeypatch)
     monkeypatch.setattr(platform, "system", lambda: system)
     provider = PROVIDERS[name]  # type: ignore[index]
-    line = told(name, target, allow_fallback=allow_fallback)
+    line = reported(name, target, allow_fallback=allow_fallback)
     said = f"{name}: {provider.onnxruntime_name} is not in the installed onnxruntime (it"
     assert line.startswith(said)
     if (name, system) in FOREIGN:
@@ -132,7 +134,7 @@ def test_a_provider_that_is_not_there_is_told_first(
 def test_a_plug_in_is_there_if_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert not available(PROVIDERS["webgpu"])
-    assert "WebGpuExecutionProvider is not in" in told("webgpu", "webgpu")
+    assert "WebGpuExecutionProvider is not in" in reported("webgpu", "webgpu")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "onnxruntime_ep_webgpu")
     assert choose("webgpu", "webgpu").name == "webgpu"
 
@@ -141,11 +143,11 @@ def test_a_provider_that_the_bundle_was_not_made_for_is_refused_unless_allowed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     offer(monkeypatch, *ALL)
-    line = told("cuda", "cpu")
+    line = reported("cuda", "cpu")
     assert line.startswith("this bundle was made ")
     assert "--allow-fallback" in line
     assert choose("cuda", "cpu", allow_fallback=True).name == "cuda"
-    assert "for cuda, not cpu" in told("cpu", "cuda")
+    assert "for cuda, not cpu" in reported("cpu", "cuda")
     assert choose("cpu", "cuda", allow_fallback=True).name == "cpu"
 
 
@@ -159,7 +161,7 @@ def test_auto_is_the_provider_that_the_bundle_was_made_for(
 
 def test_auto_is_the_cpu_only_where_a_fallback_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     offer(monkeypatch)
-    assert "CUDAExecutionProvider is not in " in told("auto", "cuda")
+    assert "CUDAExecutionProvider is not in " in reported("auto", "cuda")
     assert choose("auto", "cuda", allow_fallback=True).name == "cpu"
 
 
@@ -218,7 +220,7 @@ def test_a_session_may_not_fall_back_later(graph: Path, monkeypatch: pytest.Monk
     assert session.arguments["disabled"]
 
 
-def test_a_provider_that_does_not_open_is_told_in_one_line(
+def test_a_provider_that_does_not_open_is_reported_in_one_line(
     graph: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened(monkeypatch, Opened(error=RuntimeError("CUDA failure 100: no device\nat cuda_call.cc")))

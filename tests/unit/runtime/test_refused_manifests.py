@@ -109,12 +109,14 @@ FIELDS = [
 ]
 
 
-@pytest.mark.parametrize(("change", "told"), FIELDS, ids=[told[:60] for _, told in FIELDS])
+@pytest.mark.parametrize(
+    ("change", "reported"), FIELDS, ids=[reported[:60] for _, reported in FIELDS]
+)
 def test_a_field_that_is_missing_or_of_a_wrong_type_is_refused(
-    change: Change, told: str, tmp_path: Path
+    change: Change, reported: str, tmp_path: Path
 ) -> None:
     line, invalid = refusal(Toy().write(tmp_path), change)
-    assert f"bundle.json: {told}" in line
+    assert f"bundle.json: {reported}" in line
     assert invalid
 
 
@@ -143,7 +145,7 @@ def test_an_axis_of_another_syntax_is_refused(axis: int | str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reported"),
     [
         (put("graphs/toy/inputs/0/shape", ["frames", 1]), "pcm does not begin"),
         (put("graphs/toy/outputs/0/shape", []), "codes does not begin"),
@@ -154,10 +156,10 @@ def test_an_axis_of_another_syntax_is_refused(axis: int | str, tmp_path: Path) -
     ],
 )
 def test_a_shape_that_no_graph_can_have_is_refused(
-    change: Change, told: str, tmp_path: Path
+    change: Change, reported: str, tmp_path: Path
 ) -> None:
     line, invalid = refusal(Toy().write(tmp_path), change)
-    assert told in line
+    assert reported in line
     assert invalid
 
 
@@ -217,7 +219,7 @@ def test_a_path_inside_the_folder_is_not(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reported"),
     [
         (put("graphs/toy/file", "b.onnx"), "graphs.toy: 'b.onnx' "),
         (put("graphs/toy/data", "b.data"), "graphs.toy: 'b.data' "),
@@ -238,9 +240,9 @@ def test_a_path_inside_the_folder_is_not(name: str) -> None:
         (put("graphs/toy/inputs/0/name", "\x1b[2J"), "inputs[0].name: expected a text"),
     ],
 )
-def test_a_reference_to_nothing_is_refused(change: Change, told: str, tmp_path: Path) -> None:
+def test_a_reference_to_nothing_is_refused(change: Change, reported: str, tmp_path: Path) -> None:
     line, _ = refusal(Toy().write(tmp_path), change)
-    assert told in line
+    assert reported in line
 
 
 SPEAKING = [
@@ -270,14 +272,16 @@ SPEAKING = [
 
 
 @pytest.mark.parametrize(
-    ("change", "told", "said_by_schema"), SPEAKING, ids=[told for _, told, _ in SPEAKING]
+    ("change", "reported", "said_by_schema"),
+    SPEAKING,
+    ids=[reported for _, reported, _ in SPEAKING],
 )
 def test_a_language_model_that_does_not_hold_together_is_refused(
-    change: Change, told: str, said_by_schema: bool, tmp_path: Path
+    change: Change, reported: str, said_by_schema: bool, tmp_path: Path
 ) -> None:
     write_manifest(tmp_path, read_manifest(DEMO / "stt"))
     line, invalid = refusal(tmp_path, change)
-    assert told in line
+    assert reported in line
     assert invalid == said_by_schema
 
 
@@ -291,7 +295,7 @@ def test_a_language_model_must_give_what_it_has(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reported"),
     [
         (put("format", "onnx"), "not a kyutai-onnx bundle"),
         (drop("format"), "not a kyutai-onnx bundle"),
@@ -302,10 +306,10 @@ def test_a_language_model_must_give_what_it_has(tmp_path: Path) -> None:
     ],
 )
 def test_another_format_or_a_newer_version_is_refused(
-    change: Change, told: str, tmp_path: Path
+    change: Change, reported: str, tmp_path: Path
 ) -> None:
     line, invalid = refusal(Toy().write(tmp_path), change)
-    assert told in line
+    assert reported in line
     assert invalid
 
 

@@ -61,29 +61,29 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
 @pytest.mark.parametrize("carry", ["replace", "in_place", "append"])
 def test_rows_come_and_go_and_move(carry: str, make: Make) -> None:
     streams = BatchState(make(carry), ROWS)
-    heard: list[list[Array]] = [[]]
+    frames_in: list[list[Array]] = [[]]
     streams.use_rows(1)
     chance = np.random.default_rng(5)
     for turn in range(200):
         kind = chance.random()
-        if kind < 0.15 and len(heard) < ROWS:
-            heard.append([])
-            streams.use_rows(len(heard))
-        elif kind < 0.3 and len(heard) > 1:
-            gone = int(chance.integers(len(heard)))
-            last = len(heard) - 1
+        if kind < 0.15 and len(frames_in) < ROWS:
+            frames_in.append([])
+            streams.use_rows(len(frames_in))
+        elif kind < 0.3 and len(frames_in) > 1:
+            gone = int(chance.integers(len(frames_in)))
+            last = len(frames_in) - 1
             if gone != last:
                 streams.move(last, gone)
-                heard[gone] = heard[last]
-            heard.pop()
-            streams.use_rows(len(heard))
-        new = chance.integers(-9, 10, (len(heard), 1, 2)).astype(np.float32)
-        active = chance.random(len(heard)) < 0.8
+                frames_in[gone] = frames_in[last]
+            frames_in.pop()
+            streams.use_rows(len(frames_in))
+        new = chance.integers(-9, 10, (len(frames_in), 1, 2)).astype(np.float32)
+        active = chance.random(len(frames_in)) < 0.8
         codes = streams.step({"pcm": new}, active)["codes"]
-        assert codes.shape == (len(heard), 2)
+        assert codes.shape == (len(frames_in), 2)
         for row in np.flatnonzero(active):
-            heard[row].append(new[row, 0])
-            assert codes[row].tolist() == expected(heard[row]).tolist(), (turn, row)
+            frames_in[row].append(new[row, 0])
+            assert codes[row].tolist() == expected(frames_in[row]).tolist(), (turn, row)
 
 
 def test_a_graph_runs_over_the_rows_in_use_alone(make: Make) -> None:
@@ -100,15 +100,15 @@ def test_a_graph_runs_over_the_rows_in_use_alone(make: Make) -> None:
 def test_a_graph_runs_over_the_active_rows_alone(carry: str, make: Make) -> None:
     graph = make(carry)
     streams = BatchState(graph, ROWS)
-    heard: list[list[Array]] = [[] for _ in range(ROWS)]
+    frames_in: list[list[Array]] = [[] for _ in range(ROWS)]
     new = np.random.default_rng(1).integers(-9, 10, (60, ROWS, 1, 2)).astype(np.float32)
     steps = [[0, 1, 1, 0], [0, 0, 0, 1], [1, 0, 0, 0], [1, 0, 0, 1], [1, 1, 1, 1], [0, 0, 1, 0]]
     for turn in range(60):
         active = np.array(steps[turn % len(steps)], np.bool_)
         codes = streams.step({"pcm": new[turn]}, active)["codes"]
         for row in np.flatnonzero(active):
-            heard[row].append(new[turn, row, 0])
-            assert codes[row].tolist() == expected(heard[row]).tolist(), (turn, row)
+            frames_in[row].append(new[turn, row, 0])
+            assert codes[row].tolist() == expected(frames_in[row]).tolist(), (turn, row)
     apart = graph.provider.memory != "device" and graph.fixed_batch is None and carry != "replace"
     assert graph.session.rows[:6] == ([2, 1, 1, 4, 4, 1] if apart else [ROWS] * 6)
 

@@ -1,4 +1,4 @@
-"""The messages of /api/chat, byte for byte, and what a client is told when."""
+"""The messages of /api/chat, byte for byte, and when a client gets which."""
 
 import json
 
@@ -71,7 +71,7 @@ def test_a_payload_of_another_kind_is_refused(data: bytes, why: str) -> None:
         parse_chat(data)
 
 
-def test_a_client_is_told_that_it_has_a_place() -> None:
+def test_a_client_is_reported_that_it_has_a_place() -> None:
     assert ChatAdapter().start() == [b"\0" + bytes(8)]
     metadata, handshake = ChatAdapter().start({"text_topk": 25})
     assert json.loads(metadata[1:]) == {"text_topk": 25}
@@ -87,7 +87,7 @@ def test_audio_comes_before_the_text_of_its_frame() -> None:
     assert text == b"\2 a"
 
 
-def test_what_one_says_the_other_hears() -> None:
+def test_what_one_says_the_other_receives() -> None:
     server, client = ChatAdapter(), OpusDecoder()
     messages = server.report(events.Audio(TONE[:500]))
     assert len(messages[0]) == 1 + 102  # the header alone

@@ -61,7 +61,7 @@ def test_a_mark_brings_its_own_silence_where_it_is_asked_to(left_over: int) -> N
     client.session.mark(3, flush=True)
     client.session.end()
     desk.work()
-    assert [told for told in client.brief if isinstance(told, int)] == [1, 2, 3]
+    assert [reported for reported in client.brief if isinstance(reported, int)] == [1, 2, 3]
     assert client.brief.index("0.4") < client.brief.index(3)
     assert client.session.backlog == pytest.approx(0)
 
@@ -115,9 +115,11 @@ def test_marks_among_many_sessions() -> None:
         client.session.end()
     desk.work()
     for client in clients:
-        told = client.brief[1:-1]
-        marks = [t for t in told if isinstance(t, int)]
+        reported = client.brief[1:-1]
+        marks = [t for t in reported if isinstance(t, int)]
         assert len(marks) >= 25
         for mark in marks:
-            assert told.index(f"{mark / 1000:g}") < told.index(mark)
-        assert told == sorted(told, key=lambda t: float(t) if isinstance(t, str) else t / 1000)
+            assert reported.index(f"{mark / 1000:g}") < reported.index(mark)
+        assert reported == sorted(
+            reported, key=lambda t: float(t) if isinstance(t, str) else t / 1000
+        )

@@ -29,19 +29,19 @@ Begin = Callable[[Any], Any]
 
 class Listener:
     def __init__(self, engine: Engine, begin: Begin) -> None:
-        self.told: list[SessionEvent] = []
+        self.reported: list[SessionEvent] = []
         self._over = Signal()
         self.session: Session = Session(engine, begin, self._deliver, wait=PATIENCE)
 
-    def _deliver(self, told: Sequence[SessionEvent]) -> None:
-        self.told += told
-        if any(isinstance(one, Ended) for one in told):
+    def _deliver(self, reported: Sequence[SessionEvent]) -> None:
+        self.reported += reported
+        if any(isinstance(one, Ended) for one in reported):
             self._over.set()
 
-    def heard(self) -> list[Event]:
-        """What the model told, once all is said."""
+    def recognized(self) -> list[Event]:
+        """The events of the model, once the session has ended."""
         assert self._over.wait(PATIENCE)
-        first, *events, last = self.told
+        first, *events, last = self.reported
         assert (first, last) == (Ready(), Ended("done"))
         return events  # type: ignore[return-value]
 
@@ -69,7 +69,7 @@ def assert_same(found: Sequence[Event], expected: Sequence[Event]) -> None:
     assert np.allclose(pcm, expected_pcm, rtol=0, atol=1e-4)
 
 
-def test_speech_is_heard_as_it_is_alone(model: SpeechToText, pcm: Array) -> None:
+def test_speech_is_transcribed_as_it_is_alone(model: SpeechToText, pcm: Array) -> None:
     cuts = [pcm, pcm[24_000:], pcm[: len(pcm) // 2], pcm[5_000:60_000], pcm[:0], pcm[::-1].copy()]
     pieces = [100_000, 1920, 480, 5000, 1, 1919]
     expected = []
@@ -83,10 +83,10 @@ def test_speech_is_heard_as_it_is_alone(model: SpeechToText, pcm: Array) -> None
             for start in range(0, len(cut), size):
                 listener.session.feed(cut[start : start + size])
             listener.session.end()
-        assert [listener.heard() for listener in listeners] == expected
+        assert [listener.recognized() for listener in listeners] == expected
 
 
-def test_live_speech_is_marked_when_its_words_are_told(model: SpeechToText, pcm: Array) -> None:
+def test_live_speech_is_marked_when_its_words_are_reported(model: SpeechToText, pcm: Array) -> None:
     """A mark comes back after the words before it, as many sessions as there are."""
     join = lambda batch: batch.join(model.task(live=True, lead=False))  # noqa: E731
     with running(model, slots=5) as engine:
@@ -99,19 +99,19 @@ def test_live_speech_is_marked_when_its_words_are_told(model: SpeechToText, pcm:
         alone = Listener(engine, join)
         alone.session.feed(np.concatenate([pcm, np.zeros(24_000, np.float32)]))
         alone.session.end()
-        expected = [event.text for event in alone.heard() if isinstance(event, WordStarted)]
+        expected = [event.text for event in alone.recognized() if isinstance(event, WordStarted)]
         for number, listener in enumerate(listeners):
-            told = listener.heard()
-            assert [one for one in told if isinstance(one, Marked)] == [Marked(number)]
-            before = told[: told.index(Marked(number))]  # type: ignore[arg-type]
+            reported = listener.recognized()
+            assert [one for one in reported if isinstance(one, Marked)] == [Marked(number)]
+            before = reported[: reported.index(Marked(number))]  # type: ignore[arg-type]
             assert [event.text for event in before if isinstance(event, WordStarted)] == expected
-            steps = [event.index for event in told if isinstance(event, Step)]
+            steps = [event.index for event in reported if isinstance(event, Step)]
             assert steps == list(range(len(steps)))
-            whole = [event.text for event in told if isinstance(event, Word)]
+            whole = [event.text for event in reported if isinstance(event, Word)]
             assert whole[: len(expected) - 1] == expected[:-1]
 
 
-def test_a_reset_session_hears_what_a_new_one_does(model: SpeechToText, pcm: Array) -> None:
+def test_a_reset_session_transcribes_what_a_new_one_does(model: SpeechToText, pcm: Array) -> None:
     with running(model, slots=2) as engine:
         twice, once = (Listener(engine, lambda batch: batch.join(model.task())) for _ in range(2))
         twice.session.feed(pcm[30_000:])
@@ -119,9 +119,9 @@ def test_a_reset_session_hears_what_a_new_one_does(model: SpeechToText, pcm: Arr
         for listener in (twice, once):
             listener.session.feed(pcm)
             listener.session.end()
-        told = twice.heard()
-        assert told[told.index(Ready()) + 1 :] == once.heard()  # type: ignore[arg-type]
-        assert len(once.heard()) > 5
+        reported = twice.recognized()
+        assert reported[reported.index(Ready()) + 1 :] == once.recognized()  # type: ignore[arg-type]
+        assert len(once.recognized()) > 5
 
 
 def test_translations_are_what_they_are_alone(pcm: Array) -> None:
@@ -142,7 +142,7 @@ def test_translations_are_what_they_are_alone(pcm: Array) -> None:
             listener.session.end()
             listeners.append(listener)
         for listener, events in zip(listeners, expected, strict=True):
-            assert_same(listener.heard(), events)
+            assert_same(listener.recognized(), events)
             assert len(said(events)[0]) > 24_000
 
 
@@ -154,22 +154,25 @@ def test_texts_are_spoken_as_they_are_alone() -> None:
         "Hello.",
         "What is on my shopping list, and how long will it take?",
     ]
-    manners = [SpeechOptions(seed=number, temperature=0.6) for number in range(len(texts))]
+    choices = [SpeechOptions(seed=number, temperature=0.6) for number in range(len(texts))]
     expected = []
-    for text, manner in zip(texts, manners, strict=True):
-        stream = model.stream(seed=manner.seed, temperature=manner.temperature)
+    for text, speech_options in zip(texts, choices, strict=True):
+        stream = model.stream(seed=speech_options.seed, temperature=speech_options.temperature)
         expected.append([*stream.feed(text), *stream.flush()])
     with running(model, slots=3) as engine:
         speaker = model.load_voice(None)
         listeners = []
-        for text, manner in zip(texts, manners, strict=True):
+        for text, speech_options in zip(texts, choices, strict=True):
             listener = Listener(
-                engine, lambda batch, manner=manner: batch.join(model.task(speaker, options=manner))
+                engine,
+                lambda batch, speech_options=speech_options: batch.join(
+                    model.task(speaker, options=speech_options)
+                ),
             )
             for word in text.split():
                 listener.session.feed(word + " ")
             listener.session.end()
             listeners.append(listener)
         for listener, events in zip(listeners, expected, strict=True):
-            assert_same(listener.heard(), events)
+            assert_same(listener.recognized(), events)
             assert len(said(events)[0]) > 5_000

@@ -10,10 +10,10 @@ from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.server.engine import Busy, Ended, Session
 
 
-def test_a_session_is_ready_heard_and_done() -> None:
+def test_a_session_is_ready_transcribed_and_done() -> None:
     desk = Desk()
     client = desk.open()
-    assert (client.told, desk.engine.used) == ([], 1)
+    assert (client.reported, desk.engine.used) == ([], 1)
     desk.work()
     assert client.brief == ["ready"]
     client.session.feed(frames(0.1, 0.2, 0.3))
@@ -60,7 +60,7 @@ def test_one_with_many_small_inputs_starves_nobody() -> None:
     assert flooder.brief.count("ready") == 1001
 
 
-def test_sessions_are_stepped_together_and_one_with_much_to_hear_starves_nobody() -> None:
+def test_sessions_are_stepped_together_and_one_with_much_audio_starves_nobody() -> None:
     desk = Desk(slots=3)
     hoarder, live = desk.open(), desk.open()
     hoarder.session.feed(frames(*[0.5] * 200))
@@ -106,7 +106,7 @@ def test_those_who_wait_get_slots_in_their_order() -> None:
     assert (desk.engine.used, desk.engine.queued) == (1, 0)
 
 
-def test_who_has_waited_long_enough_is_told_that_all_is_busy() -> None:
+def test_who_has_waited_long_enough_is_reported_that_all_is_busy() -> None:
     desk = Desk(slots=1, queue=5, wait=8.0)
     desk.open()
     patient, impatient, capped = desk.open(wait=7), desk.open(wait=3), desk.open(wait=1000)
@@ -143,7 +143,7 @@ def test_a_slot_can_be_taken_again_in_the_moment_in_which_it_is_left() -> None:
     assert (client.brief, len(desk.rows), desk.engine.used) == (["ready"], 1, 1)
 
 
-def test_who_left_is_stepped_and_told_no_more() -> None:
+def test_who_left_is_stepped_and_sent_no_more() -> None:
     desk = Desk()
     client, other = desk.open(), desk.open()
     client.session.feed(frames(0.1, 0.2, 0.3, 0.4))
@@ -174,7 +174,7 @@ def test_a_session_that_is_garbage_frees_its_slot() -> None:
     assert desk.statistics.ended == {"abandoned": 1}
 
 
-def test_a_session_begins_anew_after_what_came_before() -> None:
+def test_a_session_restarts_after_what_came_before() -> None:
     desk = Desk()
     client = desk.open()
     client.session.feed(frames(0.1, 0.2, 0.3))
@@ -206,7 +206,7 @@ def test_a_session_that_the_engine_has_ended_ignores_what_it_is_given() -> None:
     desk = Desk(idle=1)
     client = desk.open()
     desk.wait(2)
-    assert client.told[-1] == Ended("idle")
+    assert client.reported[-1] == Ended("idle")
     client.session.feed(frames(0.1))
     client.session.mark(1)
     client.session.hold(True)

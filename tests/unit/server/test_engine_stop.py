@@ -1,4 +1,4 @@
-"""The engine stops: what was brought is worked off while there is time, and everyone is told."""
+"""The engine stops: input is worked off while there is time, and all sessions end."""
 
 import pytest
 from support.counting import Desk, frames
@@ -6,7 +6,7 @@ from support.counting import Desk, frames
 from kyutai_onnx.server.engine import Busy
 
 
-def test_everyone_is_told_whatever_they_were_doing() -> None:
+def test_everyone_is_reported_whatever_they_were_doing() -> None:
     desk = Desk(slots=5, queue=5, stall=1000)
     desk.model.step_seconds = 0.5
     idle, live, file, held, gone = (desk.open() for _ in range(5))
@@ -56,10 +56,10 @@ def test_no_time_at_all(started: bool) -> None:
     client.session.feed(frames(0.1))
     if started:
         desk.engine.start()
-        while not client.told:
+        while not client.reported:
             pass
     desk.engine.stop(0.0)
-    assert client.told[-1].reason == "shutdown"  # type: ignore[union-attr]
+    assert client.reported[-1].reason == "shutdown"  # type: ignore[union-attr]
     assert waiting.brief == ["shutdown"]
     desk.engine.stop(0.0)
     assert not desk.engine.alive

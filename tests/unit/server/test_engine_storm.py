@@ -15,7 +15,7 @@ SLOTS, QUEUE = 8, 6
 ENDS = {"done", "idle", "too long", "stalled", "busy", "shutdown", "failed"}
 
 
-class Guest(Client):
+class RandomClient(Client):
     """A client that remembers what it brought."""
 
     def __init__(self, desk: Desk, wait: float) -> None:
@@ -32,20 +32,20 @@ class Guest(Client):
     def words(self) -> list[str]:
         """Of all that it brought: a new beginning cuts off those that the text lags behind with."""
         whole = [segment[: len(segment) // FRAME * FRAME : FRAME] for segment in self.segments]
-        heard = [*(values[:-DELAY] for values in whole[:-1]), whole[-1]]
-        return [f"{np.float32(value):g}" for values in heard for value in values if value]
+        recognized = [*(values[:-DELAY] for values in whole[:-1]), whole[-1]]
+        return [f"{np.float32(value):g}" for values in recognized for value in values if value]
 
     def check(self) -> None:
-        words = [told.text for told in self.told if isinstance(told, Word)]
-        marks = [told.id for told in self.told if isinstance(told, Marked)]
-        expected, complete = self.words(), Ended("done") in self.told
+        words = [reported.text for reported in self.reported if isinstance(reported, Word)]
+        marks = [reported.id for reported in self.reported if isinstance(reported, Marked)]
+        expected, complete = self.words(), Ended("done") in self.reported
         assert words == expected[: None if complete else len(words)]
         assert marks == self.marks[: None if complete else len(marks)]
-        ends = [told for told in self.told if isinstance(told, Ended)]
-        assert ends == [] or ends == self.told[-1:]
+        ends = [reported for reported in self.reported if isinstance(reported, Ended)]
+        assert ends == [] or ends == self.reported[-1:]
         assert ends or self.left or self.broken
-        if self.told and not isinstance(self.told[0], Ended):
-            assert isinstance(self.told[0], Ready)
+        if self.reported and not isinstance(self.reported[0], Ended):
+            assert isinstance(self.reported[0], Ready)
 
 
 class Storm:
@@ -54,7 +54,7 @@ class Storm:
         limits = {"idle": 15.0, "session": 40.0, "stall": 6.0, "backlog": 8.0}
         self.desk = Desk(SLOTS, queue=QUEUE, wait=30.0, message_seconds=4.0, **limits)
         self.desk.model.step_seconds = 0.02
-        self.guests: list[Guest] = []
+        self.clients: list[RandomClient] = []
         self.busy = self.steps = self.refused = 0
         self.deeds: list[tuple[Callable[[], object], float]] = [
             (self.enter, 3),
@@ -82,13 +82,13 @@ class Storm:
             assert len(self.desk.rows) <= SLOTS
 
     @property
-    def guest(self) -> Guest:
+    def client(self) -> RandomClient:
         """One of those who came last."""
-        return self.random.choice(self.guests[-14:])
+        return self.random.choice(self.clients[-14:])
 
     def enter(self) -> None:
         try:
-            self.guests.append(Guest(self.desk, self.random.choice([0.0, 5.0, 60.0])))
+            self.clients.append(RandomClient(self.desk, self.random.choice([0.0, 5.0, 60.0])))
         except Busy:
             self.busy += 1
 
@@ -100,68 +100,68 @@ class Storm:
             self.refused += 1
 
     def feed(self) -> None:
-        if self.guests:
-            guest, count = self.guest, self.random.randrange(60)
+        if self.clients:
+            client, count = self.client, self.random.randrange(60)
             value = self.random.choice([0.0, self.random.randrange(1, 1000) / 1000])
             pcm = np.full(self.random.choice([count, FRAME, 2 * FRAME]), value, np.float32)
-            self.try_to(lambda: guest.feed(pcm))
+            self.try_to(lambda: client.feed(pcm))
 
     def feed_wrong(self) -> None:
-        if self.guests:
+        if self.clients:
             wrong = [np.nan, np.inf, 1e6]
             pcm = np.full(self.random.randrange(1, 50), self.random.choice(wrong), np.float32)
             with pytest.raises(UsageError):
-                self.guest.session.feed(pcm)
+                self.client.session.feed(pcm)
 
     def flood(self) -> None:
-        if self.guests:
-            guest = self.guest
+        if self.clients:
+            client = self.client
             for _ in range(self.random.randrange(200)):
-                self.try_to(lambda: guest.feed(frames(0.25, 0.5)))
+                self.try_to(lambda: client.feed(frames(0.25, 0.5)))
 
     def spoil(self) -> None:
-        if self.guests:
+        if self.clients:
             fault = self.random.choices([REFUSED, BROKEN, POISON], [5, 5, 1])[0]
-            guest = self.guest
-            self.try_to(lambda: guest.feed(frames(*[0.0] * (DELAY + 1), fault)))
+            client = self.client
+            self.try_to(lambda: client.feed(frames(*[0.0] * (DELAY + 1), fault)))
 
     def mark(self) -> None:
-        if self.guests:
-            guest, number = self.guest, self.random.randrange(10_000)
-            self.try_to(lambda: self._mark(guest, number))
+        if self.clients:
+            client, number = self.client, self.random.randrange(10_000)
+            self.try_to(lambda: self._mark(client, number))
 
-    def _mark(self, guest: Guest, number: int) -> None:
-        over = guest.session.over
-        guest.session.mark(number)
+    def _mark(self, client: RandomClient, number: int) -> None:
+        over = client.session.over
+        client.session.mark(number)
         if not over:
-            guest.marks.append(number)
+            client.marks.append(number)
 
     def reset(self) -> None:
-        if self.guests:
-            guest = self.guest
-            self.try_to(lambda: self._reset(guest))
+        if self.clients:
+            client = self.client
+            self.try_to(lambda: self._reset(client))
 
-    def _reset(self, guest: Guest) -> None:
-        guest.session.reset()
-        guest.segments.append([])
+    def _reset(self, client: RandomClient) -> None:
+        client.session.reset()
+        client.segments.append([])
 
     def end(self) -> None:
-        if self.guests:
-            self.guest.session.end()
+        if self.clients:
+            self.client.session.end()
 
     def leave(self) -> None:
-        if self.guests:
-            guest = self.guest
-            guest.left = True
-            guest.session.close()
+        if self.clients:
+            client = self.client
+            client.left = True
+            client.session.close()
 
     def be_deaf(self) -> None:
-        if self.guests:
-            self.guest.broken = True
+        if self.clients:
+            self.client.broken = True
 
     def hold(self) -> None:
-        if self.guests:
-            self.guest.session.hold(self.random.random() < 0.4)
+        if self.clients:
+            self.client.session.hold(self.random.random() < 0.4)
 
     def pass_time(self) -> None:
         self.desk.wait(self.random.choice([0.1, 0.5, 2.0, 10.0]))
@@ -172,16 +172,16 @@ def test_nobody_loses_what_is_theirs(seed: int) -> None:
     storm = Storm(seed)
     storm.run(2500)
     counted = storm.desk.statistics
-    assert len(storm.guests) > 50
+    assert len(storm.clients) > 50
     assert storm.busy > 0
     assert storm.refused > 0
     storm.desk.engine.loop.stop(drain=storm.random.choice([0.0, 1.0, 100.0]))
     storm.desk.wait(100)
-    for guest in storm.guests:
-        guest.check()
+    for client in storm.clients:
+        client.check()
     assert storm.desk.engine.loop.finished
     assert (storm.desk.engine.used, storm.desk.engine.queued) == (0, 0)
-    assert counted.opened == len(storm.guests) == sum(counted.ended.values())
+    assert counted.opened == len(storm.clients) == sum(counted.ended.values())
     assert counted.refused == storm.busy
     assert counted.row_steps == sum(map(len, storm.desk.model.log)) - poisoned(storm)
     assert set(counted.ended) <= ENDS | {"abandoned"}

@@ -35,19 +35,19 @@ def engine() -> Iterator[Engine]:
     assert not running.alive
 
 
-def test_it_hears_and_tells_in_a_thread_of_its_own(engine: Engine) -> None:
-    heard = threading.Event()
+def test_it_transcribes_and_reports_in_a_thread_of_its_own(engine: Engine) -> None:
+    recognized = threading.Event()
     threads = set[int]()
 
-    def deliver(told: object) -> None:
+    def deliver(reported: object) -> None:
         threads.add(threading.get_ident())
-        if Ended("done") in told:  # type: ignore[operator]
-            heard.set()
+        if Ended("done") in reported:  # type: ignore[operator]
+            recognized.set()
 
     session = Session(engine, lambda batch: batch.join(), deliver)
     session.feed(frames(0.1, 0.2))
     session.end()
-    assert heard.wait(PATIENCE)
+    assert recognized.wait(PATIENCE)
     assert len(threads) == 1
     assert threading.get_ident() not in threads
 
@@ -127,10 +127,10 @@ def come_and_go(engine: Engine, seed: int, right: list[bool]) -> None:
     """Opens sessions that are closed, lost as garbage, or heard to their end."""
     chance = random.Random(seed)
     for _ in range(60):
-        told: list[SessionEvent] = []
+        reported: list[SessionEvent] = []
         try:
             wait = chance.choice([0.0, PATIENCE])
-            session = Session(engine, lambda batch: batch.join(), told.extend, wait=wait)
+            session = Session(engine, lambda batch: batch.join(), reported.extend, wait=wait)
         except Busy:
             until(lambda: engine.used < engine.slots)
             continue
@@ -147,8 +147,8 @@ def come_and_go(engine: Engine, seed: int, right: list[bool]) -> None:
                 gc.collect()
             case _:
                 session.end()
-                until(lambda told=told: Ended("done") in told)  # type: ignore[misc]
-                words = [event.text for event in told if isinstance(event, Word)]
+                until(lambda reported=reported: Ended("done") in reported)  # type: ignore[misc]
+                words = [event.text for event in reported if isinstance(event, Word)]
                 right.append(words == [f"{np.float32(value):g}" for value in values])
 
 

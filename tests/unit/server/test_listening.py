@@ -1,4 +1,4 @@
-"""Messages of moshi-server's speech to text, byte for byte, and what a client is told when."""
+"""Messages of moshi-server's speech to text, byte for byte, and when a client gets which."""
 
 import json
 from typing import Any
@@ -41,7 +41,7 @@ def as_rust(**fields: Any) -> bytes:
     return packed
 
 
-def heard(data: bytes) -> np.ndarray[Any, Any]:
+def recognized(data: bytes) -> np.ndarray[Any, Any]:
     message = messages.parse_stt_request(data)
     assert isinstance(message, AudioMessage)
     assert message.pcm.dtype == np.float32
@@ -53,7 +53,7 @@ def test_audio_is_packed_as_rust_packs_it() -> None:
     packed = pack(AudioMessage(NOISE))
     assert len(packed) == 9619
     assert packed == as_rust(type="Audio", pcm=NOISE.tolist())
-    assert np.array_equal(heard(packed), NOISE)
+    assert np.array_equal(recognized(packed), NOISE)
 
 
 @pytest.mark.parametrize("count", [0, 1, 15, 16, 65535, 65536])
@@ -61,7 +61,7 @@ def test_any_number_of_samples_is_packed(count: int) -> None:
     samples = np.arange(count, dtype=np.float32)
     packed = pack(AudioMessage(samples))
     assert packed == as_rust(type="Audio", pcm=samples.tolist())
-    assert np.array_equal(heard(packed), samples)
+    assert np.array_equal(recognized(packed), samples)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_any_number_of_samples_is_packed(count: int) -> None:
 @pytest.mark.parametrize("single", [True, False], ids=["f32", "f64"])
 def test_samples_may_be_any_numbers(numbers: list[float], single: bool) -> None:
     data = msgpack.packb({"pcm": numbers, "type": "Audio"}, use_single_float=single)
-    assert np.array_equal(heard(data), np.array(numbers, np.float32))
+    assert np.array_equal(recognized(data), np.array(numbers, np.float32))
 
 
 @pytest.mark.parametrize(
@@ -189,28 +189,28 @@ def test_bytes_that_are_no_message_are_refused(data: bytes, why: str) -> None:
         messages.parse_stt_request(data)
 
 
-def told(*given: events.Event) -> list[SttReply]:
+def reported(*given: events.Event) -> list[SttReply]:
     rules = SttAdapter()
     return [message for event in given for message in rules.report(event)]
 
 
-def test_a_frame_tells_its_step_then_the_word_then_its_end() -> None:
+def test_a_frame_reports_its_step_then_the_word_then_its_end() -> None:
     pauses = (0.1, 0.2, 0.3, 0.4)
-    assert told(
+    assert reported(
         events.Step(4, pauses), events.WordStarted("one", 0.24), events.Word("one", 0.24, 0.4)
     ) == [StepMessage(4, pauses, 0), WordMessage("one", 0.24), EndWordMessage(0.4)]
 
 
-def test_a_step_tells_how_much_waits() -> None:
+def test_a_step_reports_how_much_waits() -> None:
     assert SttAdapter().report(events.Step(0, (0.5,)), 4800) == [StepMessage(0, (0.5,), 4800)]
 
 
-def test_a_model_without_heads_tells_no_steps() -> None:
-    assert told(events.Step(0, ()), events.WordStarted("one", 0.0)) == [WordMessage("one", 0.0)]
+def test_a_model_without_heads_reports_no_steps() -> None:
+    assert reported(events.Step(0, ()), events.WordStarted("one", 0.0)) == [WordMessage("one", 0.0)]
 
 
 def test_words_that_no_boundary_parts_end_once() -> None:
-    assert told(
+    assert reported(
         events.WordStarted("one two", 0.0),
         events.WordStarted("s three", 0.0),
         events.Word("one", 0.0, 0.1),
@@ -227,7 +227,7 @@ def test_words_that_no_boundary_parts_end_once() -> None:
     ]
 
 
-def test_nothing_else_is_told() -> None:
+def test_nothing_else_is_reported() -> None:
     others = [
         events.SpeechStarted(0.0),
         events.Pause(1.0, 0.9),
@@ -235,11 +235,11 @@ def test_nothing_else_is_told() -> None:
         events.Restart(1.0),
         events.Text("a"),
     ]
-    assert told(*others) == []
+    assert reported(*others) == []
 
 
-@pytest.mark.parametrize("again", [True, False], ids=["begun anew", "at the next boundary"])
-def test_what_was_heard_and_never_closed_is_forgotten(again: bool) -> None:
+@pytest.mark.parametrize("again", [True, False], ids=["restarted", "at the next boundary"])
+def test_what_was_received_and_never_closed_is_forgotten(again: bool) -> None:
     rules = SttAdapter()
     rules.report(events.WordStarted("heard otherwise", 0.0))
     if again:

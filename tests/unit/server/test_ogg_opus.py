@@ -74,7 +74,7 @@ def test_the_header_is_that_of_sphn() -> None:
     assert OpusEncoder().header() == SPHN[:HEADER_BYTES]
 
 
-def test_what_sphn_wrote_is_heard() -> None:
+def test_what_sphn_wrote_is_transcribed() -> None:
     pcm = OpusDecoder().push(SPHN)
     assert (len(pcm), pcm.dtype) == (1920, np.float32)
     assert loudness_at(pcm[960:], 440) == pytest.approx(0.5, abs=0.1)
@@ -95,7 +95,7 @@ def test_a_page_holds_one_packet_of_forty_milliseconds() -> None:
     assert len(packets(OpusEncoder().push(TONE))) == 2 + len(starts)
 
 
-def test_what_was_written_is_heard_however_it_is_cut() -> None:
+def test_what_was_written_is_transcribed_however_it_is_cut() -> None:
     data = OpusEncoder().push(TONE)
     whole = OpusDecoder().push(data)
     assert len(whole) == len(TONE)
@@ -113,7 +113,7 @@ def test_a_frame_is_there_when_its_last_packet_is() -> None:
 
 
 @pytest.mark.parametrize(("toc", "samples"), [(0x80, 60), (0x68, 480), (0x18, 1440), (0x19, 2880)])
-def test_packets_of_any_duration_are_heard(toc: int, samples: int) -> None:
+def test_packets_of_any_duration_are_transcribed(toc: int, samples: int) -> None:
     head, tags = packets(SPHN)[:2]
     writer = OggWriter(1)
     data = writer.page(head, 0) + writer.page(tags, 0) + writer.page(bytes([toc]), 0)

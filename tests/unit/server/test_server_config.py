@@ -1,4 +1,4 @@
-"""What a server is told, by flags and files: our keys, moshi-server's, and what is refused."""
+"""The configuration of a server, by flags and files, and what is refused."""
 
 import dataclasses
 from pathlib import Path
@@ -26,7 +26,7 @@ idle = 5
 
 [[models]]
 model = "kyutai/stt-1b-en_fr"
-name = "ears"
+name = "english"
 precision = "int8"
 slots = 3
 
@@ -89,7 +89,7 @@ def test_our_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert notes == []
     assert config == ServerConfig(
         models=(
-            ModelConfig(model="kyutai/stt-1b-en_fr", name="ears", precision="int8", slots=3),
+            ModelConfig(model="kyutai/stt-1b-en_fr", name="english", precision="int8", slots=3),
             ModelConfig(task="tts", voice="a/b.wav"),
         ),
         host="0.0.0.0",
@@ -137,7 +137,7 @@ def test_the_keys_of_moshi_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert said in note
 
 
-def test_a_folder_that_is_not_there_is_told_of(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_is_announced(tmp_path: Path) -> None:
     text = 'static_dir = "./nowhere"\n[modules.a]\ntype = "Asr"\nlm_model_file = "/m/x.gguf"\n'
     config, (note,) = read(tmp_path, text)
     assert (config.static, config.models[0].model) == ("page", "/m")

@@ -43,7 +43,7 @@ def test_no_more_is_kept_than_may_be(
         voices.prepare("four", None)
 
 
-def test_a_recording_is_heard_once(tmp_path: Path) -> None:
+def test_a_recording_is_used_againce(tmp_path: Path) -> None:
     bundle = speaking_bundle(tmp_path / "bundle", embeddings=False)
     recording = write_wav(tmp_path / "me.wav", 20 * hiss(0.5))
     speaker = VoiceCatalog(TextToSpeech(bundle), str(recording), hub=False).prepare(None, None)

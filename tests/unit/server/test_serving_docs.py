@@ -44,8 +44,8 @@ def test_every_key_is_there(kind: type) -> None:
 
 def test_every_limit_is_there_with_its_default() -> None:
     fields = dataclasses.fields(Limits)
-    told = dict(LIMIT.findall(PAGE))
-    assert told == {
+    reported = dict(LIMIT.findall(PAGE))
+    assert reported == {
         field.name: "none" if field.default is None else f"{field.default:.0f}" for field in fields
     }
 

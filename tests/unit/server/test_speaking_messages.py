@@ -1,4 +1,4 @@
-"""Messages of moshi-server's text to speech in its four formats, and what a client is told when."""
+"""Messages of moshi-server's text to speech in its four formats, and when a client gets which."""
 
 from typing import Any
 
@@ -156,7 +156,7 @@ def test_messages_begin_with_ready_and_opus_with_its_header() -> None:
     assert replies(rules(OGG_PACKED).start()) == [ReadyMessage(), OggOpusMessage(header)]
 
 
-def test_only_messages_can_tell_that_there_is_no_room() -> None:
+def test_only_messages_can_say_that_there_is_no_room() -> None:
     for form in (PACKED, OGG_PACKED):
         assert replies(rules(form).refuse()) == [ErrorMessage("no free channels")]
     for form in (PCM, OGG):
@@ -187,7 +187,7 @@ def test_opus_is_two_pages_a_frame_and_the_rest_at_the_end() -> None:
         assert sum(len(decoder.push(page)) for page in packed) == 1920 + 960
 
 
-def test_words_are_told_where_there_are_messages() -> None:
+def test_words_are_reported_where_there_are_messages() -> None:
     word = events.Word("it's", 0.16, 0.4)
     assert replies(rules().report(word)) == [TimedTextMessage("it's", 0.16, 0.4)]
     assert rules(PCM).report(word) == rules(OGG).report(word) == []
@@ -220,15 +220,15 @@ def test_a_message_ends_words_and_tags() -> None:
     assert speaker.read("a <break") + speaker.read("b") == "a <break b "
 
 
-def test_breaks_are_told_between_the_words() -> None:
+def test_breaks_are_reported_between_the_words() -> None:
     speaker = rules()
     speaker.read('<break time="1s"/> one <break time="0.5s"/>')
     speaker.read('<break time="1.5s"/> two three <break time="2s"/>')
-    told = speaker.report(events.Word("one", 1.2, 1.6))
-    told += speaker.report(events.Word("two", 4.0, 4.4))
-    told += speaker.report(events.Word("three", 4.4, 5.0))
-    told += speaker.end()
-    assert replies(told) == [
+    reported = speaker.report(events.Word("one", 1.2, 1.6))
+    reported += speaker.report(events.Word("two", 4.0, 4.4))
+    reported += speaker.report(events.Word("three", 4.4, 5.0))
+    reported += speaker.end()
+    assert replies(reported) == [
         TimedTextMessage('<break time="1.00s">', 0.0, 1.2),
         TimedTextMessage("one", 1.2, 1.6),
         TimedTextMessage('<break time="0.50s">', 1.6, 2.1),
@@ -242,10 +242,10 @@ def test_breaks_are_told_between_the_words() -> None:
 def test_a_word_that_cannot_be_said_does_not_move_the_breaks() -> None:
     speaker = rules()
     speaker.read('\u200b one <break time="1s"/> two')
-    told = speaker.report(events.Word("one", 0.0, 0.4)) + speaker.report(
+    reported = speaker.report(events.Word("one", 0.0, 0.4)) + speaker.report(
         events.Word("two", 2.0, 2.4)
     )
-    assert [m.text for m in replies(told) if isinstance(m, TimedTextMessage)] == [
+    assert [m.text for m in replies(reported) if isinstance(m, TimedTextMessage)] == [
         "one",
         '<break time="1.00s">',
         "two",

@@ -199,14 +199,14 @@ def test_half_a_character_is_refused() -> None:
 
 @pytest.mark.parametrize(("width", "error"), [(1, 0.01), (2, 1e-4), (3, 1e-6), (4, 1e-6)])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_audio_of_any_format_is_heard(width: int, error: float, channels: int) -> None:
+def test_audio_of_any_format_is_transcribed(width: int, error: float, channels: int) -> None:
     scaled = np.rint(TONE.astype(np.float64) * (2 ** (8 * width - 1) - 1)).astype(np.int64)
     scaled += 128 if width == 1 else 0
     whole = scaled.astype("<i8").view(np.uint8).reshape(-1, 8)[:, :width]
     data = np.tile(whole, channels).tobytes()
     decoder = ChunkDecoder(24000)
-    heard = decoder.push(AudioChunk(24000, width, channels, data))
-    assert np.abs(heard - TONE).max() < error
+    recognized = decoder.push(AudioChunk(24000, width, channels, data))
+    assert np.abs(recognized - TONE).max() < error
 
 
 def test_audio_of_another_rate_is_resampled() -> None:
@@ -219,8 +219,8 @@ def test_audio_of_another_rate_is_resampled() -> None:
 
 def test_channels_are_mixed() -> None:
     both = np.stack([np.full(100, 8192), np.full(100, -4096)], axis=1).astype("<i2")
-    heard = ChunkDecoder(24000).push(AudioChunk(24000, 2, 2, both.tobytes()))
-    assert np.allclose(heard, (0.25 - 0.125) / 2)
+    recognized = ChunkDecoder(24000).push(AudioChunk(24000, 2, 2, both.tobytes()))
+    assert np.allclose(recognized, (0.25 - 0.125) / 2)
 
 
 WORDS = [events.Word("Hello", 0.0, 0.4), events.Word("là.", 0.4, 0.8)]
@@ -234,8 +234,10 @@ def test_a_transcript_comes_whole() -> None:
 
 def test_a_transcript_comes_in_pieces_and_then_whole() -> None:
     rules = TranscriptAdapter(streaming=True)
-    told = [message for event in [events.Step(0, ()), *WORDS] for message in rules.report(event)]
-    assert [*told, *rules.end()] == [
+    reported = [
+        message for event in [events.Step(0, ()), *WORDS] for message in rules.report(event)
+    ]
+    assert [*reported, *rules.end()] == [
         TranscriptStart(),
         TranscriptChunk("Hello"),
         TranscriptChunk(" là."),
@@ -256,14 +258,14 @@ def test_where_nothing_was_said_the_transcript_is_empty() -> None:
 @pytest.mark.parametrize("streaming", [False, True])
 def test_speech_comes_in_chunks(streaming: bool) -> None:
     rules = SpeechAdapter(24000, streaming=streaming)
-    told = rules.report(events.Word("a", 0.0, 0.1))
-    told += rules.report(events.Audio(TONE)) + rules.report(events.Audio(TONE)) + rules.end()
-    assert told[0] == AudioStart(24000, 2, 1)
-    chunks = [message for message in told if isinstance(message, AudioChunk)]
+    reported = rules.report(events.Word("a", 0.0, 0.1))
+    reported += rules.report(events.Audio(TONE)) + rules.report(events.Audio(TONE)) + rules.end()
+    assert reported[0] == AudioStart(24000, 2, 1)
+    chunks = [message for message in reported if isinstance(message, AudioChunk)]
     decoder = ChunkDecoder(24000)
     assert np.abs(np.concatenate([decoder.push(c) for c in chunks]) - np.tile(TONE, 2)).max() < 1e-4
     stopped = [SynthesizeStopped()] if streaming else []
-    assert told[3:] == [AudioStop(), *stopped]
+    assert reported[3:] == [AudioStop(), *stopped]
     silent = SpeechAdapter(24000, streaming=streaming).end()
     assert silent == [AudioStart(24000, 2, 1), AudioStop(), *stopped]
 
