@@ -147,7 +147,7 @@ def assert_same(found: Sequence[Event], expected: Sequence[Event], job: object) 
     for ours, theirs in zip(found, expected, strict=True):
         for name, value in vars(theirs).items():
             mine = vars(ours)[name]
-            if isinstance(value, str):
+            if value is None or isinstance(value, str):
                 assert mine == value, job
             else:
                 np.testing.assert_allclose(mine, value, atol=1e-4, err_msg=str(job))
