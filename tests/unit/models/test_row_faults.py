@@ -66,7 +66,7 @@ def assert_same(found: Sequence[Event], expected: Sequence[Event]) -> None:
     assert list(map(type, found)) == list(map(type, expected))
     for ours, theirs in zip(found, expected, strict=True):
         for name, value in vars(theirs).items():
-            if isinstance(value, str):
+            if value is None or isinstance(value, str):
                 assert vars(ours)[name] == value
             else:
                 np.testing.assert_allclose(vars(ours)[name], value, atol=1e-4)
