@@ -16,8 +16,7 @@ from ..runtime.exclusive import Exclusive, exclusive
 from ..runtime.typing import Array
 from .events import Event
 from .lm.generation import Generator, StepHooks, StepOutput
-from .lm.language_model import Conditions, Guidance
-from .lm.sampling_params import SamplingParams
+from .lm.language_model import Conditions, Guidance, SamplingParams
 from .mimi.batched import BatchedDecoder, BatchedEncoder
 from .mimi.frame_queue import FrameQueue
 from .model import Model

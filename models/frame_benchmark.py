@@ -15,8 +15,7 @@ from ..runtime.graph.graph import Graph, GraphPipeline
 from ..runtime.providers.provider import choose
 from ..runtime.typing import Array
 from .lm.generation import Generator
-from .lm.language_model import Guidance, LanguageModel
-from .lm.sampling_params import SamplingParams
+from .lm.language_model import Guidance, LanguageModel, SamplingParams
 from .mimi.model import Mimi
 
 WARM_UP = 2

@@ -3,8 +3,7 @@
 import numpy as np
 
 from ...models.lm.generation import Generator
-from ...models.lm.language_model import LanguageModel
-from ...models.lm.sampling_params import SamplingParams
+from ...models.lm.language_model import LanguageModel, SamplingParams
 from ...models.mimi.model import Mimi
 from ...models.resolve import SAMPLES
 from ...runtime.bundle.bundle import Bundle

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...models.lm.generation import Generator
-from ...models.lm.language_model import Guidance, LanguageModel
-from ...models.lm.sampling_params import SamplingParams
+from ...models.lm.language_model import Guidance, LanguageModel, SamplingParams
 from ...runtime.bundle.manifest import Conditioner, Manifest
 from ...runtime.typing import Array
 from ..graphs.conditions import VOICE_FRAMES

@@ -5,8 +5,7 @@ import numpy as np
 from ...runtime.errors import UsageError
 from ...runtime.graph.buffers import Buffer
 from ...runtime.typing import Array
-from .language_model import Guidance, LanguageModel
-from .sampling_params import SamplingParams
+from .language_model import Guidance, LanguageModel, SamplingParams
 
 COLDEST = 1e-30
 """A temperature below it takes the best: scores over it could be infinite in the graph."""

@@ -18,8 +18,7 @@ from ...runtime.typing import Array
 from ..state import Flag, GraphState, Integer, Nullable, Number, Record, String
 from .delays import DelayCache
 from .depth import DepthTransformer
-from .language_model import Conditions, Guidance, LanguageModel
-from .sampling_params import SamplingParams
+from .language_model import Conditions, Guidance, LanguageModel, SamplingParams
 
 Fail = Callable[[int, Exception], None]
 """Takes a row, and what went wrong in it."""

@@ -17,8 +17,7 @@ from ...runtime.typing import Array
 from ..batch import RowTask, TokenTrace
 from ..events import Audio, Event
 from ..lm.generation import StepOutput
-from ..lm.language_model import Conditions, Guidance
-from ..lm.sampling_params import SamplingParams
+from ..lm.language_model import Conditions, Guidance, SamplingParams
 from ..mimi.frame_queue import FrameQueue
 from ..model import Model
 from ..options import SpeechToSpeechOptions, TranslationOptions

@@ -17,7 +17,7 @@ from ...runtime.typing import Array
 from ..batch import RowTask, TokenTrace
 from ..events import Event, Restart, Step, Word, ended_by
 from ..lm.generation import StepHooks, StepOutput
-from ..lm.sampling_params import SamplingParams
+from ..lm.language_model import SamplingParams
 from ..mimi.frame_queue import FrameQueue
 from ..model import Model
 from ..options import HEAD, SpeechToTextOptions, TurnPolicy

@@ -17,7 +17,7 @@ from ...runtime.typing import Array
 from ..batch import RowTask, TokenTrace
 from ..events import Audio, Event
 from ..lm.generation import StepHooks, StepOutput
-from ..lm.sampling_params import SamplingParams
+from ..lm.language_model import SamplingParams
 from ..model import Model
 from ..options import SpeechOptions
 from ..state import Flag, Integer, Record, Since, Tensor

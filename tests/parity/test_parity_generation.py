@@ -13,8 +13,7 @@ from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
 from kyutai_onnx.export.verification.agreement import Choices
 from kyutai_onnx.export.verification.teacher_forcing import Agreement, TeacherForcing
 from kyutai_onnx.models.lm.generation import Generator
-from kyutai_onnx.models.lm.language_model import LanguageModel
-from kyutai_onnx.models.lm.sampling_params import SamplingParams
+from kyutai_onnx.models.lm.language_model import LanguageModel, SamplingParams
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 
 Record = Callable[[Case], Run]

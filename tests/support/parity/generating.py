@@ -20,7 +20,7 @@ from kyutai_onnx.export.verification.reference_trace import (
     ReferenceTrace,
     condition_tensors,
 )
-from kyutai_onnx.models.lm.sampling_params import SamplingParams
+from kyutai_onnx.models.lm.language_model import SamplingParams
 
 Array = np.ndarray[Any, Any]
 GREEDY = SamplingParams()

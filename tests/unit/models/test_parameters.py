@@ -11,8 +11,7 @@ from support.scripted import hibiki, moshi, tokens
 
 from kyutai_onnx.models import Hibiki, SpeechToText
 from kyutai_onnx.models.batch import TokenTrace
-from kyutai_onnx.models.lm.language_model import Guidance
-from kyutai_onnx.models.lm.sampling_params import SamplingParams
+from kyutai_onnx.models.lm.language_model import Guidance, SamplingParams
 from kyutai_onnx.models.options import (
     PARAMETERS,
     SpeechOptions,
