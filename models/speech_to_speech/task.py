@@ -18,7 +18,7 @@ from ..batch import RowTask, TokenTrace
 from ..events import Audio, Event
 from ..lm.generation import StepOutput
 from ..lm.language_model import Conditions, Guidance, SamplingParams
-from ..mimi.frame_queue import FrameQueue
+from ..mimi.batched import FrameQueue
 from ..model import Model
 from ..options import SpeechToSpeechOptions, TranslationOptions
 from ..state import Field, Flag, Integer, Record

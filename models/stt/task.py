@@ -18,7 +18,7 @@ from ..batch import RowTask, TokenTrace
 from ..events import Event, Restart, Step, Word, ended_by
 from ..lm.generation import StepHooks, StepOutput
 from ..lm.language_model import SamplingParams
-from ..mimi.frame_queue import FrameQueue
+from ..mimi.batched import FrameQueue
 from ..model import Model
 from ..options import HEAD, SpeechToTextOptions, TurnPolicy
 from ..state import LARGEST, Flag, Integer, List, Nullable, Number, Record, Since
