@@ -104,7 +104,7 @@ class SpeechToTextTask(RowTask):
         self._options = options = options or SpeechToTextOptions()
         self._policy = options.policy or TurnPolicy()
         self._prompt = _spelled(model, options.prompt) if options.prompt else ()
-        hotwords = parse_hotwords(options.hotwords or "")
+        hotwords = parse_hotwords(options.hotwords) if options.hotwords else ()
         self._hotwords = HotwordTree(hotwords, model.tokenizer) if hotwords else None
         self._delay_seconds = settings.audio_delay_seconds
         self._lead_seconds = settings.audio_silence_prefix_seconds if options.lead else 0.0
