@@ -1,14 +1,33 @@
 """What every family has once loaded: a codec, a tokenizer and a language model."""
 
 import os
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypedDict, Unpack
 
 from ..runtime.bundle.bundle import Bundle
+from ..runtime.errors import UsageError
 from ..runtime.tokenizer import open_tokenizer
 from .families import Family
 from .lm.language_model import LanguageModel
 from .mimi.model import CodecCache, Mimi
 from .resolve import open_bundle
+
+
+class HardwareKwargs(TypedDict, total=False):
+    """What a model runs on: an execution provider ("auto" is that of the bundle), CPU threads for
+    each graph, and whether another provider than that of the bundle will do."""
+
+    provider: str
+    threads: int | None
+    allow_fallback: bool
+
+
+class LoadingKwargs(HardwareKwargs, total=False):
+    """How a model is loaded. Models that are given the same `codecs` share what their codecs have
+    in common. `codebooks`, of text to speech, makes only so many of each frame: quicker, less
+    clear."""
+
+    codecs: CodecCache | None
+    codebooks: int | None
 
 
 class Model:
@@ -23,35 +42,23 @@ class Model:
         self,
         bundle: Bundle,
         *,
-        provider: str = "auto",
-        threads: int | None = None,
-        allow_fallback: bool = False,
-        codebooks: int | None = None,
         codecs: CodecCache | None = None,
+        codebooks: int | None = None,
+        **hardware: Unpack[HardwareKwargs],
     ) -> None:
         self.check(bundle)
+        if codebooks is not None and not self.family.reads_text:
+            raise UsageError("codebooks are chosen for text to speech alone; leave them out")
         manifest = bundle.manifest
         assert manifest.sampling is not None
         assert manifest.tokenizer is not None
         self.bundle, self.sampling = bundle, manifest.sampling
-        self.mimi = Mimi(
-            bundle,
-            provider=provider,
-            threads=threads,
-            allow_fallback=allow_fallback,
-            codecs=codecs,
-        )
+        self.mimi = Mimi(bundle, codecs=codecs, **hardware)
         self.sample_rate = self.mimi.sample_rate
         self.frame_rate = self.mimi.frame_rate
         self.frame_size = self.mimi.frame_size
         self.tokenizer = open_tokenizer(bundle.file(manifest.tokenizer))
-        self.language_model = LanguageModel(
-            bundle,
-            provider=provider,
-            threads=threads,
-            allow_fallback=allow_fallback,
-            codebooks=codebooks,
-        )
+        self.language_model = LanguageModel(bundle, codebooks=codebooks, **hardware)
 
     def __repr__(self) -> str:
         return (
@@ -73,27 +80,15 @@ class Model:
     def load(
         cls,
         model: str | os.PathLike[str] | Bundle | None = None,
-        *,
-        provider: str = "auto",
-        threads: int | None = None,
-        allow_fallback: bool = False,
-        codecs: CodecCache | None = None,
+        **loading: Unpack[LoadingKwargs],
     ) -> Self:
         """Load a bundle: a folder, a repository exported before, or `hf://owner/name`; the
-        embedded demo by default, if the family has one. Models that are given the same `codecs`
-        share what their codecs have in common.
+        embedded demo by default, if the family has one. The rest are `LoadingKwargs`.
 
         Raises ModelError for a bundle that is missing, damaged, of another family or without what
-        it needs, ProviderError where it cannot run.
+        it needs, ProviderError where it cannot run, UsageError for more codebooks than there are.
         """
-        bundle = open_bundle(model, cls.family)
-        return cls(
-            bundle,
-            provider=provider,
-            threads=threads,
-            allow_fallback=allow_fallback,
-            codecs=codecs,
-        )
+        return cls(open_bundle(model, cls.family), **loading)
 
     def task(self, *given: Any, **options: Any) -> Any:
         """What a row of a batch is to do: the family's `Task`, with options of its own."""

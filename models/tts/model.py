@@ -1,19 +1,16 @@
 """Text to speech: a text, or many, spoken in a voice; or a stream that speaks as text comes."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, Self, Unpack
+from typing import ClassVar, Unpack
 
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.errors import ModelError
 from ..batch import Batch, Stream, TokenTrace, open_batch, state_fields
 from ..families import TEXT_TO_SPEECH, Family
-from ..mimi.model import CodecCache
-from ..model import Model
+from ..model import LoadingKwargs, Model
 from ..options import SpeechKwargs, SpeechOptions
-from ..resolve import open_bundle
 from .synthesis import Speech, SpeechRequest, SynthesisBatch, Turns
 from .task import TextToSpeechTask, audio_delay_steps
 from .voices import Voice, VoiceLoader, Voices
@@ -29,24 +26,8 @@ class TextToSpeech(Model):
 
     family: ClassVar[Family] = TEXT_TO_SPEECH
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        *,
-        provider: str = "auto",
-        threads: int | None = None,
-        allow_fallback: bool = False,
-        codebooks: int | None = None,
-        codecs: CodecCache | None = None,
-    ) -> None:
-        super().__init__(
-            bundle,
-            provider=provider,
-            threads=threads,
-            allow_fallback=allow_fallback,
-            codebooks=codebooks,
-            codecs=codecs,
-        )
+    def __init__(self, bundle: Bundle, **loading: Unpack[LoadingKwargs]) -> None:
+        super().__init__(bundle, **loading)
         self.spec = self.language_model.spec
         self.voices = Voices(bundle)
         self.delay_steps = audio_delay_steps(self)
@@ -66,33 +47,6 @@ class TextToSpeech(Model):
                 f"{bundle.path}: speaks two voices in two streams at once (multistream), which is "
                 "not supported; choose another model"
             )
-
-    @classmethod
-    def load(
-        cls,
-        model: str | os.PathLike[str] | Bundle | None = None,
-        *,
-        provider: str = "auto",
-        threads: int | None = None,
-        allow_fallback: bool = False,
-        codecs: CodecCache | None = None,
-        codebooks: int | None = None,
-    ) -> Self:
-        """Load a bundle: a folder, a repository exported before, or `hf://owner/name`; the
-        embedded demo by default; `codecs` as in `Model.load`. `codebooks` makes only so many of
-        each frame: quicker, less clear.
-
-        Raises ModelError for a bundle that is missing, damaged or of another family, ProviderError
-        where it cannot run, UsageError for more codebooks than there are.
-        """
-        return cls(
-            open_bundle(model, cls.family),
-            provider=provider,
-            threads=threads,
-            allow_fallback=allow_fallback,
-            codecs=codecs,
-            codebooks=codebooks,
-        )
 
     @property
     def takes_embeddings(self) -> bool:

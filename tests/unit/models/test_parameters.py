@@ -90,6 +90,8 @@ def test_other_parameters_of_streams_have_ranges_too(model: SpeechToText) -> Non
         model.stream(temperature=float("nan"))
     with pytest.raises(UsageError, match="watchdog"):
         model.task(watchdog=-1.0)
+    with pytest.raises(UsageError, match="codebooks"):
+        Hibiki.load(codebooks=2)
 
 
 @pytest.mark.parametrize(("name", "value"), WRONG)
