@@ -7,6 +7,8 @@ import pytest
 from support.speech import say_aloud, whole
 
 from kyutai_onnx.models import Hibiki, SpeechToText, TextToSpeech
+from kyutai_onnx.models.resolve import SAMPLES
+from kyutai_onnx.models.tts.synthesis import SpeechRequest
 
 SENTENCES = (
     "the train to boston leaves at nine fifty",
@@ -49,3 +51,30 @@ def test_the_demo_says_french_numbers_in_english(listener: SpeechToText, tmp_pat
         recognized.append(" ".join(word.text for word in listener.transcribe(said.pcm)))
     assert jiwer.wer(list(NUMBERS.values()), written) < 0.3, written
     assert jiwer.wer(list(NUMBERS.values()), recognized) < 0.4, recognized
+
+
+def test_a_french_sample_is_translated() -> None:
+    said = Hibiki.load().translate(SAMPLES / "fr" / "deux-mille-vingt-six.flac", seed=1)
+    assert said.text == "two thousand twenty six"
+
+
+WRITTEN = {
+    "The train to Boston leaves at 9:50. Turn on the kitchen light.": "the train to boston leaves "
+    "at nine fifty turn on the kitchen light",
+    "It costs $12. Call Mary tomorrow!": "it costs twelve dollars call mary tomorrow",
+    "**Open** the garage door. Set a timer for 10 min.": "open the garage door set a timer for ten "
+    "minutes",
+    "Add milk and butter to my list. What is the weather in Paris?": "add milk and butter to my "
+    "list what is the weather in paris",
+    "Set the office to 20°. Play some jazz.": "set the office to twenty degrees play some jazz",
+    "Wake me up at 7:30. Good night, John.": "wake me up at seven thirty good night john",
+}
+
+
+def test_two_sentences_in_one_text_are_understood(listener: SpeechToText) -> None:
+    requests = [SpeechRequest((text,)) for text in WRITTEN]
+    recognized = [
+        " ".join(word.text for word in listener.transcribe(speech.pcm))
+        for speech in TextToSpeech.load().speak_many(requests, seed=1)
+    ]
+    assert jiwer.wer(list(WRITTEN.values()), recognized) < 0.3, recognized
