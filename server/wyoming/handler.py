@@ -45,6 +45,8 @@ READ_BYTES = 1 << 14
 """Bytes that are read at once."""
 EVENTS_AT_ONCE = 16
 """Events of a client that are parsed and answered in one turn of the event loop."""
+PARTING_SECONDS, PARTING_BYTES = 5.0, 1 << 20
+"""How long, and how much, is read from a client whose request is refused while it writes."""
 KYUTAI = Attribution("Kyutai", "https://kyutai.org")
 OURS = Attribution(PACKAGE, "https://pypi.org/project/kyutai-onnx/")
 LANGUAGES = ("en", "fr", "de", "es", "it", "pt")
@@ -104,19 +106,27 @@ class WyomingServer:
             code = "busy" if isinstance(error, Busy | TooManySessions) else None
             text = str(error)
             log("client refused", protocol="wyoming", why=text)
-            await _report_error(writer, Error(text, code))
+            await _report_error(reader, writer, Error(text, code))
         except Exception as error:
             LOG.error("request failed", exc_info=error)
-            await _report_error(writer, Error(INTERNAL_ERROR))
+            await _report_error(reader, writer, Error(INTERNAL_ERROR))
         finally:
             log("client left", protocol="wyoming", caller=address)
 
 
-async def _report_error(writer: asyncio.StreamWriter, error: Error) -> None:
+async def _report_error(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, error: Error
+) -> None:
+    """Send an error, and read on for a moment what the client still writes: closed with unread
+    bytes, a connection is reset, and the error lost."""
     with contextlib.suppress(ConnectionError, TimeoutError):
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(PARTING_SECONDS):
             writer.write(pack_event(error))
             await writer.drain()
+            writer.write_eof()
+            left = PARTING_BYTES
+            while left > 0 and (data := await reader.read(READ_BYTES)):
+                left -= len(data)
 
 
 class WyomingClient:
@@ -152,6 +162,9 @@ class WyomingClient:
                 case Transcribe(name):
                     self._model = name
                 case AudioStart():
+                    await self._transcribe()
+                case AudioChunk():  # of a client that sends no start
+                    self._waiting.appendleft(message)
                     await self._transcribe()
                 case _:
                     self._text.extend(self._requests.read(message))

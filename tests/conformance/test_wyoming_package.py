@@ -77,6 +77,45 @@ def test_the_words_are_those_of_transcribe(
     assert ask(server, talk).strip() == text
 
 
+def test_chunks_without_a_start_are_transcribed(
+    server: ServedProcess, pcm: Array, text: str
+) -> None:
+    from wyoming.asr import Transcript
+    from wyoming.audio import AudioChunk, AudioStop
+
+    samples = np.round(pcm * 32768).astype("<i2")
+
+    async def talk(client: "AsyncTcpClient") -> str:
+        for start in range(0, len(samples), 1024):
+            audio = samples[start : start + 1024].tobytes()
+            chunk = AudioChunk(audio=audio, rate=RATE, width=2, channels=1)
+            await client.write_event(chunk.event())
+        await client.write_event(AudioStop().event())
+        return Transcript.from_event((await until(client, "transcript"))[-1]).text
+
+    assert ask(server, talk).strip() == text
+
+
+def test_a_refusal_reaches_a_client_that_is_still_writing(server: ServedProcess) -> None:
+    """More is written than the sockets of both sides hold."""
+    from wyoming.asr import Transcribe
+    from wyoming.audio import AudioChunk, AudioStart
+    from wyoming.error import Error
+
+    form = {"rate": RATE, "width": 2, "channels": 1}
+
+    async def talk(client: "AsyncTcpClient") -> str:
+        await client.write_event(Transcribe(name="nobody").event())
+        await client.write_event(AudioStart(**form).event())
+        for _ in range(100):
+            await client.write_event(AudioChunk(audio=bytes(8192), **form).event())
+        return Error.from_event((await until(client, "error"))[-1]).text
+
+    refusal = ask(server, talk)
+    assert "nobody" in refusal
+    assert "stt-demo-en" in refusal
+
+
 def test_a_text_is_spoken(server: ServedProcess, model: SpeechToText) -> None:
     from wyoming.audio import AudioChunk, AudioStart
     from wyoming.tts import Synthesize
