@@ -85,7 +85,7 @@ def with_a_file_elsewhere(folder: Path) -> str:
 
 
 def nowhere(_: Path) -> str:
-    return "no bundle of that name"
+    return "no such folder"
 
 
 DAMAGES = [

@@ -230,5 +230,5 @@ def test_a_bundle_without_a_decoder_says_how_to_get_one(tmp_path: Path, codes: A
 
 
 def test_a_bundle_that_is_missing_is_a_model_error(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no bundle"):
+    with pytest.raises(ModelError, match="no such folder"):
         Mimi.load(tmp_path / "nowhere")
