@@ -42,6 +42,7 @@ np.savez(sys.argv[4], codes=np.array(heard.codes).T, text=heard.text, decoded=de
 pytestmark = [
     pytest.mark.skipif(not DRIVER.exists(), reason="no SwiftShader (apt: chromium-common)"),
     pytest.mark.skipif(find_spec("onnxruntime_ep_webgpu") is None, reason="no WebGPU provider"),
+    pytest.mark.skipif(find_spec("moshi") is None, reason="no package of Kyutai's to compare with"),
 ]
 
 
