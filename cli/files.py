@@ -50,9 +50,10 @@ _MODEL_ENDINGS = (".onnx", ".safetensors", ".gguf", ".pt", ".pth", ".ckpt", ".mo
 
 
 class Declared:
-    """The files that the running command writes."""
+    """The files that the running command writes, and those that its options have read."""
 
     outputs: ClassVar[dict[Identity, Path]] = {}
+    inputs: ClassVar[list[Path]] = []
 
 
 def declare(
@@ -69,7 +70,7 @@ def declare(
     kind of file.
     """
     sounds, texts = _named(audio), _named(others)
-    inputs = _identities(reads)
+    inputs = _identities([*reads, *Declared.inputs])
     Declared.outputs = outputs = {}
     printed = _open_file(sys.stdout)
     if printed in inputs:

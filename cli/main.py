@@ -97,7 +97,7 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run a command and return its exit code; an error is one line on stderr."""
     Debugging.enabled = False
-    Declared.outputs = {}
+    Declared.outputs, Declared.inputs = {}, []
     try:
         with ended_by(signal.default_int_handler, *ENDINGS):
             result = app(arguments, prog_name=app.info.name, standalone_mode=False)

@@ -15,6 +15,7 @@ from ..models.families import FAMILIES, Family
 from ..models.options import Offered, Parameter, StreamOptions
 from ..models.options import parameters as stream_parameters
 from ..runtime.errors import UsageError
+from .files import Declared
 
 INPUT, OUTPUT, MODEL = "Input", "Output", "Model"
 HARDWARE, SERVER, STATE, TURNS = "Hardware", "Server", "State", "Turns"
@@ -128,11 +129,28 @@ def _option(given: Parameter) -> Any:
     positive = given.range is not None and given.range.least == 0
     return option(
         given.flag,
-        help=given.help,
+        help=f"{given.help} @FILE reads them from a file." if given.long else given.help,
         panel=given.group,
         min=0 if positive else None,
-        metavar=given.unit and given.unit.upper(),
+        metavar="TEXT|@FILE" if given.long else given.unit and given.unit.upper(),
+        callback=read_text if given.long else None,
     )
+
+
+def read_text(given: str | None) -> str | None:
+    """Return a text, or that of the file whose name follows @, which no output may replace.
+
+    Raises UsageError for a file that cannot be read.
+    """
+    if given is None or not given.startswith("@"):
+        return given
+    path = Path(given[1:])
+    Declared.inputs.append(path)
+    try:
+        return path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        cause = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise UsageError(f"{path}: cannot be read ({cause}); name a file of text") from None
 
 
 def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:

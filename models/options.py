@@ -54,7 +54,8 @@ class Offered(Flag):
 class Parameter:
     """What is known of an option: `flag` is its name in commands, `group` the heading of their
     help, `live` its default in `stream` if that is another one than in Python. Without a range it
-    is text, one of `choices` if there are any."""
+    is text, one of `choices` if there are any; if it is `long`, commands read it from a file
+    too."""
 
     help: str
     range: Range | None = None
@@ -63,6 +64,7 @@ class Parameter:
     group: str = "Sampling"
     unit: str | None = None
     choices: tuple[str, ...] = ()
+    long: bool = False
 
 
 @dataclass(frozen=True)
@@ -208,6 +210,7 @@ class SpeechToTextOptions(StreamOptions):
             "'Loonah, Kyutai:3'. Default bonus: 2.",
             flag="--hotwords",
             group="Model",
+            long=True,
         ),
     ] = None
     temperature: Temperature = None

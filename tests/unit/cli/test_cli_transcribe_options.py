@@ -252,3 +252,23 @@ def test_a_seed_makes_draws_repeat(command: Command, speech: Path, tmp_path: Pat
 
 def test_a_temperature_of_zero_takes_the_best(command: Command, speech: Path, text: str) -> None:
     assert command("transcribe", speech, "--temp", 0, "--seed", 5).out == text + "\n"
+
+
+def test_hotwords_are_given_or_read_from_a_file(
+    command: Command, speech: Path, text: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "names.txt"
+    file.write_text("# numbers\nsixty:10\n", "utf-8-sig")
+    expected = text.replace("six", "sixty")
+    for given in ("sixty:10", f"@{file}"):
+        assert command("transcribe", speech, "--hotwords", given).out.strip() == expected
+    done = command("transcribe", speech, "-q", "--hotwords", f"@{file}", "-o", file)
+    assert (done.code, str(file) in done.error) == (2, True)
+    assert "sixty" in file.read_text("utf-8")
+
+
+@pytest.mark.parametrize("given", ["@nowhere.txt", "Kyutai:loud", "Kyutai:99"])
+def test_hotwords_that_are_none_are_refused(command: Command, speech: Path, given: str) -> None:
+    done = command("transcribe", speech, "-q", "--hotwords", given)
+    assert (done.code, done.out) == (2, "")
+    assert given.partition(":")[0].removeprefix("@") in done.error
