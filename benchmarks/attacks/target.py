@@ -117,7 +117,7 @@ class Target:
         try:
             while True:
                 client.socket.settimeout(max(min(self.left, end - time.monotonic()), 0.01))
-                kind, data = client.hear()
+                kind, data = client.receive_frame()
                 if kind == CLOSE:
                     return f"ws {int.from_bytes(data[:2]) if data else 'closed'}"
         except TimeoutError:

@@ -286,7 +286,10 @@ class Connection:
     def _await_room(self) -> None:
         """Waits until the server takes more; raises _LeftError if the connection is over first."""
         with selectors.DefaultSelector() as selector:
-            selector.register(self._socket.socket, selectors.EVENT_WRITE)
+            try:
+                selector.register(self._socket.socket, selectors.EVENT_WRITE)
+            except ValueError:  # closed meanwhile
+                raise _LeftError from None
             while not selector.select(LOOK_SECONDS):
                 if self._over:
                     raise _LeftError

@@ -172,7 +172,7 @@ def test_a_microphone_that_goes_and_returns_is_used_again(
     words = [event for event in map(json.loads, stream.out.splitlines()) if event["type"] == "word"]
     starts = [word["start"] for word in words]
     assert starts == sorted(starts)
-    assert "without the microphone" in stream.err.splitlines()[-1]
+    assert "without the microphone" in stream.err
     wanted = command("transcribe", recording, "-q").out.split()
     assert [word["text"] for word in words] == wanted * 2
 

@@ -89,7 +89,7 @@ def test_it_is_dark_light_and_printable(written: Path, tmp_path: Path) -> None:
             grounds.append(await page.run(color))
         assert len(set(grounds)) == 2
         await page.see("header")
-        await page.tell("Emulation.setEmulatedMedia", media="print")
+        await page.devtools("Emulation.setEmulatedMedia", media="print")
         await page.until("!document.querySelector('header').checkVisibility()")
         assert await page.text(".w")
 
