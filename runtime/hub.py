@@ -6,6 +6,7 @@ With HF_HUB_OFFLINE=1 only the cache is asked. A token is taken from HF_TOKEN or
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import cast
 
@@ -16,6 +17,8 @@ from .errors import ModelError
 
 HTTP_ERROR = cast("type[Exception]", errors.HfHubHTTPError.__bases__[0])
 """The root error of the Hub's HTTP client, which is another one from version to version."""
+
+REACH_SECONDS = 10.0
 
 _BUNDLE = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?$")
 
@@ -33,7 +36,35 @@ def download_bundle(name: str) -> Path:
     if found is None:
         raise ModelError(f"'hf://{name}' is not of the form hf://owner/name[@revision]")
     with hub_errors(found["repo"], "the bundle", found["revision"]):
-        return Path(huggingface_hub.snapshot_download(found["repo"], revision=found["revision"]))
+        folder = huggingface_hub.snapshot_download(
+            found["repo"], revision=found["revision"], local_files_only=not is_reachable()
+        )
+        return Path(folder)
+
+
+def download_file(repo: str, name: str, revision: str | None = None) -> Path:
+    """Download a file of a repository and return its path in the cache.
+
+    Raises ModelError if it is not available; LocalEntryNotFoundError is its cause if there is no
+    network.
+    """
+    with hub_errors(repo, name, revision):
+        local = not is_reachable()
+        return Path(
+            huggingface_hub.hf_hub_download(repo, name, revision=revision, local_files_only=local)
+        )
+
+
+@cache
+def is_reachable() -> bool:
+    """Whether the Hub answers. The client tries a file six times, for 20 s, before it gives up."""
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        huggingface_hub.get_session().head(constants.ENDPOINT, timeout=REACH_SECONDS)
+    except (HTTP_ERROR, OSError):
+        return False
+    return True
 
 
 @contextmanager

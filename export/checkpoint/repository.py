@@ -14,7 +14,7 @@ from huggingface_hub import errors
 from ...runtime.bundle.bundle import sha256
 from ...runtime.bundle.manifest import FileEntry, is_inside
 from ...runtime.errors import ModelError, UsageError
-from ...runtime.hub import MissingFileError, hub_errors
+from ...runtime.hub import MissingFileError, download_file
 
 HUB = "hf://"
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -67,13 +67,12 @@ class HubRepository:
         return self._repo
 
     def file(self, name: str) -> Path:
-        with hub_errors(self._repo, name, self.revision):
-            try:
-                found = huggingface_hub.hf_hub_download(self._repo, name, revision=self.revision)
-            except errors.LocalEntryNotFoundError:
+        try:
+            path = download_file(self._repo, name, self.revision)
+        except ModelError as error:
+            if isinstance(error.__cause__, errors.LocalEntryNotFoundError):
                 self._raise_if_known_missing(name)
-                raise
-        path = Path(found)
+            raise
         self.revision = commit_of(path) or self.revision
         return path
 

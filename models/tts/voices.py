@@ -108,17 +108,14 @@ class Voices:
         return DEFAULT_VOICE if self.suffix else None
 
     def _download(self, name: str) -> Path:
-        from huggingface_hub import hf_hub_download
-
-        from ...runtime.hub import MissingFileError, hub_errors
+        from ...runtime.hub import MissingFileError, download_file
 
         given = _HUB_FILE.match(name)
         repo, file = (given["repo"], given["path"]) if given else (self._repository, name)
         if self.suffix and not file.endswith(".safetensors"):
             file += self.suffix
         try:
-            with hub_errors(repo, file, None):
-                return Path(hf_hub_download(repo, file))
+            return download_file(repo, file)
         except MissingFileError:
             raise UsageError(
                 f"no voice {name} for this model{self._near(name, online=True)}"

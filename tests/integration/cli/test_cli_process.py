@@ -94,6 +94,17 @@ def test_offline_a_published_bundle_must_be_in_the_cache(tmp_path: Path) -> None
     assert "HF_HUB_OFFLINE" in done.error
 
 
+@pytest.mark.parametrize(
+    "arguments", [("info", "hf://someone/something"), ("export", "someone/something")]
+)
+def test_without_a_network_there_is_one_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """The Hub's client says each time that it tries again, for 20 s."""
+    env = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
+    done = run_apart(*arguments, env=env)
+    assert (done.code, done.out) == (3, "")
+    assert "no network" in done.error
+
+
 def test_any_name_of_a_file_is_printed(speech: Path, tmp_path: Path, text: str) -> None:
     path = tmp_path / "été ☀.wav"
     path.write_bytes(speech.read_bytes())

@@ -36,7 +36,9 @@ class Hub:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
 
-    def download(self, repo_id: str, filename: str, *, revision: str | None = None) -> str:
+    def download(
+        self, repo_id: str, filename: str, *, revision: str | None = None, **_: object
+    ) -> str:
         self.asked.append((repo_id, filename, revision))
         path = self._path(repo_id, filename)
         if not path.exists():

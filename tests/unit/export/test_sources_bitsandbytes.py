@@ -90,7 +90,7 @@ def test_files_of_other_repositories_may_be_named(tmp_path, monkeypatch):
     elsewhere = "hf://kyutai/moshiko-pytorch-bf16"
     asked = []
 
-    def download(repo, name, revision=None):
+    def download(repo, name, revision=None, **_):
         asked.append((repo, name))
         return str(tmp_path / "base" / name)
 

@@ -158,7 +158,7 @@ class Hub:
         self.answer = answer
         self.asked: list[tuple[str, str | None]] = []
 
-    def __call__(self, repo_id: str, *, revision: str | None = None) -> str:
+    def __call__(self, repo_id: str, *, revision: str | None = None, **_: object) -> str:
         self.asked.append((repo_id, revision))
         if isinstance(self.answer, Exception):
             raise self.answer

@@ -25,7 +25,7 @@ class Hub:
         self.files = [f"{name}{SUFFIX}" for name in PUBLISHED[1:]] + PUBLISHED
         self.asked: list[str] = []
 
-    def hf_hub_download(self, repo: str, name: str) -> str:
+    def hf_hub_download(self, repo: str, name: str, **_: object) -> str:
         self.asked.append(f"{repo}/{name}")
         if (self.folder / name).is_file():
             return str(self.folder / name)
