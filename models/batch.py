@@ -17,9 +17,10 @@ from ..runtime.typing import Array
 from .events import Event
 from .lm.generation import Generator, StepHooks, StepOutput
 from .lm.language_model import Conditions, Guidance, SamplingParams
-from .mimi.batched import BatchedDecoder, BatchedEncoder, FrameQueue
+from .mimi.batched import BatchedDecoder, BatchedEncoder
+from .mimi.frame_queue import FrameQueue
 from .model import Model
-from .state import Field, GraphState, Record, check_state, state_header
+from .stream_state import Field, GraphState, Record, check_state, state_header
 
 
 @dataclass

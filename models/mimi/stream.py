@@ -12,7 +12,7 @@ from ...runtime.exclusive import Exclusive, exclusive
 from ...runtime.graph.batch_state import PipelineState
 from ...runtime.graph.graph import GraphPipeline
 from ...runtime.typing import Array, Codes
-from ..state import GraphState, Record, Tensor, check_state, state_header
+from ..stream_state import GraphState, Record, Tensor, check_state, state_header
 
 ENCODER, DECODER = "mimi-encoder", "mimi-decoder"
 """What saved streams are called."""
