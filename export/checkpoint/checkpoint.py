@@ -17,7 +17,7 @@ from .layouts import canonical_lm, canonical_mimi, is_quantized, with_widths
 from .lora import Lora, open_adapter, wants_adapter
 from .repository import Repository
 from .tensor_views import Overlay, Piece, Renamed, TensorAssembly, Tensors, renamed, whole
-from .weights import OTHERS, find_weights, open_weights
+from .weights_file import OTHERS, find_weights_file, open_weights_file
 
 HEADS = "extra_heads."
 PREPROCESSOR = "preprocessor_config.json"
@@ -65,7 +65,7 @@ def open_checkpoint(
     config = read_config(repository)
     mimi_config = config.mimi or read_mimi_config(repository, config)
     tokenizer = read_tokenizer(repository, config)
-    codec = open_weights(repository, config.mimi_name)
+    codec = open_weights_file(repository, config.mimi_name)
     with located(repository.name):
         mimi = canonical_mimi(codec, mimi_config)
     lm: Tensors | None = None
@@ -95,7 +95,7 @@ def _read_without_json(repository: Repository) -> RepositoryConfig:
         with located(f"{repository.name}: config.toml"):
             return RepositoryConfig.from_json(from_rust(read_toml(path)))
     config = RepositoryConfig.legacy()
-    if find_weights(repository, config.moshi_name) is None:
+    if find_weights_file(repository, config.moshi_name) is None:
         names = ", ".join((config.moshi_name, *OTHERS))
         raise ModelError(
             f"{repository.name} has neither config.json nor any of {names}: it is no checkpoint "
@@ -141,8 +141,8 @@ def open_lm(
     extra_heads: str | None,
 ) -> tuple[Tensors, LMConfig]:
     """The language model with all that is put on top of it, and what its configuration becomes."""
-    name = find_weights(repository, config.moshi_name) or config.moshi_name
-    source = open_weights(repository, name)
+    name = find_weights_file(repository, config.moshi_name) or config.moshi_name
+    source = open_weights_file(repository, name)
     lm, lm_config = _canonical(repository, source, lm_config)
     heads = None if extra_heads is None else take_heads(extra_heads, repository, lm, lm_config)
     if wants_adapter(config, lm_config, lora, name):
@@ -195,8 +195,8 @@ def take_heads(repo: str, repository: Repository, base: Tensors, lm_config: LMCo
     config = read_config(other)
     if config.lm is None:
         raise ModelError(f"{repo} holds a codec alone, without extra heads")
-    name = find_weights(other, config.moshi_name) or config.moshi_name
-    tensors, found = _canonical(other, open_weights(other, name), config.lm)
+    name = find_weights_file(other, config.moshi_name) or config.moshi_name
+    tensors, found = _canonical(other, open_weights_file(other, name), config.lm)
     if not found.extra_heads_num_heads:
         raise ModelError(f"{repo} has no extra heads")
     heads = renamed(tensors, lambda name: name if name.startswith(HEADS) else None)

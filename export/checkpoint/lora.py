@@ -16,7 +16,7 @@ from .layouts.moshi_pytorch import hooked
 from .repository import HUB, Repository
 from .safetensors_file import SafetensorsFile
 from .tensor_views import Shape, Tensors, some
-from .weights import MERGED
+from .weights_file import MERGED
 
 A, B = ".lora_A.weight", ".lora_B.weight"
 FROZEN = ".frozen_W.weight"

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...runtime.bundle.manifest import LanguageModel
 from ...runtime.typing import Array
-from ..state import Integer, Record, Tensor
+from ..stream_state import Integer, Record, Tensor
 
 
 class DelayCache:

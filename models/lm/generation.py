@@ -15,7 +15,7 @@ import numpy as np
 from ...runtime.errors import ModelError, UsageError
 from ...runtime.graph.buffers import Buffer
 from ...runtime.typing import Array
-from ..state import Flag, GraphState, Integer, Nullable, Number, Record, String
+from ..stream_state import Flag, GraphState, Integer, Nullable, Number, Record, String
 from .delays import DelayCache
 from .depth import DepthTransformer
 from .language_model import Conditions, Guidance, LanguageModel, SamplingParams

@@ -16,7 +16,7 @@ from ...runtime.graph.graph import Graph, open_graph
 from ...runtime.providers.provider import choose
 from ...runtime.typing import Array
 from ..options import check_parameters
-from ..state import Integer, Nullable, Number, Record
+from ..stream_state import Integer, Nullable, Number, Record
 
 Conditions = dict[str, Array]
 """The constants of one row of the temporal transformer, without the batch axis."""

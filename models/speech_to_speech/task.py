@@ -18,10 +18,10 @@ from ..batch import RowTask, TokenTrace
 from ..events import Audio, Event
 from ..lm.generation import StepOutput
 from ..lm.language_model import Conditions, Guidance, SamplingParams
-from ..mimi.batched import FrameQueue
+from ..mimi.frame_queue import FrameQueue
 from ..model import Model
 from ..options import SpeechToSpeechOptions, TranslationOptions
-from ..state import Field, Flag, Integer, Record
+from ..stream_state import Field, Flag, Integer, Record
 from ..text.detokenizer import TimedDetokenizer
 
 TAIL_SECONDS = 30.0

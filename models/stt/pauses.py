@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from ..events import EndOfTurn, Event, Pause, SpeechStarted
 from ..options import TurnPolicy
-from ..state import Flag, Integer, Nullable, Number, Record
+from ..stream_state import Flag, Integer, Nullable, Number, Record
 
 BACK_SECONDS = 0.25
 

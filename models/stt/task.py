@@ -18,10 +18,10 @@ from ..batch import RowTask, TokenTrace
 from ..events import Event, Restart, Step, Word, ended_by
 from ..lm.generation import StepHooks, StepOutput
 from ..lm.language_model import SamplingParams
-from ..mimi.batched import FrameQueue
+from ..mimi.frame_queue import FrameQueue
 from ..model import Model
 from ..options import HEAD, SpeechToTextOptions, TurnPolicy
-from ..state import LARGEST, Flag, Integer, List, Nullable, Number, Record, Since
+from ..stream_state import LARGEST, Flag, Integer, List, Nullable, Number, Record, Since
 from .hotwords import HotwordBias, HotwordTree, parse_hotwords
 from .pauses import PauseDetector
 from .watchdog import Watchdog

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...runtime.audio import Pcm
-from ..state import Integer, List, Number, Record
+from ..stream_state import Integer, List, Number, Record
 
 QUIET = -50.0
 """Decibels of full scale under which nothing counts as speech."""

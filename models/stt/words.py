@@ -12,7 +12,7 @@ from typing import Any
 
 from ...runtime.tokenizer import Tokenizer
 from ..events import Word, WordStarted, to_millisecond
-from ..state import Integer, List, Nullable, Number, Record, Since, String
+from ..stream_state import Integer, List, Nullable, Number, Record, Since, String
 
 EOS = 2
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from ...runtime.tokenizer import Tokenizer
 from ..events import Text, Word, to_millisecond
-from ..state import Integer, List, Record, String
+from ..stream_state import Integer, List, Record, String
 
 LONGEST_SECONDS = 1.0
 """For how long after its last token a word lasts, if no boundary comes before."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, ClassVar, Protocol
 
-from ..state import Flag, Nullable, Record, String
+from ..stream_state import Flag, Nullable, Record, String
 from .languages import LANGUAGE_NAMES, LANGUAGES, LanguageName, language_of
 from .markup import (
     LONGEST_TAG,

@@ -13,7 +13,7 @@ from functools import reduce
 from typing import Any, ClassVar, Protocol
 
 from ...runtime.errors import UsageError
-from ..state import Flag, Integer, Nullable, Record, String
+from ..stream_state import Flag, Integer, Nullable, Record, String
 
 SPEAKERS = (1, 2)
 """Tokens that begin a turn: of the main speaker, of the other."""

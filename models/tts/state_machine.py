@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..events import Word, to_millisecond
-from ..state import Flag, Integer, List, Nullable, Record, String
+from ..stream_state import Flag, Integer, List, Nullable, Record, String
 from .script_parser import Entry
 
 

@@ -20,7 +20,7 @@ from ..lm.generation import StepHooks, StepOutput
 from ..lm.language_model import SamplingParams
 from ..model import Model
 from ..options import SpeechOptions
-from ..state import Flag, Integer, Record, Since, Tensor
+from ..stream_state import Flag, Integer, Record, Since, Tensor
 from ..text.normalizer import TextNormalizer
 from .script_parser import ScriptParser
 from .state_machine import StateMachineConfig, TextToSpeechStateMachine, WordTimer

@@ -22,7 +22,7 @@ from ...runtime.typing import Array, Codes
 from ..lm.language_model import Conditions, Guidance, LanguageModel
 from ..mimi.model import Mimi
 from ..resolve import is_demo
-from ..state import Record, check_state
+from ..stream_state import Record, check_state
 
 REPOSITORY = "kyutai/tts-voices"
 DEFAULT_VOICE = "expresso/ex03-ex01_happy_001_channel1_334s.wav"

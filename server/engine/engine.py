@@ -10,9 +10,11 @@ from typing import Any, Protocol
 from ...models.families import Family
 from ...runtime.bundle.bundle import Bundle
 from ..limits import Limits
+from .active_sessions import Admission
+from .commands import CommandQueue
 from .engine_session import AudioIntake, Backlog, EngineSession, Intake, MakeRow, Pace, TextIntake
 from .events import Busy, Deliver
-from .loop import Admission, CommandQueue, Loop
+from .loop import Loop
 from .statistics import Statistics
 
 

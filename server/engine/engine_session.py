@@ -293,7 +293,7 @@ class EngineSession:
 
     def _use(self, row: Row[Any], item: Input) -> list[SessionEvent]:
         if isinstance(item, Chunk):
-            self._feed(row, item)
+            self._feed_at_most_a_frame(row, item)
             return []
         if isinstance(item, Mark):
             return self._mark(row, item)
@@ -308,8 +308,9 @@ class EngineSession:
         self._fed = 0
         return events
 
-    def _feed(self, row: Row[Any], chunk: Chunk) -> None:
-        """Feed a frame of samples at a time, so that no session delays the step of the others."""
+    def _feed_at_most_a_frame(self, row: Row[Any], chunk: Chunk) -> None:
+        """Feed at most a frame of samples and put the rest back, so that no long message delays the
+        step of the other sessions."""
         item, cost, size = chunk.item, chunk.cost, self._pace.frame_size
         if isinstance(item, np.ndarray):
             if len(item) > size:

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ...runtime.errors import UsageError
+from .commands import Cancel, Feed, Hold
 from .engine import Engine
 from .engine_session import EndOfInput, Input, MakeRow, Mark, Reset
 from .events import Deliver
-from .loop import Cancel, Feed, Hold
 
 
 class Session:

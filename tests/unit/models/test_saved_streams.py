@@ -24,7 +24,7 @@ from support.saved_streams import (
 from kyutai_onnx.models import Pause, SpeechToText, TextToSpeech, Word
 from kyutai_onnx.models.mimi.batched import FrameQueue
 from kyutai_onnx.models.resolve import DEMO
-from kyutai_onnx.models.state import FORMAT, VERSION, Integer, List, Nullable, Record, Since
+from kyutai_onnx.models.stream_state import FORMAT, VERSION, Integer, List, Nullable, Record, Since
 from kyutai_onnx.models.stt.watchdog import Watchdog
 from kyutai_onnx.runtime.errors import KyutaiOnnxError, ModelError, UsageError
 from kyutai_onnx.runtime.state_file import read_state, write_state

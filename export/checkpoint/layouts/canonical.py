@@ -1,4 +1,4 @@
-"""Recognising a layout by its names, and the canonical view of what it holds."""
+"""The tensors of a checkpoint under canonical names, whichever layout it has."""
 
 import re
 from collections.abc import Callable, Mapping

@@ -27,7 +27,7 @@ FORMS: tuple[tuple[tuple[str, ...], Callable[[Path], Tensors]], ...] = (
 """How a file is read, by what its name ends in."""
 
 
-def find_weights(repository: Repository, name: str) -> str | None:
+def find_weights_file(repository: Repository, name: str) -> str | None:
     """The name of the weights that the repository has, None if it has none.
 
     `name` is what the configuration says. If that is what it says by default, a repository without
@@ -45,7 +45,7 @@ def _index(repository: Repository, name: str) -> Path | None:
     return repository.optional(f"{name}.index.json") if name.endswith(SAFETENSORS) else None
 
 
-def open_weights(repository: Repository, name: str) -> Tensors:
+def open_weights_file(repository: Repository, name: str) -> Tensors:
     """The tensors of a file by its name in the configuration; it may come in shards.
 
     Raises:

@@ -1,5 +1,7 @@
 """The saved form of a stream: a version, and explicit fields that are checked before any is used.
 
+`state_fields` in models/batch.py and the `fields` of each task list what is saved.
+
 docs/saved-streams.md is the format. A name here is a name in files: it stays when classes and
 attributes are renamed, and a change of what is saved is a new `VERSION`.
 """
