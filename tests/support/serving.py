@@ -203,7 +203,7 @@ async def ask(
 
 
 def upgrade(path: str, port: int) -> socket.socket:
-    """A websocket without a library behind it."""
+    """A websocket without a library behind it, nothing read but the head of the answer."""
     raw = socket.create_connection(("127.0.0.1", port))
     head = (
         f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -212,7 +212,7 @@ def upgrade(path: str, port: int) -> socket.socket:
     raw.sendall(head.encode())
     answer = b""
     while b"\r\n\r\n" not in answer:
-        more = raw.recv(1000)
+        more = raw.recv(1)
         assert more, answer
         answer += more
     assert b" 101 " in answer

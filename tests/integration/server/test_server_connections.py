@@ -313,15 +313,14 @@ def test_connections_of_wyoming_count_among_all() -> None:
     with running(STT, wyoming_port=0, limits=tight(connections=4)) as server:
         port = server.server.wyoming_port
         assert port is not None
-        clients = [connect(port) for _ in range(6)]
-        for client in clients[:2]:
-            assert everything(client) == b""
-        clients[-1].sendall(b'{"type": "ping"}\n')
-        with clients[-1].makefile("rb") as answers:
-            assert b"pong" in answers.readline()
-        assert asyncio.run(get(server, "/health"))[0] == 200
-        for client in clients:
-            client.close()
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(connect(port)) for _ in range(6)]
+            for client in clients[:2]:
+                assert everything(client) == b""
+            clients[-1].sendall(b'{"type": "ping"}\n')
+            with clients[-1].makefile("rb") as answers:
+                assert b"pong" in answers.readline()
+            assert asyncio.run(get(server, "/health"))[0] == 200
 
 
 @pytest.fixture
