@@ -19,6 +19,7 @@ from zipfile import ZipFile
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from support.pages import BLOCKS, PAGES
 from support.paths import ROOT
 from typer.core import TyperGroup
 from typer.main import get_command
@@ -194,20 +195,12 @@ def test_an_extra_brings_no_second_onnxruntime(about: Message) -> None:
         assert len([name for name in shared if "-ep-" not in name]) <= 1
 
 
-SHOWN = sorted(
-    path.relative_to(ROOT).as_posix()
-    for path in [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("training/*.md")]
-)
-FENCE = re.compile(r"^```(?:sh|bash|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-
-
 def shown_commands(page: str) -> list[list[str]]:
     """The commands in a page's shell blocks, as words; each of those in a pipe is on its own."""
-    text = (ROOT / page).read_text("utf-8")
     commands = []
-    for block in FENCE.findall(text):
-        for line in block.replace("\\\n", " ").splitlines():
-            words = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars=True)
+    for block in BLOCKS:
+        for line in block.code.splitlines() if (block.page, block.language) == (page, "sh") else ():
+            words = shlex.shlex(line, posix=True, punctuation_chars=True)
             words.whitespace_split = True
             commands += split(list(words))
     return commands
@@ -223,7 +216,7 @@ def split(words: list[str]) -> list[list[str]]:
     return [part for part in parts if part]
 
 
-COMMANDS = {shlex.join(words): words for page in SHOWN for words in shown_commands(page)}
+COMMANDS = {shlex.join(words): words for page in PAGES for words in shown_commands(page)}
 
 
 @pytest.mark.parametrize("line", COMMANDS)

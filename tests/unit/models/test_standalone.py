@@ -1,35 +1,33 @@
 """A bundle runs from its manifest alone: the program in docs/bundle.md, as it stands there."""
 
 import ast
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.bundles import copy_demo
-from support.paths import ROOT
+from support.pages import BLOCKS
 from support.speech import Array
 
 from kyutai_onnx.models import SpeechToText
 from kyutai_onnx.models.batch import TokenTrace
 from kyutai_onnx.models.resolve import DEMO
 
-PAGE = ROOT / "docs" / "bundle.md"
+PAGE = "docs/bundle.md"
 Transcriber = Callable[[Path, Array], list[int]]
 
 
 @pytest.fixture(scope="module")
 def program() -> str:
-    blocks: list[str] = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
-    (code,) = blocks
-    return code
+    (block,) = [block for block in BLOCKS if (block.page, block.language) == (PAGE, "python")]
+    return block.code
 
 
 @pytest.fixture(scope="module")
 def transcriber(program: str) -> Transcriber:
     names: dict[str, Any] = {}
-    exec(compile(program, str(PAGE), "exec"), names)
+    exec(compile(program, PAGE, "exec"), names)
     found: Transcriber = names["transcribe"]
     return found
 
