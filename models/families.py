@@ -87,6 +87,11 @@ class Family:
         return "max_tail" in parameters(self.options)
 
     @property
+    def translates(self) -> bool:
+        """Whether its streams say in another language what they read."""
+        return issubclass(self.options, TranslationOptions)
+
+    @property
     def is_guided(self) -> bool:
         """Whether its streams take a coefficient of classifier-free guidance."""
         return "cfg_coef" in parameters(self.options)

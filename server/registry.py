@@ -9,7 +9,7 @@ from typing import Any
 
 from ..models import TextToSpeech
 from ..models.batch import Row
-from ..models.families import DEFAULT, FAMILIES, Family, Task
+from ..models.families import DEFAULT, FAMILIES, SERVED, Family, Task
 from ..models.mimi.model import CodecCache
 from ..models.model import Model
 from ..models.resolve import exported_bundles, locate
@@ -22,8 +22,15 @@ from .engine.engine import Engine
 from .engine.statistics import Statistics
 from .voices import VoiceCatalog
 
+USUAL_TRANSCRIBERS = (
+    "whisper-",
+    "gpt-4o-transcribe",
+    "gpt-4o-mini-transcribe",
+    "gpt-transcribe",
+    "gpt-live-transcribe",
+)
 USUAL_NAMES = {
-    Task.SPEECH_TO_TEXT: ("whisper-", "gpt-4o-transcribe", "gpt-4o-mini-transcribe"),
+    Task.SPEECH_TO_TEXT: USUAL_TRANSCRIBERS,
     Task.TEXT_TO_SPEECH: ("tts-", "gpt-4o-mini-tts", "gpt-4o-tts"),
 }
 """How the models of OpenAI are named that its clients ask for by default; such a name means the
@@ -109,15 +116,16 @@ class ModelRegistry:
         """Return the model of that name, or without one the first model, among those for a task;
         raises UnknownModel, naming the available ones."""
         fitting = [served for served in self.all if served.family.task is task]
-        if not name and fitting:
-            return fitting[0]
-        for served in fitting:
-            if name in (served.name, *served.aliases):
-                return served
-        if fitting and name and name.startswith(USUAL_NAMES.get(task, ())):
-            return fitting[0]
-        known = ", ".join(served.name for served in fitting) or "none of its kind"
-        raise UnknownModel(f"no model {(name or '')[:80]!r} here; there is {known}")
+        return _named(fitting, name, USUAL_NAMES.get(task, ()))
+
+    def find_translator(self, name: str | None) -> ServedModel:
+        """Return the model of that name, or the first model, among those that translate; raises
+        UnknownModel."""
+        fitting = [served for served in self.all if served.family.translates]
+        if not fitting:
+            known = next(each.demo.repository for each in SERVED.values() if each.translates)
+            raise UnknownModel(f"no model here translates; serve one, such as {known}")
+        return _named(fitting, name, USUAL_TRANSCRIBERS)
 
     def at(self, path: str, task: Task, name: str | None) -> ServedModel:
         """Return the model of that name, or without one the model whose websocket has this path, or
@@ -126,6 +134,18 @@ class ModelRegistry:
             if not name and served.config.path == path and served.family.task is task:
                 return served
         return self.find(task, name)
+
+
+def _named(fitting: Sequence[ServedModel], name: str | None, usual: tuple[str, ...]) -> ServedModel:
+    if not name and fitting:
+        return fitting[0]
+    for served in fitting:
+        if name in (served.name, *served.aliases):
+            return served
+    if fitting and name and name.startswith(usual):
+        return fitting[0]
+    known = ", ".join(served.name for served in fitting) or "none of its kind"
+    raise UnknownModel(f"no model {(name or '')[:80]!r} here; there is {known}")
 
 
 def load_models(config: ServerConfig, note: Callable[[str], object]) -> ModelRegistry:

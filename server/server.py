@@ -70,6 +70,7 @@ def make_app(
         if task in POSTS:
             app.router.add_post(path, keyed(POSTS[task]))
     app.router.add_post("/v1/audio/transcriptions", keyed(openai.transcriptions_post))
+    app.router.add_post("/v1/audio/translations", keyed(openai.translations_post))
     app.router.add_post("/v1/audio/speech", keyed(openai.speech_post))
     app.router.add_get("/v1/models", keyed(openai.models, session=False))
     app.router.add_get("/v1/models/{name:.+}", keyed(openai.model, session=False))

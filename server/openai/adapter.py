@@ -77,7 +77,7 @@ def _verbose(
     request: TranscriptionRequest, words: Sequence[Word], duration: float, text: str
 ) -> dict[str, Any]:
     content: dict[str, Any] = {
-        "task": "transcribe",
+        "task": request.task,
         "language": request.language or "unknown",
         "duration": round(duration, 3),
         "text": text,

@@ -1,4 +1,5 @@
-"""OpenAI's `/v1/audio/transcriptions`, `/v1/audio/speech` and `/v1/models`."""
+"""OpenAI's `/v1/audio/transcriptions`, `/v1/audio/translations`, `/v1/audio/speech` and
+`/v1/models`."""
 
 from collections.abc import AsyncIterator
 from typing import Any, BinaryIO
@@ -18,7 +19,7 @@ from ..wire import ProtocolError
 from ..wire.speech_encoders import Tempo, speech_encoder
 from . import adapter
 from . import messages as openai
-from .messages import InvalidRequestError, SpeechRequest
+from .messages import InvalidRequestError, SpeechRequest, TranscriptionRequest
 
 EVENTS = "text/event-stream"
 
@@ -70,7 +71,23 @@ async def transcriptions_post(request: web.Request) -> web.StreamResponse:
         transcription = Transcription(context, served, _file(form), **asked.options)
         if asked.stream:
             return await _as_events(request, transcription, with_logprobs=asked.logprobs)
-        words = [event async for event in transcription.events() if isinstance(event, Word)]
+        return await _as_a_whole(transcription, asked)
+
+
+async def translations_post(request: web.Request) -> web.StreamResponse:
+    """The text of a translation of an audio file, in the format that is asked for."""
+    context = request.app[CONTEXT]
+    async with context.uploads.form(request) as form, context.uploads.room():
+        asked = openai.read_translation_request(form.fields)
+        served = context.registry.find_translator(asked.model)
+        translation = Transcription(context, served, _file(form), **asked.options)
+        return await _as_a_whole(translation, asked)
+
+
+async def _as_a_whole(
+    transcription: Transcription, asked: TranscriptionRequest
+) -> web.StreamResponse:
+    words = [event async for event in transcription.events() if isinstance(event, Word)]
     content_type, body = adapter.render_transcript(asked, words, transcription.duration)
     return web.Response(body=body, headers={"Content-Type": f"{content_type}; charset=utf-8"})
 

@@ -1,13 +1,21 @@
-"""OpenAI's messages: the requests of `/v1/audio/speech` and `/v1/audio/transcriptions`, and what
-all answers have in common."""
+"""OpenAI's messages: the requests of `/v1/audio/speech`, `/v1/audio/transcriptions` and
+`/v1/audio/translations`, and what all answers have in common."""
 
 import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from ...models.options import Offered, Range, SpeechOptions, SpeechToTextOptions, parameters
+from ...models.options import (
+    Offered,
+    Range,
+    SpeechOptions,
+    SpeechToTextOptions,
+    StreamOptions,
+    TranslationOptions,
+    parameters,
+)
 from ...runtime.errors import UsageError
 from ..wire.query import read_options
 
@@ -33,6 +41,11 @@ GRANULARITIES = ("word", "segment")
 GRANULARITY_FIELD = "timestamp_granularities[]"
 UNSUPPORTED = ("known_speaker_names[]", "known_speaker_references[]")
 LOGPROBS = "logprobs"
+KEYWORD_FIELDS = ("keywords[]", "keywords")
+DIVIDERS = str.maketrans(dict.fromkeys(",:#\r\n", " "))
+"""What divides hotwords, and stands for itself in a keyword."""
+TRANSLATION_NAMES = {"text_temperature": "temperature", "temperature": "audio_temperature"}
+"""The answer to a translation is text, so `temperature` is that of the text."""
 SPEEDS = Range(0.25, 4)
 DONE = b"data: [DONE]\n\n"
 
@@ -84,10 +97,11 @@ def read_speech_request(content: Mapping[str, Any], most_characters: int) -> Spe
 
 @dataclass(frozen=True)
 class TranscriptionRequest:
-    """The form of `/v1/audio/transcriptions`, without its file; `options` are of
-    `SpeechToTextOptions`."""
+    """The form of `/v1/audio/transcriptions` or `/v1/audio/translations`, without its file;
+    `options` are of `SpeechToTextOptions` or `TranslationOptions`."""
 
     model: str
+    task: Literal["transcribe", "translate"] = "transcribe"
     format: str = "json"
     granularities: tuple[str, ...] = ("segment",)
     stream: bool = False
@@ -99,10 +113,13 @@ class TranscriptionRequest:
 def read_transcription_request(fields: Mapping[str, Sequence[str]]) -> TranscriptionRequest:
     """Read a form, each field with its values; raises InvalidRequestError.
 
-    `prompt`, which guides a model of OpenAI, has no effect: here it would be text that the model
-    must write first. `hotwords` guides.
+    `prompt`, which guides a model of OpenAI, has no effect: it is free text, and here it would be
+    text that the model must write first. `keywords` and `hotwords` guide.
     """
     one = {name: values[-1] for name, values in fields.items() if values}
+    keywords = [word for name in KEYWORD_FIELDS for word in fields.get(name, ())]
+    if guiding := hotwords(keywords, one.get("hotwords", "")):
+        one["hotwords"] = guiding
     for name in UNSUPPORTED:
         if name in one:
             raise InvalidRequestError(f"{name}: this model cannot give that; leave it out", name)
@@ -117,8 +134,33 @@ def read_transcription_request(fields: Mapping[str, Sequence[str]]) -> Transcrip
         stream=stream,
         logprobs=_includes_logprobs(fields, kind),
         language=one.get("language") or None,
-        options=_transcription_options(one),
+        options=_stream_options(SpeechToTextOptions, {**one, "prompt": ""}),
     )
+
+
+def read_translation_request(fields: Mapping[str, Sequence[str]]) -> TranscriptionRequest:
+    """Read a form, each field with its values; raises InvalidRequestError. `prompt` has no
+    effect."""
+    one = {name: values[-1] for name, values in fields.items() if values}
+    for name in (*UNSUPPORTED, *KEYWORD_FIELDS, "hotwords", "include[]", "include", "stream"):
+        if name in one:
+            raise InvalidRequestError(f"{name}: a translation has none; leave it out", name)
+    kind = _choice(one, "response_format", TRANSCRIPT_TYPES)
+    return TranscriptionRequest(
+        model=one.get("model", ""),
+        task="translate",
+        format=kind,
+        granularities=_granularities(fields, kind),
+        language="english",
+        options=_stream_options(TranslationOptions, one, TRANSLATION_NAMES),
+    )
+
+
+def hotwords(keywords: Iterable[str], more: str = "") -> str:
+    """Return keywords, each with the usual bonus, and `more` hotwords as `parse_hotwords` reads
+    them."""
+    plain = (" ".join(word.translate(DIVIDERS).split()) for word in keywords)
+    return "\n".join(filter(str.strip, (*plain, more)))
 
 
 def error(
@@ -197,9 +239,11 @@ def _granularities(fields: Mapping[str, Sequence[str]], kind: str) -> tuple[str,
     return tuple(dict.fromkeys(given)) or ("segment",)
 
 
-def _transcription_options(one: Mapping[str, str]) -> dict[str, Any]:
+def _stream_options(
+    kind: type[StreamOptions], one: Mapping[str, str], names: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     try:
-        return read_options(SpeechToTextOptions, {**one, "prompt": ""})
+        return read_options(kind, one, names)
     except (ValueError, UsageError) as error:
         message = str(error)
         raise InvalidRequestError(message, message.split()[0]) from None

@@ -1,5 +1,5 @@
-"""What a client posts, in a session of its own: a recording that is transcribed, a text that is
-spoken; and an answer that is sent piece by piece."""
+"""What a client posts, in a session of its own: a recording that is transcribed or translated, a
+text that is spoken; and an answer that is sent piece by piece."""
 
 from collections.abc import AsyncIterator
 from typing import Any, BinaryIO
@@ -15,8 +15,8 @@ from .context import Context
 
 
 class Transcription:
-    """One recording, a file in any supported format; `options` are of `SpeechToTextOptions`,
-    `duration` is how many seconds were fed so far."""
+    """One recording, a file in any supported format, for a model that reads audio; `options` are
+    those of its family, `duration` is how many seconds were fed so far."""
 
     def __init__(
         self, context: Context, served: ServedModel, file: BinaryIO, **options: Any

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 import soundfile
 from support.commands import Command
+from support.speech import whole
 
 from benchmarks.served import ServedProcess
-from kyutai_onnx.models import SpeechToText, Word
+from kyutai_onnx.models import Hibiki, SpeechToText, Word
+from kyutai_onnx.models.resolve import DEMO
 
 if TYPE_CHECKING:
     import openai
 
+FRENCH = DEMO / "samples" / "fr" / "deux-mille-vingt-six.flac"
 SENTENCE = "set an alarm at six twenty"
 
 
@@ -64,6 +67,39 @@ def test_subtitles_are_those_of_transcribe(
         response_format=kind,  # type: ignore[call-overload]
     )
     assert str(reported).rstrip() == command("transcribe", speech, "-q", "-f", kind).out.rstrip()
+
+
+@pytest.fixture(scope="module")
+def translated() -> str:
+    """What the demo makes of the French recording, the likeliest text."""
+    stream = Hibiki.load().stream(temperature=0.8, text_temperature=0, seed=3)
+    events = [*stream.feed(whole(FRENCH)), *stream.flush()]
+    return " ".join(event.text for event in events if isinstance(event, Word))
+
+
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
+@pytest.mark.parametrize("kind", ["json", "text", "srt", "vtt", "verbose_json"])
+def test_french_is_translated(client: "openai.OpenAI", translated: str, kind: str) -> None:
+    from openai.types.audio import Translation, TranslationVerbose
+
+    raw = client.audio.translations.with_raw_response.create(
+        model="whisper-1",
+        file=FRENCH,
+        prompt="numbers",
+        response_format=kind,  # type: ignore[arg-type]
+        temperature=0,
+        extra_body={"audio_temperature": 0.8, "seed": 3},
+    )
+    assert translated
+    if kind == "json":
+        assert Translation.model_validate_json(raw.content).text == translated
+    elif kind == "verbose_json":
+        found = TranslationVerbose.model_validate_json(raw.content)
+        assert (found.text, found.language) == (translated, "english")
+        assert found.segments is not None
+        assert " ".join(segment.text for segment in found.segments) == translated
+    else:
+        assert translated in " ".join(raw.text.split())
 
 
 @pytest.mark.parametrize("kind", ["wav", "pcm", "flac", "mp3", "opus"])

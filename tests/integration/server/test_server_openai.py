@@ -127,6 +127,13 @@ def test_a_model_that_is_not_there(client: "openai.OpenAI", speech: Path) -> Non
         client.audio.transcriptions.create(model="tts-demo-en", file=speech)
 
 
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
+def test_nobody_translates_without_a_model_that_does(client: "openai.OpenAI", speech: Path) -> None:
+    with pytest.raises(openai.NotFoundError, match="translates") as refused:
+        client.audio.translations.create(model="whisper-1", file=speech)
+    assert (refused.value.code, refused.value.param) == ("model_not_found", "model")
+
+
 def test_a_wrong_key(server: Running) -> None:
     with (
         openai.OpenAI(base_url=f"{server.url}/v1", api_key="wrong", max_retries=0) as client,
@@ -219,7 +226,7 @@ def test_what_cannot_be_spoken(
     assert json.loads(body)["error"]["param"] == param
 
 
-@pytest.mark.parametrize("name", ["gpt-4o-transcribe", "gpt-4o-mini-transcribe-2025-12-15"])
+@pytest.mark.parametrize("name", ["gpt-4o-transcribe", "gpt-transcribe"])
 def test_a_prompt_changes_nothing(
     client: "openai.OpenAI", speech: Path, text: str, name: str
 ) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kyutai_onnx.models import Word
+from kyutai_onnx.models.stt.hotwords import BONUS, parse_hotwords
 from kyutai_onnx.runtime.audio.pcm import decode
 from kyutai_onnx.server.openai import adapter
 from kyutai_onnx.server.openai import messages as openai
@@ -19,6 +20,7 @@ from kyutai_onnx.server.openai.messages import (
     TranscriptionRequest,
     read_speech_request,
     read_transcription_request,
+    read_translation_request,
 )
 from kyutai_onnx.server.wire.speech_encoders import Tempo, speech_encoder
 
@@ -43,11 +45,37 @@ def test_all_of_a_form() -> None:
     }
     assert read_transcription_request(fields) == TranscriptionRequest(
         "x",
+        "transcribe",
         "verbose_json",
         ("word", "segment"),
         language="fr",
         options={"hotwords": "Kyutai:3", "temperature": 0.5},
     )
+
+
+@pytest.mark.parametrize("field", ["keywords", "keywords[]"])
+def test_keywords_are_hotwords(field: str) -> None:
+    fields = {field: ["Loonah", "3:00, #sharp", " "], "hotwords": ["Kyutai:3"]}
+    given = read_transcription_request(fields).options["hotwords"]
+    assert [(word.phrase, word.bonus) for word in parse_hotwords(given)] == [
+        ("Loonah", BONUS),
+        ("3 00 sharp", BONUS),
+        ("Kyutai", 3.0),
+    ]
+
+
+def test_the_temperature_of_a_translation_is_that_of_its_text() -> None:
+    found = read_translation_request({"model": ["x"], "temperature": ["0"], "prompt": ["names"]})
+    assert found == TranscriptionRequest(
+        "x", "translate", language="english", options={"text_temperature": 0.0}
+    )
+
+
+@pytest.mark.parametrize("field", ["hotwords", "keywords[]", "include[]", "stream"])
+def test_what_a_translation_has_not(field: str) -> None:
+    with pytest.raises(InvalidRequestError) as refused:
+        read_translation_request({field: ["true"]})
+    assert refused.value.param == field
 
 
 def test_probabilities_are_asked_for_by_include() -> None:
@@ -66,14 +94,16 @@ def test_probabilities_are_asked_for_by_include() -> None:
     ],
 )
 def test_words_written_plainly(kind: str, expected: object) -> None:
-    content_type, body = adapter.render_transcript(TranscriptionRequest("x", kind), WORDS, 3.4)
+    content_type, body = adapter.render_transcript(
+        TranscriptionRequest("x", format=kind), WORDS, 3.4
+    )
     found = json.loads(body) if content_type == "application/json" else body.decode()
     assert found == expected
 
 
 def test_words_and_segments_are_written_when_asked_for() -> None:
     def verbose(*granularities: str) -> dict[str, Any]:
-        request = TranscriptionRequest("x", "verbose_json", granularities)
+        request = TranscriptionRequest("x", "transcribe", "verbose_json", granularities)
         found: dict[str, Any] = json.loads(adapter.render_transcript(request, WORDS, 3.4)[1])
         return found
 
@@ -115,7 +145,7 @@ def test_a_speed_out_of_range_is_refused(speed: object) -> None:
 
 def test_what_is_said_of_a_segment_and_of_words() -> None:
     words = [Word("one", 0.0, 0.4, 0.5), Word("two", 0.5, 0.8, 1.0), Word("three", 0.9, 1.2, None)]
-    request = TranscriptionRequest("x", "verbose_json")
+    request = TranscriptionRequest("x", format="verbose_json")
     (segment,) = json.loads(adapter.render_transcript(request, words, 2.0)[1])["segments"]
     assert segment["avg_logprob"] == pytest.approx(math.log(0.5) / 3, abs=1e-3)
     assert segment["no_speech_prob"] == 0
@@ -164,15 +194,24 @@ def test_any_request_is_read_or_refused_in_a_line(content: dict[str, Any]) -> No
         assert set(request.options) <= {"seed", "padding_bonus"}
 
 
-FORM = ("model", "response_format", "stream", "temperature", "timestamp_granularities[]", "include")
+FORM = (
+    "model",
+    "response_format",
+    "stream",
+    "temperature",
+    "timestamp_granularities[]",
+    "include",
+    "keywords[]",
+)
 
 
 @given(st.dictionaries(st.sampled_from(FORM), st.lists(st.text(max_size=10), max_size=3)))
 def test_any_form_is_read_or_refused(fields: dict[str, list[str]]) -> None:
-    with contextlib.suppress(InvalidRequestError):
-        request = read_transcription_request(fields)
-        assert request.format in openai.TRANSCRIPT_TYPES
-        assert set(request.granularities) <= set(openai.GRANULARITIES)
+    for read in (read_transcription_request, read_translation_request):
+        with contextlib.suppress(InvalidRequestError):
+            request = read(fields)
+            assert request.format in openai.TRANSCRIPT_TYPES
+            assert set(request.granularities) <= set(openai.GRANULARITIES)
 
 
 @pytest.mark.parametrize("field", FORM[1:5])
