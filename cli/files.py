@@ -18,7 +18,7 @@ Identity = tuple[int, int] | str
 Name = str | Path | None
 """A file of a command line: - is standard input or output, None was not given."""
 
-_HEAD_BYTES = 16
+_HEAD_BYTES = 400
 
 
 class FileKind(enum.StrEnum):
@@ -45,6 +45,7 @@ _MODEL_MARKS = (
 _AUDIO_ENDINGS = (
     *(".wav", ".wave", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".caf"),
     *(".au", ".raw", ".pcm", ".m4a", ".aac", ".wma", ".mp4", ".mov", ".mkv", ".webm", ".avi"),
+    *(".amr", ".ac3", ".wv", ".spx", ".mts", ".m2ts"),
 )
 _MODEL_ENDINGS = (".onnx", ".safetensors", ".gguf", ".pt", ".pth", ".ckpt", ".model")
 
@@ -157,16 +158,16 @@ def kind_of(path: Path) -> FileKind:
         return FileKind.OTHER
     if _has_mark(head, _MODEL_MARKS) or ending in _MODEL_ENDINGS or _in_bundle(path):
         return FileKind.MODEL
-    if _has_mark(head, (*_AUDIO_MARKS, *_foreign_marks())) or ending in _AUDIO_ENDINGS:
+    if _has_mark(head, _AUDIO_MARKS) or ending in _AUDIO_ENDINGS or _is_foreign(head):
         return FileKind.AUDIO
     return FileKind.OTHER
 
 
-def _foreign_marks() -> list[tuple[int, bytes]]:
-    """The marks of films, and of audio files that PyAV reads."""
-    from ..runtime.audio.files.reader import FOREIGN
+def _is_foreign(head: bytes) -> bool:
+    """Whether a file begins as films do, or as audio files that PyAV reads."""
+    from ..runtime.audio.files.reader import foreign_kind
 
-    return [(at, mark) for at, mark, _name, _demuxer in FOREIGN]
+    return foreign_kind(head) is not None
 
 
 def _head(path: Path) -> bytes:

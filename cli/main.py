@@ -9,8 +9,8 @@ import typer
 
 from ..runtime.errors import KyutaiOnnxError
 from .files import Declared
-from .messages import print_error, unforeseen
-from .options import Debugging, FlagsGroup
+from .messages import print_error, show_logged, unforeseen
+from .options import Debugging, FlagsGroup, Quiet
 from .process import ENDINGS, discard_unwritten, ended_by, open_streams
 
 INTERRUPTED = 130
@@ -96,8 +96,9 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run a command and return its exit code; an error is one line on stderr."""
-    Debugging.enabled = False
+    Debugging.enabled = Quiet.enabled = False
     Declared.outputs, Declared.inputs = {}, []
+    show_logged()
     try:
         with ended_by(signal.default_int_handler, *ENDINGS):
             result = app(arguments, prog_name=app.info.name, standalone_mode=False)

@@ -1,13 +1,15 @@
 """What goes to stderr: notes, errors and progress. Only results go to stdout."""
 
+import logging
 import sys
 import traceback
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from .. import runtime
 from ..runtime.errors import KyutaiOnnxError
-from .options import Debugging
+from .options import Debugging, Quiet
 
 if TYPE_CHECKING:
     from ..runtime.audio import AudioReader, Pcm
@@ -17,6 +19,21 @@ def print_note(line: str, *, quiet: bool = False) -> None:
     """Print a note, unless `quiet`."""
     if not quiet:
         print(line, file=sys.stderr, flush=True)
+
+
+class LoggedNotes(logging.Handler):
+    """Prints what the runtime logs, such as what it did to odd audio, as notes."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one."""
+        print_note(f"note: {record.getMessage()}", quiet=Quiet.enabled)
+
+
+def show_logged() -> None:
+    """Print from now on what the runtime logs."""
+    logger = logging.getLogger(runtime.__name__)
+    logger.handlers = [LoggedNotes(logging.INFO)]
+    logger.setLevel(logging.INFO)
 
 
 def print_error(error: Exception, line: str | None = None) -> None:

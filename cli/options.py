@@ -227,6 +227,17 @@ class Debugging:
         return value
 
 
+class Quiet:
+    """Whether notes and progress are left out; `--quiet` of any command sets it."""
+
+    enabled: ClassVar[bool] = False
+
+    @classmethod
+    def set(cls, value: bool) -> bool:
+        cls.enabled = cls.enabled or value
+        return value
+
+
 Model = Annotated[
     str | None,
     option(
@@ -263,7 +274,6 @@ Threads = Annotated[
         help="CPU threads per graph. Default: the number of cores, at most 4.",
     ),
 ]
-Quiet = Annotated[bool, option("--quiet", "-q", help="Print results and errors only.")]
 Debug = Annotated[
     bool, option("--debug", callback=Debugging.set, help="Show tracebacks and debug logs.")
 ]
@@ -319,7 +329,9 @@ Voice = Annotated[
 class General:
     """How much a command prints."""
 
-    quiet: Quiet = False
+    quiet: Annotated[
+        bool, option("--quiet", "-q", callback=Quiet.set, help="Print results and errors only.")
+    ] = False
     debug: Debug = False
 
 

@@ -80,5 +80,7 @@ FILMS = [
         ("flv", "aac", 0.0),
         ("avi", "pcm_s16le", 0.2),
         ("adts", "aac", 0.0),
+        ("mpegts", "aac", 0.2),
+        ("wv", "wavpack", 0.0),
     )
 ]

@@ -13,11 +13,12 @@ from .source import AudioInfo, ByteSource, conversion, cut_short
 
 _SLACK_SECONDS = 0.5  # a last picture has no duration, and writers round theirs
 _MICROSECONDS = 1_000_000
-_GUESSING = ("aac",)
+_GUESSING = ("aac", "ac3", "amr", "mpeg", "mpegts", "wav")
 """Demuxers that only guess how long it is."""
 _DECODERS = (
-    *("aac", "aac_latm", "alac", "ac3", "eac3", "flac", "mp1float", "mp2float", "mp3float", "mp3"),
-    *("opus", "vorbis", "wmav1", "wmav2", "wmapro", "nellymoser", "adpcm_ms", "adpcm_ima_wav"),
+    *("aac", "aac_latm", "alac", "ac3", "eac3", "amrnb", "amrwb", "flac", "mp1float", "mp2"),
+    *("mp2float", "mp3float", "mp3", "opus", "speex", "vorbis", "wavpack", "wmav1", "wmav2"),
+    *("wmapro", "nellymoser", "adpcm_ms", "adpcm_ima_wav"),
     *("pcm_alaw", "pcm_mulaw", "pcm_u8", "pcm_s8", "pcm_s16le", "pcm_s16be", "pcm_s24le"),
     *("pcm_s24be", "pcm_s32le", "pcm_s32be", "pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be"),
 )

@@ -1,6 +1,8 @@
 """Reads audio as mono float32 blocks at one sample rate, in constant memory whatever its length."""
 
 import math
+import re
+import struct
 from collections.abc import Callable, Generator, Iterable, Iterator
 from io import BytesIO
 from types import TracebackType
@@ -10,7 +12,7 @@ import numpy as np
 
 from ...errors import AudioError, UsageError
 from ...typing import Array
-from ..pcm import LOUDEST, Pcm, RawFormat, check_samples, to_float32
+from ..pcm import LOUDEST, FloatScale, Mixer, Pcm, RawFormat, check_samples, to_float32
 from ..resampler import Resampler
 from .sndfile import SndfileDecoder
 from .source import (
@@ -22,26 +24,43 @@ from .source import (
     open_source,
     spooled,
 )
-from .wav import PcmDecoder, read_header
+from .wav import RIFF, PcmDecoder, read_header
 
 _LARGEST_BLOCK = 1 << 21  # samples of all channels together
-_HEAD_BYTES = 16
-FOREIGN: tuple[tuple[int, bytes, str, str | None], ...] = (
+HEAD_BYTES = 400
+"""Bytes of a file that `foreign_kind` asks for."""
+_SHORT_HEAD = 36
+_FOREIGN: tuple[tuple[int, bytes, str, str | None], ...] = (
     (4, b"ftyp", "MP4/M4A", "mov"),
     (0, b"\x1aE\xdf\xa3", "Matroska/WebM", "matroska"),
     (0, b"\x30\x26\xb2\x75", "WMA/ASF", "asf"),
     *((0, b"\xff" + second, "AAC", "aac") for second in (b"\xf0", b"\xf1", b"\xf8", b"\xf9")),
     (0, b"FLV\x01", "Flash video", "flv"),
     (8, b"AVI ", "AVI video", "avi"),
-    (0, b"#!AMR", "AMR", None),
+    (0, b"#!AMR\n", "AMR", "amr"),
+    (0, b"#!AMR-WB\n", "AMR", "amr"),
+    (0, b"\x0b\x77", "AC3", "ac3"),
+    (0, b"wvpk", "WavPack", "wv"),
+    (28, b"Speex   ", "Speex", "ogg"),
+    (0, b"\0\0\x01\xba", "MPEG-PS", "mpeg"),
+    (0, b"#!AMR", "AMR of many channels", None),
     (0, b"ADIF", "AAC", None),
     (0, b"MAC ", "Monkey's Audio", None),
-    (0, b"wvpk", "WavPack", None),
     (0, b"DSD ", "DSD", None),
     (0, b"FRM8", "DSD", None),
 )
 """Containers that libsndfile does not read: position of their mark, mark, name, FFmpeg's
 demuxer."""
+_CODED_WAV = {
+    **dict.fromkeys((0x00FF, 0x1600, 0x1601, 0x706D, 0xA106), "AAC in WAV"),
+    **dict.fromkeys((0x0160, 0x0161, 0x0162), "WMA in WAV"),
+    0x0050: "MP2 in WAV",
+    0x2000: "AC3 in WAV",
+    0xA109: "Speex in WAV",
+}
+"""Codecs in WAV that libsndfile does not read, by their tag."""
+_SYNC, _PACKETS = b"G", ((0, 188), (4, 192))
+"""A transport stream: each packet begins with a byte, behind four of time on disks."""
 _HEADERLESS_SUFFIXES = (".raw", ".pcm")
 _SAMPLE_RATES = range(1_000, 1_000_001)
 
@@ -62,7 +81,7 @@ def audio_blocks(
     does.
     """
     if isinstance(audio, np.ndarray):
-        mono = _mono_array(audio, channel)
+        mono = _mono_array(audio, channel, source_rate or sample_rate)
         if source_rate in (None, sample_rate):
             return [mono]
         check_samples(mono)
@@ -74,7 +93,7 @@ def audio_blocks(
     return read_audio(source, sample_rate, channel=channel)
 
 
-def _mono_array(samples: Array, channel: int | None) -> Pcm:
+def _mono_array(samples: Array, channel: int | None, sample_rate: int) -> Pcm:
     if samples.ndim not in (1, 2) or samples.shape[1:] == (0,):
         raise UsageError(
             f"audio is an array [n] or [n, channels], not of shape {list(samples.shape)}"
@@ -82,7 +101,10 @@ def _mono_array(samples: Array, channel: int | None) -> Pcm:
     pcm = to_float32(samples)
     count = 1 if pcm.ndim == 1 else pcm.shape[1]
     _check_channel("the array", count, channel)
-    return pcm if pcm.ndim == 1 else _mix(pcm, channel)
+    if pcm.ndim == 1:
+        return pcm
+    mixer = Mixer("the array", sample_rate, count, channel)
+    return np.concatenate((mixer.push(pcm), mixer.flush()))
 
 
 def read_audio(
@@ -95,11 +117,12 @@ def read_audio(
 ) -> "AudioReader":
     """Blocks of mono float32 [n] at `sample_rate` Hz, from a path, a binary file object or "-".
 
-    Mono is the mean of all channels, or the one that `channel` counts from 0. A block stands for
-    at most `block_seconds` of the source; from a pipe it is what has arrived. Samples at
+    Mono is the mean of all channels (see `Mixer`), or the one that `channel` counts from 0. A block
+    stands for at most `block_seconds` of the source; from a pipe it is what has arrived. Samples at
     `sample_rate` already pass bit for bit, others equal `soxr.resample` of the whole. Samples
-    beyond [-1, 1] are kept. `raw` says what a source without a header holds. A file object is
-    read from its start if it can seek, and is not closed.
+    beyond [-1, 1] are kept, unless they are in the range of integers (see `FloatScale`). `raw` says
+    what a source without a header holds. A file object is read from its start if it can seek, and
+    is not closed.
 
     Opening raises AudioError (missing, empty, unreadable, foreign container) and UsageError
     (arguments, a channel that is not there). Iterating raises AudioError for damage, a file cut
@@ -189,8 +212,7 @@ def _resampled(blocks: Iterator[Pcm], resampler: Resampler) -> Generator[Pcm]:
 
 def _mono(decoder: Decoder, frames: int, channel: int | None) -> Iterator[Pcm]:
     position = 0
-    while len(block := decoder.read(frames)):
-        mono = _mix(block, channel)
+    for mono in _mixed(decoder, frames, channel):
         sound = np.abs(mono) <= LOUDEST  # which NaN is not
         if not sound.all():
             good = int(sound.argmin())
@@ -202,23 +224,34 @@ def _mono(decoder: Decoder, frames: int, channel: int | None) -> Iterator[Pcm]:
         raise AudioError(f"{decoder.name} holds no samples: record or copy it again")
 
 
+def _mixed(decoder: Decoder, frames: int, channel: int | None) -> Iterator[Pcm]:
+    """Mono of everything, at most `frames` at a time, and then what the decoder raises."""
+    name, info, failure = decoder.name, decoder.info, None
+    mixer = Mixer(name, info.sample_rate, info.channels, channel)
+    floats = re.search(r"FLOAT|DOUBLE|f32|f64", info.format)
+    scale = FloatScale(name, info.sample_rate, info.channels) if floats else None
+    try:
+        while len(block := decoder.read(frames)):
+            yield from _cut(mixer.push(scale.push(block) if scale else block), frames)
+    except AudioError as error:
+        failure = error
+    if scale:
+        yield from _cut(mixer.push(scale.flush()), frames)
+    yield from _cut(mixer.flush(), frames)
+    if failure:
+        raise failure
+
+
+def _cut(mono: Pcm, frames: int) -> Iterator[Pcm]:
+    return (mono[at : at + frames] for at in range(0, len(mono), frames))
+
+
 def _not_a_number(decoder: Decoder, position: int) -> AudioError:
     return AudioError(
         f"{decoder.name} has a sample that is NaN, infinite or above {LOUDEST:g} at "
         f"{position / decoder.info.sample_rate:.3f} s: what precedes was read; "
         "export the audio again from its source"
     )
-
-
-def _mix(block: Pcm, channel: int | None) -> Pcm:
-    """Mono [n] of a block [n, channels]."""
-    if block.shape[1] == 1:
-        return block[:, 0]
-    if channel is not None:
-        return np.ascontiguousarray(block[:, channel])
-    with np.errstate(invalid="ignore", over="ignore"):
-        mono: Pcm = np.mean(block, axis=1, dtype=np.float32)
-    return mono
 
 
 def _check_channel(name: str, count: int, channel: int | None) -> None:
@@ -241,15 +274,17 @@ def open_decoder(source: AudioSource, raw: RawFormat | None) -> Decoder:
 
 
 def _choose(source: ByteSource, raw: RawFormat | None) -> Decoder:
-    head = source.read_exactly(_HEAD_BYTES)
+    head = source.read_exactly(_SHORT_HEAD)
+    if not raw and any(head[at : at + 1] == _SYNC for at, _ in _PACKETS):
+        head += source.read_exactly(HEAD_BYTES - len(head))
     source.unread(head)
     if not head:
         raise AudioError(f"{source.name} is empty (0 bytes): record or copy it again")
     if raw:
         return PcmDecoder(source, raw)
-    if foreign := _foreign(head):
+    if foreign := foreign_kind(head):
         return _plausible(_open_foreign(source, *foreign))
-    if header := read_header(source):
+    if head[:4] in RIFF and (header := read_header(source)):
         return _plausible(PcmDecoder(source, header.format, header))
     if source.path and source.path.suffix.lower() in _HEADERLESS_SUFFIXES:
         raise AudioError(
@@ -268,12 +303,21 @@ def _open_whole(source: ByteSource, decoder: Callable[[ByteSource], Decoder]) ->
         raise
 
 
-def _foreign(head: bytes) -> tuple[str, str | None] | None:
-    """The name and the demuxer of what libsndfile does not read."""
-    for at, mark, kind, demuxer in FOREIGN:
+def foreign_kind(head: bytes) -> tuple[str, str | None] | None:
+    """The name and, if it can be read, FFmpeg's demuxer of what libsndfile does not read."""
+    for at, mark, kind, demuxer in _FOREIGN:
         if head[at:].startswith(mark):
             return kind, demuxer
+    if head[:4] == b"RIFF" and head[8:16] == b"WAVEfmt " and len(head) >= _SHORT_HEAD:
+        coded = _CODED_WAV.get(struct.unpack_from("<H", head, 20)[0])
+        return (coded, "wav") if coded else None
+    if any(_is_sync(head[at::step]) for at, step in _PACKETS):
+        return "MPEG-TS", "mpegts"
     return None
+
+
+def _is_sync(firsts: bytes) -> bool:
+    return len(firsts) >= 2 and firsts == _SYNC * len(firsts)
 
 
 def _open_foreign(source: ByteSource, kind: str, demuxer: str | None) -> Decoder:

@@ -27,6 +27,8 @@ _ENCODINGS: dict[tuple[int, int], Encoding] = {
     (_FLOAT, 4): "f32le",
     (_FLOAT, 8): "f64le",
 }
+RIFF = (b"RIFF", b"RF64", b"BW64")
+"""How a WAV file begins."""
 _UNKNOWN = 0xFFFFFFFF
 _PLACEHOLDERS = (range(0x7FFF0000, 0x80010000), range(0xFFFF0000, 1 << 32))  # sox, arecord; ffmpeg
 _LARGEST_CHUNK = 1 << 26
@@ -116,7 +118,7 @@ def read_header(source: ByteSource) -> WavHeader | None:
     start = source.read_exactly(12)
     consumed = [start]
     header = None
-    if start[:4] in (b"RIFF", b"RF64", b"BW64") and start[8:] == b"WAVE":
+    if start[:4] in RIFF and start[8:] == b"WAVE":
         header = _read_chunks(source, consumed)
     if header is None:
         source.unread(b"".join(consumed))

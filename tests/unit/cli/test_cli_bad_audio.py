@@ -182,3 +182,24 @@ def test_the_first_of_several_faults_gives_the_exit_code(
     assert [line.startswith("error: ") for line in lines] == [True, True]
     assert "no channel 1" in lines[0]
     assert "gone.wav" in lines[1]
+
+
+def cancelling(path: Path, pcm: Array) -> None:
+    write_wav(path, np.stack([pcm, -pcm], axis=1))
+
+
+def as_large_as_integers(path: Path, pcm: Array) -> None:
+    write_wav(path, np.rint(pcm * 2**15), subtype="FLOAT")
+
+
+@pytest.mark.parametrize("make", [cancelling, as_large_as_integers])
+def test_odd_levels_are_put_right_with_a_note(
+    command: Command, tmp_path: Path, pcm: Array, text: str, make
+) -> None:
+    path = tmp_path / "odd.wav"
+    make(path, pcm)
+    done = command("transcribe", path, "--model", "demo/stt")
+    assert (done.code, done.out.split()) == (0, text.split())
+    (line,) = done.err.splitlines()
+    assert line.startswith(f"note: {path}: ")
+    assert command("transcribe", path, "--model", "demo/stt", "-q").err == ""

@@ -84,7 +84,7 @@ def test_a_text_file(tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("head", "kind"),
     [
-        (b"#!AMR-WB\n", "AMR"),
+        (b"#!AMR_MC1.0\n", "AMR of many channels"),
         (b"ADIF\0\0", "AAC"),
         (b"MAC \x96\x0f", "Monkey's Audio"),
     ],

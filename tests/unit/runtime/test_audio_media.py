@@ -1,6 +1,8 @@
 """Sound in containers that libsndfile does not know, films among them, by PyAV."""
 
 import io
+import random
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from support.speech import RATE, whole
 
 from kyutai_onnx.runtime.audio import Pcm, probe, read_audio
 from kyutai_onnx.runtime.errors import AudioError
+from kyutai_onnx.server.wire.ogg_opus import OggWriter
 
 av = pytest.importorskip("av", reason="the media extra is not installed")
 
@@ -28,6 +31,14 @@ LOSSY = [
     ("webm", "libopus", 48000),
     ("flv", "libmp3lame", 44100),
     ("adts", "aac", 44100),
+    ("mpegts", "aac", 48000),
+    ("mpegts", "mp2", 48000),
+    ("mpeg", "mp2", 44100),
+    ("ac3", "ac3", 48000),
+    ("eac3", "eac3", 48000),
+    ("wav", "ac3", 48000),
+    ("wv", "wavpack", 16000),
+    ("amr", "libopencore_amrnb", 8000),
 ]
 
 
@@ -52,6 +63,48 @@ def test_sound_comes_back(tmp_path: Path, container: str, codec: str, rate: int)
     spectra = np.fft.rfft(pcm, length) * np.fft.rfft(spoken, length).conj()
     found = np.fft.irfft(spectra).max() / np.linalg.norm(pcm) / np.linalg.norm(spoken)
     assert found > 0.99
+
+
+def test_aac_in_wav(tmp_path: Path) -> None:
+    """As radio stations keep it: the frames of an AAC file behind a header of WAV."""
+    path = film(tmp_path / "x.aac", tone(24000), 24000, "adts", "aac")
+    frames, expected = path.read_bytes(), read(path, 24000)
+    layout = struct.pack("<4sIHHIIHH", b"fmt ", 16, 0x1600, 1, 24000, 4000, 1, 16)
+    data = struct.pack("<4sI", b"data", len(frames)) + frames
+    riff = struct.pack("<4sI4s", b"RIFF", 4 + len(layout) + len(data), b"WAVE")
+    np.testing.assert_array_equal(read(io.BytesIO(riff + layout + data), 24000), expected)
+
+
+SPEEX_MODE, SPEEX_BITS = 3, 160
+"""The mode of 8 kbit/s and its bits a frame of 20 ms."""
+
+
+def speex(frames: int) -> bytes:
+    """Speex at 8 kHz in Ogg: frames whose every bit but the mode's is chance."""
+    head = b"Speex   " + b"1.2".ljust(20, b"\0")
+    head += struct.pack("<13i", 1, 80, 8000, 0, 4, 1, -1, 160, 0, 1, 0, 0, 0)
+    writer, chance = OggWriter(7), random.Random(0)
+    pages = [writer.page(head, 0), writer.page(struct.pack("<iI", 0, 0), 0)]
+    for index in range(1, frames + 1):
+        bits = SPEEX_MODE << SPEEX_BITS - 5 | chance.getrandbits(SPEEX_BITS - 5)
+        packet = bits.to_bytes(SPEEX_BITS // 8)
+        pages.append(writer.page(packet, 160 * index, last=index == frames))
+    return b"".join(pages)
+
+
+def test_speex_is_read_as_it_is_decoded() -> None:
+    with av.open(io.BytesIO(speex(50)), format="ogg") as file:
+        decoded = [frame.to_ndarray().reshape(-1) for frame in file.decode(audio=0)]
+    pcm = read(io.BytesIO(speex(50)), 8000)
+    assert len(pcm) == 50 * 160
+    np.testing.assert_allclose(pcm, np.concatenate(decoded), atol=1e-6)
+
+
+def test_a_transport_stream_of_a_disk_has_its_time_before_each_packet(tmp_path: Path) -> None:
+    path = film(tmp_path / "x.ts", tone(48000), 48000, "mpegts", "aac")
+    packets = path.read_bytes()
+    timed = b"".join(bytes(4) + packets[at : at + 188] for at in range(0, len(packets), 188))
+    np.testing.assert_array_equal(read(io.BytesIO(timed), 48000), read(path, 48000))
 
 
 @pytest.mark.parametrize("block_seconds", [0.01, 0.3, 100.0])
@@ -130,6 +183,11 @@ def test_a_film_without_sound(tmp_path: Path) -> None:
         b"\xff\xf1\x50\x80\x2e\x7f\xfc",
         b"FLV\x01\x05\0\0\0\x09",
         b"RIFF\0\x10\0\0AVI LIST",
+        b"wvpk\x0a\x30\0\0\x10\x04",
+        b"\x0b\x77\x66\x85",
+        b"\0\0\x01\xba\x21",
+        b"G" + bytes(187) + b"G" + bytes(187) + b"G",
+        b"RIFF\0\x10\0\0WAVEfmt \x10\0\0\0\x09\xa1\1\0",
     ],
 )
 def test_a_head_with_nothing_behind_it(tmp_path: Path, head: bytes) -> None:
