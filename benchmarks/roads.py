@@ -84,10 +84,11 @@ def passed_by_a_session() -> list[str]:
     found = Passed()
     threading.setprofile(found.note)
     config = ServerConfig(models=(ModelConfig(task=SPEECH_TO_TEXT.name),), port=0, drain=0.0)
-    server, loop = Server(config, load_models(config, lambda _: None)), asyncio.new_event_loop()
+    registry, loop = load_models(config, lambda _: None), asyncio.new_event_loop()
+    server = Server(config)
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    asyncio.run_coroutine_threadsafe(server.start(), loop).result()
+    asyncio.run_coroutine_threadsafe(server.start(registry), loop).result()
     found.forget()
     url = server.url.replace("http", "ws", 1) + str(SPEECH_TO_TEXT.socket)
     try:

@@ -3,12 +3,15 @@ stops."""
 
 import asyncio
 import contextlib
+import errno
 import functools
 import gc
+import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
 
 from aiohttp import web
 
@@ -39,6 +42,10 @@ BACKLOG = 1024
 """Connections that wait to be accepted."""
 ACCEPTED_AT_ONCE = 16
 """Connections that are accepted in one turn of the event loop."""
+HTTP_FLAGS, WYOMING_FLAGS = ("--host", "--port"), ("--wyoming-host", "--wyoming-port")
+"""Where a port is given, for errors."""
+NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+"""Errors of one address of a host which do not matter if it has another: IPv6 may be off."""
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 """Signals that stop the server, unless it is to ignore them, as with nohup."""
 
@@ -56,11 +63,11 @@ POSTS: Mapping[Task, Handler] = {
 
 
 def make_app(
-    config: ServerConfig, registry: ModelRegistry, limiter: ConnectionLimiter
+    config: ServerConfig, registry: ModelRegistry, limiter: ConnectionLimiter, pages: Pages
 ) -> web.Application:
     """Make the application of a server, on its event loop."""
     app = web.Application(middlewares=[check_request], client_max_size=config.limits.body)
-    context = app[CONTEXT] = Context(config, registry, limiter)
+    app[CONTEXT] = Context(config, registry, limiter)
     app.on_response_prepare.append(set_headers)
     app.on_cleanup.append(_close)
     for task, path in _sockets(registry):
@@ -81,7 +88,7 @@ def make_app(
     app.router.add_get("/metrics", Metrics(registry).show)
     app.router.add_get("/api/build_info", status.build)
     app.router.add_get("/api/modules_info", status.modules)
-    app.router.add_get("/{name:(?!v1/).*}", Pages(context.config.static).show)
+    app.router.add_get("/{name:(?!v1/).*}", pages.show)
     return app
 
 
@@ -99,18 +106,44 @@ async def _close(app: web.Application) -> None:
 
 
 class Server:
-    """One server on one event loop. It starts and stops the engines of the models in `registry`."""
+    """One server on one event loop. It is made before its models are loaded: it takes its ports,
+    and reads its certificate and its page. Leave the block of a server that is not started.
 
-    def __init__(self, config: ServerConfig, registry: ModelRegistry) -> None:
-        self.config, self.registry = config, registry
+    Raises UsageError if a certificate or the page cannot be used, ListenError if a port is taken.
+    """
+
+    def __init__(self, config: ServerConfig) -> None:
+        self.config = config
+        self.registry = ModelRegistry(())
+        """The models, once it has started."""
         self._app: web.Application | None = None
         self._runner: web.AppRunner | None = None
-        self._listener: asyncio.Server | None = None
+        self._listeners: list[asyncio.Server] = []
         self._wyoming: WyomingServer | None = None
-        self._cleanup = contextlib.ExitStack()
-        self.port = config.port
-        """The port that it listens on, once it has started."""
-        self.wyoming_port = config.wyoming_port
+        self._tls = None if config.tls is None else ssl_context(config.tls, config.host)
+        self._pages = Pages(config.static)
+        with contextlib.ExitStack() as cleanup:
+            self._sockets = _bind(config.host, config.port, HTTP_FLAGS, cleanup)
+            self.port: int = self._sockets[0].getsockname()[1]
+            self.wyoming_port = config.wyoming_port
+            self._wyoming_sockets: Sequence[socket.socket] = ()
+            if config.wyoming_port is not None:
+                self._wyoming_sockets = _bind(
+                    config.wyoming_host, config.wyoming_port, WYOMING_FLAGS, cleanup
+                )
+                self.wyoming_port = self._wyoming_sockets[0].getsockname()[1]
+            self._cleanup = cleanup.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._cleanup.close()
 
     @property
     def url(self) -> str:
@@ -119,19 +152,18 @@ class Server:
         host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
         return f"{scheme}://{host}:{self.port}"
 
-    async def start(self) -> None:
-        """Listen. Raises UsageError if a certificate cannot be used, ListenError if a port is
-        taken."""
-        config = self.config
-        tls = None if config.tls is None else ssl_context(config.tls, config.host)
-        for served in self.registry.all:
+    async def start(self, registry: ModelRegistry) -> None:
+        """Start the engines of the models, and listen. Raises ListenError if another program
+        listens by now."""
+        self.registry = registry
+        config, loop = self.config, asyncio.get_running_loop()
+        for served in registry.all:
             served.engine.start()
-        loop = asyncio.get_running_loop()
         self._cleanup.enter_context(logging_exhaustion(loop))
         limiter = ConnectionLimiter(
             config.limits, affordable_connections(config.limits.connections)
         )
-        self._app = make_app(config, self.registry, limiter)
+        self._app = make_app(config, registry, limiter, self._pages)
         self._runner = web.AppRunner(
             self._app,
             handle_signals=False,
@@ -144,23 +176,18 @@ class Server:
         )
         await self._runner.setup()
         assert self._runner.server is not None
-        with _listening(config.host, config.port):
-            self._listener = await loop.create_server(
-                limiter.opener(self._runner.server, http=True, tls=tls),
-                config.host,
-                config.port,
-                backlog=ACCEPTED_AT_ONCE,
-            )
-        for listening in self._listener.sockets:
-            with listening.dup() as raw:
-                raw.listen(BACKLOG)
-        self.port = self._listener.sockets[0].getsockname()[1]
+        opener = limiter.opener(self._runner.server, http=True, tls=self._tls)
+        with _listening(config.host, config.port, HTTP_FLAGS):
+            for bound in self._sockets:
+                self._listeners.append(
+                    await loop.create_server(opener, sock=bound, backlog=ACCEPTED_AT_ONCE)
+                )
+                with bound.dup() as raw:
+                    raw.listen(BACKLOG)
         if config.wyoming_port is not None:
             self._wyoming = WyomingServer(self._app[CONTEXT])
-            with _listening(config.wyoming_host, config.wyoming_port):
-                self.wyoming_port = await self._wyoming.start(
-                    config.wyoming_host, config.wyoming_port
-                )
+            with _listening(config.wyoming_host, config.wyoming_port, WYOMING_FLAGS):
+                await self._wyoming.start(self._wyoming_sockets)
 
     async def stop(self) -> None:
         """Refuse new clients, let sessions finish for a while, end the others, and stop."""
@@ -170,20 +197,20 @@ class Server:
         await asyncio.gather(*stopping)
         if self._wyoming is not None:
             await self._wyoming.stop()
-        if self._listener is not None:
-            self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         if self._runner is not None:
             await self._runner.cleanup()
         self._cleanup.close()
 
-    async def run(self, started: Callable[["Server"], object]) -> None:
-        """Serve until the process gets a signal to stop; a second signal ends it at once.
+    async def run(self, registry: ModelRegistry, started: Callable[["Server"], object]) -> None:
+        """Serve models until the process gets a signal to stop; a second signal ends it at once.
         `started` is called when the server listens."""
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         with _signals(loop, stop):
             try:
-                await self.start()
+                await self.start(registry)
                 started(self)
                 await self._load_decoders()
                 # A full collection of what is loaded would hold up every client.
@@ -207,16 +234,56 @@ class ListenError(KyutaiOnnxError):
     """A port cannot be listened on."""
 
 
+def _bind(
+    host: str, port: int, flags: tuple[str, str], cleanup: contextlib.ExitStack
+) -> Sequence[socket.socket]:
+    with _listening(host, port, flags):
+        sockets = bound_sockets(host, port)
+    for bound in sockets:
+        cleanup.callback(bound.close)
+    return sockets
+
+
+def bound_sockets(host: str, port: int) -> Sequence[socket.socket]:
+    """Take a port at all addresses of a host, without listening yet; raises OSError."""
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    with contextlib.ExitStack() as stack:
+        sockets, refusal = list[socket.socket](), None
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            try:
+                bound = stack.enter_context(socket.socket(family, kind, protocol))
+                if os.name == "posix":
+                    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                bound.bind(address)
+            except OSError as error:
+                if error.errno not in NO_SUCH_ADDRESS:
+                    raise
+                refusal = error
+                continue
+            sockets.append(bound)
+        if refusal is not None and not sockets:
+            raise refusal
+        stack.pop_all()
+        return sockets
+
+
 @contextlib.contextmanager
-def _listening(host: str, port: int) -> Iterator[None]:
+def _listening(host: str, port: int, flags: tuple[str, str]) -> Iterator[None]:
+    host_flag, port_flag = flags
     try:
         yield
     except socket.gaierror as error:
-        raise UsageError(f"--host {host}: {error.strerror}") from None
+        raise UsageError(f"{host_flag} {host}: {error.strerror}; check the name") from None
+    except PermissionError:
+        raise ListenError(
+            f"{host}:{port}: this user must not listen on that port; give '{port_flag}' above 1023"
+        ) from None
     except OSError as error:
         reason = error.strerror or error
         raise ListenError(
-            f"{host}:{port}: cannot listen ({reason}); give another '--port' or '--host'"
+            f"{host}:{port}: cannot listen ({reason}); give another '{port_flag}' or '{host_flag}'"
         ) from None
 
 

@@ -209,10 +209,11 @@ def configured(flags: ServerFlags) -> "tuple[ServerConfig, list[str]]":
 
 
 def run_server(flags: ServerFlags, *, quiet: bool, debug: bool) -> None:
-    """Serve until the process is asked to end.
+    """Serve until the process is asked to end. Whatever needs no model is checked before any is
+    loaded.
 
-    Raises UsageError for an invalid configuration, ModelError and ProviderError for models that
-    cannot be loaded, ListenError for a port that is taken.
+    Raises UsageError for an invalid configuration, ListenError for a port that is taken, ModelError
+    and ProviderError for models that cannot be loaded.
     """
     import asyncio
 
@@ -227,8 +228,9 @@ def run_server(flags: ServerFlags, *, quiet: bool, debug: bool) -> None:
     for note in notes:
         print_note(note, quiet=quiet)
     open_log(as_json=config.json_logs, quiet=quiet, debug=debug)
-    registry = load_models(config, lambda note: print_note(note, quiet=quiet))
-    asyncio.run(Server(config, registry).run(lambda server: _report(server, quiet=quiet)))
+    with Server(config) as server:
+        registry = load_models(config, lambda note: print_note(note, quiet=quiet))
+        asyncio.run(server.run(registry, lambda server: _report(server, quiet=quiet)))
 
 
 def _report(server: "Server", *, quiet: bool) -> None:

@@ -4,6 +4,7 @@ Assistant."""
 import asyncio
 import contextlib
 import re
+import socket
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -57,20 +58,20 @@ class WyomingServer:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._clients: set[asyncio.Task[None]] = set()
 
-    async def start(self, host: str, port: int) -> int:
-        """Listens; returns the port."""
+    async def start(self, sockets: Iterable[socket.socket]) -> None:
+        """Listens on sockets that have a port."""
         opener = self._context.limiter.opener(self._protocol, http=False)
-        self._server = await asyncio.get_running_loop().create_server(opener, host, port)
-        number: int = self._server.sockets[0].getsockname()[1]
-        return number
+        for bound in sockets:
+            listening = asyncio.get_running_loop().create_server(opener, sock=bound)
+            self._servers.append(await listening)
 
     async def stop(self) -> None:
         """Lets nobody in any more, and ends what is left."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         for client in self._clients:
             client.cancel()
         await asyncio.gather(*self._clients, return_exceptions=True)

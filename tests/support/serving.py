@@ -68,12 +68,13 @@ def running(*models: ModelConfig, limits: Limits | None = None, **config: Any) -
         models=models or (STT,), port=0, limits=limits or Limits(), drain=0.0, **config
     )
     settings.check()
-    server = Server(settings, load_models(settings, lambda _: None))
+    registry = load_models(settings, lambda _: None)
+    server = Server(settings)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="server")
     thread.start()
     try:
-        asyncio.run_coroutine_threadsafe(server.start(), loop).result(SECONDS)
+        asyncio.run_coroutine_threadsafe(server.start(registry), loop).result(SECONDS)
         yield Running(server, loop)
     finally:
         asyncio.run_coroutine_threadsafe(server.stop(), loop).result(SECONDS)

@@ -17,7 +17,8 @@ from kyutai_onnx.cli.commands.serve import ServerFlags, configured
 from kyutai_onnx.models import Word
 from kyutai_onnx.models.resolve import DEMO, VARIABLE
 from kyutai_onnx.runtime.errors import UsageError
-from kyutai_onnx.server.config import ModelConfig, Tls
+from kyutai_onnx.server.config import ModelConfig, ServerConfig, Tls
+from kyutai_onnx.server.server import Server
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 SIGNALS = [
@@ -99,14 +100,57 @@ def test_what_cannot_be_served(
     assert said in done.error
 
 
-def test_a_port_that_is_taken(command: Command) -> None:
+@pytest.mark.parametrize("flag", ["--port", "--wyoming-port"])
+def test_a_port_that_is_taken_is_found_before_a_model_is_loaded(
+    command: Command, flag: str
+) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = command("serve", "--port", port, "-q", "--model", DEMO / "stt")
+        done = command("serve", "--port", 0, "-q", flag, port, "--model", "nowhere")
     assert done.code == 1
-    assert f"127.0.0.1:{port}: cannot listen" in done.error
+    assert f"127.0.0.1:{port}" in done.error
+    assert f"'{flag}'" in done.error
+
+
+@posix
+def test_a_port_that_needs_privileges_is_found_before_a_model_is_loaded(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("kyutai_onnx.server.server.bound_sockets", refuse)
+    done = command("serve", "--port", 80, "-q", "--model", "nowhere")
+    assert done.code == 1
+    assert "127.0.0.1:80" in done.error
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--tls", "a.pem", "b.pem"),
+        ("--api-key", "@a.pem"),
+        ("--config", "a.pem"),
+        ("--static", "a.pem"),
+    ],
+)
+def test_files_are_read_before_a_model_is_loaded(
+    command: Command, arguments: tuple[str, ...]
+) -> None:
+    done = command("serve", "--port", 0, "-q", *arguments, "--model", "nowhere")
+    assert done.code == 2
+    assert "a.pem" in done.error
+
+
+def test_a_port_answers_nobody_until_the_models_are_loaded() -> None:
+    with (
+        Server(ServerConfig(port=0)) as server,
+        pytest.raises(ConnectionRefusedError),
+        socket.create_connection(("127.0.0.1", server.port)),
+    ):
+        pass
 
 
 def test_flags_come_before_the_file(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from kyutai_onnx.server.registry import ModelRegistry, load_models
 from kyutai_onnx.server.server import make_app
 from kyutai_onnx.server.web.connections import ConnectionLimiter
 from kyutai_onnx.server.web.metrics import Metrics
+from kyutai_onnx.server.web.pages import Pages
 
 PAGE = (ROOT / "docs" / "serving.md").read_text("utf-8")
 CODE = re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL)
@@ -57,7 +58,8 @@ def test_moshi_servers_keys_are_there() -> None:
 
 def test_every_path_is_there(registry: ModelRegistry) -> None:
     async def paths() -> set[str]:
-        made = make_app(ServerConfig(), registry, ConnectionLimiter(Limits(), 1))
+        limiter = ConnectionLimiter(Limits(), 1)
+        made = make_app(ServerConfig(), registry, limiter, Pages("none"))
         return {resource.canonical for resource in made.router.resources()}
 
     assert asyncio.run(paths()) - NAMED == {"/{name}"}
