@@ -37,15 +37,15 @@ def open_model(model: str | None, quiet: bool, family: Family = DEFAULT) -> Bund
 def connect(given: ServerOptions) -> "RemoteServer":
     """Return the server that the command line names, to be closed after use.
 
-    Raises UsageError for an invalid URL and for a missing package.
+    Raises UsageError for an invalid URL or fingerprint, and for a missing package.
     """
     require("serve", "av", "msgspec", "websockets")
     from ..server.client import RemoteServer
     from ..server.config import read_keys
 
     assert given.server is not None
-    key = given.api_key
-    return RemoteServer(given.server, None if key is None else read_keys([key])[0])
+    key = None if given.api_key is None else read_keys([given.api_key])[0]
+    return RemoteServer(given.server, key, tls_fingerprint=given.tls_fingerprint)
 
 
 def require(extra: str, *packages: str) -> None:

@@ -405,6 +405,15 @@ class ServerOptions:
             help="API key for --server, or @FILE to read it from a file.",
         ),
     ] = None
+    tls_fingerprint: Annotated[
+        str | None,
+        option(
+            "--tls-fingerprint",
+            metavar="SHA256",
+            panel=SERVER,
+            help="Certificate of --server, as 'serve --tls-self-signed' prints it.",
+        ),
+    ] = None
 
     @property
     def key_file(self) -> str | None:
@@ -414,7 +423,8 @@ class ServerOptions:
 
     def refuse(self, **given: object) -> None:
         """Raise UsageError for options that need the server that was not named."""
-        refuse("needs '--server URL'; give it or leave this out", api_key=self.api_key, **given)
+        needless = {"api_key": self.api_key, "tls_fingerprint": self.tls_fingerprint}
+        refuse("needs '--server URL'; give it or leave this out", **needless, **given)
 
 
 @dataclass(frozen=True)

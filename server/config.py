@@ -83,8 +83,7 @@ def _halves(text: str) -> tuple[str, str, str]:
 
 @dataclass(frozen=True)
 class Tls:
-    """A certificate and its key in PEM, or a self-signed one that is made for the host at each
-    start."""
+    """A certificate and its key in PEM, or a self-signed one that is made for the host and kept."""
 
     cert: str | None = None
     key: str | None = None

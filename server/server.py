@@ -9,6 +9,7 @@ import gc
 import os
 import signal
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -120,7 +121,11 @@ class Server:
         self._runner: web.AppRunner | None = None
         self._listeners: list[asyncio.Server] = []
         self._wyoming: WyomingServer | None = None
-        self._tls = None if config.tls is None else ssl_context(config.tls, config.host)
+        self._tls: ssl.SSLContext | None = None
+        self.fingerprint: str | None = None
+        """The SHA-256 fingerprint of a self-signed certificate."""
+        if config.tls is not None:
+            self._tls, self.fingerprint = ssl_context(config.tls, config.host)
         self._pages = Pages(config.static)
         with contextlib.ExitStack() as cleanup:
             self._sockets = _bind(config.host, config.port, HTTP_FLAGS, cleanup)

@@ -81,7 +81,7 @@ def serve(
         option(
             "--tls-self-signed",
             panel=NETWORK,
-            help="Serve https with a certificate made at the start.",
+            help="Serve https with a certificate of its own, and print its fingerprint.",
         ),
     ] = False,
     wyoming_port: Annotated[
@@ -237,6 +237,8 @@ def _report(server: "Server", *, quiet: bool) -> None:
     names = ", ".join(f"{served.name} ({served.engine.slots})" for served in server.registry.all)
     if server.wyoming_port is not None:
         print_note(f"Wyoming at {server.config.wyoming_host}:{server.wyoming_port}", quiet=quiet)
+    if server.fingerprint is not None:
+        print_note(f"for clients: --tls-fingerprint {server.fingerprint}", quiet=quiet)
     print_note(f"serving {names} at {server.url}", quiet=quiet)
 
 

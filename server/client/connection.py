@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 import selectors
 import socket
 import ssl
@@ -23,17 +24,22 @@ from ...models.options import Offered, StreamOptions, given, parameters
 from ...runtime.bundle.dataclass_json import parse_json
 from ...runtime.errors import KyutaiOnnxError, UsageError
 from ..web.auth import HEADER
+from ..web.tls import SPEAKS_TLS, fingerprint
 from ..wire.messagepack import MAX_BYTES
 
+NO_TLS = ("WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE")
+"""What OpenSSL calls an answer that is no TLS."""
 SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 
 @dataclass(frozen=True)
 class Address:
-    """The URL of a server, http or https without a slash at its end, and the key that opens it."""
+    """The URL of a server, http or https without a slash at its end, the key that opens it, and the
+    fingerprint of its certificate, if that is what it is known by."""
 
     url: str
     key: str | None = field(default=None, repr=False)
+    fingerprint: str | None = None
 
     @property
     def headers(self) -> dict[str, str]:
@@ -41,12 +47,15 @@ class Address:
         return {HEADER: self.key} if self.key is not None else {}
 
 
-def parse_address(url: str, key: str | None = None) -> Address:
-    """The address that a user means by a URL of http, https, ws or wss, or by `host:port`.
+def parse_address(url: str, key: str | None = None, pin: str | None = None) -> Address:
+    """The address that a user means by a URL of http, https, ws or wss, or by `host:port`, which is
+    https if a fingerprint is given.
 
-    Raises UsageError for what is none, and for a key that cannot be sent.
+    Raises UsageError for what is none, for a key that cannot be sent, and for a fingerprint that is
+    none or has no certificate.
     """
-    full = url if "://" in url else f"http://{url}"
+    usual = "http" if pin is None else "https"
+    full = url if "://" in url else f"{usual}://{url}"
     try:
         parts = urlsplit(full)
         found = parts.hostname and SCHEMES.get(parts.scheme), parts.port
@@ -56,7 +65,47 @@ def parse_address(url: str, key: str | None = None) -> Address:
         raise UsageError(f"--server {url}: give a URL such as http://127.0.0.1:8998")
     if key is not None and not (key.isascii() and key.isprintable() and key):
         raise UsageError("--api-key: a key is of printable ASCII")
-    return Address(f"{found[0]}://{parts.netloc}{parts.path.rstrip('/')}", key)
+    if pin is not None and found[0] != "https":
+        raise UsageError(f"--tls-fingerprint: {url} has no certificate; give a URL of https")
+    known = None if pin is None else _parse_fingerprint(pin)
+    return Address(f"{found[0]}://{parts.netloc}{parts.path.rstrip('/')}", key, known)
+
+
+def _parse_fingerprint(text: str) -> str:
+    digits = text.replace(":", "")
+    if not re.fullmatch(r"[0-9A-Fa-f]{64}", digits):
+        raise UsageError(
+            f"--tls-fingerprint {text[:100]}: give the 64 hexadecimal digits that "
+            "'serve --tls-self-signed' prints"
+        )
+    return bytes.fromhex(digits).hex(":").upper()
+
+
+class _PinnedContext(ssl.SSLContext):
+    """Trusts the certificate of an address alone, whoever has signed it. Nothing is sent, not even
+    a key, before it is known."""
+
+    address: Address
+
+    def wrap_socket(self, *given: Any, **named: Any) -> ssl.SSLSocket:
+        """Raises ServerError if the certificate is another one."""
+        wrapped = super().wrap_socket(*given, **named)
+        shown = fingerprint(wrapped.getpeercert(binary_form=True) or b"")
+        if shown != self.address.fingerprint:
+            wrapped.close()
+            raise mistaken(self.address, shown)
+        return wrapped
+
+
+def pinned_context(address: Address) -> ssl.SSLContext | None:
+    """The context of TLS for a server that is known by its certificate; None if the system's
+    authorities decide."""
+    if address.fingerprint is None:
+        return None
+    context = _PinnedContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.address = address
+    return context
 
 
 class ServerError(KyutaiOnnxError):
@@ -73,8 +122,23 @@ def unreachable(address: Address, why: object) -> ServerError:
 def distrusted(address: Address, why: object) -> ServerError:
     """Its certificate is not one that is known."""
     return ServerError(
-        f"{address.url}: its certificate is not trusted ({why}); name it by SSL_CERT_FILE"
+        f"{address.url}: its certificate is not trusted ({why}); give its '--tls-fingerprint', or "
+        "name it by SSL_CERT_FILE"
     )
+
+
+def mistaken(address: Address, shown: str) -> ServerError:
+    """Its certificate is another one."""
+    return ServerError(
+        f"{address.url}: its certificate is {shown}, not {address.fingerprint}; see what 'serve' "
+        "printed"
+    )
+
+
+def in_plain(address: Address) -> ServerError:
+    """It does not speak TLS."""
+    plain = address.url.replace("https", "http", 1)
+    return ServerError(f"{address.url}: this port does not speak TLS; give '--server {plain}'")
 
 
 def refused(address: Address, status: int, said: str = "") -> ServerError:
@@ -84,6 +148,9 @@ def refused(address: Address, status: int, said: str = "") -> ServerError:
         return ServerError(f"{address.url}: does not let us in without the right key; {way}")
     if status in (429, 503):
         return busy(address, said)
+    if said == SPEAKS_TLS:
+        secure = address.url.replace("http", "https", 1)
+        return ServerError(f"{address.url}: this port speaks TLS; give '--server {secure}'")
     what = f"{status} {said}".strip()
     return ServerError(f"{address.url}: refused ({what}); is it 'kyutai-onnx serve'?")
 
@@ -221,6 +288,7 @@ class Connection:
                     compression=None,
                     proxy=None,
                     logger=SILENT,
+                    ssl=pinned_context(self._address),
                 )
             )
         except (WebSocketException, OSError, ValueError) as error:
@@ -299,8 +367,10 @@ def failure_of(address: Address, error: Exception) -> ServerError:
     """The one line for what stood in the way of a request."""
     if isinstance(error, InvalidStatus):
         return refused(address, error.response.status_code, said_in(bytes(error.response.body)))
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return distrusted(address, error.verify_message)
     if isinstance(error, ssl.SSLError):
-        return distrusted(address, getattr(error, "verify_message", "") or error.reason)
+        return in_plain(address) if error.reason in NO_TLS else unreachable(address, error.reason)
     if isinstance(error, TimeoutError):
         return unreachable(address, f"no answer for {CONNECT_SECONDS:.0f} s")
     if isinstance(error, OSError) and error.errno is not None and error.errno > 0:

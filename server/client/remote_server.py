@@ -19,6 +19,7 @@ from .connection import (
     ModelInfo,
     failure_of,
     parse_address,
+    pinned_context,
     refused,
     said_in,
     unreachable,
@@ -37,12 +38,17 @@ class ModelList:
 class RemoteServer:
     """A server of ours, by its URL (http, https, ws, wss) and, if it wants one, a key.
 
-    Every method that asks it raises ServerError if it cannot be reached, or does not let us in.
-    Raises UsageError for an invalid URL.
+    With `tls_fingerprint`, the SHA-256 of a certificate in hexadecimal digits, only the server with
+    that certificate is trusted, whoever has signed it.
+
+    Every method that asks it raises ServerError if it cannot be reached, does not let us in, or has
+    another certificate. Raises UsageError for an invalid URL or fingerprint.
     """
 
-    def __init__(self, url: str, api_key: str | None = None) -> None:
-        self.address = parse_address(url, api_key)
+    def __init__(
+        self, url: str, api_key: str | None = None, *, tls_fingerprint: str | None = None
+    ) -> None:
+        self.address = parse_address(url, api_key, tls_fingerprint)
         self._connections = Connections()
 
     def __enter__(self) -> Self:
@@ -99,7 +105,10 @@ class RemoteServer:
 
     def _get(self, path: str) -> bytes:
         request = urllib.request.Request(self.address.url + path, headers=self.address.headers)  # noqa: S310
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}),
+            urllib.request.HTTPSHandler(context=pinned_context(self.address)),
+        )
         try:
             with opener.open(request, timeout=CONNECT_SECONDS) as answer:
                 return _read(answer)

@@ -22,10 +22,12 @@ from websockets.sync.server import serve as websocket_server
 
 from kyutai_onnx.cli.load import connect
 from kyutai_onnx.cli.options import ServerOptions
+from kyutai_onnx.models import Word
 from kyutai_onnx.models.resolve import DEMO
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.server.client import RemoteServer, ServerError
 from kyutai_onnx.server.client.connection import Connection, parse_address
+from kyutai_onnx.server.config import Tls
 
 SAMPLES = [DEMO / "samples" / name for name in ("alarm.wav", "shopping.flac", "train.flac")]
 SENTENCE = "set an alarm at six twenty"
@@ -266,6 +268,78 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_server_may_be_named_in_many_ways(given: str, meant: str) -> None:
     assert parse_address(given).url == meant
+
+
+@pytest.fixture(scope="module")
+def secure() -> Iterator[Running]:
+    with running(STT, TTS, HIBIKI, tls=Tls(self_signed=True), api_keys=("sesame",)) as found:
+        yield found
+
+
+def pinned(server: Running, fingerprint: str | None = None) -> tuple[str, ...]:
+    """The options that name a server by its certificate."""
+    shown = fingerprint or server.server.fingerprint or ""
+    return ("--server", server.url, "--tls-fingerprint", shown, "--api-key", "sesame")
+
+
+def test_a_server_is_known_by_its_fingerprint(
+    command: Command, secure: Running, speech: Path, words: list[Word], tmp_path: Path
+) -> None:
+    done = command("transcribe", speech, "-q", "-f", "text", *pinned(secure))
+    assert (done.code, done.err) == (0, "")
+    assert done.out.split() == [word.text for word in words]
+    out = tmp_path / "out.wav"
+    assert command("say", "six", "-q", "-o", out, *pinned(secure)).code == 0
+    assert soundfile.info(out).frames
+    bare = (secure.server.fingerprint or "").replace(":", "").lower()
+    streamed = command("stream", "--input-file", speech, "-q", *pinned(secure, bare))
+    assert (streamed.code, streamed.err) == (0, "")
+
+
+def test_another_certificate_is_refused_before_the_key_is_sent(
+    command: Command, secure: Running, speech: Path
+) -> None:
+    other = ":".join(["AB"] * 32)
+    done = command("transcribe", speech, *pinned(secure, other))
+    assert (done.code, done.out) == (1, "")
+    assert other in done.error
+    assert str(secure.server.fingerprint) in done.error
+    done = command("transcribe", speech, "--server", secure.url, "--api-key", "sesame")
+    assert done.code == 1
+    assert "--tls-fingerprint" in done.error
+
+
+def test_a_websocket_checks_the_certificate_too(secure: Running) -> None:
+    other = parse_address(secure.url, "sesame", "0" * 64)
+    with pytest.raises(ServerError, match="00:00"):
+        Connection(other, "/api/asr-streaming", {})
+
+
+def test_a_wrong_scheme_is_one_line(
+    command: Command, server: Running, secure: Running, speech: Path
+) -> None:
+    plain = secure.url.replace("https", "http")
+    done = command("transcribe", speech, "--server", plain, "--api-key", "sesame")
+    assert (done.code, done.out) == (1, "")
+    assert f"'--server {secure.url}'" in done.error
+    for more in ((), ("--tls-fingerprint", "0" * 64)):
+        url = server.url.replace("http", "wss")
+        done = command("transcribe", speech, "--server", url, *more)
+        assert (done.code, done.out) == (1, "")
+        assert f"'--server {server.url}'" in done.error
+
+
+@pytest.mark.parametrize(
+    ("url", "fingerprint", "said"),
+    [("http://host", "0" * 64, "http://host"), ("https://host", "12:34", "12:34")],
+)
+def test_fingerprints_that_cannot_be(url: str, fingerprint: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        RemoteServer(url, tls_fingerprint=fingerprint)
+
+
+def test_a_fingerprint_means_https() -> None:
+    assert parse_address("host:1", None, "0" * 64).url == "https://host:1"
 
 
 def test_keys_are_not_shown() -> None:

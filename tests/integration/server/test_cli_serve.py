@@ -4,6 +4,7 @@ import importlib.util
 import json
 import signal
 import socket
+import ssl
 import sys
 import urllib.request
 from pathlib import Path
@@ -19,6 +20,7 @@ from kyutai_onnx.models.resolve import DEMO, VARIABLE
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.server.config import ModelConfig, ServerConfig, Tls
 from kyutai_onnx.server.server import Server
+from kyutai_onnx.server.web.tls import fingerprint
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 SIGNALS = [
@@ -74,9 +76,12 @@ def test_quiet_servers_say_where_they_are_alone(tmp_path: Path) -> None:
     )
     with served_process("--config", config, "--tls-self-signed") as server:
         assert server.url.startswith("https://127.0.0.1:")
-        assert [line for line in server.log.splitlines() if not line.startswith("{")] == [
-            f"serving voice (4) at {server.url}"
-        ]
+        said = [line for line in server.log.splitlines() if not line.startswith("{")]
+        certificate = ssl.get_server_certificate(("127.0.0.1", server.port))
+    assert said == [
+        f"for clients: --tls-fingerprint {fingerprint(ssl.PEM_cert_to_DER_cert(certificate))}",
+        f"serving voice (4) at {server.url}",
+    ]
 
 
 @pytest.mark.parametrize(

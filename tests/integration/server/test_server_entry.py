@@ -3,11 +3,14 @@ forgotten."""
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import aiohttp
 import pytest
@@ -26,8 +29,9 @@ from support.serving import (
     tight,
 )
 from support.speech import hiss, wav_bytes
-from support.waiting import until_here
+from support.waiting import until, until_here
 
+from kyutai_onnx.runtime.cache_folder import cache_folder
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.server.config import Tls
 from kyutai_onnx.server.web.auth import (
@@ -38,7 +42,7 @@ from kyutai_onnx.server.web.auth import (
     TooManySessions,
     caller_of,
 )
-from kyutai_onnx.server.web.tls import TlsProtocol, self_signed, ssl_context
+from kyutai_onnx.server.web.tls import DAYS, TlsProtocol, self_signed, ssl_context
 
 KEY, OTHER = "first-key", "second-key"
 WAV = wav_bytes(hiss(0.2))
@@ -265,6 +269,102 @@ def test_tls_by_a_certificate_of_its_own() -> None:
         asyncio.run(talk(server))
 
 
+def test_a_certificate_of_its_own_is_kept() -> None:
+    tls = Tls(self_signed=True)
+    _, first = ssl_context(tls, "kept.example")
+    (path,) = (cache_folder() / "tls").glob("kept.example.pem")
+    kept = path.read_bytes()
+    assert os.name != "posix" or stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert ssl_context(tls, "kept.example") == (ANY, first)
+    assert path.read_bytes() == kept
+    assert ssl_context(tls, "other.example")[1] != first
+
+
+@pytest.mark.parametrize("harm", ["cut off", "open to others", "another key", "soon over"])
+def test_a_certificate_that_cannot_be_used_is_replaced(
+    harm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = f"{harm[:3]}.example".replace(" ", "")
+    _, first = ssl_context(Tls(self_signed=True), host)
+    path = cache_folder() / "tls" / f"{host}.pem"
+    if harm == "cut off":
+        path.write_bytes(path.read_bytes()[:100])
+    elif harm == "open to others":
+        path.chmod(0o644)
+    elif harm == "another key":
+        other = self_signed(host)
+        start = other.index(b"-----BEGIN CERTIFICATE")
+        mine = path.read_bytes()
+        path.write_bytes(mine[: mine.index(b"-----BEGIN CERTIFICATE")] + other[start:])
+    else:
+        monkeypatch.setattr("kyutai_onnx.server.web.tls.LEAST_DAYS", DAYS)
+    assert ssl_context(Tls(self_signed=True), host)[1] != first
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_certificate_that_cannot_be_kept_is_made_and_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "file"
+    folder.write_text("no folder")
+    monkeypatch.setenv("KYUTAI_ONNX_CACHE", str(folder))
+    with caplog.at_level("INFO", "kyutai_onnx.server"):
+        _, first = ssl_context(Tls(self_signed=True), "localhost")
+    assert first
+    assert "certificate not kept" in caplog.text
+
+
+def plain(port: int, request: bytes) -> bytes:
+    """Everything that a port answers to what is sent without TLS."""
+    with socket.create_connection(("127.0.0.1", port), SECONDS) as raw:
+        raw.sendall(request)
+        found = b""
+        while data := raw.recv(1 << 16):
+            found += data
+    return found
+
+
+def test_a_request_without_tls_is_answered_that_it_needs_it() -> None:
+    upload = b"POST /v1/audio/transcriptions HTTP/1.1\r\nContent-Length: 500000\r\n\r\n"
+    with running(STT, tls=Tls(self_signed=True)) as server:
+        port = server.server.port
+        for request in (b"GET / HTTP/1.1\r\nHost: here\r\n\r\n", upload + bytes(500_000)):
+            answer = plain(port, request)
+            assert answer.startswith(b"HTTP/1.1 400 ")
+            assert b"https://" in answer
+        assert b"HTTP" not in plain(port, b"\x00\x01 no request")
+
+
+def test_requests_without_tls_hold_no_place() -> None:
+    async def health(server: Running) -> int:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{server.url}/health", ssl=False) as answer,
+        ):
+            return answer.status
+
+    with (
+        running(STT, tls=Tls(self_signed=True), limits=tight(connections=4)) as server,
+        contextlib.ExitStack() as stack,
+    ):
+        place = ("127.0.0.1", server.server.port)
+        open_ones = [stack.enter_context(socket.create_connection(place)) for _ in range(40)]
+        for raw in open_ones:
+            with contextlib.suppress(ConnectionError):
+                raw.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert asyncio.run(health(server)) == 200
+
+
+def test_a_client_without_tls_is_not_read_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kyutai_onnx.server.web.tls.PARTING_BYTES", 1 << 16)
+    with (
+        running(STT, tls=Tls(self_signed=True)) as server,
+        socket.create_connection(("127.0.0.1", server.server.port), SECONDS) as raw,
+        pytest.raises(ConnectionError),
+    ):
+        until(lambda: raw.sendall(b"GET " + bytes(1 << 16)) is not None)  # it raises
+
+
 def test_handshakes_that_do_not_end_hold_no_place() -> None:
     """A newcomer takes the place of one; each keeps 16 KiB, not asyncio's 256."""
 
@@ -292,7 +392,8 @@ def test_tls_by_files(tmp_path: Path) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     key.write_text(pem[:middle])
     certificate.write_text(pem[middle:])
-    context = ssl_context(Tls(str(certificate), str(key)), "example.org")
+    context, shown = ssl_context(Tls(str(certificate), str(key)), "example.org")
+    assert shown is None
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
     with pytest.raises(UsageError, match="cannot be used"):
         ssl_context(Tls(str(certificate), str(tmp_path / "none.pem")), "example.org")
