@@ -1,6 +1,7 @@
 """The models that are served: loaded, each with its engine and its voices, and found by name."""
 
 import dataclasses
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from ..models.batch import Row
 from ..models.families import DEFAULT, FAMILIES, SERVED, Family, Task
 from ..models.mimi.model import CodecCache
 from ..models.model import Model
-from ..models.resolve import exported_bundles, locate
+from ..models.resolve import exported_bundles, is_demo, locate
 from ..models.tts.voices import CFG
 from ..runtime.bundle.bundle import Bundle, read_manifest
 from ..runtime.bundle.manifest import FILE_NAME, is_bundle
@@ -35,6 +36,10 @@ USUAL_NAMES = {
 }
 """How the models of OpenAI are named that its clients ask for by default; such a name means the
 first model of the task, unless another model has it."""
+
+
+LANGUAGES = ("en", "fr", "de", "es", "it", "pt")
+"""Codes of ISO 639-1 that may stand in the name of a model."""
 
 
 class UnknownModel(LookupError):  # noqa: N818
@@ -62,10 +67,18 @@ class ServedModel:
         return self.config.path or self.family.socket or ""
 
     @property
+    def languages(self) -> list[str]:
+        """The languages that are in the name of the model or its repository, as Kyutai names its
+        own."""
+        manifest = self.model.bundle.manifest
+        words = re.split(r"[^a-z]+", f"{manifest.name} {manifest.source.repository}".lower())
+        return [language for language in LANGUAGES if language in words]
+
+    @property
     def about(self) -> dict[str, Any]:
         """What our own clients need: `has_tail` says whether speech goes on after the end of the
         audio, `lead` is the silence, in seconds, before audio that is transcribed, `delay` by how
-        much its text lags behind."""
+        much its text lags behind, `demo` what an embedded demo knows."""
         model, manifest = self.model, self.model.bundle.manifest
         stt = manifest.stt
         return {
@@ -73,6 +86,8 @@ class ServedModel:
             "task": self.family.task,
             "has_tail": self.family.has_tail,
             "path": self.path,
+            "languages": self.languages,
+            "demo": self.family.demo.knows if is_demo(model.bundle.path) else None,
             "slots": self.engine.slots,
             "precision": manifest.precision,
             "sample_rate": model.sample_rate,

@@ -35,10 +35,11 @@ def render_transcript(
     return TRANSCRIPT_TYPES[request.format], body.encode()
 
 
-def transcript_delta(word: str, *, first: bool) -> bytes:
-    """The event of a word that was found."""
-    text = word if first else f" {word}"
-    return event({"type": "transcript.text.delta", "delta": text})
+def transcript_delta(word: Word, *, first: bool) -> bytes:
+    """The event of a word that was found, with its times, which OpenAI's has not."""
+    text = word.text if first else f" {word.text}"
+    times = {"start": round(word.start, 3), "end": round(word.end, 3)}
+    return event({"type": "transcript.text.delta", "delta": text, **times})
 
 
 def transcript_done(words: Sequence[Word], duration: float, *, with_logprobs: bool) -> bytes:

@@ -100,7 +100,7 @@ async def _as_events(
     try:
         async for event in transcription.events():
             if isinstance(event, Word):
-                await answer.write(adapter.transcript_delta(event.text, first=not words))
+                await answer.write(adapter.transcript_delta(event, first=not words))
                 words.append(event)
     except KyutaiOnnxError as error:
         if not answer.begun:

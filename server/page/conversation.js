@@ -1,8 +1,9 @@
-// Speech into the microphone, words and perhaps speech out of the server: one press begins it, one
-// ends it.
+// Speech into the microphone, or a recording, words and perhaps speech out of the server: one press
+// begins it, one ends it.
 
 import { audioContext } from "./audio.js";
-import { seconds } from "./figures.js";
+import { takeFiles } from "./files.js";
+import { minutes, seconds } from "./figures.js";
 import { Meter, peaks } from "./meter.js";
 import { Microphone } from "./microphone.js";
 import { Notes } from "./notes.js";
@@ -51,6 +52,7 @@ export class Conversation {
     this.#panel.find(".answer").hidden = !use.plays;
     this.#panel.offerModels(models);
     this.#panel.find(".main").onclick = () => this.#press();
+    if (use.read) takeFiles(root, this.#panel.find(".file"), (files) => this.#open(files));
   }
 
   // Ends it at once, as when the person turns to something else.
@@ -87,6 +89,25 @@ export class Conversation {
       return this.#fail(trouble);
     }
     this.#connect();
+  }
+
+  #open([file, ...others]) {
+    if (this.#panel.state !== "idle") return;
+    if (others.length) return this.#fail(new Trouble("many"));
+    this.#panel.complain(null);
+    this.#panel.figures.begin([]);
+    this.#panel.show("reading", `Sending ${file.name}…`);
+    this.#taken = this.#begun = 0;
+    this.#notes.begin();
+    const post = this.#server.recordingPost(this.#panel.model);
+    this.#session = this.#use.read(post, file, {
+      sent: (part) =>
+        this.#panel.show("reading", part < 1 ? `Sending… ${percent(part)}` : "Reading…"),
+      word: (text, start) => this.#notes.add(` ${text}`, start),
+      pause: (time) => this.#notes.pause(time),
+      reached: (time) => this.#panel.show("reading", `Reading… ${minutes(time)}`),
+      ended: (trouble) => (trouble ? this.#fail(trouble) : this.#rest()),
+    });
   }
 
   async #openPlayer() {
@@ -182,6 +203,7 @@ export class Conversation {
     this.#panel.complain(trouble);
     this.#closeMicrophone();
     this.#session?.close();
+    this.#session = null;
     this.#player?.finish();
     this.#player = null;
     this.#waiting = [];
@@ -193,4 +215,8 @@ export class Conversation {
     this.#microphone = null;
     this.#input.clear();
   }
+}
+
+function percent(part) {
+  return `${Math.round(100 * part)} %`;
 }

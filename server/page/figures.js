@@ -32,3 +32,8 @@ export class Figures {
 export function seconds(value) {
   return `${value.toFixed(2)} s`;
 }
+
+export function minutes(value) {
+  const whole = Math.max(0, Math.floor(value));
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+}

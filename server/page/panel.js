@@ -50,10 +50,14 @@ export class Panel {
     return select;
   }
 
-  // Offers models by their names: `model` is the one that is taken now.
+  // Offers models by their names, and says what the one that is taken is: `model`.
   offerModels(models) {
     this.#models = models;
-    return this.offer("model", models.map(({ id }) => id));
+    const select = this.offer("model", models.map(({ id }) => id));
+    const describe = () => (this.find(".about").textContent = described(this.model));
+    select.addEventListener("change", describe);
+    describe();
+    return select;
   }
 
   get model() {
@@ -65,4 +69,11 @@ export class Panel {
     this.find(".label").textContent = label;
     this.find(".status").textContent = status;
   }
+}
+
+// "NAME · English, French · a demo that KNOWS"
+function described({ id, languages, demo }) {
+  const names = new Intl.DisplayNames("en", { type: "language" });
+  const known = languages.map((code) => names.of(code)).join(", ");
+  return [id, known, demo && `a demo that ${demo}`].filter(Boolean).join(" · ");
 }

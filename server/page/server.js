@@ -18,8 +18,9 @@ export class Server {
     sessionStorage.setItem(KEY, key);
   }
 
-  // [{id, task, has_tail, path}] of every model served: its name, what it is for, whether it goes on
-  // speaking after the end of the audio, and the path of its websocket.
+  // [{id, task, has_tail, path, languages, demo}] of every model served: its name, what it is for,
+  // whether it goes on speaking after the end of the audio, the path of its websocket, the codes of
+  // its languages, and what it knows if it is a demo.
   async models() {
     return (await this.#json("v1/models")).data;
   }
@@ -34,6 +35,13 @@ export class Server {
     const url = this.#url(path.replace(/^\//, ""), { model: id, ...query });
     url.protocol = url.protocol.replace("http", "ws");
     return url;
+  }
+
+  // How a recording is posted to a model, which answers with its words as they are found.
+  recordingPost({ id }) {
+    const headers = this.#key ? { "kyutai-api-key": this.#key } : {};
+    const url = new URL("v1/audio/transcriptions", this.#base);
+    return { url, headers, fields: { model: id, stream: "true" } };
   }
 
   // Why a socket was refused: browsers tell pages no more than that it was.

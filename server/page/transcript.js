@@ -1,5 +1,7 @@
 // The words that were heard: a line up to each pause, with the time it began.
 
+import { minutes } from "./figures.js";
+
 const NEAR = 80; // pixels from the end that still count as reading along
 
 export class Transcript {
@@ -72,9 +74,4 @@ export class Transcript {
     const { scrollTop, scrollHeight, clientHeight } = this.#element;
     return scrollHeight - scrollTop - clientHeight < NEAR;
   }
-}
-
-function minutes(seconds) {
-  const whole = Math.max(0, Math.floor(seconds));
-  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
 }

@@ -22,6 +22,7 @@ const WORDS = {
     "This browser has no Opus codec for pages (WebCodecs). Chrome and Edge, Firefox 130 and " +
     "Safari 26 have one.",
   audio: "This browser has no audio worklets, which the page needs for sound.",
+  many: "Open one recording at a time.",
   garbled: "The server sent something that this page does not understand.",
 };
 

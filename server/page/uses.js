@@ -3,6 +3,7 @@
 import { Chat } from "./chat.js";
 import { Listening } from "./listening.js";
 import { opusIsSupported } from "./opus.js";
+import { Recording } from "./recording.js";
 import { Trouble } from "./trouble.js";
 
 const HEADPHONES = "Headphones keep the answer out of the microphone.";
@@ -12,7 +13,7 @@ async function needsOpus() {
 }
 
 // In the order of the tabs. `fits(model)` says whether a model is for it. `open(url, told)` makes a
-// session; `keeps` are the seconds of speech that wait for one; `plays` says that it answers aloud,
+// session, `read(post, file, told)` one of a whole recording, if it can; `keeps` are the seconds of speech that wait for one; `plays` says that it answers aloud,
 // and `check` raises what the browser lacks. Without `open` a text is spoken.
 export const USES = [
   {
@@ -23,11 +24,13 @@ export const USES = [
     running: "Listening",
     ending: "Hearing the last words…",
     hint:
-      "Press the button and speak. The words appear here as you say them, a line up to each pause.",
+      "Press the button and speak. The words appear here as you say them, a line up to each pause. " +
+      "Or open a recording, or drop one here.",
     keeps: 10,
     plays: false,
     check: async () => {},
     open: (url, told) => new Listening(url, told),
+    read: (post, file, told) => new Recording(post, file, told),
   },
   {
     id: "translate",

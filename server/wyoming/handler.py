@@ -3,7 +3,6 @@ Assistant."""
 
 import asyncio
 import contextlib
-import re
 import socket
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -49,8 +48,9 @@ EVENTS_AT_ONCE = 16
 PARTING_SECONDS, PARTING_BYTES = 5.0, 1 << 20
 """How long, and how much, is read from a client whose request is refused while it writes."""
 KYUTAI = Attribution("Kyutai", "https://kyutai.org")
+USUAL_LANGUAGES = ("en",)
+"""Of a model whose name says none: a client wants one."""
 OURS = Attribution(PACKAGE, "https://pypi.org/project/kyutai-onnx/")
-LANGUAGES = ("en", "fr", "de", "es", "it", "pt")
 
 
 class WyomingServer:
@@ -292,7 +292,10 @@ async def describe(context: Context) -> Info:
     info = Info()
     if transcribing:
         models = [
-            AsrModel(languages=languages_of(served), **_artifact(served.name, served))
+            AsrModel(
+                languages=_languages(served),
+                **_artifact(served.name, served),
+            )
             for served in transcribing
         ]
         asr = AsrProgram(models=models, **_program("Speech to text"))
@@ -303,13 +306,17 @@ async def describe(context: Context) -> Info:
         catalog = served.voices
         names = [voice.name for voice in await context.work(catalog.names)]
         voices = [
-            TtsVoice(languages=languages_of(served), **_artifact(name, served))
+            TtsVoice(languages=_languages(served), **_artifact(name, served))
             for name in dict.fromkeys([catalog.default or DEFAULT_VOICE, *names])
         ]
         tts = TtsProgram(voices=voices, **_program("Text to speech"))
         tts.supports_synthesize_streaming = True
         info.tts.append(tts)
     return info
+
+
+def _languages(served: ServedModel) -> list[str]:
+    return served.languages or [*USUAL_LANGUAGES]
 
 
 def _artifact(name: str, served: ServedModel) -> dict[str, Any]:
@@ -324,10 +331,3 @@ def _program(description: str) -> dict[str, Any]:
         "description": description,
         "version": package_version(),
     }
-
-
-def languages_of(served: ServedModel) -> list[str]:
-    """The languages that are in the name of a model, as Kyutai names its own; else English."""
-    manifest = served.model.bundle.manifest
-    words = re.split(r"[^a-z]+", f"{manifest.name} {manifest.source.repository}".lower())
-    return [language for language in LANGUAGES if language in words] or [*LANGUAGES[:1]]

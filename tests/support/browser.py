@@ -121,6 +121,33 @@ class Page:
                 clickCount=1,
             )
 
+    async def choose(self, selector: str, *files: Path) -> None:
+        """Files, in a field for them."""
+        found = await self.devtools(
+            "Runtime.evaluate", expression=f"document.querySelector({json.dumps(selector)})"
+        )
+        field = found["result"]["objectId"]
+        await self.devtools("DOM.setFileInputFiles", files=[*map(str, files)], objectId=field)
+
+    async def drop(self, selector: str, *files: Path) -> None:
+        """Files, on an element."""
+        contents = [base64.b64encode(file.read_bytes()).decode() for file in files]
+        names = [file.name for file in files]
+        await self.run(f"""
+            (() => {{
+              const carried = new DataTransfer();
+              {json.dumps(contents)}.forEach((content, index) => {{
+                const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+                carried.items.add(new File([bytes], {json.dumps(names)}[index]));
+              }});
+              const element = document.querySelector({json.dumps(selector)});
+              for (const kind of ["dragover", "drop"]) {{
+                const about = {{ dataTransfer: carried, bubbles: true, cancelable: true }};
+                const event = new DragEvent(kind, about);
+                if (element.dispatchEvent(event)) throw new Error("the browser would open it");
+              }}
+            }})()""")
+
     async def type(self, text: str) -> None:
         await self.devtools("Input.insertText", text=text)
 

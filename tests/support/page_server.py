@@ -76,6 +76,7 @@ class PageServer:
         for place, name in enumerate(self.families):
             number, family = self.families[:place].count(name) + 1, FAMILIES[name]
             able = {"task": family.task, "has_tail": family.has_tail, "path": family.socket}
+            able |= {"languages": ["en"], "demo": family.demo.knows or None}
             model = f"{name}-demo" if number == 1 else f"{name}-demo-{number}"
             data.append({"id": model, "object": "model", **able})
         return web.json_response({"object": "list", "data": data})

@@ -11,6 +11,7 @@ import soundfile
 from support.speech import Array, say_aloud, whole
 
 from kyutai_onnx.models import SpeechToText
+from kyutai_onnx.models.families import FAMILIES, SPEECH_TO_TEXT, TEXT_TO_SPEECH
 from kyutai_onnx.models.resolve import DEMO
 from kyutai_onnx.server.engine import Session
 
@@ -114,3 +115,60 @@ def test_a_key_opens_the_page_and_its_sockets(tmp_path: Path) -> None:
         await page.until(f"{figure('Played')} > 0")
 
     look(tmp_path, unlock, keys=("open sesame",), complaints=1)
+
+
+def test_a_recording_is_transcribed(tmp_path: Path) -> None:
+    """One that is chosen, and one that is dropped, on a server with a key."""
+    one, other = SAMPLES[0], SAMPLES[1]
+
+    async def read(page: Page) -> None:
+        await page.see("#key-field")
+        await page.type("open sesame")
+        await page.press("Enter")
+        await page.see(".file")
+        await page.choose(".file input", DEMO / "samples" / one["audio"])
+        await page.until("document.querySelector('.transcript .word')")
+        await page.until(IDLE)
+        assert alike(lines(await page.text(".transcript")), [one["text"]])
+        assert any("0:0" in said for said in await page.recorded(".status"))
+        await page.drop(".transcript", DEMO / "samples" / other["audio"])
+        await page.until(f"document.querySelectorAll('.transcript time').length > 1 && {IDLE}")
+        assert alike(lines(await page.text(".transcript")), [one["text"], other["text"]])
+
+    look(tmp_path, read, keys=("open sesame",), complaints=1)
+
+
+def test_what_is_no_recording_is_one_line(tmp_path: Path) -> None:
+    text = tmp_path / "words.wav"
+    text.write_text("no audio")
+    sample = DEMO / "samples" / SAMPLES[0]["audio"]
+
+    async def read(page: Page) -> None:
+        await page.see(".file")
+        await page.choose(".file input", text)
+        await page.see(".trouble")
+        await page.until(IDLE)
+        assert len((await page.text(".trouble")).splitlines()) == 1
+        await page.drop(".transcript", sample, sample)
+        await page.until_shown(".trouble", "one recording")
+        await page.choose(".file input", sample)
+        await page.until("document.querySelector('.transcript .word')")
+        assert await page.text(".trouble") == ""
+
+    look(tmp_path, read, complaints=1)
+
+
+def test_each_model_is_named_with_its_languages_and_what_a_demo_knows(tmp_path: Path) -> None:
+    async def read(page: Page) -> None:
+        for use, family in (
+            ("transcribe", SPEECH_TO_TEXT),
+            ("translate", FAMILIES["hibiki"]),
+            ("speak", TEXT_TO_SPEECH),
+        ):
+            await page.click(f"#{use}-tab")
+            said = await page.text(".about")
+            assert said.endswith(family.demo.knows)
+            assert "English" in said
+            assert ("French" in said) == (use == "translate")
+
+    look(tmp_path, read)

@@ -115,7 +115,7 @@ def test_words_and_segments_are_written_when_asked_for() -> None:
 
 
 def test_events_are_lines_of_json() -> None:
-    pieces = [adapter.transcript_delta(w.text, first=i == 0) for i, w in enumerate(WORDS)]
+    pieces = [adapter.transcript_delta(w, first=i == 0) for i, w in enumerate(WORDS)]
     pieces.append(adapter.transcript_done(WORDS, 3.4, with_logprobs=False))
     events = [json.loads(piece.decode().removeprefix("data: ")) for piece in pieces]
     assert all(piece.endswith(b"\n\n") for piece in [*pieces, openai.DONE])
