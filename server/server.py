@@ -21,6 +21,7 @@ from ..runtime.errors import KyutaiOnnxError, UsageError
 from .config import ServerConfig
 from .moshi_server import chat, stt, tts
 from .openai import handler as openai
+from .openapi import PATH, Description
 from .registry import ModelRegistry
 from .web import status
 from .web.connections import ConnectionLimiter, affordable_connections, logging_exhaustion
@@ -71,7 +72,8 @@ def make_app(
     app[CONTEXT] = Context(config, registry, limiter)
     app.on_response_prepare.append(set_headers)
     app.on_cleanup.append(_close)
-    for task, path in _sockets(registry):
+    sockets = _sockets(registry)
+    for task, path in sockets:
         parse, serve = SOCKETS[task]
         handler = websocket_route(functools.partial(parse, path), serve)
         app.router.add_get(path, handler, allow_head=False)
@@ -89,7 +91,10 @@ def make_app(
     app.router.add_get("/metrics", Metrics(registry).show)
     app.router.add_get("/api/build_info", status.build)
     app.router.add_get("/api/modules_info", status.modules)
+    description = Description(registry, sockets, has_keys=bool(config.api_keys))
+    app.router.add_get(PATH, description.show)
     app.router.add_get("/{name:(?!v1/).*}", pages.show)
+    description.describe(app.router)
     return app
 
 

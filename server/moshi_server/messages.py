@@ -156,6 +156,13 @@ class TimedTextMessage(Message, frozen=True, tag="Text"):
     stop_s: Finite
 
 
+class SpokenText(msgspec.Struct, frozen=True):
+    """The body of a POST to text to speech; an empty voice is the default one."""
+
+    text: str
+    voice: str
+
+
 class TtsFormat(StrEnum):
     """What a client of text to speech gets: samples or Ogg Opus, alone or in messages with the
     words."""

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import msgspec
 import numpy as np
 from aiohttp import WSCloseCode, web
 
@@ -253,9 +254,12 @@ async def post_tts(request: web.Request) -> web.StreamResponse:
     context = request.app[CONTEXT]
     served = context.registry.at(request.path, Task.TEXT_TO_SPEECH, request.query.get("model"))
     content = await context.receive_object(request)
-    text, voice = content.get("text"), content.get("voice")
-    if not isinstance(text, str) or not isinstance(voice, str):
-        raise web.HTTPUnprocessableEntity(text="text and voice: two strings are wanted\n")
+    try:
+        asked = msgspec.convert(content, messages.SpokenText)
+    except msgspec.ValidationError:
+        wanted = "text and voice: two strings are wanted\n"
+        raise web.HTTPUnprocessableEntity(text=wanted) from None
+    text, voice = asked.text, asked.voice
     if len(text) > context.limits.characters:
         raise UsageError(f"a text of {len(text)} characters: at most {context.limits.characters}")
     encoder, answer = WavEncoder(served.model.sample_rate), StreamingResponse(request, "audio/wav")

@@ -21,8 +21,6 @@ from . import adapter
 from . import messages as openai
 from .messages import InvalidRequestError, SpeechRequest, TranscriptionRequest
 
-EVENTS = "text/event-stream"
-
 
 async def models(request: web.Request) -> web.Response:
     """The models that are served, with what our own clients want to know of each."""
@@ -96,7 +94,7 @@ async def _as_events(
     request: web.Request, transcription: Transcription, *, with_logprobs: bool
 ) -> web.StreamResponse:
     """Each word as it is found."""
-    answer, words = StreamingResponse(request, EVENTS), list[Word]()
+    answer, words = StreamingResponse(request, openai.EVENTS), list[Word]()
     try:
         async for event in transcription.events():
             if isinstance(event, Word):
@@ -130,7 +128,7 @@ async def speech_post(request: web.Request) -> web.StreamResponse:
     served = context.registry.find(Task.TEXT_TO_SPEECH, asked.model)
     synthesis = Synthesis(context, served, asked.text, asked.voice, **asked.options)
     sse, frames = asked.stream_format == "sse", 0
-    answer = StreamingResponse(request, EVENTS if sse else openai.SPEECH_TYPES[asked.format])
+    answer = StreamingResponse(request, openai.EVENTS if sse else openai.SPEECH_TYPES[asked.format])
     async for data in _encoded(served, synthesis, asked):
         frames += 1
         await answer.write(adapter.audio_delta(data) if sse else data)

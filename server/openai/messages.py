@@ -3,7 +3,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -39,6 +39,7 @@ TRANSCRIPT_TYPES = {
 """The formats of a transcript, likewise."""
 GRANULARITIES = ("word", "segment")
 GRANULARITY_FIELD = "timestamp_granularities[]"
+INCLUDE_FIELD = "include[]"
 UNSUPPORTED = ("known_speaker_names[]", "known_speaker_references[]")
 LOGPROBS = "logprobs"
 KEYWORD_FIELDS = ("keywords[]", "keywords")
@@ -47,6 +48,13 @@ DIVIDERS = str.maketrans(dict.fromkeys(",:#\r\n", " "))
 TRANSLATION_NAMES = {"text_temperature": "temperature", "temperature": "audio_temperature"}
 """The answer to a translation is text, so `temperature` is that of the text."""
 SPEEDS = Range(0.25, 4)
+SPEECH_OPTIONS = {
+    name: option
+    for name, option in parameters(SpeechOptions, Offered.CLIENTS).items()
+    if option.range is not None
+}
+"""The options that a request to speak may have besides OpenAI's fields: those that are numbers."""
+EVENTS = "text/event-stream"
 DONE = b"data: [DONE]\n\n"
 
 
@@ -91,7 +99,11 @@ def read_speech_request(content: Mapping[str, Any], most_characters: int) -> Spe
         format=_choice(content, "response_format", SPEECH_TYPES),
         stream_format=_choice(content, "stream_format", STREAM_FORMATS),
         speed=1.0 if content.get("speed") is None else _number(content, "speed", SPEEDS),
-        options={name: _number(content, name, limits) for name, limits in _limits(content)},
+        options={
+            name: _number(content, name, option.range)
+            for name, option in SPEECH_OPTIONS.items()
+            if option.range is not None and content.get(name) is not None
+        },
     )
 
 
@@ -207,13 +219,6 @@ def _choice(content: Mapping[str, Any], name: str, choices: Iterable[str]) -> st
     return value
 
 
-def _limits(content: Mapping[str, Any]) -> Iterator[tuple[str, Range]]:
-    """Yield the options of speech that are given, each with its range."""
-    for name, offered in parameters(SpeechOptions, Offered.CLIENTS).items():
-        if content.get(name) is not None and offered.range is not None:
-            yield name, offered.range
-
-
 def _number(content: Mapping[str, Any], name: str, limits: Range) -> Any:
     """Return a field that is a number; clients send some as text."""
     value = content[name]
@@ -250,10 +255,12 @@ def _stream_options(
 
 
 def _includes_logprobs(fields: Mapping[str, Sequence[str]], kind: str) -> bool:
-    given = [*fields.get("include[]", ()), *fields.get("include", ())]
+    given = [*fields.get(INCLUDE_FIELD, ()), *fields.get("include", ())]
     unknown = [name for name in given if name != LOGPROBS]
     if unknown or (given and kind != "json"):
-        raise InvalidRequestError("include: only logprobs, with response_format=json", "include[]")
+        raise InvalidRequestError(
+            "include: only logprobs, with response_format=json", INCLUDE_FIELD
+        )
     return bool(given)
 
 

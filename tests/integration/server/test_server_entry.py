@@ -53,6 +53,7 @@ PUBLIC = (
     "/metrics",
     "/api/build_info",
     "/api/modules_info",
+    "/openapi.json",
     "/{name}",
 )
 
