@@ -16,6 +16,7 @@ from ..runtime.bundle.dataclass_json import parse, read_bounded
 from ..runtime.bundle.manifest import Family, Precision
 from ..runtime.errors import UsageError
 from ..runtime.output_file import is_folder
+from ..runtime.providers.provider import check_name
 from .limits import Limits
 from .moshi_config import MODULES, translate
 from .web.auth import is_loopback
@@ -63,7 +64,10 @@ class ModelConfig:
     final_padding: int | None = None
 
     def check(self) -> None:
-        """Raise UsageError for a parameter out of its range, and a family that is not served."""
+        """Raise UsageError for a parameter out of its range, an unknown provider, and a family that
+        is not served."""
+        if self.provider is not None:
+            check_name(self.provider)
         if self.task is not None and self.task not in SERVED:
             raise UsageError(f"task {self.task}: choose among {', '.join(SERVED)}")
         names = (field.name for field in dataclasses.fields(self) if field.name in PARAMETERS)
@@ -130,6 +134,7 @@ class ServerConfig:
                 raise UsageError(f"{name} {port}: give 0 to 65535")
         if self.slots < 1 or any(m.slots is not None and m.slots < 1 for m in self.models):
             raise UsageError("slots: give a model 1 or more")
+        check_name(self.provider)
         for model in self.models:
             model.check()
             if model.path is not None and not re.fullmatch(r"(/[\w.~-]+)+", model.path):

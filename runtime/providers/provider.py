@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from packaging.version import Version
@@ -141,6 +141,14 @@ def available(provider: Provider) -> bool:
     return provider.onnxruntime_name in load_onnxruntime().get_available_providers()
 
 
+def check_name(requested: str) -> None:
+    """Raises UsageError for a provider that is unknown."""
+    if requested not in (*PROVIDERS, CAPTURING, "auto"):
+        raise UsageError(
+            f"no provider {requested!r}; choose among {', '.join(PROVIDERS)}, {CAPTURING}, auto"
+        )
+
+
 def choose(requested: str, target: Target, *, allow_fallback: bool = False) -> Provider:
     """The provider for a bundle made for `target`.
 
@@ -148,14 +156,11 @@ def choose(requested: str, target: Target, *, allow_fallback: bool = False) -> P
     an unknown provider; ProviderError if it is not installed, or if it is not the bundle's own and
     `allow_fallback` is false.
     """
+    check_name(requested)
     if requested == CAPTURING:
         return capturing(choose("cuda", target, allow_fallback=allow_fallback))
     name = target if requested == "auto" else requested
-    if name not in PROVIDERS:
-        raise UsageError(
-            f"no provider {name!r}; choose among {', '.join(PROVIDERS)}, {CAPTURING}, auto"
-        )
-    provider = PROVIDERS[name]
+    provider = PROVIDERS[cast("Target", name)]
     if not available(provider):
         if requested == "auto" and allow_fallback:
             return PROVIDERS["cpu"]

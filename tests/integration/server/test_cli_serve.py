@@ -139,9 +139,10 @@ def test_a_port_that_needs_privileges_is_found_before_a_model_is_loaded(
         ("--api-key", "@a.pem"),
         ("--config", "a.pem"),
         ("--static", "a.pem"),
+        ("--provider", "a.pem"),
     ],
 )
-def test_files_are_read_before_a_model_is_loaded(
+def test_settings_are_checked_before_a_model_is_loaded(
     command: Command, arguments: tuple[str, ...]
 ) -> None:
     done = command("serve", "--port", 0, "-q", *arguments, "--model", "nowhere")
