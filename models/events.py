@@ -21,10 +21,12 @@ class Word:
 
 @dataclass(frozen=True)
 class WordStarted:
-    """A word as soon as its text is complete; its end is not known yet."""
+    """A word as soon as its text is complete; its end is not known yet. `confidence` is that of the
+    text since the last boundary."""
 
     text: str
     start: float
+    confidence: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,10 @@ class WordAssembler:
             return []
         spoken = " ".join(self._text().split())
         new, self._reported = spoken.removeprefix(self._reported).strip(), spoken
-        return [WordStarted(new, to_millisecond(self._seconds(self._start)))] if new else []
+        if not new:
+            return []
+        start = to_millisecond(self._seconds(self._start))
+        return [WordStarted(new, start, _probability(self._logs))]
 
     def _close(self, end: float) -> list[Word | WordStarted]:
         if self._start is None or self._start < self._first:

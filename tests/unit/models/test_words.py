@@ -275,3 +275,10 @@ def test_a_confidence_that_is_not_known_of_all_tokens_is_not_known() -> None:
         None,
         0.5,
     ]
+
+
+def test_a_word_that_has_started_has_the_confidence_of_the_text_so_far() -> None:
+    words = assembler(live=True)
+    found = [*words.push(BOUNDARY), *words.push(5, math.log(0.5)), *words.push(PADDING)]
+    found += [*words.push(8, math.log(0.5)), *words.push(PADDING)]
+    assert [word.confidence for word in found] == [0.5, 0.25]
