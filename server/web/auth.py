@@ -17,6 +17,8 @@ HEADER = "kyutai-api-key"
 QUERY = ("auth_id", "worker_auth_id")
 """The second is the name on Kyutai's own page."""
 BEARER = "bearer "
+PROTOCOL_HEADER, PROTOCOL_KEY = "Sec-WebSocket-Protocol", "openai-insecure-api-key."
+"""Where OpenAI's clients in browsers put the key of a websocket: in the name of a protocol."""
 MOST_CALLERS = 10_000
 ANY_ORIGIN = "*"
 CORS_METHODS = "GET, POST, OPTIONS"
@@ -61,6 +63,9 @@ def shown_key(headers: Mapping[str, str], query: Mapping[str, str] | None = None
     if authorization is not None:
         is_bearer = authorization.lower().startswith(BEARER)
         return authorization[len(BEARER) :].strip() if is_bearer else authorization
+    for protocol in headers.get(PROTOCOL_HEADER, "").split(","):
+        if protocol.strip().startswith(PROTOCOL_KEY):
+            return protocol.strip().removeprefix(PROTOCOL_KEY)
     return next((query[name] for name in QUERY if name in query), None) if query else None
 
 
