@@ -231,6 +231,13 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         _is_for(Task.TEXT_TO_SPEECH),
         body=(JSON, SPEECH),
     ),
+    ("GET", "/v1/realtime"): Operation(
+        "Transcribe audio and speak texts, by a websocket for OpenAI's clients.",
+        (),
+        lambda family: family.task in (Task.SPEECH_TO_TEXT, Task.TEXT_TO_SPEECH),
+        query=[MODEL, _optional("intent", Literal["transcription"], "Transcribes alone.")],
+        status="101",
+    ),
     ("GET", "/v1/models"): Operation("List the models."),
     ("GET", "/v1/models/{name}"): Operation("Describe a model."),
     ("GET", "/v1/audio/voices"): Operation(

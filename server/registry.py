@@ -30,9 +30,10 @@ USUAL_TRANSCRIBERS = (
     "gpt-transcribe",
     "gpt-live-transcribe",
 )
+USUAL_CONVERSERS = ("gpt-realtime", "gpt-4o-realtime", "gpt-4o-mini-realtime", "gpt-audio")
 USUAL_NAMES = {
-    Task.SPEECH_TO_TEXT: USUAL_TRANSCRIBERS,
-    Task.TEXT_TO_SPEECH: ("tts-", "gpt-4o-mini-tts", "gpt-4o-tts"),
+    Task.SPEECH_TO_TEXT: (*USUAL_TRANSCRIBERS, *USUAL_CONVERSERS),
+    Task.TEXT_TO_SPEECH: ("tts-", "gpt-4o-mini-tts", "gpt-4o-tts", *USUAL_CONVERSERS),
 }
 """How the models of OpenAI are named that its clients ask for by default; such a name means the
 first model of the task, unless another model has it."""

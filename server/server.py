@@ -21,6 +21,7 @@ from ..runtime.errors import KyutaiOnnxError, UsageError
 from .config import ServerConfig
 from .moshi_server import chat, stt, tts
 from .openai import handler as openai
+from .openai.realtime.handler import PROTOCOL, parse_realtime_query, serve_realtime
 from .openapi import PATH, Description
 from .registry import ModelRegistry
 from .web import status
@@ -79,6 +80,8 @@ def make_app(
         app.router.add_get(path, handler, allow_head=False)
         if task in POSTS:
             app.router.add_post(path, keyed(POSTS[task]))
+    realtime = websocket_route(parse_realtime_query, serve_realtime, (PROTOCOL,))
+    app.router.add_get("/v1/realtime", realtime, allow_head=False)
     app.router.add_post("/v1/audio/transcriptions", keyed(openai.transcriptions_post))
     app.router.add_post("/v1/audio/translations", keyed(openai.translations_post))
     app.router.add_post("/v1/audio/speech", keyed(openai.speech_post))
@@ -205,6 +208,8 @@ class Server:
             self._app[CONTEXT].stopping = True
         stopping = (asyncio.to_thread(s.engine.stop, self.config.drain) for s in self.registry.all)
         await asyncio.gather(*stopping)
+        if self._app is not None:
+            self._app[CONTEXT].stopped.set()
         if self._wyoming is not None:
             await self._wyoming.stop()
         for listener in self._listeners:

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
-from ...models.events import Word
+from ...models.events import Word, WordStarted
 from ...models.text.subtitles import cues, srt, vtt
 from .messages import TRANSCRIPT_TYPES, TranscriptionRequest, event
 
@@ -50,7 +50,7 @@ def transcript_done(words: Sequence[Word], duration: float, *, with_logprobs: bo
     return event(content | {"usage": _usage(duration)})
 
 
-def logprobs(words: Sequence[Word]) -> list[dict[str, Any]]:
+def logprobs(words: Sequence[Word | WordStarted]) -> list[dict[str, Any]]:
     """The logarithm of the probability of each word, which stands for a token here."""
     tokens = [word.text if index == 0 else f" {word.text}" for index, word in enumerate(words)]
     return [
@@ -59,7 +59,7 @@ def logprobs(words: Sequence[Word]) -> list[dict[str, Any]]:
     ]
 
 
-def _logprob(word: Word) -> float:
+def _logprob(word: Word | WordStarted) -> float:
     return 0.0 if word.confidence is None else math.log(max(word.confidence, LEAST))
 
 

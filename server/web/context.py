@@ -48,6 +48,8 @@ class Context:
         self.uploads = Uploads(limits, config.spool)
         self._turns = asyncio.Semaphore(AT_ONCE)
         self.stopping = False
+        self.stopped = asyncio.Event()
+        """Set once all engines have stopped."""
         self.decoders = Decoders(limits, sum(map(_sessions, registry.all)))
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="web")
         self._converters = ThreadPoolExecutor(CONVERTERS, thread_name_prefix="convert")

@@ -35,15 +35,24 @@ class ClientGone(Exception):  # noqa: N818
 
 
 class WebSocket:
-    """The websocket of one client; `take_turn` waits for its turn among all."""
+    """The websocket of one client, which speaks one of `protocols` if it asks for any; `take_turn`
+    waits for its turn among all. `caller` is whom its requests are counted for."""
 
-    def __init__(self, limits: Limits, take_turn: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        take_turn: Callable[[], Awaitable[None]],
+        caller: str,
+        protocols: Sequence[str] = (),
+    ) -> None:
+        self.caller = caller
         self._ws = web.WebSocketResponse(
             timeout=CLOSE_SECONDS,
             autoclose=False,
             autoping=False,
             compress=False,
             max_msg_size=limits.message,
+            protocols=protocols,
         )
         self._limits = limits
         self._loop = asyncio.get_running_loop()
@@ -61,6 +70,10 @@ class WebSocket:
         await self._ws.prepare(request)
         self._sent = self._loop.time()
         self._pings = asyncio.create_task(self._ping())
+
+    def header(self, name: str) -> str:
+        """Return a header of the request, empty if it has none."""
+        return "" if self._request is None else self._request.headers.get(name, "")
 
     @property
     def response(self) -> web.WebSocketResponse:
@@ -107,13 +120,17 @@ class WebSocket:
         except ConnectionError:
             pass
 
-    async def send(self, data: bytes) -> None:
-        """Send a message; raises ClientGone if the client has left, or reads nothing for long."""
+    async def send(self, data: bytes | str) -> None:
+        """Send a message, of bytes or text; raises ClientGone if the client has left, or reads
+        nothing for long."""
         await self._handle_one()
         self._sent = self._loop.time()
         try:
             async with asyncio.timeout(self._limits.stall):
-                await self._ws.send_bytes(data)
+                if isinstance(data, str):
+                    await self._ws.send_str(data)
+                else:
+                    await self._ws.send_bytes(data)
         except TimeoutError:
             self.drop()
             raise ClientGone("takes nothing") from None
@@ -177,9 +194,10 @@ _Query = TypeVar("_Query")
 def websocket_route(
     parse: Callable[[Context, Mapping[str, str]], _Query],
     serve: Callable[[Context, WebSocket, _Query], Awaitable[None]],
+    protocols: Sequence[str] = (),
 ) -> Handler:
     """Return a handler that accepts clients with a valid query and a key, and serves each in a
-    session."""
+    session, by one of the protocols if it asks for any."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         context = request.app[CONTEXT]
@@ -191,7 +209,7 @@ def websocket_route(
         except (ProtocolError, ValueError) as error:
             raise web.HTTPBadRequest(text=f"{error}\n") from None
         caller = admit(request, context, query=True)
-        socket = WebSocket(context.limits, context.take_turn)
+        socket = WebSocket(context.limits, context.take_turn, caller, protocols)
         try:
             with context.sessions.session(caller), keeping_place(request):
                 await socket.open(request)
@@ -328,6 +346,14 @@ async def _close(socket: WebSocket, handler: WebsocketHandler, ended: Ended | No
         await socket.agree()
     elif ended.reason == "busy":
         await refuse(socket, handler.refuse())
+    else:
+        await end_session(socket, ended)
+
+
+async def end_session(socket: WebSocket, ended: Ended) -> None:
+    """Close a websocket, with the reason for which its session ended."""
+    if ended.reason == "busy":
+        await refuse(socket, ())
     elif ended.reason in CLOSING:
         code, reason = CLOSING[ended.reason]
         log("session ended", why=ended.reason)

@@ -32,6 +32,19 @@ from wyoming.tts import (
 from kyutai_onnx.server.moshi_server import messages
 from kyutai_onnx.server.moshi_server.messages import ChatAudio, pack_chat, parse_chat
 from kyutai_onnx.server.moshi_server.tts import TtsAdapter
+from kyutai_onnx.server.openai.realtime.beta import from_beta
+from kyutai_onnx.server.openai.realtime.conversation import Conversation
+from kyutai_onnx.server.openai.realtime.messages import (
+    AppendAudio,
+    ClientEvent,
+    CreateItem,
+    CreateResponse,
+    RealtimeError,
+    UpdateSession,
+    UpdateTranscriptionSession,
+    parse_client_event,
+)
+from kyutai_onnx.server.openai.realtime.settings import SessionSettings
 from kyutai_onnx.server.wire import ProtocolError
 from kyutai_onnx.server.wire.messagepack import pack
 from kyutai_onnx.server.wire.ogg_opus import (
@@ -44,6 +57,20 @@ from kyutai_onnx.server.wire.ogg_opus import (
 from kyutai_onnx.server.wyoming.adapter import ChunkDecoder, TextRequests
 from kyutai_onnx.server.wyoming.messages import EventReader, pack_event, parse_request
 
+REALTIME = [
+    b'{"type": "session.update", "event_id": "a", "session": {"type": "transcription", "audio": '
+    b'{"input": {"format": {"type": "audio/pcmu"}, "transcription": {"keywords": ["a"]}, '
+    b'"turn_detection": {"type": "server_vad", "threshold": 0.5, "silence_duration_ms": 200}}}}}',
+    b'{"type": "transcription_session.update", "session": {"input_audio_format": "g711_ulaw", '
+    b'"turn_detection": {"type": "semantic_vad", "eagerness": "low"}}}',
+    b'{"type": "input_audio_buffer.append", "audio": "AAECAwQF"}',
+    b'{"type": "conversation.item.create", "item": {"type": "message", "role": "user", '
+    b'"content": [{"type": "input_text", "text": "seven \\u2603"}]}}',
+    b'{"type": "conversation.item.truncate", "item_id": "a", "content_index": 0, '
+    b'"audio_end_ms": 10}',
+    b'{"type": "response.create", "response": {"voice": "alloy", "output_audio_format": "pcm16", '
+    b'"input": [{"content": []}], "metadata": {"a": "b"}, "audio": {"output": {"speed": 1.5}}}}',
+]
 NOISE = np.random.default_rng(0).normal(0, 0.1, 24000).astype(np.float32)
 OPUS = OpusEncoder().push(NOISE[:4800])
 PACKETS = [packet.data for packet in OggReader().push(OPUS)]
@@ -202,6 +229,33 @@ def test_events_of_wyoming_however_they_are_cut(data: bytes, places: list[float]
             result(lambda message=message: decoder.push(message))  # type: ignore[misc]
         elif message not in (None, ProtocolError):
             result(lambda message=message: requests.read(message))  # type: ignore[misc]
+
+
+@fuzzed
+@given(broken(REALTIME))
+def test_events_of_realtime(data: bytes) -> None:
+    """A refusal is one short line, which quotes little of the client."""
+    why = ""
+    try:
+        applied(parse_client_event(data))
+    except RealtimeError as error:
+        why = f"{error}{error.param or ''}"
+    assert "\n" not in why
+    assert len(why) < 1000
+
+
+def applied(event: ClientEvent) -> None:
+    """What a session does at once with an event."""
+    match event:
+        case UpdateSession(session=change) | UpdateTranscriptionSession(session=change):
+            settings = SessionSettings().updated(from_beta(change))
+            settings.describe("sess_1", "a")
+        case CreateItem(item=item):
+            Conversation(100).create(item)
+        case CreateResponse(response=request) if request is not None:
+            SessionSettings().updated(from_beta(request.settings))
+        case AppendAudio(audio=audio):
+            assert len(audio) < len(str(event))
 
 
 def peak_of(parse: Callable[[], Any]) -> tuple[Any, int]:

@@ -1,0 +1,1 @@
+"""OpenAI's Realtime API over a websocket: transcription, and texts that are spoken."""
