@@ -48,14 +48,14 @@ def measure(model: SpeechToText, audio: list[Pcm], texts: list[str], hotwords: s
     for text, events in zip(texts, model.together(audio, ROWS, hotwords=hotwords), strict=True):
         words = [event.text for event in events if isinstance(event, Word)]
         errors = jiwer.process_words(text, " ".join(words))
-        expected, heard = (
+        expected, recognized = (
             Counter(word for word in some if word in names) for some in (text.split(), words)
         )
         found["words"] += len(text.split())
         found["wrong"] += errors.substitutions + errors.deletions + errors.insertions
         found["names"] += expected.total()
-        found["missed"] += (expected - heard).total()
-        found["made up"] += (heard - expected).total()
+        found["missed"] += (expected - recognized).total()
+        found["made up"] += (recognized - expected).total()
     return found
 
 

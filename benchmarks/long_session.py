@@ -3,7 +3,7 @@ times ever go back or leave the clock?
 
     python -m benchmarks.long_session --hours 4
 
-Sentences of the demo with rests between them are heard as from a microphone, frame by frame, with
+The model gets sentences of the demo with rests between them as from a microphone, by frames, with
 the watchdog, subtitles and statistics that `stream` keeps. The last minute may take 5 % longer than
 the second, and no minute may end with 5 MB more than it; else the exit code is 1.
 """
@@ -45,7 +45,7 @@ def talk(rate: int) -> Iterator[Pcm]:
 
 class Times:
     """Words in the order in which they are emitted: each begins no sooner than the one before it,
-    and has just been heard."""
+    and has just been received."""
 
     def __init__(self) -> None:
         self.count, self.wrong = 0, 0

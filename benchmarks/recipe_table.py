@@ -25,7 +25,7 @@ def as_markdown(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _cells(row: dict[str, Any], first: dict[str, Any]) -> Iterator[str]:
-    recognized = row["heard"]
+    recognized = row["transcribed"]
     verdicts = [one["verdict"] for one in recognized]
     steps = sum(verdict["steps"] for verdict in verdicts)
     said = sum(verdict["words"] for verdict in verdicts)
@@ -44,7 +44,7 @@ def _cells(row: dict[str, Any], first: dict[str, Any]) -> Iterator[str]:
 
 
 def _errors(row: dict[str, Any]) -> Any:
-    return np.concatenate([one["errors"] for one in row["heard"]])
+    return np.concatenate([one["errors"] for one in row["transcribed"]])
 
 
 def _uncertain(errors: Any, words: int) -> float:

@@ -2,10 +2,10 @@
 
     python -m benchmarks.recipes --repo training/stt-demo-en --dataset training/sets/a --work DIR
 
-Every bundle hears the recordings on its own. Of that, word errors are counted, and the checkpoint
-is asked in fp32, at each step of what the bundle heard and said, what it would have said next: how
-often that is the same token, and how far the two distributions diverge. What is measured stays in
-the work folder and is not measured again.
+Every bundle transcribes the recordings on its own. The word errors are counted. The checkpoint is
+asked in fp32, at each step of what the bundle received and generated, for its next token: how often
+that is the same one, and how far the two distributions diverge. What is measured stays in the work
+folder and is not measured again.
 """
 
 import argparse
@@ -29,13 +29,13 @@ from .compensated import input_moments
 from .configs import PUBLISHED
 from .low_precision import Moments, Named, all_recipes, bits_a_weight
 from .recipe_table import as_markdown
-from .stream import Condition, Recording, conditions, encode, hear
+from .recordings import Condition, Recording, conditions, encode, transcribe_all
 
 PUBLISHED_SIZE = "stt-1b-en_fr"
 CALIBRATION = 128
 """Recordings that the inputs of layers are learnt from."""
 JUDGED = 4
-"""Of so many recordings the checkpoint is asked about one: that takes longer than hearing it."""
+"""The checkpoint is asked about one recording of so many, since that takes longer."""
 
 
 class Comparison:
@@ -55,7 +55,7 @@ class Comparison:
         kept = self._work / f"{_plain(name)}.json"
         found: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
         wanted = [str(condition) for condition in what]
-        kept_for = [one["condition"] for one in found.get("heard", [])]
+        kept_for = [one["condition"] for one in found.get("transcribed", [])]
         if kept_for != wanted or found.get("limit") != limit:
             found = self._measure(name, what, limit)
             kept.write_text(json.dumps(found))
@@ -73,7 +73,7 @@ class Comparison:
             "language_model_bytes": sizes[f"{TEMPORAL}.onnx"] + sizes[f"{TEMPORAL}.data"],
             "bits_a_weight": bits_a_weight(named, self._config),
             "bits_a_weight_published": bits_a_weight(named, published),
-            "heard": [
+            "transcribed": [
                 {"condition": str(condition)}
                 | self._recognized(model, encode(self.reference(), condition, limit, self._work))
                 for condition in what
@@ -82,7 +82,7 @@ class Comparison:
 
     def _recognized(self, model: SpeechToText, recordings: Sequence[Recording]) -> dict[str, Any]:
         sums, errors, words = Verdict(), [0] * len(recordings), 0
-        for group, said, events in hear(model, recordings):
+        for group, said, events in transcribe_all(model, recordings):
             for index, found in zip(group, events, strict=True):
                 score = Score(_normalize())
                 score.add(recordings[index].sample, found, 0.0, 0.0)
@@ -109,7 +109,7 @@ class Comparison:
     def _moments(self) -> Moments:
         model = self.reference()
         recordings = encode(model, Condition(self._calibration), CALIBRATION, self._work)
-        said = [one for _, some, _ in hear(model, recordings) for one in some]
+        said = [one for _, some, _ in transcribe_all(model, recordings) for one in some]
         return input_moments(self.checkpoint, said)
 
 

@@ -1,4 +1,4 @@
-"""How many streams a server hears in real time, and how late its words are.
+"""How many streams a server transcribes in real time, and how late its words are.
 
     python -m benchmarks.serving --streams 1 8 16 24 32 --json found.json
     python -m benchmarks.serving --model BUNDLE --streams 1 2 3 4
@@ -10,8 +10,8 @@ demo's test set with rests, the phases of the speakers spread over a frame.
 Lag is the server's own part: from the moment at which the last sample of a frame was due to be
 sent, to the arrival of the word that the model found by that frame. Which frame that is, is known
 from a stream that has the model to itself, whose words must be the same, one by one. A model that
-hears no words, as one of random weights, is sent a marker every half second instead, which is told
-at a frame that is known too. Sound to word is from the end of the word in the recording, by the
+transcribes no words, as one of random weights, is sent a marker every half second instead; its
+frame is known too. Sound to word is from the end of the word in the recording, by the
 test set's own times: the model's delay is in it.
 
 Streams are in real time where 99 in 100 words lag by two frames at most: one for the step that is
@@ -54,7 +54,7 @@ EXTRA = 10
 
 @dataclass(frozen=True)
 class Reference:
-    """A talk, what a stream alone hears in it, and by how many frames a marker lags behind."""
+    """A talk, its transcript by a stream alone, and by how many frames a marker lags behind."""
 
     talk: Talk
     recognized: list[RecognizedWord]
@@ -65,7 +65,7 @@ class Reference:
 class Level:
     """So many streams at once. Times in seconds; `lag` and `sound_to_word` are their 50th, 95th
     and 99th percentiles; `cpu` is how many processors the server used, `others` how many neither it
-    nor the speakers did. `differing` streams heard other words than a stream alone, `failed` ones
+    nor the speakers did. `differing` streams got other words than a stream alone, `failed` ones
     were cut off."""
 
     streams: int
@@ -88,7 +88,7 @@ class Level:
 
 
 def references(model: str | None, count: int, seconds: float) -> list[Reference]:
-    """What the model hears in each talk."""
+    """What the model transcribes in each talk."""
     loaded = SpeechToText.load(model)
     stt = loaded.bundle.manifest.stt
     assert stt is not None
@@ -159,7 +159,7 @@ def lags_of(speaker: dict[str, Any], reference: Reference) -> list[float]:
 
 
 def sound_to_word(speaker: dict[str, Any], reference: Reference) -> list[float]:
-    """From the end of each word in the recording to its message, of the words heard right."""
+    """From the end of each word in the recording to its message, of the right words."""
     said, recognized = reference.talk.said, speaker["words"]
     matcher = SequenceMatcher(
         None, [text for text, _ in said], [text for text, _ in recognized], False

@@ -100,7 +100,7 @@ class Clients:
     async def _speak(
         self, socket: aiohttp.ClientWebSocketResponse, speaker: Speaker, start: float
     ) -> None:
-        listener = asyncio.create_task(self._hear(socket, speaker, start))
+        receiver = asyncio.create_task(self._receive(socket, speaker, start))
         frames, every = self._frames[speaker.talk], self._plan.mark_every
         try:
             for index, message in enumerate(frames):
@@ -112,14 +112,14 @@ class Clients:
                     await socket.send_bytes(pack(messages.MarkerMessage(index)))
             await socket.send_bytes(pack(messages.MarkerMessage(-1)))
             await socket.send_bytes(pack(messages.AudioMessage(SILENCE)))
-            await asyncio.wait_for(listener, LAST_SECONDS)
+            await asyncio.wait_for(receiver, LAST_SECONDS)
         except (ConnectionError, TimeoutError) as error:
             speaker.error = repr(error)
         finally:
-            listener.cancel()
+            receiver.cancel()
             await socket.close()
 
-    async def _hear(
+    async def _receive(
         self, socket: aiohttp.ClientWebSocketResponse, speaker: Speaker, start: float
     ) -> None:
         """Until the last marker is back."""

@@ -6,7 +6,7 @@ process and without sockets.
 Every stream of speech to text is fed frame by frame at the pace of a microphone, each in a phase of
 its own, with the demo's sentences; a frame is answered when its `Step` is delivered. A word comes
 with the frame that shows its end, the model's own delay after it was said. The words of each stream
-are compared with those of a stream alone. `--files` more are fed as quickly as they are heard.
+are compared with those of a stream alone. `--files` more are fed without pauses.
 """
 
 import argparse
@@ -34,7 +34,7 @@ PATIENCE = 120.0
 
 
 @dataclass
-class Listener:
+class Client:
     """One stream: when each frame was fed, and how long it took until it was answered."""
 
     sent: deque[float] = field(default_factory=deque)
@@ -79,32 +79,30 @@ def serve(
     slots, statistics = streams + files, Statistics()
     engine = Engine("benchmark", model, slots, Limits(), statistics)
     engine.start()
-    listeners = [Listener() for _ in range(slots)]
+    clients = [Client() for _ in range(slots)]
     sessions = [
-        Session(
-            engine, lambda batch: batch.join(model.task(live=True, lead=False)), listener.deliver
-        )
-        for listener in listeners
+        Session(engine, lambda batch: batch.join(model.task(live=True, lead=False)), client.deliver)
+        for client in clients
     ]
     started = time.perf_counter()
     for session in sessions[streams:]:
         session.feed(pcm)
         session.end()
-    _feed(sessions[:streams], listeners, pcm, model.frame_size, 1 / model.frame_rate)
+    _feed(sessions[:streams], clients, pcm, model.frame_size, 1 / model.frame_rate)
     fed = time.perf_counter() - started
     until = time.perf_counter() + PATIENCE
-    while not all(listener.ended for listener in listeners) and time.perf_counter() < until:
+    while not all(client.ended for client in clients) and time.perf_counter() < until:
         time.sleep(0.05)
     seconds = max(fed, time.perf_counter() - started)
     engine.stop(0.0)
-    took = [listener.took[WARM_UP:] for listener in listeners[:streams]]
-    equal = sum(listener.words == expected for listener in listeners)
+    took = [client.took[WARM_UP:] for client in clients[:streams]]
+    equal = sum(client.words == expected for client in clients)
     return Outcome(np.concatenate(took), equal, seconds, statistics)
 
 
 def _feed(
     sessions: Sequence[Session],
-    listeners: Sequence[Listener],
+    clients: Sequence[Client],
     pcm: Array,
     size: int,
     frame_seconds: float,
@@ -121,7 +119,7 @@ def _feed(
         if frame == frames:
             sessions[number].end()
             continue
-        listeners[number].sent.append(due)
+        clients[number].sent.append(due)
         sessions[number].feed(pcm[frame * size : (frame + 1) * size])
         heapq.heappush(coming, (due + frame_seconds, number, frame + 1))
 

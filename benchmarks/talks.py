@@ -30,7 +30,7 @@ class Talk:
 
 @dataclass(frozen=True)
 class RecognizedWord:
-    """A word that a stream alone hears, and the frame with which it is emitted."""
+    """A word that a stream alone transcribes, and the frame with which it is emitted."""
 
     text: str
     frame: int

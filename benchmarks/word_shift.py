@@ -1,10 +1,11 @@
-"""Do the words that a model hears in a recording depend on the moment at which it begins?
+"""Do the words that a model transcribes in a recording depend on the moment at which it begins?
 
     python -m benchmarks.word_shift
 
-Each sample of the demo is heard by file, without a sound card, after rests of random length that
-are no multiple of a frame, once as it is and once by way of 48 kHz and back, as a card brings it.
-Then the first one is heard with the next one right behind it.
+Each sample of the demo is transcribed from a file, without a sound card, after rests of random
+length that are no multiple of a frame, once as it is and once by way of 48 kHz and back, as a card
+brings it.
+Then the first one is transcribed with the next one right behind it.
 """
 
 import argparse

@@ -23,8 +23,8 @@ done
 out="$(cd "$out" && pwd)"
 cd /
 words=$(env -i "$out/kyutai-onnx/kyutai-onnx" transcribe -q "$sample")
-test "$words" = "$said" || { echo "the packed command heard: $words"; exit 1; }
-echo "the packed command heard: $words"
+test "$words" = "$said" || { echo "the packed command printed: $words"; exit 1; }
+echo "the packed command printed: $words"
 
 command -v Xvfb >/dev/null || { echo "skipped: the window (no Xvfb)"; exit 0; }
 number=${DISPLAY_NUMBER:-96}

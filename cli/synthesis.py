@@ -134,8 +134,8 @@ def with_seed(
 ) -> SpeechOptions:
     """Return options with a seed; prints a random one, so that the output can be repeated."""
     temperature = given.temperature
-    drawn = not model.is_greedy if temperature is None else temperature > 0
-    if drawn and given.seed is None:
+    sampled = not model.is_greedy if temperature is None else temperature > 0
+    if sampled and given.seed is None:
         seed = secrets.randbits(32)
         print_note(f"seed {seed}", quiet=quiet)
         return replace(given, seed=seed)

@@ -101,8 +101,8 @@ def resume(stream: Stream[Any], request: TranslationRequest, asked: SpeechToSpee
     Raises UsageError for options that the saved stream determines.
     """
     if request.load_state is None:
-        drawing = stream.task.sampling
-        if asked.seed is None and (drawing.temperature > 0 or drawing.text_temperature > 0):
+        sampling = stream.task.sampling
+        if asked.seed is None and (sampling.temperature > 0 or sampling.text_temperature > 0):
             print_note(f"seed {stream.task.seed}", quiet=request.quiet)
         return
     chosen, known = given(asked), parameters(type(asked))

@@ -1,10 +1,10 @@
-"""Speech for LiveKit agents from `kyutai-onnx serve`: an STT that hears turns end, and a TTS.
+"""Speech for LiveKit agents from `kyutai-onnx serve`: an STT with ends of turns, and a TTS.
 
     pip install "kyutai-onnx[cpu,serve]" livekit-agents
     kyutai-onnx serve
     python -m examples.livekit_plugin models/demo/samples/alarm.wav
 
-The last line speaks what it hears through both classes, without a room. Tried so with
+The last line speaks what it transcribes through both classes, without a room. Tried so with
 livekit-agents 1.8.9; not tried in a room.
 """
 
@@ -40,10 +40,10 @@ class KyutaiSTT(stt.STT):
         raise NotImplementedError("use stream()")
 
     def stream(self, *, conn_options=DEFAULT_API_CONNECT_OPTIONS, **_):
-        return Hearing(stt=self, conn_options=conn_options, sample_rate=RATE)
+        return TranscriptStream(stt=self, conn_options=conn_options, sample_rate=RATE)
 
 
-class Hearing(stt.RecognizeStream):
+class TranscriptStream(stt.RecognizeStream):
     async def _run(self) -> None:
         self._words: list[str] = []
         try:
@@ -128,15 +128,15 @@ def frames(path: str) -> Iterator[rtc.AudioFrame]:
 
 async def main(path: str, url: str = "http://127.0.0.1:8998") -> None:
     with RemoteServer(url) as server:
-        hearing, heard = KyutaiSTT(server).stream(), []
+        stream, texts = KyutaiSTT(server).stream(), []
         for frame in frames(path):
-            hearing.push_frame(frame)
-        hearing.end_input()
-        async for event in hearing:
+            stream.push_frame(frame)
+        stream.end_input()
+        async for event in stream:
             print(event.type.value, *(said.text for said in event.alternatives))
             if event.type is Kind.FINAL_TRANSCRIPT:
-                heard.append(event.alternatives[0].text)
-        async with KyutaiTTS(server).synthesize(" ".join(heard)) as speech:
+                texts.append(event.alternatives[0].text)
+        async with KyutaiTTS(server).synthesize(" ".join(texts)) as speech:
             print(f"said in {(await speech.collect()).duration:.1f} s")
 
 

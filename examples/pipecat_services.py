@@ -4,8 +4,8 @@
     kyutai-onnx serve
     python -m examples.pipecat_services models/demo/samples/alarm.wav
 
-The last line runs a pipeline of both, which says what it hears. Tried so with pipecat-ai 1.14.0;
-not tried with a transport.
+The last line runs a pipeline of both, which speaks what it transcribes. Tried so with pipecat-ai
+1.14.0; not tried with a transport.
 """
 
 import asyncio
@@ -63,8 +63,8 @@ class KyutaiSTTService(STTService):
         """Sends the last words."""
         if self._stream is not None:
             for event in [*await asyncio.to_thread(self._stream.flush), EndOfTurn(0.0)]:
-                if told := self._frame(event):
-                    await self.push_frame(told)
+                if output := self._frame(event):
+                    await self.push_frame(output)
         await super().stop(frame)
 
     def _frame(self, event: Event) -> Frame | None:
@@ -105,17 +105,17 @@ class KyutaiTTSService(TTSService):
 
 
 class Parrot(FrameProcessor):
-    """Has said whatever was heard."""
+    """Speaks the transcript."""
 
     async def process_frame(self, frame: Frame, direction) -> None:
         await super().process_frame(frame, direction)
         if isinstance(frame, TranscriptionFrame):
-            print("heard:", frame.text)
+            print("transcribed:", frame.text)
             frame = TTSSpeakFrame(frame.text)
         await self.push_frame(frame, direction)
 
 
-class Ear(FrameProcessor):
+class OutputMeter(FrameProcessor):
     """Counts what is said."""
 
     seconds = 0.0
@@ -129,8 +129,8 @@ class Ear(FrameProcessor):
 
 async def main(path: str, url: str = "http://127.0.0.1:8998") -> None:
     with RemoteServer(url) as server:
-        ear = Ear()
-        parts = [KyutaiSTTService(server), Parrot(), KyutaiTTSService(server), ear]
+        meter = OutputMeter()
+        parts = [KyutaiSTTService(server), Parrot(), KyutaiTTSService(server), meter]
         params = PipelineParams(audio_in_sample_rate=RATE, audio_out_sample_rate=RATE)
         task = PipelineTask(Pipeline(parts), params=params)
         blocks = [*read_audio(path, RATE, block_seconds=0.1), np.zeros(3 * RATE, np.float32)]
@@ -139,7 +139,7 @@ async def main(path: str, url: str = "http://127.0.0.1:8998") -> None:
             await task.queue_frame(InputAudioRawFrame(audio, RATE, 1))
         await task.queue_frame(EndFrame())
         await PipelineRunner(handle_sigint=False).run(task)
-        print(f"said in {ear.seconds:.1f} s")
+        print(f"said in {meter.seconds:.1f} s")
 
 
 if __name__ == "__main__":

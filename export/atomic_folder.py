@@ -16,7 +16,7 @@ REASONS = {
     errno.EROFS: "the disk is read-only; choose another place with '--out'",
     **dict.fromkeys(
         (errno.EACCES, errno.EPERM),
-        "it may not be written to; choose another place with '--out'",
+        "writing to it is not permitted; choose another place with '--out'",
     ),
     errno.ENOTDIR: "a part of it is a file; choose another place with '--out'",
     errno.EDQUOT: "your quota of the disk is used up; choose another place with '--out'",

@@ -74,7 +74,7 @@ TASKS = {
     ),
     "moshi": (
         "audio-to-audio",
-        "Spoken dialogue, as a stream: it listens and talks at once.",
+        "Spoken dialogue, as a stream: it receives and speaks at once.",
         "chat question.wav answer.wav --model {model}",
     ),
 }

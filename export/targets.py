@@ -37,7 +37,7 @@ class Precisions:
 
 @dataclass(frozen=True)
 class Target:
-    """One `--target`. `computes_half` tells that fp16 is also what it computes in, not only what it
+    """One `--target`. `computes_half` says that fp16 is also what it computes in, not only what it
     stores; `splits_codec` that Mimi's convolution stacks are graphs of their own, and run on the
     provider, all other graphs on the CPU; `rounds_cache`
     that it reads a KV cache of 8 bits."""

@@ -50,7 +50,7 @@ class RowTask(ABC):
     """What it decides within a step of the language model."""
 
     seed: int | None
-    """What makes its draws repeat."""
+    """The seed of its sampling."""
 
     found: list[Event]
     """Events that nobody has taken yet."""

@@ -86,7 +86,7 @@ class Model:
         embedded demo by default, if the family has one. The rest are `LoadingKwargs`.
 
         Raises ModelError for a bundle that is missing, damaged, of another family or without what
-        it needs, ProviderError where it cannot run, UsageError for more codebooks than there are.
+        it needs, ProviderError if it cannot run, UsageError for more codebooks than there are.
         """
         return cls(open_bundle(model, cls.family), **loading)
 

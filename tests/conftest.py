@@ -102,7 +102,7 @@ def pcm(speech: Path) -> Array:
 
 @pytest.fixture(scope="session")
 def words(pcm: Array, model: SpeechToText) -> list[Word]:
-    """What the demo hears in it when it gets all of it at once."""
+    """What the demo transcribes of it when it gets all of it at once."""
     found = list(model.transcribe(pcm))
     assert len(found) > 1
     return found

@@ -1,8 +1,8 @@
-"""Train the codec's encoder and quantiser: codes that tell the phonemes and the spectrum.
+"""Train the codec's encoder and quantiser: codes that give the phonemes and the spectrum.
 
 Run: `python -m training.codec --work DIR`
 
-The first codebook alone must give the phonemes, which espeak-ng tells us; all of them together
+The first codebook alone must give the phonemes, which espeak-ng reports; all of them together
 must give the phonemes and the clean spectrum. The heads that ask are thrown away.
 """
 

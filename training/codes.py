@@ -42,7 +42,7 @@ def train_names() -> list[str]:
 
 @torch.no_grad()
 def stream(mimi: MimiModel, sound: np.ndarray) -> np.ndarray:
-    """[batch, frames * 1920] -> codes [batch, 8, frames], one frame at a time: what a listener
+    """[batch, frames * 1920] -> codes [batch, 8, frames], one frame at a time: what a transcriber
     hears. Whole sequences give slightly other codes once the encoder's context is full."""
     frames = torch.from_numpy(sound)[:, None].split(FRAME_SIZE, 2)
     with mimi.streaming(len(sound)):

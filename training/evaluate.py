@@ -17,10 +17,10 @@ from training import augment, quantise
 from training.config import SAMPLE_RATE
 from training.corpus import Corpus
 from training.espeak import Utterance
-from training.listen import Listener
 from training.score import Score
 from training.sequences import HESITATION_SECONDS
 from training.sets import Recording, read_set
+from training.transcriber import Transcriber
 
 TAIL = 3.0
 
@@ -50,22 +50,22 @@ def hesitant(recording: Recording, rng: np.random.Generator) -> Recording:
     return replace(recording, pcm=spoken.pcm, words=spoken.words)
 
 
-def score(listener: Listener, recordings: list[Recording]) -> Score:
+def score(transcriber: Transcriber, recordings: list[Recording]) -> Score:
     result = Score()
-    heard = listener.hear([r.pcm for r in recordings], TAIL)
+    heard = transcriber.transcribe([r.pcm for r in recordings], TAIL)
     for recording, output in zip(recordings, heard, strict=True):
-        words = output.words(listener.tokenizer)
+        words = output.words(transcriber.tokenizer)
         result.add(recording.words, words, output.done, recording.voice)
     return result
 
 
-def mistakes(listener: Listener, recordings: list[Recording], count: int) -> list[str]:
+def mistakes(transcriber: Transcriber, recordings: list[Recording], count: int) -> list[str]:
     """Some of the sentences that were not heard right, for a human reader."""
     lines = []
     for recording, output in zip(
-        recordings, listener.hear([r.pcm for r in recordings]), strict=True
+        recordings, transcriber.transcribe([r.pcm for r in recordings]), strict=True
     ):
-        heard = " ".join(w.text for w in output.words(listener.tokenizer))
+        heard = " ".join(w.text for w in output.words(transcriber.tokenizer))
         if heard != recording.text:
             lines.append(f"{recording.voice}: {recording.text} -> {heard}")
     return lines[:count]
@@ -90,9 +90,9 @@ def options() -> argparse.Namespace:
 
 def main() -> None:
     chosen = options()
-    listener = Listener(chosen.checkpoint, getattr(torch, chosen.dtype))
+    transcriber = Transcriber(chosen.checkpoint, getattr(torch, chosen.dtype))
     if chosen.weights:
-        quantise.round_weights(listener.lm, quantise.FORMATS[chosen.weights])
+        quantise.round_weights(transcriber.lm, quantise.FORMATS[chosen.weights])
     recordings = read_set(chosen.set) if chosen.set else of_corpus(chosen.work, chosen.corpus)
     recordings, rng = recordings[: chosen.count], np.random.default_rng(3)
     if chosen.hesitate:
@@ -101,10 +101,10 @@ def main() -> None:
         recordings = [noisy(r, chosen.snr, rng) for r in recordings]
     gain = augment.decibels(chosen.gain)
     recordings = [replace(r, pcm=(gain * r.pcm).astype(np.float32)) for r in recordings]
-    result = score(listener, recordings)
+    result = score(transcriber, recordings)
     figures = result.figures() | {"worst_voices": result.worst_voices()}
     print(json.dumps(figures, indent=2))
-    print(*mistakes(listener, recordings, chosen.mistakes), sep="\n")
+    print(*mistakes(transcriber, recordings, chosen.mistakes), sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Train the model that hears French numbers and says them in English.
+"""Train the model that receives French numbers and says them in English.
 
 Run: `python -m training.hibiki --work DIR [--recipe NAME]`
 """
@@ -35,18 +35,18 @@ VALIDATION = 48
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way to train it: see docs/demo.md for what each gave. `ears` and `mouth` name the
+    """One way to train it: see docs/demo.md for what each gave. `stt` and `tts` name the
     training whose weights the source side and the depth transformer start from."""
 
     steps: int
-    ears: str | None = None
-    mouth: str | None = None
+    stt: str | None = None
+    tts: str | None = None
     phones: float = PHONE_WEIGHT
 
 
 RECIPES = {
-    "ears": Recipe(400, ears="lm"),
-    "both": Recipe(1_200, ears="lm", mouth="tts-natural"),
+    "stt": Recipe(400, stt="lm"),
+    "both": Recipe(1_200, stt="lm", tts="tts-natural"),
 }
 PATH = ("both",)
 
@@ -61,7 +61,7 @@ def config() -> dict:
 
 
 class Interpreter(nn.Module):
-    """The language model, and the head that makes it tell the phonemes while it learns."""
+    """The language model, and the head that makes it predict the phonemes while it learns."""
 
     def __init__(self, phones: int) -> None:
         super().__init__()
@@ -93,10 +93,10 @@ class HibikiTask:
         with torch.no_grad():
             for said, heard in zip(lm.emb[:CODEBOOKS], lm.emb[CODEBOOKS:], strict=True):
                 heard.weight.copy_(said.weight)
-        if self.recipe.ears:
-            take_ears(self.model, self.work / f"{self.recipe.ears}.pt")
-        if self.recipe.mouth:
-            take_mouth(lm, self.work / f"{self.recipe.mouth}.pt")
+        if self.recipe.stt:
+            take_stt(self.model, self.work / f"{self.recipe.stt}.pt")
+        if self.recipe.tts:
+            take_tts(lm, self.work / f"{self.recipe.tts}.pt")
 
     def losses(self, step: int, rng: np.random.Generator) -> dict[str, Tensor]:
         self.model.train()
@@ -202,8 +202,8 @@ def corrupted(batch: dict[str, Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def take_ears(model: Interpreter, save: Path) -> None:
-    """Start hearing as the speech-to-text model does."""
+def take_stt(model: Interpreter, save: Path) -> None:
+    """Start to read audio as the speech-to-text model does."""
     state = torch.load(save, mmap=True)["model"]
     parts = ("lm.transformer.", "lm.out_norm.", "lm.text_emb.", "lm.text_linear.", "phones.")
     taken = {n: t for n, t in state.items() if n.startswith(parts)}
@@ -213,7 +213,7 @@ def take_ears(model: Interpreter, save: Path) -> None:
 
 
 @torch.no_grad()
-def take_mouth(lm: LMModel, save: Path) -> None:
+def take_tts(lm: LMModel, save: Path) -> None:
     """Start speaking as the text-to-speech model does."""
     state = torch.load(save, mmap=True)["model"]
     own = ("depformer", "linears.", *[f"emb.{k}." for k in range(CODEBOOKS)])

@@ -1,4 +1,4 @@
-"""An independent listener: pocketsphinx with the words of the domain.
+"""An independent recognizer: pocketsphinx with the words of the domain.
 
 Run: `python -m training.judge --checkpoint training/stt-demo-en --set training/sets/a`
 
@@ -22,10 +22,10 @@ import torch
 
 from training import grammar
 from training.config import FRAME_SIZE, SAMPLE_RATE
-from training.listen import Listener
 from training.score import Tally, align
 from training.sets import Recording, read_set
 from training.tokenizer import vocabulary
+from training.transcriber import Transcriber
 
 RATE = 16_000
 SENTENCES = 50_000
@@ -101,20 +101,22 @@ class Judge:
 
 
 @torch.no_grad()
-def decoded(listener: Listener, pcm: np.ndarray) -> np.ndarray:
+def decoded(transcriber: Transcriber, pcm: np.ndarray) -> np.ndarray:
     """Through the codec's codes and back, with a fifth of a second of silence around."""
     frames = -(-len(pcm) // FRAME_SIZE) + 5
     padded = np.zeros(frames * FRAME_SIZE, np.float32)
     padded[2 * FRAME_SIZE :][: len(pcm)] = pcm
-    codes = listener.mimi.encode(torch.from_numpy(padded)[None, None])
-    return listener.mimi.decode(codes)[0, 0].numpy().clip(-1, 1)
+    codes = transcriber.mimi.encode(torch.from_numpy(padded)[None, None])
+    return transcriber.mimi.decode(codes)[0, 0].numpy().clip(-1, 1)
 
 
-def own_score(listener: Listener, recordings: list[Recording], sounds: list[np.ndarray]) -> float:
+def own_score(
+    transcriber: Transcriber, recordings: list[Recording], sounds: list[np.ndarray]
+) -> float:
     """Word error rate of the demo itself, in per cent."""
     tally = Tally()
-    for recording, heard in zip(recordings, listener.hear(sounds), strict=True):
-        words = [w.text for w in heard.words(listener.tokenizer)]
+    for recording, heard in zip(recordings, transcriber.transcribe(sounds), strict=True):
+        words = [w.text for w in heard.words(transcriber.tokenizer)]
         tally.errors += align(recording.text.split(), words)[0]
         tally.words += len(recording.words)
     return round(tally.rate, 2)
@@ -126,14 +128,14 @@ def main() -> None:
     parser.add_argument("--set", type=Path, required=True)
     parser.add_argument("--count", type=int)
     chosen = parser.parse_args()
-    listener, recordings = Listener(chosen.checkpoint), read_set(chosen.set)[: chosen.count]
+    transcriber, recordings = Transcriber(chosen.checkpoint), read_set(chosen.set)[: chosen.count]
     originals = [r.pcm for r in recordings]
-    copies = [decoded(listener, pcm) for pcm in originals]
+    copies = [decoded(transcriber, pcm) for pcm in originals]
     with tempfile.TemporaryDirectory() as folder:
         judge = Judge(Path(folder))
         figures = {
-            "demo_on_originals": own_score(listener, recordings, originals),
-            "demo_on_decoded": own_score(listener, recordings, copies),
+            "demo_on_originals": own_score(transcriber, recordings, originals),
+            "demo_on_decoded": own_score(transcriber, recordings, copies),
             "pocketsphinx_on_originals": judge.score(recordings, originals),
             "pocketsphinx_on_decoded": judge.score(recordings, copies),
         }

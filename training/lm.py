@@ -37,8 +37,8 @@ VALIDATION = 24
 HEAVY, LIGHT = 0.6, 0.08
 
 
-class Listener(nn.Module):
-    """The language model, and the head that makes it tell the phonemes while it learns."""
+class Recognizer(nn.Module):
+    """The language model, and the head that makes it predict the phonemes while it learns."""
 
     def __init__(self, phones: int) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class LMTask:
     def __init__(self, work: Path) -> None:
         ids = json.loads((work / "phones.json").read_text())
         torch.manual_seed(PLAN.seed)
-        self.model = Listener(len(ids) + 1)
+        self.model = Recognizer(len(ids) + 1)
         self.train = codes.read(work, codes.train_names())
         names = ("heard", "unheard")
         self.validation = {name: codes.read(work, [f"validation-{name}"]) for name in names}

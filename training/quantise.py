@@ -17,8 +17,8 @@ from torch.nn import functional
 
 from training import codes
 from training.config import TEXT_PAD
-from training.listen import Listener
 from training.lm import inputs
+from training.transcriber import Transcriber
 
 BATCH = 20
 
@@ -70,7 +70,7 @@ def main(work: Path) -> None:
     names = ["validation-heard", "validation-unheard"]
     sets = {name: codes.read(work, [name]) for name in names}
     for name, form in {"float32": None, **FORMATS}.items():
-        lm = Listener(work / "checkpoint").lm
+        lm = Transcriber(work / "checkpoint").lm
         layers = round_weights(lm, form) if form else 0
         figures = {key: likelihood(lm, rows) for key, rows in sets.items()}
         print(name, layers, json.dumps(figures))

@@ -1,6 +1,6 @@
-"""How well a model speaks: the speech-to-text demo listens to it and writes down what it hears.
+"""How well a model speaks: the speech-to-text demo transcribes it.
 
-Run: `python -m training.score_speech --listener training/stt-demo-en --tts training/tts-demo-en`
+Run: `python -m training.score_speech --transcriber training/stt-demo-en --tts training/tts-demo-en`
 or, for Hibiki, with `--hibiki training/hibiki-demo-fr-en` instead of `--tts`
 """
 
@@ -15,21 +15,21 @@ from whisper_normalizer.english import EnglishTextNormalizer
 
 from training import french
 from training.espeak import Espeak
-from training.listen import Listener
 from training.score import Tally, align
 from training.sets import sentences
-from training.speakers import Answer, Interpreter, Manner, Reader
+from training.speakers import Answer, Interpreter, Reader, Sampling
+from training.transcriber import Transcriber
 from training.voices import french_test_voice, french_voice
 
 TEXTS_SEED = 95
 NUMBERS_SEED = 96
 
 
-def figures(texts: list[str], answers: list[Answer], listener: Listener) -> dict[str, float]:
+def figures(texts: list[str], answers: list[Answer], transcriber: Transcriber) -> dict[str, float]:
     """Word error rates in per cent: of what is heard, as words and after Whisper's normaliser,
     and of what an interpreter wrote."""
     normal = EnglishTextNormalizer()
-    heard = transcribed(listener, answers)
+    heard = transcribed(transcriber, answers)
     right = [text == other for text, other in zip(texts, heard, strict=True)]
     return {
         "sentences": len(texts),
@@ -43,9 +43,9 @@ def figures(texts: list[str], answers: list[Answer], listener: Listener) -> dict
     }
 
 
-def transcribed(listener: Listener, answers: list[Answer]) -> list[str]:
-    heard = listener.hear([answer.pcm for answer in answers])
-    return [" ".join(w.text for w in h.words(listener.tokenizer)) for h in heard]
+def transcribed(transcriber: Transcriber, answers: list[Answer]) -> list[str]:
+    heard = transcriber.transcribe([answer.pcm for answer in answers])
+    return [" ".join(w.text for w in h.words(transcriber.tokenizer)) for h in heard]
 
 
 def rate(right: list[str], heard: list[str]) -> float:
@@ -78,7 +78,7 @@ def test_numbers(count: int, unheard: bool) -> tuple[list[str], list[np.ndarray]
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--listener", type=Path, required=True)
+    parser.add_argument("--transcriber", type=Path, required=True)
     kind = parser.add_mutually_exclusive_group(required=True)
     kind.add_argument("--tts", type=Path)
     kind.add_argument("--hibiki", type=Path)
@@ -95,19 +95,19 @@ def options() -> argparse.Namespace:
 def main() -> None:
     chosen = options()
     torch.manual_seed(chosen.seed)
-    manner = Manner(chosen.temp, chosen.temp_text, chosen.top_k)
+    sampling = Sampling(chosen.temp, chosen.temp_text, chosen.top_k)
     if chosen.tts:
         # Moshi's TTSModel has one temperature for both.
-        manner = Manner(chosen.temp, chosen.temp, chosen.top_k)
+        sampling = Sampling(chosen.temp, chosen.temp, chosen.top_k)
         texts = test_texts(chosen.count)
-        answers = Reader(chosen.tts).speak(texts, manner)
+        answers = Reader(chosen.tts).speak(texts, sampling)
     else:
         texts, sounds = test_numbers(chosen.count, chosen.unheard)
-        answers = Interpreter(chosen.hibiki).interpret(sounds, manner)
-    listener = Listener(chosen.listener)
-    print(json.dumps(vars(manner) | figures(texts, answers, listener), indent=None))
+        answers = Interpreter(chosen.hibiki).interpret(sounds, sampling)
+    transcriber = Transcriber(chosen.transcriber)
+    print(json.dumps(vars(sampling) | figures(texts, answers, transcriber), indent=None))
     for text, answer in list(zip(texts, answers, strict=True))[: chosen.show]:
-        print(text, answer.text, *transcribed(listener, [answer]), sep=" | ")
+        print(text, answer.text, *transcribed(transcriber, [answer]), sep=" | ")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Run: `python -m training.speaker --work DIR`
 
 By default every word begins on a frame of the codec (a little silence is put before it), so that
-the same word gives nearly the same codes wherever it stands. The codec starts anew, from silence,
+the same word gives nearly the same codes wherever it stands. The codec restarts, from silence,
 for every utterance.
 """
 

@@ -18,8 +18,8 @@ STREAMS = 25
 
 
 @dataclass(frozen=True)
-class Manner:
-    """How to draw what comes next; 0 is the likeliest."""
+class Sampling:
+    """How tokens are sampled; 0 takes the likeliest."""
 
     temp: float = 0.6
     temp_text: float = 0.6
@@ -65,11 +65,11 @@ class Reader:
             max_gen_length=400,
         )
 
-    def speak(self, texts: list[str], manner: Manner) -> list[Answer]:
+    def speak(self, texts: list[str], sampling: Sampling) -> list[Answer]:
         model = self.model
         entries = [model.prepare_script([text], PADDING_BETWEEN) for text in texts]
-        model.temp = manner.temp
-        made = model.generate(entries, [], top_k=manner.top_k, top_k_text=manner.top_k_text)
+        model.temp = sampling.temp
+        made = model.generate(entries, [], top_k=sampling.top_k, top_k_text=sampling.top_k_text)
         frames = torch.cat(made.frames[model.delay_steps :], 2)[:, 1:]
         sounds = decode(model.mimi, frames)
         answers = []
@@ -87,25 +87,25 @@ class Interpreter:
         self.mimi, self.tokenizer = info.get_mimi(), info.get_text_tokenizer()
         self.lm = info.get_moshi(dtype=torch.float32)
 
-    def interpret(self, recordings: list[np.ndarray], manner: Manner) -> list[Answer]:
+    def interpret(self, recordings: list[np.ndarray], sampling: Sampling) -> list[Answer]:
         """Near lengths together, a few at once."""
         order = sorted(range(len(recordings)), key=lambda i: len(recordings[i]))
         answers: dict[int, Answer] = {}
         for first in range(0, len(order), STREAMS):
             rows = order[first : first + STREAMS]
-            answers |= zip(rows, self._batch([recordings[i] for i in rows], manner), strict=True)
+            answers |= zip(rows, self._batch([recordings[i] for i in rows], sampling), strict=True)
         return [answers[i] for i in range(len(recordings))]
 
     @torch.no_grad()
-    def _batch(self, recordings: list[np.ndarray], manner: Manner) -> list[Answer]:
+    def _batch(self, recordings: list[np.ndarray], sampling: Sampling) -> list[Answer]:
         heard, ends = self._hear(recordings)
         count = len(recordings)
         generator = LMGen(
             self.lm,
-            temp=manner.temp,
-            temp_text=manner.temp_text,
-            top_k=manner.top_k,
-            top_k_text=manner.top_k_text,
+            temp=sampling.temp,
+            temp_text=sampling.temp_text,
+            top_k=sampling.top_k,
+            top_k_text=sampling.top_k_text,
         )
         frames, over = [], torch.full((count,), -1)
         with generator.streaming(count):

@@ -21,8 +21,8 @@ def mel_bank(window: int, bands: int, high: float) -> Tensor:
 
 
 class Features(nn.Module):
-    """What the codes should tell of a sound, every 10 ms: a log mel spectrum up to 11 kHz, and the
-    lowest bins of a longer spectrum, where the pitch is seen."""
+    """What the codes should encode of a sound, every 10 ms: a log mel spectrum up to 11 kHz, and
+    the lowest bins of a longer spectrum, where the pitch is seen."""
 
     HOP = 240
     MELS = 56

@@ -56,7 +56,7 @@ def evaluate(
 ) -> None:
     """Measure word error rate and speed on recordings.
 
-    Word times and pauses are measured too where the data set has the times of words.
+    Word times and pauses are measured too if the data set has the times of words.
     """
     from ..load import load, require
 

@@ -301,7 +301,7 @@ def _figures(meter: Meter, sound: LiveSound | None, said: float | None) -> Figur
         found["said"] = said
     else:
         found |= {
-            "heard": meter.audio,
+            "received": meter.audio,
             "real_time_factor": meter.real_time_factor,
             "lag": meter.lag.median,
             "greatest_lag": meter.lag.greatest,
@@ -328,9 +328,9 @@ def _figures(meter: Meter, sound: LiveSound | None, said: float | None) -> Figur
 def _in_a_line(found: Figures) -> str:
     """Format the figures; what did not happen is left out, except drops."""
     parts = []
-    if found.get("heard"):
+    if found.get("received"):
         parts += [
-            f"heard {found['heard']:.1f} s",
+            f"received {found['received']:.1f} s",
             f"real-time factor {found['real_time_factor']:.2f}",
             f"lag {found['lag']:.2f} s (at most {found['greatest_lag']:.2f})",
         ]
@@ -350,7 +350,7 @@ def _in_a_line(found: Figures) -> str:
     for name in ("microphone", "speaker"):
         if found.get(f"{name}_away"):
             parts.append(f"without the {name} {found[f'{name}_away']:.1f} s")
-    return ", ".join(parts) or "nothing was heard"
+    return ", ".join(parts) or "nothing was received"
 
 
 def _latencies(delays: list[tuple[str, RunningStats]]) -> str:

@@ -71,7 +71,7 @@ class LiveTranscription:
 
 
 def _note(events: list[Event], audio: LiveAudio) -> None:
-    """Measure when words were printed, and report where the model was restarted."""
+    """Measure when words were printed, and report when the model was restarted."""
     for event in events:
         if isinstance(event, Word):
             audio.meter.note_word(event.end)

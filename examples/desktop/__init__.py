@@ -1,1 +1,1 @@
-"""A window that writes what it hears: an application built on the Python API alone."""
+"""A window that writes what it transcribes: an application built on the Python API alone."""

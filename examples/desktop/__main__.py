@@ -3,23 +3,25 @@
 import argparse
 
 from .controller import Controller
-from .listener import Listener
+from .transcriber import Transcriber
 from .window import Window
 
 
 def main() -> None:
     """Returns when the window is closed."""
-    parser = argparse.ArgumentParser(prog="kyutai-desktop", description="Writes what it hears.")
+    parser = argparse.ArgumentParser(
+        prog="kyutai-desktop", description="Writes what it transcribes."
+    )
     parser.add_argument("--model", help="a bundle's folder, a name, or hf://owner/name")
     parser.add_argument("--input-device", metavar="NAME", help="the microphone to choose")
-    parser.add_argument("--record", action="store_true", help="listen at once")
-    parser.add_argument("--file", help="a recording to hear at once")
+    parser.add_argument("--record", action="store_true", help="record at once")
+    parser.add_argument("--file", help="a recording to transcribe at once")
     parser.add_argument(
         "--save", metavar="OUT", help="with --file: write its words to OUT at its end, and close"
     )
     given = parser.parse_args()
     window = Window()
-    controller = Controller(window, Listener(), given.model)
+    controller = Controller(window, Transcriber(), given.model)
     if given.save:
 
         def finish() -> None:

@@ -9,8 +9,8 @@ from kyutai_onnx.runtime.audio.live.sound_card import Card
 from kyutai_onnx.runtime.errors import KyutaiOnnxError
 from kyutai_onnx.runtime.output_file import output_file
 
-from .listener import Broken, Ended, Heard, Listener, Message, Note, Ready, text_of
 from .sources import Microphone, Recording, Source, microphones
+from .transcriber import Broken, Ended, Message, Note, Ready, Transcribed, Transcriber, text_of
 
 DEFAULT = "System default"
 
@@ -30,7 +30,7 @@ class View(Protocol):
     def show_level(self, level: float) -> None:
         """How loud it is, from 0 to 1."""
 
-    def show_state(self, *, ready: bool, listening: bool) -> None:
+    def show_state(self, *, ready: bool, recording: bool) -> None:
         """Whether a recording can begin, and whether one goes on."""
 
     def show_note(self, text: str) -> None:
@@ -43,14 +43,14 @@ class Controller:
     def __init__(
         self,
         view: View,
-        listener: Listener,
+        transcriber: Transcriber,
         model: str | None = None,
         card: Callable[[], Card] = SoundCard,
     ) -> None:
-        self._view, self._listener, self._open_card = view, listener, card
+        self._view, self._transcriber, self._open_card = view, transcriber, card
         self._card: Card | None = None
-        self._model, self._ready, self._listening = "", False, False
-        self._heard = ""
+        self._model, self._ready, self._recording = "", False, False
+        self._received = ""
         self._queued: Source | None = None
         self.text = ""
         """What was written so far."""
@@ -60,29 +60,29 @@ class Controller:
 
     def choose_model(self, model: str | None) -> None:
         """Loads another model: a bundle's folder, a name, or the demo."""
-        if self._listening:
+        if self._recording:
             return
         self._ready = False
         self._view.show_note("Loading the model …")
         self._show_state()
-        self._listener.load(model)
+        self._transcriber.load(model)
 
     def record(self, device: str) -> None:
-        """Begins to listen to a device of the list; stops where it listens already."""
-        if self._listening:
-            self._listener.stop()
+        """Starts to transcribe a device of the list; stops if it is already recording."""
+        if self._recording:
+            self._transcriber.stop()
             self._view.show_note("Finishing …")
         else:
             self._begin(Microphone(None if device == DEFAULT else device, self._find_card()))
 
     def hear_file(self, path: str) -> None:
-        """Begins to listen to a recording, once a model is there."""
-        if not self._listening:
+        """Starts to transcribe a recording, once a model is there."""
+        if not self._recording:
             self._begin(Recording(path))
 
     def find_devices(self) -> None:
         """Looks for microphones, unless one is in use."""
-        if self._listening:
+        if self._recording:
             return
         names: list[str] = []
         card = self._find_card()
@@ -107,30 +107,30 @@ class Controller:
             self._view.show_note(f"Saved {path}")
 
     def poll(self) -> None:
-        """Shows what the listener had to say since the last time."""
+        """Shows what the transcriber had to say since the last time."""
         while True:
             try:
-                message = self._listener.messages.get_nowait()
+                message = self._transcriber.messages.get_nowait()
             except queue.Empty:
                 return
             self._take(message)
 
     def close(self) -> None:
         """Ends what goes on."""
-        self._listener.close()
+        self._transcriber.close()
 
     def _begin(self, source: Source) -> None:
         if not self._ready:
             self._queued = source
             return
-        self._listening = True
+        self._recording = True
         self._show_state()
-        self._view.show_note(f"Listening to {source.name}")
-        self._listener.hear(source)
+        self._view.show_note(f"Transcribing {source.name}")
+        self._transcriber.transcribe(source)
 
     def _take(self, message: Message) -> None:
         match message:
-            case Heard():
+            case Transcribed():
                 self._show(message)
             case Note(text):
                 self._view.show_note(text)
@@ -141,10 +141,12 @@ class Controller:
             case Ended(error):
                 self._end(error)
 
-    def _show(self, heard: Heard) -> None:
-        self._write("".join(map(text_of, heard.events)), heard.partial)
-        self._view.show_level(heard.level)
-        self._heard = f"heard {heard.seconds:.1f} s, real-time factor {heard.factor:.2f}"
+    def _show(self, transcribed: Transcribed) -> None:
+        self._write("".join(map(text_of, transcribed.events)), transcribed.partial)
+        self._view.show_level(transcribed.level)
+        self._received = (
+            f"received {transcribed.seconds:.1f} s, real-time factor {transcribed.factor:.2f}"
+        )
 
     def _write(self, text: str, partial: str = "") -> None:
         self.text += text
@@ -159,21 +161,21 @@ class Controller:
             self._begin(queued)
 
     def _stay(self, error: str) -> None:
-        """No other model: the one before goes on, where there was one."""
+        """No other model: the one before goes on, if there was one."""
         self._queued, self._ready = None, bool(self._model)
         self._view.show_note(error)
         self._show_state()
 
     def _end(self, error: str | None) -> None:
-        self._listening = False
+        self._recording = False
         self._write("" if self.text[-1:] in ("", "\n") else "\n")
         self._view.show_level(0.0)
-        self._view.show_note(error or f"{self._model}: {self._heard}")
+        self._view.show_note(error or f"{self._model}: {self._received}")
         self._show_state()
         self.when_ended()
 
     def _show_state(self) -> None:
-        self._view.show_state(ready=self._ready, listening=self._listening)
+        self._view.show_state(ready=self._ready, recording=self._recording)
 
     def _find_card(self) -> Card | None:
         """The sound card; None, and a note, where nothing can look for one."""

@@ -13,22 +13,22 @@ from kyutai_onnx.runtime.audio.live.sound_card import Card
 TICK_SECONDS = 0.2
 BLOCK_SECONDS = 0.08
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 class Source(Protocol):
-    """Sound that is heard once. `meter` knows how well the work on it keeps up."""
+    """Sound that is read once. `meter` knows how well the work on it keeps up."""
 
     name: str
     meter: Meter
 
-    def frames(self, rate: int, frame_size: int, tell: Tell) -> Generator[Frame, None, None]:
+    def frames(self, rate: int, frame_size: int, report: Report) -> Generator[Frame, None, None]:
         """Frame after frame of `frame_size` samples at `rate` Hz, until its end or `stop`; what a
-        person should know is reported. Raises AudioError or UsageError where there is none.
+        person should know is reported. Raises AudioError or UsageError if there is none.
         """
 
     def stop(self) -> None:
-        """Hears no more; from any thread."""
+        """Ends it; from any thread."""
 
 
 class Microphone:
@@ -42,11 +42,11 @@ class Microphone:
         self._over = threading.Event()
         self._sound: LiveSound | None = None
 
-    def frames(self, rate: int, frame_size: int, tell: Tell) -> Generator[Frame, None, None]:
+    def frames(self, rate: int, frame_size: int, report: Report) -> Generator[Frame, None, None]:
         """See `Source.frames`."""
         sound = LiveSound(self._card or SoundCard(), self._clock, rate, frame_size)
         self.meter = sound.meter
-        keeper = threading.Thread(target=self._look_after, args=(sound, tell), daemon=True)
+        keeper = threading.Thread(target=self._look_after, args=(sound, report), daemon=True)
         try:
             sound.open_microphone(self._device)
             self._sound = sound
@@ -66,10 +66,10 @@ class Microphone:
         if self._sound is not None:
             self._sound.stop()
 
-    def _look_after(self, sound: LiveSound, tell: Tell) -> None:
+    def _look_after(self, sound: LiveSound, report: Report) -> None:
         while not self._over.wait(TICK_SECONDS):
             for note in sound.tick():
-                tell(note)
+                report(note)
 
 
 class Recording:
@@ -81,7 +81,7 @@ class Recording:
         self.meter = Meter(self._clock)
         self._over = threading.Event()
 
-    def frames(self, rate: int, frame_size: int, tell: Tell) -> Generator[Frame, None, None]:  # noqa: ARG002
+    def frames(self, rate: int, frame_size: int, report: Report) -> Generator[Frame, None, None]:  # noqa: ARG002
         """See `Source.frames`."""
         blocks = read_audio(self._path, rate, block_seconds=BLOCK_SECONDS)
         try:

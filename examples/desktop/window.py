@@ -83,13 +83,13 @@ class Window:
         width, height = self._meter.winfo_width(), self._meter.winfo_height()
         self._meter.coords(self._bar, 0, 0, width * level, height)
 
-    def show_state(self, *, ready: bool, listening: bool) -> None:
+    def show_state(self, *, ready: bool, recording: bool) -> None:
         """See `View`."""
-        self._record["text"] = "Stop" if listening else "Record"
+        self._record["text"] = "Stop" if recording else "Record"
         self._record["state"] = "normal" if ready else "disabled"
         for widget in self._buttons:
-            widget["state"] = "disabled" if listening or not ready else "normal"
-        self._devices["state"] = "disabled" if listening else "readonly"
+            widget["state"] = "disabled" if recording or not ready else "normal"
+        self._devices["state"] = "disabled" if recording else "readonly"
 
     def show_note(self, text: str) -> None:
         """See `View`."""

@@ -37,7 +37,7 @@ class LutTable(Weighted):
 
 
 class TensorProjection(Weighted):
-    """Vectors from outside, projected; the learnt padding where there are none."""
+    """Vectors from outside, projected; the learnt padding if there are none."""
 
     def __init__(self, config: TensorConditioner, dim: int) -> None:
         super().__init__()

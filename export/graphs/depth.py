@@ -1,8 +1,8 @@
 """The depth transformer as a step that makes all codebooks of a frame (moshi models/lm.py
 `LMGen.depformer_step`).
 
-Tokens are drawn inside the graph, since each is the input of the next codebook; the random numbers
-come from outside, so that they are the same on every provider.
+Tokens are sampled inside the graph, since each is the input of the next codebook; the random
+numbers come from outside, so that they are the same on every provider.
 """
 
 import torch
@@ -82,9 +82,9 @@ class DepthTransformer(StepModule):
                 x = self.depformer_emb[codebook - 1](codes[-1])
             x = self.depformer(projected[self.depth.input_set(codebook)] + x, codebook, past)
             logits = self.linears[codebook](self.depformer_norms[codebook](x))[:, 0].float()
-            drawn = self._draw(guided(logits, given), codebook, given)
+            sampled = self._draw(guided(logits, given), codebook, given)
             forced = given["forced"][:, codebook]
-            codes.append(torch.where(forced < -1, drawn, forced))
+            codes.append(torch.where(forced < -1, sampled, forced))
         return tuple(codes)
 
     def _draw(self, logits: Tensor, codebook: int, given: dict[str, Tensor]) -> Tensor:
@@ -95,8 +95,8 @@ class DepthTransformer(StepModule):
         chances, candidates = torch.topk(torch.softmax(scaled, dim=-1), self.candidates)
         index = torch.argmax(chances / given["noise"][:, codebook], dim=-1, keepdim=True)
         # As floats, which hold every code: WebGPU gathers no integers.
-        drawn = torch.gather(candidates.float(), 1, index)[:, 0].to(index.dtype)
-        return torch.where(temperature > 0, drawn, torch.argmax(logits, dim=-1))
+        sampled = torch.gather(candidates.float(), 1, index)[:, 0].to(index.dtype)
+        return torch.where(temperature > 0, sampled, torch.argmax(logits, dim=-1))
 
 
 def guided(logits: Tensor, given: dict[str, Tensor]) -> Tensor:

@@ -101,7 +101,7 @@ class MimiEncoder(MimiStep):
 
 
 class MimiDecoder(MimiStep):
-    """`codes [batch, codebooks, frames]`, -1 where there is none, to `pcm`."""
+    """`codes [batch, codebooks, frames]`, -1 if there is none, to `pcm`."""
 
     def __init__(
         self,

@@ -45,7 +45,7 @@ class Positions:
     offset: Tensor
     """`[B]`: tokens before this call."""
     bias: Tensor
-    """`[B, 1, T, C]`: 0 where a query sees a slot, a large negative number elsewhere."""
+    """`[B, 1, T, C]`: 0 if a query sees a slot, a large negative number elsewhere."""
     rotation: tuple[Tensor, Tensor] | None
     """Cosine and sine `[B, T, D / 2]`."""
 

@@ -88,7 +88,7 @@ class StreamingConv1d(Stateful):
 
     With a `product` it is written as a matrix product in that style. `replicate` fills the state of
     a stream's first call with that call's first input, as only Mimi's downsampling does; `first`
-    tells which rows are at their first call.
+    says which rows are at their first call.
     """
 
     def __init__(

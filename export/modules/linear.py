@@ -27,7 +27,7 @@ def as_stored(weight: Tensor) -> Tensor:
 class Linear(Weighted):
     """`y = x W^T (+ b)`, with the weight laid out `[in, out]` as ONNX's MatMul reads it.
 
-    `stored` is the type on disk and `compute` that of the product; where they differ, ONNX
+    `stored` is the type on disk and `compute` that of the product; if they differ, ONNX
     Runtime casts the weight once, when it loads.
     """
 

@@ -102,7 +102,7 @@ class Below:
 
 
 def name_states(root: nn.Module) -> None:
-    """Tells every stateful module its path, once the tree is complete."""
+    """Gives every stateful module its path, once the tree is complete."""
     for path, module in root.named_modules():
         if isinstance(module, Stateful):
             module.path = path

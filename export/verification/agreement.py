@@ -1,6 +1,6 @@
 """Counts where two programs agree: a choice among scores, and numbers within a bound.
 
-A choice may differ where the reference's own two best scores are closer than 1e-4 of the range of
+A choice may differ if the reference's own two best scores are closer than 1e-4 of the range of
 all: that is a tie, which rounding decides. Ties are counted apart.
 """
 

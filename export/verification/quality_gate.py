@@ -56,7 +56,7 @@ class Verdict:
     def add(self, wanted: Array, ours: Array, silent: Collection[int]) -> None:
         """Count steps by the scores `[steps, tokens]` of both.
 
-        A word is doubted where the best tokens differ and are not both among `silent`.
+        A word is doubted if the best tokens differ and are not both among `silent`.
         """
         theirs, own = _log_softmax(wanted), _log_softmax(ours)
         self.steps += len(theirs)

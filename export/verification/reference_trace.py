@@ -12,7 +12,7 @@ from torch import Tensor
 from ...runtime.typing import Array
 
 Hook = Callable[[Array], Array]
-"""From the tokens that were drawn to those that are gone on with, `[batch]` or `[batch, dep_q]`."""
+"""From the tokens that were sampled to those that are read next, `[batch]` or `[batch, dep_q]`."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def condition_tensors(model: Any, rows: Sequence[Conditioning]) -> Any:
 
 @dataclass(frozen=True)
 class ReferenceStep:
-    """One step. Scores are guided, tokens as drawn, before the hooks.
+    """One step. Scores are guided, tokens as sampled, before the hooks.
 
     `hidden [batch, dim]`, `text_scores [batch, text_card_out]`, `text [batch]`,
     `next_text [batch]`, `code_scores [batch, dep_q, card]`, `codes` and `next_codes`
@@ -109,7 +109,7 @@ class ReferenceTrace:
 
     @torch.no_grad()
     def step(self, codes: Array) -> ReferenceStep:
-        """Steps all rows on the codes int64 `[batch, n_q - dep_q]` that they hear."""
+        """Steps all rows on the codes int64 `[batch, n_q - dep_q]` that they read."""
         self._code_scores.clear()
         batch = len(codes)
         made = self.generator.step_with_extra_heads(torch.from_numpy(codes)[..., None])

@@ -20,7 +20,7 @@ WANTED = {"description": "very_good", "cfg": "2.0", "control": "ok"}
 """Values of Kyutai's own conditioners; of others it is their first."""
 
 UNWANTED = {"description": "very_bad"}
-"""What guidance leads away from, where it is not from nothing (moshi run_inference.py)."""
+"""What guidance leads away from, if it is not from nothing (moshi run_inference.py)."""
 
 HIBIKI_GUIDANCE, SPEECH_GUIDANCE = 3.0, 2.0
 PREFIX_FRAMES = 12

@@ -54,8 +54,8 @@ class Report:
             yield f"extra heads   {self.lm.heads.error:.1e} at most"
 
     def failures(self, precision: str, codec: str = "fp32") -> Iterator[str]:
-        """What is not as it must be: exact what is in fp32, the waveform closer than is heard, and
-        the delays always."""
+        """What is not as it must be: exact what is in fp32, the waveform closer than is
+        audible, and the delays always."""
         if codec == "fp32" and any(choices.wrong for choices in self.codes):
             yield "codes differ"
         bound = WAVEFORM_BOUND if codec == "fp32" else ROUNDED_WAVEFORM_BOUND
@@ -191,7 +191,7 @@ class _LanguageModels:
 
     def step(self, codes: torch.Tensor) -> None:
         """The first frame twice, as in moshi run_inference.py; text to speech reads no audio."""
-        heard = codes[:, : self._codebooks, 0].numpy()
+        codes = codes[:, : self._codebooks, 0].numpy()
         for _ in range(1 if self._started or not self._doubles else 2):
-            self._beside.step(self._reference_lm.step(heard), heard, self._active)
+            self._beside.step(self._reference_lm.step(codes), codes, self._active)
         self._started = True

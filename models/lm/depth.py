@@ -12,7 +12,7 @@ COLDEST = 1e-30
 
 
 class DepthTransformer:
-    """The depth transformer over rows, and the inputs by which their codes are drawn."""
+    """The depth transformer over rows, and the inputs by which their codes are sampled."""
 
     def __init__(self, model: LanguageModel, rows: int) -> None:
         state = model.depth_state(rows)
@@ -33,10 +33,10 @@ class DepthTransformer:
         self._streams.use_rows(rows)
 
     def check(self, sampling: SamplingParams) -> None:
-        """Raise UsageError for more candidates than the graph draws from."""
+        """Raise UsageError for more candidates than the graph samples from."""
         everything = sampling.top_k == 0 and self.most < self._model.spec.card
         if sampling.temperature > 0 and (sampling.top_k > self.most or everything):
-            raise UsageError(f"top_k {sampling.top_k}: this bundle draws from 1 to {self.most}")
+            raise UsageError(f"top_k {sampling.top_k}: this bundle samples from 1 to {self.most}")
 
     def begin(self) -> None:
         """Every row by itself, and greedy."""
@@ -52,7 +52,7 @@ class DepthTransformer:
         guidance: Guidance | None,
         noise: np.random.Generator,
     ) -> None:
-        """How the next codes of a row are drawn; its null row gets the same ones."""
+        """How the next codes of a row are sampled; its null row gets the same ones."""
         pair = [row, null]
         self._conditioned[pair], self._null[pair] = row, null
         self._guidance[pair] = 1.0 if guidance is None else guidance.coefficient

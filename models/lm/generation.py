@@ -2,7 +2,7 @@
 
 The rules are those of moshi models/lm.py `LMGen`. What differs between the families comes in as
 `StepHooks`, which a step asks between the temporal transformer and the depth transformer and after.
-How a token is drawn from its scores is `sample_token`.
+`sample_token` samples a token from its scores.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,30 +28,30 @@ class StepHooks:
     """What a family decides within a step; one object a row, with a memory of its own."""
 
     def samples_text(self) -> bool:
-        """Whether text is drawn at this step; where not, it is -1."""
+        """Whether text is sampled at this step; if not, it is -1."""
         return True
 
     def constrain(self, logits: Array) -> Array:
-        """The text's scores `[text_card_out]` as they are drawn from."""
+        """The text's scores `[text_card_out]` that it is sampled from."""
         return logits
 
     def choose_text(self, token: int) -> int:
-        """The text token that is read next, and by the depth transformer, for the one drawn."""
+        """The text token that is read next, and by the depth transformer, for the one sampled."""
         return token
 
     def makes_audio(self) -> bool:
-        """Whether codes are made at this step; where not, they are -1."""
+        """Whether codes are made at this step; if not, they are -1."""
         return True
 
     def choose_audio(self, codes: Array) -> Array:
-        """The codes `[dep_q]` that are read next, for those drawn."""
+        """The codes `[dep_q]` that are read next, for those sampled."""
         return codes
 
 
 @dataclass(frozen=True)
 class StepOutput:
     """What a step made. `frame` int64 `[batch, 1 + dep_q]` is the one that became complete, aligned
-    for delays, -2 where there is none yet; `text` `[batch]` was drawn at this step, before the
+    for delays, -2 if there is none yet; `text` `[batch]` was sampled at this step, before the
     rules, from `scores` `[batch, text_card_out]`, after `tokens` int64 `[batch, 1 + n_q]` were
     read; `extra_heads` `[batch, heads, classes]` is a view. `hidden` `[rows, dim]`, `width` of them
     for each row of the generator and perhaps some that are not in use, stays on the provider's
@@ -208,8 +208,8 @@ class Generator:
         made = np.full((self.used, 1 + self.model.spec.dep_q), -1, np.int64)
         for row in failing.rows():
             with failing.at(row):
-                drawn = self._rows[row].rules.samples_text()
-                text[row] = self._draw_text(self._rows[row], scores[row]) if drawn else -1
+                sampled = self._rows[row].rules.samples_text()
+                text[row] = self._draw_text(self._rows[row], scores[row]) if sampled else -1
                 made[row, 0] = self._rows[row].rules.choose_text(int(text[row]))
         hidden = outputs.get("hidden")
         if self._depth is not None and hidden is not None:
@@ -298,7 +298,7 @@ class Generator:
         """Continue in a row what `save` returned, by these rules or the row's own; sampling as it
         did, or from now on by `sampling`.
 
-        Raises UsageError where it does not fit, or was guided and this generator is not.
+        Raises UsageError if it does not fit, or was guided and this generator is not.
         """
         self.check(saved, sampling)
         guidance = _loaded_guidance(saved)
@@ -355,7 +355,7 @@ class Generator:
         return self._rows[row].guidance is not None
 
     def _doubled(self, active: Array) -> Array:
-        """Which rows of the graph are stepped: null rows only where there is guidance."""
+        """Which rows of the graph are stepped: null rows only if there is guidance."""
         if not self.guided:
             return active
         guided = [self._is_guided(row) for row in range(self.used)]
@@ -382,7 +382,7 @@ class Generator:
         return null
 
     def _scores(self, logits: Array) -> Array:
-        """Scores of the text `[batch, text_card_out]`, guided where a row is."""
+        """Scores of the text `[batch, text_card_out]`, guided if a row is."""
         scores: Array = logits[:: self.width].copy()
         for row in range(self.used):
             guidance = self._rows[row].guidance
@@ -424,7 +424,7 @@ class Generator:
         failing: "_Failing",
         codes: Array,
     ) -> None:
-        """Put the codes of rows among `codes [used, dep_q]`; where the graph fails, those of each
+        """Put the codes of rows among `codes [used, dep_q]`; if the graph fails, those of each
         row alone: it has no state."""
         rows = np.flatnonzero(making).tolist()
         if not rows:
@@ -471,12 +471,12 @@ class _Failing:
 def sample_token(
     logits: Array, temperature: float, top_k: int, noise: np.random.Generator
 ) -> Array:
-    """One token `[...]` from each of `logits [..., cardinality]`, as moshi utils/sampling.py draws.
+    """One token `[...]` from each of `logits [..., cardinality]`, as moshi utils/sampling.py does.
 
-    A temperature of 0 takes the best. Otherwise one of the `top_k` likeliest (all if 0) is drawn by
-    its probability: the greatest of `p / e` with `e` exponential is such a draw. One `e` is taken
-    for each candidate, the likeliest first; without `top_k`, in the order of the tokens. A score of
-    plus infinity rules out all others. Raises ModelError for scores that are NaN.
+    A temperature of 0 takes the best. Otherwise one of the `top_k` likeliest (all if 0) is sampled
+    by its probability: the greatest of `p / e` with `e` exponential is such a draw. One `e` is
+    taken for each candidate, the likeliest first; without `top_k`, in the order of the tokens. A
+    score of plus infinity rules out all others. Raises ModelError for scores that are NaN.
     """
     if np.isnan(logits).any():
         raise ModelError("the model's scores are NaN: reset the stream, or verify the bundle")

@@ -91,7 +91,7 @@ class LanguageModel:
     threads.
 
     `codebooks` makes only so many of each frame: quality against speed. `spec.dep_q` is how many
-    are made. Raises UsageError where the model makes fewer, ProviderError where it cannot run.
+    are made. Raises UsageError if the model makes fewer, ProviderError if it cannot run.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class LanguageModel:
 
     @property
     def candidates(self) -> int:
-        """How many of the likeliest codes may be drawn from; 0 where it makes none."""
+        """How many of the likeliest codes may be sampled from; 0 if it makes none."""
         if self.depth is None:
             return 0
         (noise,) = (port for port in self.depth.spec.inputs if port.name == "noise")

@@ -44,7 +44,7 @@ class BatchedCodec:
     def _each(
         self, given: Given, run: Callable[[Given], dict[int, Array]], fail: Fail | None
     ) -> dict[int, Array]:
-        """What `run` makes of rows by their places. Where the graph fails it is run for each row
+        """What `run` makes of rows by their places. If the graph fails it is run for each row
         alone, and `fail` takes those for which it fails again."""
         try:
             return run(given)

@@ -23,7 +23,7 @@ class FrameQueue:
         self.doubled = False
         """Whether the codes given last are given again."""
         self.pcm = np.empty(0, np.float32)
-        """The samples `[frame_size]` of which they were made; none where they came as codes."""
+        """The samples `[frame_size]` of which they were made; none if they came as codes."""
         self._framer = Framer(frame_size)
         self._begun = False
         self._frames: deque[Array] = deque()

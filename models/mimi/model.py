@@ -92,7 +92,7 @@ class Mimi:
         """Load the codec of a bundle of any family: a folder, a repository exported before, or
         `hf://owner/name`; the embedded demo's by default.
 
-        Raises ModelError for a bundle that is missing or damaged, ProviderError where it cannot
+        Raises ModelError for a bundle that is missing or damaged, ProviderError if it cannot
         run.
         """
         bundle = open_bundle(model, MIMI)
@@ -130,7 +130,7 @@ class Mimi:
     ) -> EncoderStream | DecoderStream:
         """An independent stream: `feed` takes samples and returns codes, or the reverse.
 
-        `codebooks` makes only the first ones. Raises UsageError where the bundle lacks the
+        `codebooks` makes only the first ones. Raises UsageError if the bundle lacks the
         direction or so many codebooks.
         """
         if direction == "decode":

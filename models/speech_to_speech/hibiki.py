@@ -17,7 +17,7 @@ from .task import TranslationTask
 class Translation:
     """Speech float32 `[n]` at `sample_rate`, its text and its words, with their times in it.
 
-    `complete` is False where it was cut since the model did not end by itself; `seed` makes it
+    `complete` is False if it was cut since the model did not end by itself; `seed` makes it
     again.
     """
 

@@ -1,4 +1,4 @@
-"""What Hibiki and Moshi have in common: they speak while they listen."""
+"""What Hibiki and Moshi have in common: they speak while they receive audio."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -61,7 +61,7 @@ class SpeechToSpeechTask(RowTask):
         return self.queue.encoded > 0
 
     @property
-    def heard_seconds(self) -> float:
+    def received_seconds(self) -> float:
         """How much was read, in whole frames."""
         return float(self._frames / self.model.frame_rate)
 
@@ -189,9 +189,9 @@ class TranslationTask(SpeechToSpeechTask):
         return self.queue.encoded > 0 or self._marks
 
     def end(self) -> None:
-        heard = self._frames + self.queue.waiting
-        if heard:
-            self._unmarked, self._left = True, self._tail_frames(heard)
+        received = self._frames + self.queue.waiting
+        if received:
+            self._unmarked, self._left = True, self._tail_frames(received)
         super().end()
 
     def close(self) -> None:
@@ -215,8 +215,8 @@ class TranslationTask(SpeechToSpeechTask):
     def on_step(self, output: StepOutput, index: int) -> Array | None:
         """An end of text before the end of the audio is none."""
         codes = super().on_step(output, index)
-        heard_all = self.ended and not (self.queue.waiting or self._unmarked)
-        if codes is not None and heard_all and self._token == self.model.tokenizer.eos_id():
+        received_all = self.ended and not (self.queue.waiting or self._unmarked)
+        if codes is not None and received_all and self._token == self.model.tokenizer.eos_id():
             self.complete = True
         return codes
 
@@ -252,9 +252,9 @@ class TranslationTask(SpeechToSpeechTask):
         """Whether the next step reads that the audio has ended."""
         return self._unmarked and not self.queue.waiting
 
-    def _tail_frames(self, heard: int) -> int:
+    def _tail_frames(self, received: int) -> int:
         rate, seconds = self.model.frame_rate, self._max_tail
-        return math.ceil((heard / rate + TAIL_SECONDS if seconds is None else seconds) * rate)
+        return math.ceil((received / rate + TAIL_SECONDS if seconds is None else seconds) * rate)
 
 
 def _sampling(model: Model, options: SpeechToSpeechOptions) -> SamplingParams:

@@ -1,7 +1,7 @@
 """Hotwords: phrases whose tokens are preferred while text is chosen.
 
 A token that begins a phrase, or goes on with one, gets the phrase's bonus. Decoding is greedy or
-drawn, without beams: what was written of a phrase that is broken off stays, and adds nothing.
+sampled, without beams: what was written of a phrase that is broken off stays, and adds nothing.
 """
 
 from collections.abc import Iterable, Sequence
@@ -129,7 +129,7 @@ class HotwordTree:
 class HotwordBias:
     """What one stream has written of a hotword, and what that adds to the scores of its next token.
 
-    Where the model would write no text, it writes none: a bonus never wins against silence. A
+    If the model would write no text, it writes none: a bonus never wins against silence. A
     phrase that is broken off adds nothing any more.
     """
 

@@ -51,7 +51,7 @@ class TextChoice(StepHooks):
         self.hotwords = hotwords
 
     def constrain(self, logits: Array) -> Array:
-        """`logits [text_card]` as they are drawn from."""
+        """`logits [text_card]` that it is sampled from."""
         if not self._prompt:
             return logits if self.hotwords is None else self.hotwords.bias(logits)
         allowed = self._paddings if self.again else [*self._paddings, *self._prompt[:1]]

@@ -77,7 +77,7 @@ def pause(seconds: float) -> str:
 
 
 def is_document(text: str) -> bool | None:
-    """Return whether a text is a document of SSML; None if more of it must come to tell."""
+    """Return whether a text is a document of SSML; None if more of it must come to decide."""
     begun = text.lstrip()
     if not begun:
         return None

@@ -56,12 +56,12 @@ class TextToSpeech(Model):
 
     @property
     def default_voice(self) -> str | None:
-        """The name of the voice that is meant where none is asked for."""
+        """The name of the voice that is meant if none is asked for."""
         return self.voices.default
 
     @property
     def is_greedy(self) -> bool:
-        """Whether its tokens are not drawn unless a temperature is given."""
+        """Whether its tokens are not sampled unless a temperature is given."""
         return self.sampling.temp == self.sampling.temp_text == 0
 
     def speak(
@@ -104,7 +104,7 @@ class TextToSpeech(Model):
         return TextToSpeechTask(self, voice, wanted, trace=trace)
 
     def batch(self, rows: int, *, guided: bool = False) -> Batch[TextToSpeechTask]:
-        """Up to so many texts, stepped together; `guided` where a voice may be
+        """Up to so many texts, stepped together; `guided` if a voice may be
         (`Voice.is_guided`): then all of them cost twice as much."""
         return open_batch(self, rows, guided=guided)
 

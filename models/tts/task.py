@@ -52,7 +52,7 @@ class SpeakingHooks(StepHooks):
         self._words: list[tuple[str, int]] = []
 
     def samples_text(self) -> bool:
-        """Not while the voice is given: a stream that goes on from there draws the same."""
+        """Not while the voice is given: a stream that goes on from there samples the same."""
         return not self.in_prefix
 
     def constrain(self, logits: Array) -> Array:
@@ -77,7 +77,7 @@ class SpeakingHooks(StepHooks):
         return bool(self.step >= self._audio_starts.min() + self._prefix.shape[1])
 
     def choose_audio(self, codes: Array) -> Array:
-        """Nothing before a codebook's delay, then the prefix, then what was drawn."""
+        """Nothing before a codebook's delay, then the prefix, then what was sampled."""
         frames = self.step - self._audio_starts
         forced = np.flatnonzero((frames >= 0) & (frames < self._prefix.shape[1]))
         chosen: Array = np.where(frames < 0, -1, codes)

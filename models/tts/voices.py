@@ -174,7 +174,7 @@ class Voices:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # too long a name, or a folder that may not be read
+    except OSError:  # too long a name, or a folder without permission to read it
         return False
 
 

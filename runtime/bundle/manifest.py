@@ -241,7 +241,7 @@ class SpeechToTextSettings:
 @dataclass(frozen=True)
 class TextToSpeechSettings:
     """How speech follows text: seconds by which it lags, and words by which the second text stream
-    runs ahead. `voice_suffix` ends the names of the voices that fit the model, and is empty where a
+    runs ahead. `voice_suffix` ends the names of the voices that fit the model, and is empty if a
     voice is given by speech of its own."""
 
     audio_delay_seconds: Seconds

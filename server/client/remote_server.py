@@ -99,7 +99,7 @@ class RemoteServer:
         return RemoteTextToSpeech(self.address, info, self._connections)
 
     def chat(self, name: str | None = None) -> RemoteChat:
-        """A model that speaks while it listens: Hibiki or Moshi."""
+        """A model that speaks while it receives audio: Hibiki or Moshi."""
         info = self.find(Task.SPEECH_TO_SPEECH, name)
         return RemoteChat(self.address, info, self._connections)
 

@@ -127,7 +127,7 @@ class RemoteSpeechToText(RemoteModel):
 
 
 class RemoteRow:
-    """One session: samples in; words and pauses out, as they come. Raises ServerError where there
+    """One session: samples in; words and pauses out, as they come. Raises ServerError if there
     is no room for it."""
 
     def __init__(
@@ -179,7 +179,7 @@ class RemoteRow:
                 self.connection.close()
 
     def events(self) -> list[Event]:
-        """What was found since the last time. Raises ServerError where the session broke off, once
+        """What was found since the last time. Raises ServerError if the session broke off, once
         all that was found before was taken."""
         over, events = self.connection.over, list[Event]()
         for data in self.connection.take():
@@ -243,7 +243,7 @@ class RemoteBatch:
             row.connection.close()
 
     def step(self, held: Collection[Any] = ()) -> bool:
-        """Waits until there is something to take or to feed; False where nothing more will be."""
+        """Waits until there is something to take or to feed; False if nothing more will be."""
         rows = [row for row in self._rows if row not in held and not row.connection.over]
         if not rows:
             return False
@@ -263,7 +263,7 @@ class RemoteSpeechToTextStream:
         self._row = row
 
     def feed(self, pcm: Pcm) -> list[Event]:
-        """Sends float32 `[n]` at the model's rate; raises ServerError where the session is lost."""
+        """Sends float32 `[n]` at the model's rate; raises ServerError if the session is lost."""
         self._row.feed(pcm)
         return self._row.events()
 

@@ -37,7 +37,7 @@ class RemoteTextToSpeech(RemoteModel):
     ) -> "RemoteSpeech":
         """One text, spoken in a voice that the server knows; options as those of
         `TextToSpeech.stream`, as far as a server lets clients choose. Raises UsageError for more,
-        ServerError where it cannot be reached."""
+        ServerError if it cannot be reached."""
         if trace is not None:
             raise UsageError("a trace: not over a server; leave it out")
         if len(voices) > 1:
@@ -50,7 +50,7 @@ class RemoteSpeech:
     """Text in; `Audio` and `Word` out, as they come."""
 
     unspelled: Sequence[str] = ()
-    """A server does not tell."""
+    """A server does not report it."""
     dropped_tags: Sequence[str] = ()
     """Nor this."""
 
@@ -102,7 +102,7 @@ class RemoteSpeech:
     def events(self) -> Iterator[Event]:
         """What has come by now; after `end` all that is still to come, as it comes.
 
-        Raises ServerError where the session broke off.
+        Raises ServerError if the session broke off.
         """
         while self._ended and not self._connection.over:
             self._connection.wait()

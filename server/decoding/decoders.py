@@ -149,7 +149,7 @@ class Forking:
 
 
 class Spawning:
-    """Start each process anew, which takes 0.3 s."""
+    """Restart each process, which takes 0.3 s."""
 
     def __init__(self) -> None:
         self._running: set[asyncio.subprocess.Process] = set()

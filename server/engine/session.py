@@ -21,7 +21,7 @@ class Session:
     What a session is fed is used in its order, once there is a slot; after its end it is ignored.
     A session that is garbage is closed; the engine keeps what `deliver` refers to.
 
-    Raises Busy if all slots are taken and it may not wait, or the queue is full.
+    Raises Busy if all slots are taken and it must not wait, or the queue is full.
     """
 
     def __init__(

@@ -15,7 +15,7 @@ async function open() {
   return context;
 }
 
-// The context, running; to be called where a person pressed something, which browsers ask for.
+// The context, running; to be called when a person pressed something, which browsers ask for.
 export async function audioContext() {
   opening ??= open();
   try {

@@ -18,31 +18,31 @@ const LONGEST_END = 30; // seconds
 
 export class Chat {
   #socket;
-  #told;
+  #report;
   #writer;
   #reader;
   #latency;
   #sent = 0; // seconds
-  #heard = 0;
+  #received = 0;
   #linger;
   #timer = 0;
   #lastText = 0;
 
-  // `told.ready()`, `told.text(piece)`, `told.sound(pcm, rate)`, `told.late(latency, lag)` and
-  // `told.ended(trouble)`. `linger` seconds without text end a talk that is finished.
-  constructor(url, told, linger) {
-    this.#told = told;
+  // `report.ready()`, `report.text(piece)`, `report.sound(pcm, rate)`, `report.late(latency, lag)` and
+  // `report.ended(trouble)`. `linger` seconds without text end a conversation that is finished.
+  constructor(url, report, linger) {
+    this.#report = report;
     this.#linger = linger;
-    this.#latency = new Latency(told.late);
+    this.#latency = new Latency(report.late);
     const failed = (error) => this.#socket.close(new Trouble("garbled", error.message));
     this.#reader = new OpusReader((pcm, rate) => this.#sound(pcm, rate), failed);
     this.#socket = new Socket(url, {
-      message: (bytes) => this.#hear(bytes[0], bytes.subarray(1), failed),
+      message: (bytes) => this.#receive(bytes[0], bytes.subarray(1), failed),
       ended: (trouble) => {
         clearInterval(this.#timer);
         this.#writer?.close();
         this.#reader.close();
-        told.ended(trouble);
+        report.ended(trouble);
       },
     });
   }
@@ -71,7 +71,7 @@ export class Chat {
     this.#socket.close();
   }
 
-  #hear(kind, payload, failed) {
+  #receive(kind, payload, failed) {
     if (kind === HANDSHAKE) this.#begin(failed);
     else if (kind === AUDIO) this.#reader.feed(payload);
     else if (kind === TEXT) this.#text(payload);
@@ -87,17 +87,17 @@ export class Chat {
       this.#socket.send(message);
     };
     this.#writer = new OpusWriter(send, failed);
-    this.#told.ready();
+    this.#report.ready();
   }
 
   #text(payload) {
     this.#lastText = performance.now();
-    this.#told.text(new TextDecoder().decode(payload));
+    this.#report.text(new TextDecoder().decode(payload));
   }
 
   #sound(pcm, rate) {
-    this.#heard += pcm.length / rate;
-    this.#latency.measured(this.#sent - this.#heard);
-    this.#told.sound(pcm, rate);
+    this.#received += pcm.length / rate;
+    this.#latency.measured(this.#sent - this.#received);
+    this.#report.sound(pcm, rate);
   }
 }

@@ -40,7 +40,7 @@ export class Conversation {
   #buffered = 0;
   #lastText = 0;
 
-  // `locked(trouble)` is called where the server asks for a key.
+  // `locked(trouble)` is called if the server asks for a key.
   constructor(root, use, server, models, locked) {
     this.#use = use;
     this.#server = server;
@@ -79,9 +79,9 @@ export class Conversation {
     this.#notes.begin();
     try {
       await this.#use.check();
-      const heard = (pcm) => this.#hear(pcm);
+      const received = (pcm) => this.#receive(pcm);
       const lost = (trouble) => this.#fail(trouble);
-      const microphone = await Microphone.open(heard, lost, { played: this.#use.plays });
+      const microphone = await Microphone.open(received, lost, { played: this.#use.plays });
       if (this.#panel.state !== "starting") return microphone.close();
       this.#microphone = microphone;
       if (this.#use.plays) await this.#openPlayer();
@@ -111,14 +111,14 @@ export class Conversation {
   }
 
   async #openPlayer() {
-    const told = ({ buffered, gaps, peak, done }) => {
+    const report = ({ buffered, gaps, peak, done }) => {
       if (done) return this.#output.clear();
       this.#output.show(peak);
       this.#buffered = buffered;
       this.#panel.figures.show("Buffer", seconds(buffered));
       this.#panel.figures.show("Gaps", String(gaps));
     };
-    this.#player = new Player(await audioContext(), { lead: LEAD, live: true }, told);
+    this.#player = new Player(await audioContext(), { lead: LEAD, live: true }, report);
   }
 
   #connect() {
@@ -142,7 +142,7 @@ export class Conversation {
     this.#waiting.splice(0).forEach((pcm) => this.#session.feed(pcm));
   }
 
-  #hear(pcm) {
+  #receive(pcm) {
     this.#taken += 1;
     peaks(pcm, BARS).forEach((peak) => this.#input.show(peak));
     if (this.#ready) return this.#session.feed(pcm);

@@ -3,13 +3,13 @@
 export class Latency {
   #best = Infinity;
 
-  constructor(told) {
-    this.told = told;
+  constructor(report) {
+    this.report = report;
   }
 
   // Seconds from something said to what came of it.
   measured(seconds) {
     this.#best = Math.min(this.#best, seconds);
-    this.told(seconds, seconds - this.#best);
+    this.report(seconds, seconds - this.#best);
   }
 }

@@ -9,16 +9,16 @@ const RATE = 24000;
 const FRAME = 1920;
 const HEAD = 2; // of the model's extra heads: a pause of two seconds is coming
 const PAUSE = 0.5; // its probability
-const GAP = 2; // seconds between words that are a pause where the model has no heads
+const GAP = 2; // seconds between words that are a pause if the model has no heads
 const MARK_EVERY = 12; // frames
 const LAST = -1; // the marker after which all is said
-const BURST = 8; // frames of silence that are sent at once to hear the end
+const BURST = 8; // frames of silence that are sent at once to get the end
 const BURST_EVERY = 120; // milliseconds
 const PATIENCE = 150; // frames of silence at most
 
 export class Listening {
   #socket;
-  #told;
+  #report;
   #latency;
   #frames = 0;
   #marks = new Map();
@@ -29,16 +29,16 @@ export class Listening {
   #silence = 0;
   #timer = 0;
 
-  // `told.ready()`, `told.word(text, start)`, `told.pause(time)`, `told.late(latency, lag)` and
-  // `told.ended(trouble)`.
-  constructor(url, told) {
-    this.#told = told;
-    this.#latency = new Latency(told.late);
+  // `report.ready()`, `report.word(text, start)`, `report.pause(time)`, `report.late(latency, lag)` and
+  // `report.ended(trouble)`.
+  constructor(url, report) {
+    this.#report = report;
+    this.#latency = new Latency(report.late);
     this.#socket = new Socket(url, {
-      message: (bytes) => this.#hear(unpack(bytes)),
+      message: (bytes) => this.#receive(unpack(bytes)),
       ended: (trouble) => {
         clearInterval(this.#timer);
-        told.ended(trouble);
+        report.ended(trouble);
       },
     });
   }
@@ -69,8 +69,8 @@ export class Listening {
     this.#socket.send(pack({ type: "Marker", id }));
   }
 
-  #hear(message) {
-    if (message.type === "Ready") this.#told.ready();
+  #receive(message) {
+    if (message.type === "Ready") this.#report.ready();
     else if (message.type === "Word") this.#word(message);
     else if (message.type === "Step") this.#step(message);
     else if (message.type === "Marker") this.#marked(message.id);
@@ -79,10 +79,10 @@ export class Listening {
 
   #word({ text, start_time: start }) {
     if (!text.trim()) return;
-    if (!this.#hasHeads && start - this.#previous > GAP) this.#told.pause(start);
+    if (!this.#hasHeads && start - this.#previous > GAP) this.#report.pause(start);
     if (start >= this.#paused) this.#paused = Infinity;
     this.#previous = start;
-    this.#told.word(text.trim(), start);
+    this.#report.word(text.trim(), start);
   }
 
   #step({ prs }) {
@@ -91,7 +91,7 @@ export class Listening {
     const pauses = prs[Math.min(HEAD, prs.length - 1)] > PAUSE;
     if (!pauses || this.#paused < Infinity) return;
     this.#paused = this.#steps * (FRAME / RATE);
-    this.#told.pause(this.#paused);
+    this.#report.pause(this.#paused);
   }
 
   #marked(id) {

@@ -170,7 +170,7 @@ export function pack(value) {
   return writer.bytes.slice(0, writer.length);
 }
 
-// The value in an ArrayBuffer or Uint8Array; throws RangeError where it is damaged.
+// The value in an ArrayBuffer or Uint8Array; throws RangeError if it is damaged.
 export function unpack(message) {
   return new Reader(message instanceof Uint8Array ? message : new Uint8Array(message)).value();
 }

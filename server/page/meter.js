@@ -3,12 +3,12 @@
 const BAR = 3; // pixels, and the space after it
 const SPACE = 2;
 const FLOOR = -50; // decibels that are no bar at all
-const EVERY = 250; // milliseconds between what assistive software is told
+const EVERY = 250; // milliseconds between what reports to assistive software
 
 export class Meter {
   #canvas;
   #levels = [];
-  #told = 0;
+  #announced = 0;
 
   constructor(canvas) {
     this.#canvas = canvas;
@@ -16,11 +16,11 @@ export class Meter {
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#draw());
   }
 
-  // The loudest sample of what was heard since last time, 0 to 1.
+  // The loudest sample of the sound since last time, 0 to 1.
   show(peak) {
     const level = Math.min(1, Math.max(0, 1 - (20 * Math.log10(peak + 1e-9)) / FLOOR));
     this.#levels.push(level);
-    this.#tell(level);
+    this.#announce(level);
     this.#draw();
   }
 
@@ -30,10 +30,10 @@ export class Meter {
     this.#draw();
   }
 
-  #tell(level) {
+  #announce(level) {
     const now = performance.now();
-    if (now - this.#told < EVERY) return;
-    this.#told = now;
+    if (now - this.#announced < EVERY) return;
+    this.#announced = now;
     this.#canvas.ariaValueNow = String(Math.round(100 * level));
   }
 

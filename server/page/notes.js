@@ -1,4 +1,4 @@
-// What was said, to be read, heard by assistive software, copied and saved.
+// What was said, to be read, spoken by assistive software, copied and saved.
 
 import { Announcer } from "./announcer.js";
 import { Transcript } from "./transcript.js";

@@ -6,10 +6,10 @@ const RATE = 24000;
 const GRANULES = 48000; // RFC 7845: positions count at this rate whatever the audio's
 const SERIAL = 42;
 const PRE_SKIP = 312; // what libopus looks ahead, 6.5 ms
-const PACKET = 20000; // microseconds, where the browser does not say
+const PACKET = 20000; // microseconds, if the browser does not say
 const CONFIG = { codec: "opus", sampleRate: RATE, numberOfChannels: 1 };
 
-// Whether this browser can say and hear Opus.
+// Whether this browser can encode and decode Opus.
 export async function opusIsSupported() {
   if (!globalThis.AudioEncoder || !globalThis.AudioDecoder) return false;
   const codecs = [AudioEncoder, AudioDecoder];
@@ -86,13 +86,13 @@ export class OpusReader {
   #decoder;
   #timestamp = 0;
 
-  // `heard` gets samples float32 and their rate, `failed` the browser's error.
-  constructor(heard, failed) {
+  // `decoded` gets samples float32 and their rate, `failed` the browser's error.
+  constructor(decoded, failed) {
     this.#decoder = new AudioDecoder({
       output: (data) => {
         const pcm = new Float32Array(data.numberOfFrames);
         data.copyTo(pcm, { planeIndex: 0, format: "f32-planar" });
-        heard(pcm, data.sampleRate);
+        decoded(pcm, data.sampleRate);
         data.close();
       },
       error: failed,

@@ -41,7 +41,7 @@ export class Panel {
     words.hidden = !trouble;
   }
 
-  // Offers names where there is a choice, and returns the one that is taken now.
+  // Offers names if there is a choice, and returns the one that is taken now.
   offer(name, names, chosen) {
     const label = this.find(`.choice.${name}`);
     const select = label.querySelector("select");

@@ -6,7 +6,7 @@ const REPORT_EVERY = 0.04; // seconds
 
 class Playback extends AudioWorkletProcessor {
   #jitter;
-  #report = 0;
+  #reported = 0;
   #peak = 0;
 
   constructor({ processorOptions: { lead, live } }) {
@@ -21,7 +21,7 @@ class Playback extends AudioWorkletProcessor {
   process(_, [[block]]) {
     this.#jitter.fill(block);
     for (const sample of block) this.#peak = Math.max(this.#peak, Math.abs(sample));
-    if (currentTime - this.#report >= REPORT_EVERY || this.#jitter.done) this.#tell();
+    if (currentTime - this.#reported >= REPORT_EVERY || this.#jitter.done) this.#report();
     return !this.#jitter.done;
   }
 
@@ -30,8 +30,8 @@ class Playback extends AudioWorkletProcessor {
     this.#jitter.end();
   }
 
-  #tell() {
-    this.#report = currentTime;
+  #report() {
+    this.#reported = currentTime;
     this.port.postMessage({
       played: this.#jitter.played / sampleRate,
       buffered: this.#jitter.buffered / sampleRate,

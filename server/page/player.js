@@ -3,8 +3,8 @@
 export class Player {
   #node;
 
-  // `told({played, buffered, gaps, peak, done})`: seconds, and the loudest sample since last time.
-  constructor(context, { lead, live }, told) {
+  // `report({played, buffered, gaps, peak, done})`: seconds, and the loudest sample since last time.
+  constructor(context, { lead, live }, report) {
     this.#node = new AudioWorkletNode(context, "playback", {
       numberOfInputs: 0,
       outputChannelCount: [1],
@@ -12,7 +12,7 @@ export class Player {
     });
     this.#node.port.onmessage = ({ data }) => {
       if (data.done) this.#node.disconnect();
-      told(data);
+      report(data);
     };
     this.#node.connect(context.destination);
   }

@@ -7,15 +7,15 @@ const PREFIX = "data: ";
 
 export class Recording {
   #request = new XMLHttpRequest(); // fetch does not report how much was sent
-  #told;
+  #report;
   #read = 0; // letters of the answer
   #end = 0; // of the last word, in seconds
   #failure = null;
 
-  // `post` is {url, headers, fields}. `told.sent(part)` from 0 to 1, `told.word(text, start)`,
-  // `told.pause(time)`, `told.reached(time)` and, once, `told.ended(trouble)`.
-  constructor({ url, headers, fields }, file, told) {
-    this.#told = told;
+  // `post` is {url, headers, fields}. `report.sent(part)` from 0 to 1, `report.word(text, start)`,
+  // `report.pause(time)`, `report.reached(time)` and, once, `report.ended(trouble)`.
+  constructor({ url, headers, fields }, file, report) {
+    this.#report = report;
     const form = new FormData();
     for (const [name, value] of Object.entries(fields)) form.append(name, value);
     form.append("file", file);
@@ -23,30 +23,30 @@ export class Recording {
     for (const [name, value] of Object.entries(headers)) {
       this.#request.setRequestHeader(name, value);
     }
-    this.#request.upload.onprogress = ({ loaded, total }) => told.sent(total ? loaded / total : 0);
-    this.#request.upload.onload = () => told.sent(1);
-    this.#request.onprogress = () => this.#hear();
+    this.#request.upload.onprogress = ({ loaded, total }) => report.sent(total ? loaded / total : 0);
+    this.#request.upload.onload = () => report.sent(1);
+    this.#request.onprogress = () => this.#receive();
     this.#request.onload = () => this.#answered();
     this.#request.onerror = () => this.#finish(new Trouble("lost"));
     this.#request.send(form);
   }
 
-  // Ends it from here: nothing more is told.
+  // Ends it from here: nothing more is reported.
   close() {
-    this.#told = null;
+    this.#report = null;
     this.#request.abort();
   }
 
   #finish(trouble) {
-    const told = this.#told;
-    this.#told = null;
-    told?.ended(trouble);
+    const report = this.#report;
+    this.#report = null;
+    report?.ended(trouble);
   }
 
   #answered() {
     const { status, responseText } = this.#request;
     if (status === 200) {
-      this.#hear();
+      this.#receive();
       return this.#finish(this.#failure);
     }
     if (status === 401) return this.#finish(new Trouble("key"));
@@ -59,7 +59,7 @@ export class Recording {
     this.#finish(status === 503 ? new Trouble("busy") : refusal(said));
   }
 
-  #hear() {
+  #receive() {
     if (this.#request.status !== 200) return;
     const text = this.#request.responseText;
     const whole = text.lastIndexOf("\n\n") + 2;
@@ -73,10 +73,10 @@ export class Recording {
 
   #take({ type, delta, start, end, error }) {
     if (error) this.#failure = refusal(error.message);
-    if (type !== "transcript.text.delta" || !this.#told) return;
-    if (start - this.#end > GAP) this.#told.pause(start);
-    this.#told.word(delta.trim(), start);
-    this.#told.reached(end);
+    if (type !== "transcript.text.delta" || !this.#report) return;
+    if (start - this.#end > GAP) this.#report.pause(start);
+    this.#report.word(delta.trim(), start);
+    this.#report.reached(end);
     this.#end = end;
   }
 }

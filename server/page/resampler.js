@@ -49,7 +49,7 @@ export class Resampler {
     this.#held = new Float32Array(half - 1);
   }
 
-  // The samples that can be told now.
+  // The samples that are known now.
   feed(samples) {
     if (this.#up === this.#down) return samples;
     const input = new Float32Array(this.#held.length + samples.length);

@@ -44,7 +44,7 @@ export class Server {
     return { url, headers, fields: { model: id, stream: "true" } };
   }
 
-  // Why a socket was refused: browsers tell pages no more than that it was.
+  // Why a socket was refused: browsers report to pages only that it was.
   async whyRefused() {
     try {
       await this.models();

@@ -1,4 +1,4 @@
-// A websocket whose end is told once, and why.
+// A websocket whose end is reported once, with the reason.
 
 import { Trouble } from "./trouble.js";
 
@@ -8,19 +8,19 @@ export class Socket {
   #socket;
   #ended;
 
-  // `told.opened()`, `told.message(Uint8Array)` and, once, `told.ended(trouble)`: null where the
+  // `report.opened()`, `report.message(Uint8Array)` and, once, `report.ended(trouble)`: null if the
   // server closed in peace.
-  constructor(url, told) {
+  constructor(url, report) {
     this.#socket = new WebSocket(url);
     this.#socket.binaryType = "arraybuffer";
-    this.#ended = told.ended;
-    this.#socket.onopen = () => told.opened?.();
+    this.#ended = report.ended;
+    this.#socket.onopen = () => report.opened?.();
     this.#socket.onclose = ({ code }) =>
       this.close(DONE.includes(code) ? null : new Trouble("lost"));
     this.#socket.onmessage = ({ data }) => {
       if (typeof data === "string" || data.byteLength === 0) return;
       try {
-        told.message(new Uint8Array(data));
+        report.message(new Uint8Array(data));
       } catch (error) {
         if (!(error instanceof RangeError)) throw error;
         this.close(new Trouble("garbled"));
@@ -32,7 +32,7 @@ export class Socket {
     if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(bytes);
   }
 
-  // Ends it from here, and tells so.
+  // Ends it from here, and reports that.
   close(trouble = null) {
     const ended = this.#ended;
     this.#ended = null;

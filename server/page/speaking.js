@@ -7,17 +7,17 @@ import { refusal } from "./trouble.js";
 
 export class Speaking {
   #socket;
-  #told;
+  #report;
   #text;
 
-  // `told.ready()`, `told.sound(pcm)` at 24 kHz, `told.word(text, start, stop)` and
-  // `told.ended(trouble)`.
-  constructor(url, text, told) {
-    this.#told = told;
+  // `report.ready()`, `report.sound(pcm)` at 24 kHz, `report.word(text, start, stop)` and
+  // `report.ended(trouble)`.
+  constructor(url, text, report) {
+    this.#report = report;
     this.#text = text;
     this.#socket = new Socket(url, {
-      message: (bytes) => this.#hear(unpack(bytes)),
-      ended: told.ended,
+      message: (bytes) => this.#receive(unpack(bytes)),
+      ended: report.ended,
     });
   }
 
@@ -25,16 +25,16 @@ export class Speaking {
     this.#socket.close();
   }
 
-  #hear(message) {
+  #receive(message) {
     if (message.type === "Ready") this.#begin();
-    else if (message.type === "Audio") this.#told.sound(Float32Array.from(message.pcm));
+    else if (message.type === "Audio") this.#report.sound(Float32Array.from(message.pcm));
     else if (message.type === "Text") {
-      this.#told.word(message.text, message.start_s, message.stop_s);
+      this.#report.word(message.text, message.start_s, message.stop_s);
     } else if (message.type === "Error") this.#socket.close(refusal(message.message));
   }
 
   #begin() {
-    this.#told.ready();
+    this.#report.ready();
     this.#socket.send(pack({ type: "Text", text: this.#text }));
     this.#socket.send(pack({ type: "Eos" }));
   }

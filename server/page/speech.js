@@ -27,7 +27,7 @@ export class Speech {
   #made = 0; // seconds
   #asked = 0;
 
-  // `locked(trouble)` is called where the server asks for a key.
+  // `locked(trouble)` is called if the server asks for a key.
   constructor(root, server, models, locked) {
     this.#server = server;
     this.#locked = locked;
@@ -88,8 +88,8 @@ export class Speech {
       return this.#fail(trouble);
     }
     if (this.#panel.state !== "starting") return;
-    const told = (report) => this.#played(report);
-    this.#player = new Player(context, { lead: LEAD, live: false }, told);
+    const report = (state) => this.#played(state);
+    this.#player = new Player(context, { lead: LEAD, live: false }, report);
     this.#ask(text);
   }
 

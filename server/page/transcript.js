@@ -1,4 +1,4 @@
-// The words that were heard: a line up to each pause, with the time it began.
+// The transcribed words: a line up to each pause, with the time it began.
 
 import { minutes } from "./figures.js";
 

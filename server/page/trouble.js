@@ -36,7 +36,7 @@ const MICROPHONE = {
 };
 
 export class Trouble extends Error {
-  // `kind` is one of the words above; `text` replaces them where the server said more.
+  // `kind` is one of the words above; `text` replaces them if the server said more.
   constructor(kind, text = WORDS[kind]) {
     super(text);
     this.kind = kind;
@@ -50,7 +50,7 @@ export function microphoneTrouble(error) {
   return kind ? new Trouble(kind) : new Trouble("taken", `The microphone fails: ${error.message}`);
 }
 
-// The trouble of an error that the server told.
+// The trouble of an error that the server reported.
 export function refusal(text) {
   const full = text.includes("no free channel");
   return full ? new Trouble("busy") : new Trouble("refused", `The server says: ${text}`);

@@ -12,9 +12,10 @@ async function needsOpus() {
   if (!(await opusIsSupported())) throw new Trouble(isSecureContext ? "codec" : "insecure");
 }
 
-// In the order of the tabs. `fits(model)` says whether a model is for it. `open(url, told)` makes a
-// session, `read(post, file, told)` one of a whole recording, if it can; `keeps` are the seconds of speech that wait for one; `plays` says that it answers aloud,
-// and `check` raises what the browser lacks. Without `open` a text is spoken.
+// In the order of the tabs. `fits(model)` says whether a model is for it. `open(url, report)` makes a
+// session, `read(post, file, report)` one of a whole recording, if it can; `keeps` are the seconds
+// of speech that wait for one; `plays` says that it answers aloud, and `check` raises
+// what the browser lacks. Without `open` a text is spoken.
 export const USES = [
   {
     id: "transcribe",
@@ -22,15 +23,15 @@ export const USES = [
     fits: ({ task }) => task === "speech-to-text",
     start: "Start listening",
     running: "Listening",
-    ending: "Hearing the last words…",
+    ending: "Transcribing the last words…",
     hint:
       "Press the button and speak. The words appear here as you say them, a line up to each pause. " +
       "Or open a recording, or drop one here.",
     keeps: 10,
     plays: false,
     check: async () => {},
-    open: (url, told) => new Listening(url, told),
-    read: (post, file, told) => new Recording(post, file, told),
+    open: (url, report) => new Listening(url, report),
+    read: (post, file, report) => new Recording(post, file, report),
   },
   {
     id: "translate",
@@ -45,7 +46,7 @@ export const USES = [
     keeps: 0,
     plays: true,
     check: needsOpus,
-    open: (url, told) => new Chat(url, told, 3),
+    open: (url, report) => new Chat(url, report, 3),
   },
   {
     id: "talk",
@@ -58,7 +59,7 @@ export const USES = [
     keeps: 0,
     plays: true,
     check: needsOpus,
-    open: (url, told) => new Chat(url, told, 0),
+    open: (url, report) => new Chat(url, report, 0),
   },
   {
     id: "speak",

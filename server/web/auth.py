@@ -1,7 +1,7 @@
 """Who may use the server: API keys, sessions at once, requests a minute, and pages of other sites.
 
 A browser lets any page open websockets and post forms anywhere, which would open a server on this
-machine to every page that its user visits.
+machine to every page that its user opens.
 """
 
 import hashlib
@@ -92,10 +92,10 @@ class WrongKeys:
 
     def admits(self, address: str, caller: str, *, right: bool) -> bool:
         """Return whether a request with a right or wrong key may be answered accordingly."""
-        visitor = (address, caller)
-        if right and (visitor in self._known or self._rate.has_left(address)):
-            self._known[visitor] = None
-            self._known.move_to_end(visitor)
+        client = (address, caller)
+        if right and (client in self._known or self._rate.has_left(address)):
+            self._known[client] = None
+            self._known.move_to_end(client)
             if len(self._known) > MOST_CALLERS:
                 self._known.popitem(last=False)
             return True
@@ -190,7 +190,7 @@ class Origins:
         origin = headers.get("Origin")
         if origin is None or self.allows(origin) or _is_same(origin, host):
             return None
-        return "pages of other sites may not use this server unless '--cors' names them"
+        return "pages of other sites must not use this server unless '--cors' names them"
 
     def allows(self, origin: str) -> bool:
         """Return whether the site is allowed."""

@@ -44,7 +44,7 @@ COUNTERS: Mapping[str, tuple[str, Callable[[Any], float]]] = {
     "steps": ("Steps of the model", lambda s: s.steps),
     "row_steps": ("Streams stepped, over all steps", lambda s: s.row_steps),
     "starved_row_steps": ("Streams with nothing to do, over all steps", lambda s: s.starved_rows),
-    "audio_seconds": ("Audio heard or made", lambda s: s.audio_seconds),
+    "audio_seconds": ("Audio received or generated", lambda s: s.audio_seconds),
 }
 DISTRIBUTIONS: Mapping[str, tuple[str, Callable[[Any], Distribution]]] = {
     "step_seconds": ("Time of a step of all streams", lambda s: s.step_seconds),

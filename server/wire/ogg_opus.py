@@ -42,7 +42,7 @@ _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 @dataclass(frozen=True)
 class Packet:
-    """A packet; `first` where it is the first of a logical stream."""
+    """A packet; `first` if it is the first of a logical stream."""
 
     data: bytes
     first: bool
@@ -85,7 +85,7 @@ class OggWriter:
 class OggReader:
     """Bytes of a stream in pieces of any size, as packets. It keeps no more than the page and the
     packet that are not yet whole. Another logical stream may follow, but not run beside. `ended`
-    tells whether the last page of the stream was read."""
+    returns whether the last page of the stream was read."""
 
     def __init__(self) -> None:
         self.ended = False
@@ -112,7 +112,7 @@ class OggReader:
         raise ProtocolError(f"more than {MOST_PAGES} pages of Ogg at once")
 
     def _whole(self, start: int) -> int:
-        """The size of the page there, 0 where it is not yet whole."""
+        """The size of the page there, 0 if it is not yet whole."""
         known = self._held[start : start + _HEADER]
         if not _CAPTURE.startswith(known[: len(_CAPTURE)]):
             raise ProtocolError("bytes that are no page of Ogg")
@@ -222,7 +222,7 @@ class OpusEncoder:
 
 class OpusDecoder:
     """Pages in, samples out, however they are cut. Nothing is left out: as with all of Kyutai's
-    readers the pre-skip is heard. Channels are mixed to one by the decoder."""
+    readers the pre-skip is played. Channels are mixed to one by the decoder."""
 
     def __init__(self, most_seconds: float = MOST_SECONDS) -> None:
         self._most = most_seconds

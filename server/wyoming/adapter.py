@@ -35,7 +35,7 @@ class ChunkDecoder:
     def push(self, chunk: AudioChunk) -> Pcm:
         """float32 `[n]`: the mean of the channels, resampled.
 
-        Raises ProtocolError where the format is not that of the chunks before.
+        Raises ProtocolError if the format is not that of the chunks before.
         """
         source = chunk.rate, chunk.width, chunk.channels
         if self._source is None:
@@ -164,4 +164,4 @@ class TextRequests:
 
     def _check(self, *, streaming: bool) -> None:
         if self._streaming != streaming:
-            raise ProtocolError("a piece of a text where none is, or a text within another")
+            raise ProtocolError("a piece of a text without a start, or a text within another")

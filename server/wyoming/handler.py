@@ -132,7 +132,7 @@ async def _report_error(
 
 class WyomingClient:
     """Reads and answers until the client leaves. Raises ProtocolError for what is none of its
-    protocol, TimeoutError where it sends or takes nothing for too long, and what a session does."""
+    protocol, TimeoutError if it sends or takes nothing for too long, and what a session does."""
 
     def __init__(
         self,
@@ -252,7 +252,7 @@ class WyomingClient:
             raise UsageError(str(error)) from None
 
     async def _next(self) -> Eventable | None:
-        """The next message of a known kind; None where the client has left. One that has begun is
+        """The next message of a known kind; None if the client has left. One that has begun is
         whole within the time of a silence."""
         limits, loop = self._context.limits, asyncio.get_running_loop()
         end = loop.time() + (limits.silence if self._events.pending else limits.idle)

@@ -1,4 +1,4 @@
-"""Kyutai's own page, unmodified, given by `--static`: it hears French and shows English.
+"""Kyutai's own page, unmodified, given by `--static`: it receives French and shows English.
 
 It is in no package registry: build `client` of kyutai-labs/moshi by `npm ci && npm run build`, and
 name its `dist` by KYUTAI_PAGE.

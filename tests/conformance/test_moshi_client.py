@@ -1,5 +1,5 @@
-"""`python -m moshi.client`, unmodified, with the Hibiki demo: it hears French from a microphone and
-plays English."""
+"""`python -m moshi.client`, unmodified, with the Hibiki demo: it receives French from a
+microphone and plays English."""
 
 import signal
 import sys

@@ -91,7 +91,7 @@ class Reference:
 def random_step(
     noise: np.random.Generator, model: LanguageModel, batch: int
 ) -> tuple[Array, Array]:
-    """Codes heard and tokens made."""
+    """Codes received and tokens made."""
     codes = noise.integers(0, CARD, (batch, model.n_q - model.dep_q))
     text = noise.integers(0, TEXT, (batch, 1))
     return codes, np.concatenate([text, noise.integers(0, CARD, (batch, model.dep_q))], axis=1)

@@ -1,4 +1,4 @@
-"""A model for tests of the engine: its frames are numbers, and its words say which it heard."""
+"""A model for tests of the engine: its frames are numbers, and its words say which it received."""
 
 from collections import deque
 from collections.abc import Callable, Collection, Sequence

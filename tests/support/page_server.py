@@ -1,5 +1,5 @@
-"""A server for tests of the web page alone: it hears with the embedded demo, says a tone, answers a
-talk with what it heard, and errs when asked to."""
+"""A server for tests of the web page alone: it transcribes with the embedded demo, says a tone,
+answers a talk with what it received, and errs when asked to."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

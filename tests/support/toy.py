@@ -227,7 +227,7 @@ def remembered(saved: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def expected(frames: Sequence[Array]) -> Array:
-    """What the toy says `[2]` once it has heard these frames, each `[2]`."""
+    """What the toy says `[2]` once it has received these frames, each `[2]`."""
     newest_first = list(reversed(frames))[:WINDOW]
     recently = sum((i + 1) * frame for i, frame in enumerate(newest_first))
     codes: Array = np.asarray(recently + np.sum(frames, axis=0), np.int64)

@@ -1,4 +1,4 @@
-"""A stream that hears a talk again and again while others misbehave: its words must stay right."""
+"""A stream that transcribes a talk again and again while others misbehave: its words stay right."""
 
 import threading
 import time
@@ -43,7 +43,7 @@ class Witness:
             self.check()
 
     def check(self) -> None:
-        """Nobody ended it, and every talk was heard as it is alone."""
+        """Nobody ended it, and every talk was transcribed as it is alone."""
         if self.error is not None:
             raise self.error
         assert self.talks == [self._expected] * len(self.talks)

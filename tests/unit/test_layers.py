@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,43 @@ def relative_imports(folder: str) -> dict[Path, set[Path]]:
 
 def files_of(module: Path) -> list[Path]:
     return [file for file in (module.with_suffix(".py"), module / "__init__.py") if file.is_file()]
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "examples", "tests", "training"])
+def test_what_programs_import_of_the_repository_is_there(folder: str) -> None:
+    """Much of it needs packages, weights or hours, so that no test runs it."""
+    taken = [name for path in (ROOT / folder).rglob("*.py") for name in names_taken(path)]
+    assert len(taken) > 5
+    assert [f"{file}: {base}.{name}" for file, base, name in taken if not has(base, name)] == []
+
+
+def names_taken(path: Path) -> Iterator[tuple[str, Path, str]]:
+    """Each name that a file imports from a module of this repository: the file, module, name."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        first, *parts = (node.module or "").split(".")
+        if node.level:
+            base = path.parents[node.level - 1].joinpath(first, *parts)
+        elif first in ("benchmarks", "examples", "training", "support", OURS) and parts:
+            top = {"support": ROOT / "tests" / "support", OURS: ROOT}.get(first, ROOT / first)
+            base = top.joinpath(*parts)
+        else:
+            continue
+        for name in node.names:
+            yield path.relative_to(ROOT).as_posix(), base.relative_to(ROOT), name.name
+
+
+def has(module: Path, name: str) -> bool:
+    """Whether a module is there, and has something or a module of this name."""
+    return bool(files_of(ROOT / module / name)) or name in names_of(module)
+
+
+@cache
+def names_of(module: Path) -> set[str | None]:
+    nodes = [n for f in files_of(ROOT / module) for n in ast.walk(ast.parse(f.read_text("utf-8")))]
+    names = {getattr(node, "name", getattr(node, "id", None)) for node in nodes}
+    return names | {node.asname for node in nodes if isinstance(node, ast.alias)}
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

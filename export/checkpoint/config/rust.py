@@ -12,7 +12,7 @@ ACOUSTIC_DELAY = 2
 """Frames by which all codebooks but the first of each stream come later (hibiki-rs src/gen.rs)."""
 
 SAMPLING = {"temp": 0.8, "temp_text": 0.8, "top_k": 250, "top_k_text": 25}
-"""What hibiki-rs src/gen.rs draws with."""
+"""What hibiki-rs src/gen.rs samples with."""
 
 RUST_NORMS = {"RmsNorm": "rms_norm_f32", "LayerNorm": "layer_norm"}
 POSITIONS = {"Rope": "rope", "Sin": "sin", "None": "none"}

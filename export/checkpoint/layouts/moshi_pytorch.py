@@ -28,7 +28,7 @@ NamedAssemblies = Iterable[tuple[str | None, TensorAssembly]]
 
 
 def native_lm(tensors: Tensors, config: LMConfig) -> Renamed:
-    """The reference makes `depformer_in` even where it has no depth transformer to feed."""
+    """The reference makes `depformer_in` even if it has no depth transformer to feed."""
     depth = config.depformer
     sets = 1 if depth is None else depth.weight_sets
     kept = renamed(

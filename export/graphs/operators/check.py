@@ -23,7 +23,7 @@ class Unsupported:
     domain: str
     since_version: int
     element_type: str
-    """The element type that no kernel takes; empty where the types are not the reason."""
+    """The element type that no kernel takes; empty if the types are not the reason."""
     reason: str
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ def check_graph(
     allow_shape_nodes: bool = True,
     options: Collection[str] = (),
 ) -> list[Unsupported]:
-    """The nodes of `model` that `provider` does not run; empty where it runs them all.
+    """The nodes of `model` that `provider` does not run; empty if it runs them all.
 
     A path is read without its external data. `options` names provider options that are set
     ("enableInt64" for webgpu). Values whose element type cannot be found are not passed over in

@@ -45,7 +45,7 @@ def opset_versions(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def signature(node: onnx.NodeProto, opsets: Mapping[str, int]) -> Signature | None:
-    """The signature of the node's operator in these opsets; None where no schema is known."""
+    """The signature of the node's operator in these opsets; None if no schema is known."""
     domain = domain_of(node)
     added = _added().get((domain, node.op_type))
     if added is not None:

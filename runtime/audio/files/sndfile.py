@@ -162,7 +162,7 @@ class SndfileDecoder:
             ) from error
 
     def _decode(self, frames: int) -> Pcm:
-        # Where the decoder fails, the samples before that are in the block, uncounted.
+        # If the decoder fails, the samples before that are in the block, uncounted.
         block = np.full((frames, self.info.channels), np.nan, np.float32)
         try:
             with self._quiet():

@@ -86,7 +86,7 @@ class ByteSource:
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """Rate in Hz, channels, and length in samples per channel (None if only the end tells)."""
+    """Rate in Hz, channels, and length in samples per channel (None if unknown before the end)."""
 
     sample_rate: int
     channels: int

@@ -51,7 +51,7 @@ def test_a_microphone_is_transcribed_until_it_is_interrupted(
     assert (done.code, done.out) == (130, text)
     _, figures, latency = done.err.splitlines()
     assert re.fullmatch(
-        r"heard \d+\.\d s, real-time factor \d+\.\d\d, lag \d+\.\d\d s \(at most \d+\.\d\d\), "
+        r"received \d+\.\d s, real-time factor \d+\.\d\d, lag \d+\.\d\d s \(at most \d+\.\d\d\), "
         r"dropped 0\.0 s",
         figures,
     )
@@ -87,7 +87,7 @@ def test_events_are_lines_of_json_with_statistics(use: Use, command: Command, pc
     assert kinds[0] in ("word", "speech_started")
     assert {"word", "speech_started", "pause", "end_of_turn", "statistics"} == set(kinds)
     figures = json.loads(done.out.splitlines()[-1])
-    assert figures["heard"] == pytest.approx((len(pcm) + 2 * RATE) / RATE, abs=0.1)
+    assert figures["received"] == pytest.approx((len(pcm) + 2 * RATE) / RATE, abs=0.1)
     assert figures["sound_to_word"] > 0
 
 
@@ -157,7 +157,7 @@ def test_standard_input_is_said_aloud(
     done = command(*given, "--save-output", saved)
     assert done.code == 0
     figures = json.loads(done.out)
-    assert "heard" not in figures
+    assert "received" not in figures
     assert figures["text_to_sound"] > 0
     latency = done.err.splitlines()[-1]
     assert re.fullmatch(r"latency: text to sound \d+\.\d\d s \(at most \d+\.\d\d\)", latency)

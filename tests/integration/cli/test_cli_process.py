@@ -247,6 +247,6 @@ def test_an_interrupt_at_the_pace_of_speech(pcm: Array, words: list[Word], tmp_p
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130
-    recognized = re.search(rb"heard (\d+\.\d) s", err)
+    recognized = re.search(rb"received (\d+\.\d) s", err)
     assert recognized is not None, err
     assert float(recognized[1]) < 600

@@ -1,4 +1,4 @@
-"""The quality gate of `export`: a bundle must hear what its checkpoint hears in fp32."""
+"""The quality gate of `export`: a bundle must transcribe as its checkpoint does in fp32."""
 
 import shutil
 from pathlib import Path
@@ -30,7 +30,7 @@ def export(repo: Path, out: Path, precision: Precision) -> Path:
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo with as much noise on every weight as there is weight: it hears other words."""
+    """The demo with as much noise on every weight as there is weight: it finds other words."""
     folder = tmp_path_factory.mktemp("other") / "stt-demo-en"
     shutil.copytree(DEMO, folder)
     noise = torch.Generator().manual_seed(0)

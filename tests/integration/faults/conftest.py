@@ -1,4 +1,4 @@
-"""A server in a process of its own, and a witness who is heard while others do their worst."""
+"""A server in a process of its own, and a witness who is served while others do their worst."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -26,7 +26,7 @@ def test_a_message_is_as_large_as_may_be(server: ServedProcess) -> None:
     audio = b"\x82\xa4type\xa5Audio\xa3pcm\xdd"
     samples = (largest - len(audio) - 4) // 5
     message = audio + samples.to_bytes(4) + b"\xca\0\0\0\0" * samples
-    receive_frame = "a message of 69.9 s is heard"
+    receive_frame = "a message of 69.9 s is received"
     with entered(server) as client:
         client.send(message)
         assert client.reported()["type"] == "Step", receive_frame

@@ -1,4 +1,4 @@
-"""The web page in a browser: what it shows and plays of what a server hears, says and answers."""
+"""The web page in a browser: what it shows and plays of a model on a server."""
 
 import io
 import json

@@ -15,7 +15,17 @@ from support.page_server import PAGE, PageServer
 from support.visits import microphone, on_page
 
 EVERYTHING = ("stt", "hibiki", "moshi", "tts", "tts")
-TOLD = {"button", "tab", "textbox", "combobox", "meter", "region", "tablist", "tabpanel", "link"}
+ANNOUNCED = {
+    "button",
+    "tab",
+    "textbox",
+    "combobox",
+    "meter",
+    "region",
+    "tablist",
+    "tabpanel",
+    "link",
+}
 READABLE = 4.5
 """The contrast that WCAG 2 asks for at level AA."""
 
@@ -58,11 +68,11 @@ def test_whatever_is_used_has_a_name(tmp_path: Path) -> None:
             await page.click(f"[role=tab]:nth-of-type({number + 1})")
             for node in (await page.devtools("Accessibility.getFullAXTree"))["nodes"]:
                 role = node.get("role", {}).get("value")
-                if node["ignored"] or role not in TOLD:
+                if node["ignored"] or role not in ANNOUNCED:
                     continue
                 found.add(role)
                 assert node["name"]["value"].strip(), node
-        assert found >= TOLD - {"link"}
+        assert found >= ANNOUNCED - {"link"}
         assert await page.run("document.documentElement.lang") == "en"
         assert await page.run("document.querySelectorAll('h1').length") == 1
 

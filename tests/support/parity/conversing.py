@@ -1,4 +1,4 @@
-"""Kyutai's own loop over a file for models that hear and speak, and what went through it."""
+"""Kyutai's own loop over a file for models that receive and speak, and what went through it."""
 
 import importlib
 import io
@@ -21,13 +21,13 @@ Array = np.ndarray[Any, Any]
 
 
 class EnoughError(Exception):
-    """A model that does not end by itself was heard for long enough."""
+    """A model that does not end by itself was fed for long enough."""
 
 
 @dataclass
 class Conversation:
-    """Codes `[K]` that were heard and made, text tokens, and sound, a list entry a frame; what was
-    `printed`; `ended` where the model came to its end."""
+    """Codes `[K]` that were received and generated, text tokens, and sound, a list entry a frame;
+    what was `printed`; `ended` if the model came to its end."""
 
     recognized: list[Array] = field(default_factory=list)
     text: list[int] = field(default_factory=list)

@@ -167,7 +167,7 @@ ONE_SET: Json = {
     "depformer_norm": "rms_norm_f32",
     "depformer_weights_per_step_schedule": [0, 0, 0],
 }
-"""One weight set for all codebooks, rotated by their place; nothing is heard."""
+"""One weight set for all codebooks, rotated by their place; nothing is received."""
 
 FAMILIES: dict[str, Json] = {
     "moshi": MOSHI,

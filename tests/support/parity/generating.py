@@ -31,8 +31,8 @@ SEED = 100
 class Case:
     """A model, and how it is run.
 
-    `masked` keeps the null rows from hearing for a while, `prefixes` begins each row with speech of
-    its own, `codebooks` makes only so many of each frame.
+    `masked` keeps the null rows without input for a while, `prefixes` begins each row with
+    speech of its own, `codebooks` makes only so many of each frame.
     """
 
     name: str
@@ -180,7 +180,7 @@ def conditioning(checkpoint: Checkpoint, random: np.random.Generator, row: int) 
 def masked_until(
     case: Case, speakers: Speakers | None, prefixes: list[Array] | None
 ) -> list[int] | None:
-    """Where the null rows begin to hear: after the prefix and the silence before it, if any."""
+    """Where the null rows begin to receive: after the prefix and the silence before it, if any."""
     if not case.masked:
         return None
     if speakers is None or prefixes is None:

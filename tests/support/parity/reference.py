@@ -74,7 +74,7 @@ def run_codec(checkpoint: Checkpoint) -> CodecRun:
 
 @dataclass
 class LmRun:
-    """Codes `[frames, rows, n_q]` that are heard, and per frame what came of them."""
+    """Codes `[frames, rows, n_q]` that are received, and per frame what came of them."""
 
     codes: Array
     tokens: list[Array] = field(default_factory=list)

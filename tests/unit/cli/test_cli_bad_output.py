@@ -1,4 +1,4 @@
-"""A disk that is full or may not be written to is reported in one line."""
+"""A disk that is full or read-only is reported in one line."""
 
 import errno
 import json

@@ -102,7 +102,7 @@ def test_all_samples_are_played_in_frames() -> None:
 
 @dataclass
 class Growing:
-    """Stands for a stream by the word that it is hearing and how far its text has come."""
+    """Stands for a stream by the word that it is transcribing and how far its text has come."""
 
     partial: str
     processed_until: float = 0.0

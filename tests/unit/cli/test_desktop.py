@@ -11,8 +11,8 @@ from support.speech import Array, hiss
 from support.threaded_card import ThreadedCard, be_patient
 
 from examples.desktop.controller import DEFAULT, Controller
-from examples.desktop.listener import Listener, in_order, loudness, text_of
 from examples.desktop.sources import microphones
+from examples.desktop.transcriber import Transcriber, in_order, loudness, text_of
 from kyutai_onnx.models import EndOfTurn, Pause, Restart, SpeechToText, Word
 from kyutai_onnx.runtime.audio.live import Device
 from kyutai_onnx.runtime.errors import AudioError, ModelError
@@ -24,7 +24,7 @@ class Remembered:
     def __init__(self) -> None:
         self.text, self.partials, self.levels = "", list[str](), list[float]()
         self.devices, self.notes = list[str](), list[str]()
-        self.ready = self.listening = False
+        self.ready = self.recording = False
 
     def show_devices(self, names: list[str]) -> None:
         self.devices = names
@@ -39,8 +39,8 @@ class Remembered:
     def show_level(self, level: float) -> None:
         self.levels.append(level)
 
-    def show_state(self, *, ready: bool, listening: bool) -> None:
-        self.ready, self.listening = ready, listening
+    def show_state(self, *, ready: bool, recording: bool) -> None:
+        self.ready, self.recording = ready, recording
 
     def show_note(self, text: str) -> None:
         self.notes.append(text)
@@ -70,7 +70,7 @@ def opened(
     model: SpeechToText, card: Callable[[], Card] = no_card
 ) -> tuple[Controller, Remembered]:
     window = Remembered()
-    controller = Controller(window, Listener(lambda _: model), None, card)
+    controller = Controller(window, Transcriber(lambda _: model), None, card)
     until(controller, lambda: window.ready)
     return controller, window
 
@@ -80,8 +80,8 @@ def test_a_recording_becomes_words_and_a_file(
 ) -> None:
     controller, window = opened(model)
     controller.hear_file(str(speech))
-    assert window.listening
-    until(controller, lambda: not window.listening)
+    assert window.recording
+    until(controller, lambda: not window.recording)
     assert window.text.split() == [word.text for word in words]
     assert max(window.levels) > 0.5
     assert window.levels[-1] == 0
@@ -106,7 +106,7 @@ def test_a_microphone_is_transcribed_until_it_is_stopped(
     controller.find_devices()
     assert window.devices == [DEFAULT, "Headset"]
     controller.record("Headset")
-    until(controller, lambda: not window.listening)
+    until(controller, lambda: not window.recording)
     card.close()
     assert window.text.split() == [word.text for word in words]
     controller.close()
@@ -121,7 +121,7 @@ def test_the_end_of_a_turn_begins_a_line(
     card = Card(np.concatenate([pcm, rest, pcm, rest]), device)
     controller, window = opened(model, lambda: card)
     controller.record(DEFAULT)
-    until(controller, lambda: not window.listening)
+    until(controller, lambda: not window.recording)
     card.close()
     assert [line.split() for line in window.text.splitlines()] == [[w.text for w in words]] * 2
     assert window.text.endswith("\n")
@@ -139,7 +139,7 @@ def test_what_cannot_be_read_is_reported_and_the_next_one_is(
 ) -> None:
     controller, window = opened(model)
     controller.hear_file(str(tmp_path / "missing.wav"))
-    until(controller, lambda: not window.listening)
+    until(controller, lambda: not window.recording)
     assert "missing.wav" in window.notes[-1]
     controller.find_devices()
     assert window.notes[-1] == "PortAudio is not installed"
@@ -147,7 +147,7 @@ def test_what_cannot_be_read_is_reported_and_the_next_one_is(
     controller.hear_file(str(speech))
     until(controller, lambda: "alarm" in window.text)
     controller.record(DEFAULT)
-    until(controller, lambda: not window.listening)
+    until(controller, lambda: not window.recording)
     controller.close()
 
 
@@ -158,7 +158,7 @@ def test_a_model_that_is_missing_leaves_the_one_before(model: SpeechToText) -> N
         raise ModelError(f"{name}: no bundle of that name")
 
     window = Remembered()
-    controller = Controller(window, Listener(load), "nowhere", no_card)
+    controller = Controller(window, Transcriber(load), "nowhere", no_card)
     until(controller, lambda: "nowhere: no bundle of that name" in window.notes)
     assert not window.ready
     controller.choose_model(None)
@@ -171,9 +171,9 @@ def test_a_model_that_is_missing_leaves_the_one_before(model: SpeechToText) -> N
 
 def test_a_recording_waits_for_the_model(model: SpeechToText, speech: Path) -> None:
     window = Remembered()
-    controller = Controller(window, Listener(lambda _: model), None, no_card)
+    controller = Controller(window, Transcriber(lambda _: model), None, no_card)
     controller.hear_file(str(speech))
-    until(controller, lambda: window.listening)
+    until(controller, lambda: window.recording)
     controller.close()
 
 

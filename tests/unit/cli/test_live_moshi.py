@@ -1,6 +1,7 @@
-"""Moshi live: it hears and speaks at once, through devices that are slow, go, and come back.
+"""Moshi live: it receives and speaks at once, through devices that are slow, go, and come back.
 
-A scripted Moshi hears the number of each frame, and says as frame `n` a buzz as loud as `n / CARD`.
+A scripted Moshi receives the number of each frame, and says as frame `n` a buzz as loud as
+`n / CARD`.
 """
 
 import json
@@ -44,7 +45,7 @@ class Talk:
                         room.sound.play(event.pcm)
         room.sound.drain()
         self.captured = np.array(trace.codes)[:, 0]
-        """The numbers of the frames that it heard."""
+        """The numbers of the frames that it received."""
         self.said = np.concatenate(said)
         self.played = room.card.sound
 
@@ -161,7 +162,7 @@ def test_its_events_are_lines_of_json(use: Use, command: Command) -> None:
     words = [event for event in events if event["type"] == "word"]
     assert [word["text"] for word in words] == ["ones", "two"]
     assert all(word["start"] < word["end"] for word in words)
-    assert events[-1]["heard"] == pytest.approx(30.5 * FRAME, abs=FRAME)
+    assert events[-1]["received"] == pytest.approx(30.5 * FRAME, abs=FRAME)
 
 
 def test_half_duplex_keeps_its_voice_from_its_input(

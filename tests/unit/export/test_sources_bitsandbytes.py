@@ -15,9 +15,9 @@ from support.checkpoints import (
     write_folder,
 )
 from support.sources import (
-    HEARING,
     READING,
     TALKING,
+    TRANSCRIBING,
     TRANSLATING,
     assert_read_back,
     bitsandbytes,
@@ -50,7 +50,7 @@ def opened(folder, values: Json, stored: State, **options: str) -> Checkpoint:
     return open_checkpoint(str(folder), **options)
 
 
-@pytest.mark.parametrize("values", [TEXT_ONLY, MOSHI, SPEAKING, LAYERED, HEARING, READING])
+@pytest.mark.parametrize("values", [TEXT_ONLY, MOSHI, SPEAKING, LAYERED, TRANSCRIBING, READING])
 def test_int8_rows_are_multiplied_out(tmp_path, values):
     state = random_lm(values)
     written = bitsandbytes(state)

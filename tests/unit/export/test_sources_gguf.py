@@ -8,9 +8,9 @@ import torch
 from support.checkpoints import MOSHI, Json, candle, fused, random_lm, write_folder
 from support.sources import (
     BLOCK_KINDS,
-    HEARING,
     READING,
     TALKING,
+    TRANSCRIBING,
     TRANSLATING,
     GgufTensor,
     assert_read_back,
@@ -51,9 +51,9 @@ def test_candles_blocks_are_multiplied_out(tmp_path, values):
 
 
 def test_a_model_that_only_transcribes_is_read(tmp_path):
-    state = random_lm(HEARING)
+    state = random_lm(TRANSCRIBING)
     tensors, written = gguf_quantized(fused(state))
-    assert_read_back(opened(tmp_path, HEARING, tensors).lm, written, state, HEARING)
+    assert_read_back(opened(tmp_path, TRANSCRIBING, tensors).lm, written, state, TRANSCRIBING)
 
 
 @pytest.mark.parametrize("kind", BLOCK_KINDS)

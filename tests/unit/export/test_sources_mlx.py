@@ -6,9 +6,9 @@ import torch
 from safetensors.torch import save_file
 from support.checkpoints import Json, State, mlx, random_lm, write_folder
 from support.sources import (
-    HEARING,
     READING,
     TALKING,
+    TRANSCRIBING,
     TRANSLATING,
     assert_read_back,
     mlx_quantized,
@@ -52,14 +52,16 @@ def test_bits_and_groups_are_those_of_the_tensors_not_of_the_name(tmp_path, bits
 
 
 def test_a_model_that_only_transcribes_is_read(tmp_path):
-    state = random_lm(HEARING)
+    state = random_lm(TRANSCRIBING)
     named = {
         name.replace("emb.", "audio_embs.") if name.startswith("emb.") else name: tensor
         for name, tensor in state.items()
     }
     named = {name.replace(".alpha", ".weight"): tensor for name, tensor in named.items()}
     written = mlx_quantized(named, 4, 32)
-    assert_read_back(opened(tmp_path, HEARING, written.stored).lm, written, state, HEARING)
+    assert_read_back(
+        opened(tmp_path, TRANSCRIBING, written.stored).lm, written, state, TRANSCRIBING
+    )
 
 
 @pytest.mark.parametrize("name", [*FORMS, "model.safetensors"])

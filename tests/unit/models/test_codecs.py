@@ -1,4 +1,4 @@
-"""Models that have the same codec share it, and hear what they heard before."""
+"""Models that have the same codec share it, and transcribe as before."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The demos that speak and translate, heard by the demo that listens."""
+"""The demos that speak and translate, transcribed by the demo of speech to text."""
 
 from pathlib import Path
 

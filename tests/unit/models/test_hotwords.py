@@ -147,26 +147,26 @@ def texts(events: list[Event]) -> list[str]:
     return [event.text for event in events if isinstance(event, Word)]
 
 
-def heard(model: SpeechToText, pcm: Array, hotwords: str | None) -> list[Event]:
+def transcribed(model: SpeechToText, pcm: Array, hotwords: str | None) -> list[Event]:
     stream = model.stream(hotwords=hotwords)
     return [*stream.feed(pcm), *stream.flush()]
 
 
 def test_a_name_is_written_as_the_hotwords_spell_it(model: SpeechToText, pcm: Array) -> None:
     """`six` becomes `sixty` by a large bonus; words unlike it stay."""
-    plain, forced = heard(model, pcm, None), heard(model, pcm, "sixty:10")
+    plain, forced = transcribed(model, pcm, None), transcribed(model, pcm, "sixty:10")
     assert "sixty" in texts(forced)
     assert [word.replace("sixty", "six") for word in texts(forced)] == texts(plain)
 
 
 def test_without_hotwords_or_with_others_no_token_changes(model: SpeechToText, pcm: Array) -> None:
-    plain = heard(model, pcm, None)
-    assert heard(model, pcm, "") == plain
-    assert heard(model, pcm, "sixty:0") == plain
+    plain = transcribed(model, pcm, None)
+    assert transcribed(model, pcm, "") == plain
+    assert transcribed(model, pcm, "sixty:0") == plain
 
 
 def test_silence_stays_silent(model: SpeechToText) -> None:
-    assert heard(model, np.zeros(3 * model.sample_rate, np.float32), "sixty:10") == []
+    assert transcribed(model, np.zeros(3 * model.sample_rate, np.float32), "sixty:10") == []
 
 
 def test_rows_have_hotwords_of_their_own(model: SpeechToText, pcm: Array) -> None:
@@ -179,12 +179,12 @@ def test_rows_have_hotwords_of_their_own(model: SpeechToText, pcm: Array) -> Non
     while batch.step():
         pass
     found = [texts(row.events()) for row in rows]
-    assert found[0] == found[2] == texts(heard(model, pcm, None))
-    assert found[1] == texts(heard(model, pcm, "sixty:10"))
+    assert found[0] == found[2] == texts(transcribed(model, pcm, None))
+    assert found[1] == texts(transcribed(model, pcm, "sixty:10"))
 
 
 def test_a_saved_stream_goes_on_within_a_phrase(model: SpeechToText, pcm: Array) -> None:
-    whole = texts(heard(model, pcm, "sixty:10"))
+    whole = texts(transcribed(model, pcm, "sixty:10"))
     for frame in (9, 10, 11, 12):
         first = model.stream(hotwords="sixty:10")
         cut = frame * model.frame_size

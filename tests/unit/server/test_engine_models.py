@@ -1,4 +1,4 @@
-"""The demos' sessions side by side in an engine: each hears and says what it does alone."""
+"""The demos' sessions side by side in an engine: each transcribes and says what it does alone."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ PATIENCE = 120.0
 Begin = Callable[[Any], Any]
 
 
-class Listener:
+class Client:
     def __init__(self, engine: Engine, begin: Begin) -> None:
         self.reported: list[SessionEvent] = []
         self._over = Signal()
@@ -78,30 +78,30 @@ def test_speech_is_transcribed_as_it_is_alone(model: SpeechToText, pcm: Array) -
         expected.append([*stream.feed(cut), *stream.flush()])
     assert sum(map(len, expected)) > 20
     with running(model, slots=4) as engine:
-        listeners = [Listener(engine, lambda batch: batch.join(model.task())) for _ in cuts]
-        for listener, cut, size in zip(listeners, cuts, pieces, strict=True):
+        clients = [Client(engine, lambda batch: batch.join(model.task())) for _ in cuts]
+        for client, cut, size in zip(clients, cuts, pieces, strict=True):
             for start in range(0, len(cut), size):
-                listener.session.feed(cut[start : start + size])
-            listener.session.end()
-        assert [listener.recognized() for listener in listeners] == expected
+                client.session.feed(cut[start : start + size])
+            client.session.end()
+        assert [client.recognized() for client in clients] == expected
 
 
 def test_live_speech_is_marked_when_its_words_are_reported(model: SpeechToText, pcm: Array) -> None:
     """A mark comes back after the words before it, as many sessions as there are."""
     join = lambda batch: batch.join(model.task(live=True, lead=False))  # noqa: E731
     with running(model, slots=5) as engine:
-        listeners = [Listener(engine, join) for _ in range(5)]
-        for number, listener in enumerate(listeners):
-            listener.session.feed(pcm)
-            listener.session.mark(number, flush=True)
-            listener.session.feed(pcm[: 1000 * number])
-            listener.session.end()
-        alone = Listener(engine, join)
+        clients = [Client(engine, join) for _ in range(5)]
+        for number, client in enumerate(clients):
+            client.session.feed(pcm)
+            client.session.mark(number, flush=True)
+            client.session.feed(pcm[: 1000 * number])
+            client.session.end()
+        alone = Client(engine, join)
         alone.session.feed(np.concatenate([pcm, np.zeros(24_000, np.float32)]))
         alone.session.end()
         expected = [event.text for event in alone.recognized() if isinstance(event, WordStarted)]
-        for number, listener in enumerate(listeners):
-            reported = listener.recognized()
+        for number, client in enumerate(clients):
+            reported = client.recognized()
             assert [one for one in reported if isinstance(one, Marked)] == [Marked(number)]
             before = reported[: reported.index(Marked(number))]  # type: ignore[arg-type]
             assert [event.text for event in before if isinstance(event, WordStarted)] == expected
@@ -113,12 +113,12 @@ def test_live_speech_is_marked_when_its_words_are_reported(model: SpeechToText, 
 
 def test_a_reset_session_transcribes_what_a_new_one_does(model: SpeechToText, pcm: Array) -> None:
     with running(model, slots=2) as engine:
-        twice, once = (Listener(engine, lambda batch: batch.join(model.task())) for _ in range(2))
+        twice, once = (Client(engine, lambda batch: batch.join(model.task())) for _ in range(2))
         twice.session.feed(pcm[30_000:])
         twice.session.reset()
-        for listener in (twice, once):
-            listener.session.feed(pcm)
-            listener.session.end()
+        for client in (twice, once):
+            client.session.feed(pcm)
+            client.session.end()
         reported = twice.recognized()
         assert reported[reported.index(Ready()) + 1 :] == once.recognized()  # type: ignore[arg-type]
         assert len(once.recognized()) > 5
@@ -132,17 +132,17 @@ def test_translations_are_what_they_are_alone(pcm: Array) -> None:
         stream = model.stream(seed=number, max_tail=2.0)
         expected.append([*stream.feed(cut), *stream.flush()])
     with running(model, slots=2) as engine:
-        listeners = []
+        clients = []
         for number, cut in enumerate(cuts):
-            listener = Listener(
+            client = Client(
                 engine, lambda batch, seed=number: batch.join(model.task(seed=seed, max_tail=2.0))
             )
             for start in range(0, len(cut), 3000 + 777 * number):
-                listener.session.feed(cut[start : start + 3000 + 777 * number])
-            listener.session.end()
-            listeners.append(listener)
-        for listener, events in zip(listeners, expected, strict=True):
-            assert_same(listener.recognized(), events)
+                client.session.feed(cut[start : start + 3000 + 777 * number])
+            client.session.end()
+            clients.append(client)
+        for client, events in zip(clients, expected, strict=True):
+            assert_same(client.recognized(), events)
             assert len(said(events)[0]) > 24_000
 
 
@@ -161,18 +161,18 @@ def test_texts_are_spoken_as_they_are_alone() -> None:
         expected.append([*stream.feed(text), *stream.flush()])
     with running(model, slots=3) as engine:
         speaker = model.load_voice(None)
-        listeners = []
+        clients = []
         for text, speech_options in zip(texts, choices, strict=True):
-            listener = Listener(
+            client = Client(
                 engine,
                 lambda batch, speech_options=speech_options: batch.join(
                     model.task(speaker, options=speech_options)
                 ),
             )
             for word in text.split():
-                listener.session.feed(word + " ")
-            listener.session.end()
-            listeners.append(listener)
-        for listener, events in zip(listeners, expected, strict=True):
-            assert_same(listener.recognized(), events)
+                client.session.feed(word + " ")
+            client.session.end()
+            clients.append(client)
+        for client, events in zip(clients, expected, strict=True):
+            assert_same(client.recognized(), events)
             assert len(said(events)[0]) > 5_000

@@ -1,4 +1,4 @@
-"""Sessions of the engine: they get a slot or wait for one, are heard in order, and leave."""
+"""Sessions of the engine: they get a slot or wait for one, are served in order, and leave."""
 
 import gc
 

@@ -124,7 +124,7 @@ def test_threads_that_come_and_go_all_at_once() -> None:
 
 
 def come_and_go(engine: Engine, seed: int, right: list[bool]) -> None:
-    """Opens sessions that are closed, lost as garbage, or heard to their end."""
+    """Opens sessions that are closed, lost as garbage, or read to their end."""
     chance = random.Random(seed)
     for _ in range(60):
         reported: list[SessionEvent] = []

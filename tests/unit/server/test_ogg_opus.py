@@ -1,4 +1,4 @@
-"""Ogg pages and Opus: what Kyutai's own library wrote is heard, and any paging."""
+"""Ogg pages and Opus: what Kyutai's own library wrote is read, and any paging."""
 
 import io
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""The thread that hears. What it has to say waits in a queue until the window asks."""
+"""The thread that transcribes. What it has to say waits in a queue until the window asks."""
 
 import queue
 import threading
@@ -25,7 +25,7 @@ class Ready:
 
 
 @dataclass(frozen=True)
-class Heard:
+class Transcribed:
     """A frame: the words and ends of turns that became known, the word that is not yet closed, the
     loudness from 0 to 1, the seconds so far and the seconds of work that each of them took."""
 
@@ -57,13 +57,13 @@ class Broken:
     error: str
 
 
-Message = Ready | Heard | Note | Ended | Broken
+Message = Ready | Transcribed | Note | Ended | Broken
 Load = Callable[[str | None], SpeechToText]
 
 
 @dataclass
-class Listener:
-    """Loads models and hears sources, one after another, in a thread of its own."""
+class Transcriber:
+    """Loads models and transcribes sources, one after another, in a thread of its own."""
 
     load_model: Load = SpeechToText.load
     messages: "queue.SimpleQueue[Message]" = field(default_factory=queue.SimpleQueue)
@@ -79,8 +79,8 @@ class Listener:
         """Loads a model (see `SpeechToText.load`); answers Ready or Broken."""
         self._jobs.put(lambda: self._load(model))
 
-    def hear(self, source: Source) -> None:
-        """Hears a source, once a model is Ready; answers Heard for each frame, and Ended."""
+    def transcribe(self, source: Source) -> None:
+        """Transcribes a source, if a model is Ready; puts Transcribed for each frame, and Ended."""
         self._source = source
         self._jobs.put(lambda: self._hear(source))
 
@@ -116,13 +116,13 @@ class Listener:
         self.messages.put(Ended(error or None))
 
     def _transcribe(self, model: SpeechToText, source: Source) -> str:
-        """Hears to the end, and returns what went wrong; what was transcribed before is emitted."""
+        """Transcribes to the end, and returns what went wrong; the text before is emitted."""
         stream, error = model.stream(watchdog=WATCHDOG_SECONDS), ""
 
-        def tell(events: list[Event], level: float) -> None:
+        def report(events: list[Event], level: float) -> None:
             meter = source.meter
             self.messages.put(
-                Heard(events, stream.task.partial, level, meter.audio, meter.real_time_factor)
+                Transcribed(events, stream.task.partial, level, meter.audio, meter.real_time_factor)
             )
 
         try:
@@ -133,10 +133,10 @@ class Listener:
                         if any(isinstance(event, EndOfTurn) for event in events):
                             stream.task.catch_up()
                             events = in_order(events, list(stream.events()))
-                    tell(events, loudness(frame.pcm))
+                    report(events, loudness(frame.pcm))
         except KyutaiOnnxError as broken:
             error = str(broken)
-        tell(stream.flush(), 0.0)
+        report(stream.flush(), 0.0)
         return error
 
     def _note(self, text: str) -> None:

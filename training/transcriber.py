@@ -24,7 +24,7 @@ STREAMS = 100
 
 
 @dataclass(frozen=True)
-class Heard:
+class Transcription:
     """What came out for one recording: a token per frame, and the probability that the speaker is
     done, [frames, horizons]."""
 
@@ -61,7 +61,7 @@ def seconds(frame: int) -> float:
     return max(0.0, frame / FRAME_RATE - AUDIO_DELAY)
 
 
-class Listener:
+class Transcriber:
     """A checkpoint folder, loaded by Moshi's own loaders."""
 
     def __init__(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
@@ -78,15 +78,15 @@ class Listener:
         self.tokenizer = info.get_text_tokenizer()
         self.lm: nn.Module = info.get_moshi(dtype=dtype)
 
-    def hear(self, recordings: list[np.ndarray], tail: float = 1.5) -> list[Heard]:
+    def transcribe(self, recordings: list[np.ndarray], tail: float = 1.5) -> list[Transcription]:
         """Each recording (24 kHz), and `tail` seconds of silence after the longest of a batch."""
-        heard: list[Heard] = []
+        heard: list[Transcription] = []
         for first in range(0, len(recordings), STREAMS):
             heard += self._batch(recordings[first : first + STREAMS], tail)
         return heard
 
     @torch.no_grad()
-    def _batch(self, recordings: list[np.ndarray], tail: float) -> list[Heard]:
+    def _batch(self, recordings: list[np.ndarray], tail: float) -> list[Transcription]:
         longest = max(map(len, recordings)) + round(tail * SAMPLE_RATE)
         frames = -(-longest // FRAME_SIZE)
         sound = torch.zeros(len(recordings), 1, frames * FRAME_SIZE)
@@ -105,4 +105,4 @@ class Listener:
                 done.append(torch.stack([head[:, 0, 0] for head in heads], 1).float())
         rows = torch.stack(tokens, 1).tolist()
         pauses = torch.stack(done, 1).numpy()
-        return [Heard(row, pause) for row, pause in zip(rows, pauses, strict=True)]
+        return [Transcription(row, pause) for row, pause in zip(rows, pauses, strict=True)]

@@ -43,7 +43,7 @@ class Recording:
 def encode(
     model: SpeechToText, condition: Condition, limit: int | None, cache: Path
 ) -> list[Recording]:
-    """The recordings of a set as the model's codec hears them, kept in a folder."""
+    """The recordings of a set as the model's codec encodes them, kept in a folder."""
     samples = list(read_samples(condition.dataset, limit))
     key = hashlib.sha256(f"{condition!r} {limit} {len(samples)}".encode()).hexdigest()[:16]
     kept = cache / f"codes-{key}.npz"
@@ -79,7 +79,7 @@ def _codes(model: SpeechToText, pcm: Array) -> Array:
     return model.mimi.stream("encode", spec.n_q - spec.dep_q).encode(frames).T
 
 
-def hear(
+def transcribe_all(
     model: SpeechToText, recordings: Sequence[Recording]
 ) -> Iterator[tuple[list[int], list[ScoredTranscript], list[list[Event]]]]:
     """In groups of like length: which recordings, what was said of each, and its events."""
