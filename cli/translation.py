@@ -169,7 +169,7 @@ class TranslationSession:
         request = self._request
         for pcm in self._readable(pieces):
             self._add(self._stream.feed(pcm))
-        if not self._stream.task.heard_seconds:
+        if not self._stream.task.received_seconds:
             raise self.failure or AudioError(
                 f"{request.audio}: {too_short(self._stream.model.frame_rate)}"
             )

@@ -31,7 +31,7 @@ class LiveTranslation:
             try:
                 session.run(audio.frames(), then=audio.end_input)
             except AudioError:
-                if not audio.interrupted or stream.task.heard_seconds:
+                if not audio.interrupted or stream.task.received_seconds:
                     raise
             finally:
                 session.end(None)

@@ -191,7 +191,7 @@ class _LanguageModels:
 
     def step(self, codes: torch.Tensor) -> None:
         """The first frame twice, as in moshi run_inference.py; text to speech reads no audio."""
-        codes = codes[:, : self._codebooks, 0].numpy()
+        given = codes[:, : self._codebooks, 0].numpy()
         for _ in range(1 if self._started or not self._doubles else 2):
-            self._beside.step(self._reference_lm.step(codes), codes, self._active)
+            self._beside.step(self._reference_lm.step(given), given, self._active)
         self._started = True

@@ -50,7 +50,7 @@ class SpeechModel(Model):
         blocks = audio_blocks(audio, self.sample_rate, source_rate=sample_rate, channel=channel)
         for block in blocks:
             made.take(stream.feed(block))
-        if not stream.task.heard_seconds:
+        if not stream.task.received_seconds:
             raise AudioError(too_short(self.frame_rate))
         stream.end()
         made.take(stream.events())

@@ -51,7 +51,7 @@ class RemoteTalk:
         self._ready = self._ended = False
 
     @property
-    def heard_seconds(self) -> float:
+    def received_seconds(self) -> float:
         """How much was fed, in whole frames."""
         frames = self._samples // self.model.frame_size
         return frames / self.model.frame_rate

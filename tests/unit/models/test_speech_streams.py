@@ -224,5 +224,5 @@ def test_a_saved_stream_fits_in_a_file(tmp_path: Path) -> None:
     write_state(path, stream.save())
     other = model.stream()
     other.load(read_state(path))
-    assert other.task.heard_seconds == stream.task.heard_seconds == 4 / 12.5
+    assert other.task.received_seconds == stream.task.received_seconds == 4 / 12.5
     assert said(other.feed(ramp(1)))[2].size == SIZE
