@@ -82,7 +82,7 @@ class Judge:
             loglevel="FATAL",
         )
 
-    def hear(self, pcm: np.ndarray) -> list[str]:
+    def recognize(self, pcm: np.ndarray) -> list[str]:
         """The words of a recording at 24 kHz."""
         sound = soxr.resample(pcm / (np.abs(pcm).max() + 1e-6) * PEAK, SAMPLE_RATE, RATE)
         self._decoder.start_utt()
@@ -95,7 +95,7 @@ class Judge:
         """Word error rate in per cent."""
         tally = Tally()
         for recording, sound in zip(recordings, sounds, strict=True):
-            tally.errors += align(recording.text.split(), self.hear(sound))[0]
+            tally.errors += align(recording.text.split(), self.recognize(sound))[0]
             tally.words += len(recording.words)
         return round(tally.rate, 2)
 
