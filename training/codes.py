@@ -85,9 +85,7 @@ def read(work: Path, names: list[str]) -> dict[str, torch.Tensor]:
 
 
 def build(work: Path) -> None:
-    (work / "codes").mkdir(exist_ok=True)
-    missing = [name for name in SHARDS if not (work / "codes" / f"{name}.npz").exists()]
-    shards.build(write, work, missing)
+    shards.build_missing(write, work, "codes", SHARDS)
 
 
 if __name__ == "__main__":

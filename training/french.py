@@ -146,9 +146,7 @@ def read(work: Path, names: list[str]) -> list[Pair]:
 
 
 def build(work: Path) -> None:
-    (work / "speech").mkdir(exist_ok=True)
-    names = [name for name in SHARDS if not (work / "speech" / f"{name}.npz").exists()]
-    shards.build(write, work, names)
+    shards.build_missing(write, work, "speech", SHARDS)
 
 
 if __name__ == "__main__":

@@ -168,9 +168,7 @@ def train_names(aligned: bool = True) -> list[str]:
 
 
 def build(work: Path) -> None:
-    (work / "speech").mkdir(exist_ok=True)
-    names = [name for name in SHARDS if not (work / "speech" / f"{name}.npz").exists()]
-    shards.build(write, work, names)
+    shards.build_missing(write, work, "speech", SHARDS)
 
 
 if __name__ == "__main__":

@@ -75,9 +75,7 @@ def write(work: Path, name: str) -> None:
 
 
 def build(work: Path) -> None:
-    (work / "takes").mkdir(exist_ok=True)
-    names = [n for n in (*ENGLISH, *FRENCH, UNHEARD) if not (work / "takes" / f"{n}.npz").exists()]
-    shards.build(write, work, names)
+    shards.build_missing(write, work, "takes", (*ENGLISH, *FRENCH, UNHEARD))
 
 
 if __name__ == "__main__":

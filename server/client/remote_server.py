@@ -6,7 +6,6 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 from ...models.families import Task
@@ -54,12 +53,7 @@ class RemoteServer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -5,7 +5,6 @@ import functools
 import math
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from types import TracebackType
 from typing import Any, Self
 
 from ...models.events import Event
@@ -59,12 +58,7 @@ class AsyncSession(Session):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     async def next_events(self) -> list[SessionEvent]:

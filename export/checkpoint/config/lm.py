@@ -13,7 +13,7 @@ from .keys import (
     require_one_of,
     require_positive,
 )
-from .transformer import NORMS, TransformerConfig
+from .transformer import NORMS, TransformerConfig, read_transformer
 
 DEPTH_PREFIX = "depformer_"
 
@@ -173,19 +173,12 @@ class LMConfig:
 def _read_transformer(keys: Keys) -> TransformerConfig:
     _refuse_variants(keys, "")
     dim = keys.integer("dim", 128)
-    return TransformerConfig(
+    return read_transformer(
+        keys,
         dim=dim,
         num_heads=keys.integer("num_heads", 8),
         num_layers=keys.integer("num_layers"),
         dim_feedforward=int(keys.number("hidden_scale", 4) * dim),
-        context=keys.optional_integer("context"),
-        max_period=keys.number("max_period", 10_000),
-        positional_embedding=keys.text("positional_embedding", "sin"),
-        norm=keys.text("norm", "layer_norm"),
-        gating=keys.text("gating", "none"),
-        layer_scale=keys.optional_number("layer_scale"),
-        kv_repeat=keys.integer("kv_repeat", 1),
-        cross_attention=keys.flag("cross_attention", False),
         causal=keys.flag("causal", True),
     )
 

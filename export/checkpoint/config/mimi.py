@@ -13,7 +13,7 @@ from .keys import (
     require_one_of,
     require_positive,
 )
-from .transformer import TransformerConfig
+from .transformer import TransformerConfig, read_transformer
 
 Params = tuple[tuple[str, float], ...]
 """Keyword arguments of an activation, in the order of the file."""
@@ -238,19 +238,12 @@ def _read_transformer(keys: Keys) -> tuple[TransformerConfig, int, int]:
     keys.ignore("betas", "checkpointing")
     outputs = keys.integers("output_dimensions", ())
     require(len(outputs) == 1, f"output_dimensions has {len(outputs)} entries; it must have one")
-    config = TransformerConfig(
+    config = read_transformer(
+        keys,
         dim=keys.integer("d_model"),
         num_heads=keys.integer("num_heads"),
         num_layers=keys.integer("num_layers"),
         dim_feedforward=keys.integer("dim_feedforward", 2048),
-        context=keys.optional_integer("context"),
-        max_period=keys.number("max_period", 10_000),
-        positional_embedding=keys.text("positional_embedding", "sin"),
-        norm=keys.text("norm", "layer_norm"),
-        gating=keys.text("gating", "none"),
-        layer_scale=keys.optional_number("layer_scale"),
-        kv_repeat=keys.integer("kv_repeat", 1),
-        cross_attention=keys.flag("cross_attention", False),
         causal=keys.flag("causal", False),
     )
     dim_in = keys.integer("input_dimension")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .keys import require, require_equal, require_few, require_one_of, require_positive
+from .keys import Keys, require, require_equal, require_few, require_one_of, require_positive
 
 NORMS = ("layer_norm", "layer_norm_f32", "rms_norm", "rms_norm_f32")
 POSITIONAL_EMBEDDINGS = ("rope", "rope_concat", "sin", "sin_rope", "none")
@@ -95,3 +95,24 @@ class TransformerConfig:
         if isinstance(self.dim_feedforward, int):
             return (self.dim_feedforward,)
         return self.dim_feedforward
+
+
+def read_transformer(
+    keys: Keys, *, dim: int, num_heads: int, num_layers: int, dim_feedforward: int, causal: bool
+) -> TransformerConfig:
+    """Read the keys whose defaults every StreamingTransformer shares."""
+    return TransformerConfig(
+        dim=dim,
+        num_heads=num_heads,
+        num_layers=num_layers,
+        dim_feedforward=dim_feedforward,
+        causal=causal,
+        context=keys.optional_integer("context"),
+        max_period=keys.number("max_period", 10_000),
+        positional_embedding=keys.text("positional_embedding", "sin"),
+        norm=keys.text("norm", "layer_norm"),
+        gating=keys.text("gating", "none"),
+        layer_scale=keys.optional_number("layer_scale"),
+        kv_repeat=keys.integer("kv_repeat", 1),
+        cross_attention=keys.flag("cross_attention", False),
+    )

@@ -5,7 +5,6 @@ import re
 import struct
 from collections.abc import Callable, Generator, Iterable, Iterator
 from io import BytesIO
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -183,12 +182,7 @@ class AudioReader(Iterator[Pcm]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __del__(self) -> None:
