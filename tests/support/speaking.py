@@ -16,6 +16,8 @@ from support.toy import entry, tensor
 from kyutai_onnx.models.resolve import DEMO
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 
+TEXT = 'set an alarm<break time="0.4s"/> for seven thirty today please'
+WORDS = ["set", "an", "alarm", "for", "seven", "thirty", "today", "please"]
 Json = dict[str, Any]
 CODEBOOKS, FRAMES, DIM, SPEAKERS = 4, 5, 2, 2
 CANDIDATES = 16

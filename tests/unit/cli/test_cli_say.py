@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from support.commands import Command
 from support.npz import arrays
-from support.speaking import CODEBOOKS, SUFFIX, speaking_bundle, write_voice
+from support.speaking import CODEBOOKS, SUFFIX, write_voice
 from support.speech import hiss, write_wav
 
 from kyutai_onnx.cli.main import run
@@ -18,20 +18,6 @@ from kyutai_onnx.models import TextToSpeech
 from kyutai_onnx.models.resolve import VARIABLE
 
 TEXT = "set an alarm for seven thirty today please"
-
-
-@pytest.fixture(scope="module")
-def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle with voices of its own."""
-    bundle = speaking_bundle(tmp_path_factory.mktemp("a") / "bundle")
-    for name, loudness in (("anna.wav", 3.0), ("bert.wav", 5.0)):
-        write_voice(bundle.path / "voices" / f"{name}{SUFFIX}", loudness)
-    return bundle.path
-
-
-@pytest.fixture(scope="module")
-def cloning(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return speaking_bundle(tmp_path_factory.mktemp("b") / "bundle", embeddings=False).path
 
 
 @pytest.fixture

@@ -8,25 +8,10 @@ import pytest
 import soundfile
 from support.commands import Command
 from support.npz import arrays
-from support.speaking import SUFFIX, speaking_bundle, write_voice
 
 from kyutai_onnx.models import TextToSpeech
 
 TEXT = "set an alarm for seven thirty today please"
-
-
-@pytest.fixture(scope="module")
-def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle with voices of its own."""
-    bundle = speaking_bundle(tmp_path_factory.mktemp("a") / "bundle")
-    for name, loudness in (("anna.wav", 3.0), ("bert.wav", 5.0)):
-        write_voice(bundle.path / "voices" / f"{name}{SUFFIX}", loudness)
-    return bundle.path
-
-
-@pytest.fixture(scope="module")
-def cloning(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return speaking_bundle(tmp_path_factory.mktemp("b") / "bundle", embeddings=False).path
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.speaking import CFG, CODEBOOKS, SUFFIX, speaking_bundle, write_voice
+from support.speaking import CFG, CODEBOOKS, SUFFIX, TEXT, WORDS, write_voice
 from support.speech import Array, hiss, write_wav
 
 from kyutai_onnx.models import Audio, Event, SpeechRequest, TextToSpeech, Word
@@ -14,22 +14,6 @@ from kyutai_onnx.models.lm.depth import DepthTransformer
 from kyutai_onnx.models.options import SpeechOptions
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.runtime.state_file import write_state
-
-TEXT = 'set an alarm<break time="0.4s"/> for seven thirty today please'
-WORDS = ["set", "an", "alarm", "for", "seven", "thirty", "today", "please"]
-
-
-@pytest.fixture(scope="module")
-def embedded(tmp_path_factory: pytest.TempPathFactory) -> TextToSpeech:
-    """A model whose voices are embeddings."""
-    return TextToSpeech(speaking_bundle(tmp_path_factory.mktemp("a") / "bundle"))
-
-
-@pytest.fixture(scope="module")
-def cloning(tmp_path_factory: pytest.TempPathFactory) -> TextToSpeech:
-    """A model whose voices are recordings."""
-    folder = tmp_path_factory.mktemp("b") / "bundle"
-    return TextToSpeech(speaking_bundle(folder, embeddings=False))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.speaking import CODEBOOKS, speaking_bundle
+from support.speaking import CODEBOOKS, TEXT, WORDS, speaking_bundle
 from support.speech import Array
 
 from kyutai_onnx.models import Audio, Event, TextToSpeech, Word
@@ -15,22 +15,6 @@ from kyutai_onnx.models.batch import TokenTrace
 from kyutai_onnx.models.tts.synthesis import SpeechRequest
 from kyutai_onnx.runtime.errors import ModelError, UsageError
 from kyutai_onnx.runtime.state_file import read_state, write_state
-
-TEXT = 'set an alarm<break time="0.4s"/> for seven thirty today please'
-WORDS = ["set", "an", "alarm", "for", "seven", "thirty", "today", "please"]
-
-
-@pytest.fixture(scope="module")
-def embedded(tmp_path_factory: pytest.TempPathFactory) -> TextToSpeech:
-    """A model whose voices are embeddings, and that looks two words ahead."""
-    return TextToSpeech(speaking_bundle(tmp_path_factory.mktemp("a") / "bundle"))
-
-
-@pytest.fixture(scope="module")
-def cloning(tmp_path_factory: pytest.TempPathFactory) -> TextToSpeech:
-    """A model whose voices are recordings."""
-    folder = tmp_path_factory.mktemp("b") / "bundle"
-    return TextToSpeech(speaking_bundle(folder, embeddings=False))
 
 
 @pytest.fixture(scope="module", params=["embedded", "cloning"])
