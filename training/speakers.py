@@ -98,7 +98,7 @@ class Interpreter:
 
     @torch.no_grad()
     def _batch(self, recordings: list[np.ndarray], sampling: Sampling) -> list[Answer]:
-        heard, ends = self._hear(recordings)
+        heard, ends = self._encode(recordings)
         count = len(recordings)
         generator = LMGen(
             self.lm,
@@ -126,7 +126,7 @@ class Interpreter:
             for row, pcm, last in zip(made[:, 0], sounds, over, strict=True)
         ]
 
-    def _hear(self, recordings: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _encode(self, recordings: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
         """Codes [batch, 8, frames] with the mark of the end, and the frames it is in."""
         ends = torch.tensor([len(pcm) // FRAME_SIZE for pcm in recordings])
         total = int(ends.max()) + PATIENCE

@@ -82,7 +82,7 @@ class Transcriber:
     def transcribe(self, source: Source) -> None:
         """Transcribes a source, if a model is Ready; puts Transcribed for each frame, and Ended."""
         self._source = source
-        self._jobs.put(lambda: self._hear(source))
+        self._jobs.put(lambda: self._run(source))
 
     def stop(self) -> None:
         """Ends the source; the words that lag behind are still emitted."""
@@ -107,7 +107,7 @@ class Transcriber:
         else:
             self.messages.put(Ready(self._model.bundle.manifest.name))
 
-    def _hear(self, source: Source) -> None:
+    def _run(self, source: Source) -> None:
         assert self._model is not None
         try:
             error = self._transcribe(self._model, source)
