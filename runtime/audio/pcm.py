@@ -136,7 +136,8 @@ def encode(samples: Pcm, encoding: Encoding) -> bytes:
         case "f":
             return samples.astype(_dtype(encoding)).tobytes()
         case "u":
-            return (_quantise(samples, bits) + 2 ** (bits - 1)).astype(np.uint8).tobytes()
+            unsigned: npt.NDArray[np.uint8] = _quantise(samples, bits) + 2 ** (bits - 1)
+            return unsigned.astype(np.uint8).tobytes()
     if bits == 24:
         little = encoding.endswith("le")
         words = _quantise(samples, bits).astype("<i4" if little else ">i4")
