@@ -433,8 +433,11 @@ class RealtimeClient:
         spoken = settings.audio.output
         synthesis = Synthesis(self._context, served, text, spoken.voice or None)
         self._response_id, self._why = adapter.id, None
-        self._speech = asyncio.create_task(self._speak(served, adapter, synthesis, settings))
-        self._start(self._respond(adapter, self._speech))
+        created = asyncio.Event()
+        self._speech = asyncio.create_task(
+            self._speak(served, adapter, synthesis, settings, created)
+        )
+        self._start(self._respond(adapter, self._speech, created))
 
     def _cancel_response(self, why: str, response_id: str | None) -> None:
         if self._speech is None or response_id not in (None, self._response_id):
@@ -442,9 +445,13 @@ class RealtimeClient:
         self._why = why
         self._speech.cancel()
 
-    async def _respond(self, adapter: ResponseAdapter, speech: asyncio.Task[None]) -> None:
-        """Wait for a speech, and report how it ended."""
+    async def _respond(
+        self, adapter: ResponseAdapter, speech: asyncio.Task[None], created: asyncio.Event
+    ) -> None:
+        """Report that there is a response, wait for its speech, and report how it ended."""
         try:
+            await self._send_all(adapter.start())
+            created.set()
             await asyncio.wait({speech})
         finally:
             speech.cancel()
@@ -471,11 +478,12 @@ class RealtimeClient:
         adapter: ResponseAdapter,
         synthesis: Synthesis,
         settings: SessionSettings,
+        created: asyncio.Event,
     ) -> None:
         spoken, rate = settings.audio.output, served.model.sample_rate
         encoder = OutputEncoder(spoken.format.type, rate)
         tempo = None if spoken.speed == 1 else Tempo(spoken.speed, rate)
-        await self._send_all(adapter.start())
+        await created.wait()
         async for event in synthesis.events():
             if isinstance(event, Word):
                 await self._send_all(adapter.word(event.text))

@@ -219,6 +219,18 @@ def test_speech_of_the_client_interrupts_a_response(server: Running, pcm: Array)
     asyncio.run(go())
 
 
+def test_a_response_that_is_cancelled_at_once_was_created(server: Running) -> None:
+    async def go() -> None:
+        async with connected(server, REALTIME) as client:
+            await say(client, "seven twenty " * 100)
+            await send(client, "response.cancel")
+            created = (await until(client, "response.created"))["response"]
+            done = (await until(client, "response.done"))["response"]
+            assert (done["id"], done["status"]) == (created["id"], "cancelled")
+
+    asyncio.run(go())
+
+
 def test_a_response_that_fails_leaves_the_session(server: Running) -> None:
     async def go() -> None:
         async with connected(server, REALTIME) as client:
