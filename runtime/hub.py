@@ -3,6 +3,7 @@
 With HF_HUB_OFFLINE=1 only the cache is asked. A token is taken from HF_TOKEN or the login.
 """
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +12,12 @@ from pathlib import Path
 from typing import cast
 
 import huggingface_hub
-from huggingface_hub import constants, errors
+from huggingface_hub import constants, errors, try_to_load_from_cache
+from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from .errors import ModelError
+
+LOG = logging.getLogger(__name__)
 
 HTTP_ERROR = cast("type[Exception]", errors.HfHubHTTPError.__bases__[0])
 """The root error of the Hub's HTTP client, which is another one from version to version."""
@@ -36,6 +40,7 @@ def download_bundle(name: str) -> Path:
     if found is None:
         raise ModelError(f"'hf://{name}' is not of the form hf://owner/name[@revision]")
     with hub_errors(found["repo"], "the bundle", found["revision"]):
+        _announce(f"fetching the bundle {name}")
         folder = huggingface_hub.snapshot_download(
             found["repo"], revision=found["revision"], local_files_only=not is_reachable()
         )
@@ -50,9 +55,19 @@ def download_file(repo: str, name: str, revision: str | None = None) -> Path:
     """
     with hub_errors(repo, name, revision):
         local = not is_reachable()
+        if not local and not isinstance(try_to_load_from_cache(repo, name, revision=revision), str):
+            _announce(f"downloading {name} of {repo}")
         return Path(
             huggingface_hub.hf_hub_download(repo, name, revision=revision, local_files_only=local)
         )
+
+
+def _announce(what: str) -> None:
+    """Log what may take long. The client shows its own bars on a terminal, but not to a program
+    that logs nothing but errors."""
+    LOG.info(what)
+    if not LOG.isEnabledFor(logging.WARNING):
+        disable_progress_bars()
 
 
 @cache

@@ -169,7 +169,8 @@ def check_quality(
     samples = sorted(file for file in SAMPLES.iterdir() if file.suffix in (".wav", ".flac"))
     recordings = recordings or read_recordings(checkpoint, samples)
     try:
-        verdict = judge(bundle, checkpoint, recordings)
+        with progress_bar(quiet=quiet) as progress:
+            verdict = judge(bundle, checkpoint, recordings, progress)
     except (ProviderError, UsageError) as error:
         print_note(f"quality not checked: {error}", quiet=quiet)
         return

@@ -3,7 +3,7 @@
 So a model of any size can be asked, on a small machine, what it makes of tokens that are known.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -38,13 +38,17 @@ class LayerwiseTransformer(nn.Module):
         name_states(self)
         for layer in self.transformer.layers:
             layer.register_forward_pre_hook(lambda module, _: self._fill(module))
-            layer.register_forward_hook(lambda module, *_: self._empty(module))
+            layer.register_forward_hook(lambda module, *_: self._leave(module))
+        self.progress: Callable[[int, int], None] = lambda *_: None
+        """Called after each layer with how many are done, and of how many."""
+        self._done = 0
 
     @torch.no_grad()
     def text_scores(self, tokens: Array) -> Array:
         """Scores float32 `[batch, frames, text_card_out]` after each of `tokens` int64
         `[batch, frames, 1 + n_q]`."""
         batch, frames, streams = tokens.shape
+        self._done = 0
         with self._filled(self.embeddings):
             x = self.embeddings(torch.from_numpy(tokens.reshape(-1, streams)))
         states = {
@@ -70,6 +74,11 @@ class LayerwiseTransformer(nn.Module):
         for owner, name, path in self._parameters_of(module):
             value: Tensor = torch.from_numpy(materialize(self, path, self._tensors))
             setattr(owner, name, nn.Parameter(value, requires_grad=False))
+
+    def _leave(self, layer: nn.Module) -> None:
+        self._empty(layer)
+        self._done += 1
+        self.progress(self._done, len(self.transformer.layers))
 
     def _empty(self, module: nn.Module) -> None:
         module.to("meta")

@@ -4,8 +4,9 @@ The bundle transcribes recordings. Then the checkpoint predicts every next token
 own past, so that one different token is one difference, and not a different future.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from ...runtime.bundle.bundle import Bundle
 from ...runtime.typing import Array
 from ..checkpoint.checkpoint import Checkpoint
 from .layerwise_forward import LayerwiseTransformer
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much is done, and of how much."""
 
 MOST_DOUBTED = 0.03
 """Limit of the share of words that differ from fp32; one word may always differ."""
@@ -105,7 +109,12 @@ class ScoringTask(SpeechToTextTask):
         super().on_step(output, place)
 
 
-def judge(bundle: Bundle, checkpoint: Checkpoint, recordings: Iterable[Array]) -> Verdict:
+def judge(
+    bundle: Bundle,
+    checkpoint: Checkpoint,
+    recordings: Sequence[Array],
+    progress: Progress = lambda *_: None,
+) -> Verdict:
     """Compare on recordings, float32 `[n]` at the model's rate, each cut to the model's context.
 
     Raises:
@@ -114,10 +123,18 @@ def judge(bundle: Bundle, checkpoint: Checkpoint, recordings: Iterable[Array]) -
     """
     model = SpeechToText(bundle, allow_fallback=True)
     most = model.language_model.spec.context
-    return compare([_transcribed(model, pcm, most) for pcm in recordings], checkpoint)
+    transcripts = []
+    for index, pcm in enumerate(recordings):
+        progress("transcribing with the bundle", index, len(recordings))
+        transcripts.append(_transcribed(model, pcm, most))
+    return compare(transcripts, checkpoint, progress)
 
 
-def compare(transcripts: Sequence[ScoredTranscript], checkpoint: Checkpoint) -> Verdict:
+def compare(
+    transcripts: Sequence[ScoredTranscript],
+    checkpoint: Checkpoint,
+    progress: Progress = lambda *_: None,
+) -> Verdict:
     """Compare transcripts, none longer than the model's context, with the checkpoint's."""
     config, tensors = checkpoint.config.lm, checkpoint.lm
     assert config is not None
@@ -127,7 +144,9 @@ def compare(transcripts: Sequence[ScoredTranscript], checkpoint: Checkpoint) -> 
     tokens = np.zeros((len(transcripts), frames, 1 + config.n_q), np.int64)
     for row, one in zip(tokens, transcripts, strict=True):
         row[: len(one.tokens)] = one.tokens
-    wanted = LayerwiseTransformer(config, tensors, frames).text_scores(tokens)
+    transformer = LayerwiseTransformer(config, tensors, frames)
+    transformer.progress = partial(progress, "scoring with the checkpoint, layer by layer")
+    wanted = transformer.text_scores(tokens)
     silent = (config.existing_text_padding_id, config.existing_text_end_padding_id)
     for one, scores in zip(transcripts, wanted, strict=True):
         verdict.add(scores[: len(one.scores)], np.stack(one.scores), silent)
