@@ -11,6 +11,9 @@ from ..options import HARDWARE, MODEL, option
 if TYPE_CHECKING:
     from ...models.frame_benchmark import FrameBenchmark, FrameTimes
 
+DIGITS = 4
+"""Decimals of the figures."""
+
 app = options.new_app()
 
 
@@ -68,15 +71,15 @@ def figures(loop: "FrameBenchmark", times: "FrameTimes") -> dict[str, Any]:
         },
         "elsewhere": misplaced(loop),
         "cuda_graphs": [graph.name for graph in loop.graphs() if graph.captures],
-        "graphs_ms": {name: 1e3 * value for name, value in times.medians.items()},
-        "rest_ms": 1e3 * times.rest,
-        "frame_ms": 1e3 * times.median,
-        "frame_p99_ms": 1e3 * times.p99,
-        "first_frame_ms": 1e3 * loop.first_seconds,
-        "frame_lasts_ms": 1e3 * times.frame_seconds,
-        "times_real_time": times.times_real_time,
+        "graphs_ms": {name: round(1e3 * value, DIGITS) for name, value in times.medians.items()},
+        "rest_ms": round(1e3 * times.rest, DIGITS),
+        "frame_ms": round(1e3 * times.median, DIGITS),
+        "frame_p99_ms": round(1e3 * times.p99, DIGITS),
+        "first_frame_ms": round(1e3 * loop.first_seconds, DIGITS),
+        "frame_lasts_ms": round(1e3 * times.frame_seconds, DIGITS),
+        "times_real_time": round(times.times_real_time, DIGITS),
         "keeps_up": times.p99 <= times.frame_seconds,
-        "open_seconds": loop.load_seconds,
+        "open_seconds": round(loop.load_seconds, DIGITS),
         "peak_memory_mb": peak_memory_mb(),
         "size_mb": sum(entry.bytes for entry in manifest.files.values()) / 1e6,
         "machine": platform.processor() or platform.machine(),

@@ -53,19 +53,28 @@ def checkup(model: options.ModelOptions, *, quiet: bool) -> Found:
     from ...runtime.providers.memory_speed import read_bandwidth
     from ...runtime.providers.provider import PROVIDERS, default_threads
 
+    load = load_average()
     speed = read_bandwidth(default_threads(), READ_BYTES, READ_TRIES)
     return {
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         "packages": packages(),
         "processors": os.cpu_count(),
-        "threads": model.threads or default_threads(),
+        "threads": (threads := model.threads or default_threads()),
+        "load": load,
+        "is_busy": load is not None and load + threads > (os.cpu_count() or 1),
         "memory_read_gb_per_second": round(speed / 1e9, 1),
         "providers": {name: attempt(partial(provider_runs, name)) for name in PROVIDERS},
         "devices": attempt(devices),
         "cache": cache(),
         "bench": attempt(lambda: time_frames(open_benchmark(model, quiet=quiet))),
     }
+
+
+def load_average() -> float | None:
+    """Return how many processors the programs of the last minute kept busy; None if the system does
+    not count them."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
 def open_benchmark(model: options.ModelOptions, *, quiet: bool) -> "FrameBenchmark":
@@ -165,6 +174,7 @@ def report(found: Found) -> list[str]:
         f"machine    {found['processors']} processors, {found['threads']} threads are used; memory "
         f"is read at {found['memory_read_gb_per_second']:.1f} GB/s",
     ]
+    lines.append(_load(found))
     for name, state in found["providers"].items():
         lines.append(f"{name:10} {state.get('error') or 'runs'}")
     lines += _sound(found["devices"])
@@ -176,6 +186,18 @@ def report(found: Found) -> list[str]:
     lines += [f"           {name}" for name in cached["bundles"]]
     lines.append(_bench(found["bench"]))
     return lines
+
+
+def _load(found: Found) -> str:
+    if found["load"] is None:
+        return "load       not counted by this system; close other programs for true figures"
+    said = f"load       {found['load']:.2f} of {found['processors']} processors in the last minute"
+    if not found["is_busy"]:
+        return f"{said}: free enough"
+    return (
+        f"{said}: busy, so the speeds below are lower than this machine's; repeat it when other "
+        "programs have ended"
+    )
 
 
 def _sound(found: Any) -> list[str]:

@@ -56,6 +56,7 @@ def test_the_report_has_a_line_for_each_part(command: Command) -> None:
         "system",
         "installed",
         "machine",
+        "load",
         *PROVIDERS,
         "sound",
         "cache",
@@ -105,3 +106,22 @@ def test_the_probe_runs_and_finds_a_wrong_sum(monkeypatch: pytest.MonkeyPatch) -
 
 def test_memory_is_read_at_a_speed_that_can_be() -> None:
     assert 1e8 < read_bandwidth(2, size=1 << 24, tries=2) < 1e13
+
+
+@pytest.mark.parametrize(("load", "busy"), [(0.0, False), (64.0, True), (None, False)])
+def test_a_busy_machine_is_said(
+    command: Command, monkeypatch: pytest.MonkeyPatch, load: float | None, busy: bool
+) -> None:
+    monkeypatch.setattr(doctor.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(doctor, "load_average", lambda: load)
+    found = json.loads(command("doctor", "--json", "-q").out)
+    assert (found["load"], found["is_busy"]) == (load, busy)
+    (line,) = (one for one in doctor.report(found) if one.startswith("load"))
+    assert ("busy" in line) == busy
+
+
+def test_the_load_is_that_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.os, "getloadavg", lambda: (1.23456, 0.0, 0.0), raising=False)
+    assert doctor.load_average() == 1.23
+    monkeypatch.delattr(doctor.os, "getloadavg")
+    assert doctor.load_average() is None
