@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ...runtime.audio import read_audio
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.bundle.manifest import is_inside
 from ...runtime.errors import ModelError, UsageError
@@ -35,6 +36,8 @@ CONTROL = "control"
 DEFAULT_CFG_COEF = 2.0
 CUT_FRAMES = 2
 """The last frames of a recording, which its end touches (moshi models/tts.py `get_prefix`)."""
+CHECKED_RATE = 24_000
+"""The rate at which a recording is opened before the codec, and so its own rate, is known."""
 RECORDINGS = (".wav", ".mp3", ".flac", ".ogg")
 
 _HUB_FILE = re.compile(r"hf://(?P<repo>[\w.-]+/[\w.-]+)/(?P<path>.+)")
@@ -57,7 +60,7 @@ class Voices:
         assert bundle.manifest.tts is not None
         self.suffix = bundle.manifest.tts.voice_suffix
         self._folder, self._repository = bundle.path / FOLDER, repository
-        self._is_demo = is_demo(bundle.path)
+        self._is_demo, self._name = is_demo(bundle.path), bundle.manifest.name
 
     def find(self, voice: str | Path) -> Path:
         """Find the file of a voice: a local path or `file://` URL, a name in the bundle or in the
@@ -83,6 +86,22 @@ class Voices:
                 f"no voice {name[:100]!r}: the demo has one voice; leave '--voice' out"
             )
         return self._download(name)
+
+    def check(self, voice: str | Path) -> None:
+        """Find a voice, and open its file as far as that needs no model.
+
+        Raises UsageError for an unknown voice, or one of another kind than the model takes,
+        AudioError for a recording and ModelError for a file that cannot be read.
+        """
+        path = self.find(voice)
+        if path.suffix == ".npz":
+            read_state(path)
+        elif self.suffix:
+            check_embedding(path, self.suffix)
+            _read_tensor(path)
+        else:
+            check_recording(path, self._name)
+            read_audio(path, CHECKED_RATE).close()
 
     def listed(self, *, online: bool = True) -> tuple[list[ListedVoice], str | None]:
         """List all voices that fit by name, each at its nearest place; and the reason if the Hub
@@ -345,23 +364,24 @@ class VoiceLoader:
         return Guidance(coefficient, null=null, masked_until=until, no_text=True)
 
     def _prompt(self, path: Path) -> Array:
-        if path.suffix == ".safetensors":
-            raise UsageError(
-                f"{path.name}: {self._name} takes its voice from a recording, such as a wav of "
-                "10 s, not from a voice embedding"
-            )
+        check_recording(path, self._name)
         codes = self._mimi.encode(path)[:, :-CUT_FRAMES]
         if not codes.shape[1]:
             raise UsageError(f"{path}: too short for a voice; give some seconds of speech")
         return codes
 
 
-def read_embedding(path: Path, frames: int, dim: int, suffix: str) -> Array:
-    """Read a voice, float32 `[frames, dim]`, from a file with `speaker_wavs` `[1, dim, frames]`.
+def check_recording(path: Path, model: str) -> None:
+    """Raise UsageError for the voice of a model that takes embeddings."""
+    if path.suffix == ".safetensors":
+        raise UsageError(
+            f"{path.name}: {model} takes its voice from a recording, such as a wav of 10 s, not "
+            "from a voice embedding"
+        )
 
-    Raises UsageError for a recording or a voice of another model, ModelError for a file without a
-    voice, or with one of another shape.
-    """
+
+def check_embedding(path: Path, suffix: str) -> None:
+    """Raise UsageError for a recording or a voice of another model."""
     if path.suffix != ".safetensors":
         raise UsageError(
             f"{path.name} is no voice embedding, and the encoder that makes one of a recording was "
@@ -373,6 +393,15 @@ def read_embedding(path: Path, frames: int, dim: int, suffix: str) -> Array:
         raise UsageError(
             f"{path.name} was made for another model: this one takes names that end with {suffix}"
         )
+
+
+def read_embedding(path: Path, frames: int, dim: int, suffix: str) -> Array:
+    """Read a voice, float32 `[frames, dim]`, from a file with `speaker_wavs` `[1, dim, frames]`.
+
+    Raises UsageError for a recording or a voice of another model, ModelError for a file without a
+    voice, or with one of another shape.
+    """
+    check_embedding(path, suffix)
     tensor = _read_tensor(path)
     if tensor.shape != (1, dim, frames) or tensor.dtype.kind != "f":
         raise ModelError(

@@ -4,7 +4,7 @@ import io
 import logging
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -136,8 +136,7 @@ def encode(samples: Pcm, encoding: Encoding) -> bytes:
         case "f":
             return samples.astype(_dtype(encoding)).tobytes()
         case "u":
-            unsigned: npt.NDArray[np.uint8] = _quantise(samples, bits) + 2 ** (bits - 1)
-            return unsigned.astype(np.uint8).tobytes()
+            return (_quantise(samples, bits) + 128).astype(np.uint8).tobytes()
     if bits == 24:
         little = encoding.endswith("le")
         words = _quantise(samples, bits).astype("<i4" if little else ">i4")
@@ -146,10 +145,10 @@ def encode(samples: Pcm, encoding: Encoding) -> bytes:
     return _quantise(samples, bits).astype(_dtype(encoding)).tobytes()
 
 
-def _dtype(encoding: Encoding) -> str:
-    """Numpy's name for samples of 8, 16, 32 or 64 bits."""
+def _dtype(encoding: Encoding) -> np.dtype[Any]:
+    """Numpy's type for samples of 8, 16, 32 or 64 bits."""
     kind = encoding[0].replace("s", "i")
-    return f"{'>' if encoding.endswith('be') else '<'}{kind}{SAMPLE_BYTES[encoding]}"
+    return np.dtype(f"{'>' if encoding.endswith('be') else '<'}{kind}{SAMPLE_BYTES[encoding]}")
 
 
 def _scale(bits: int) -> np.float32:

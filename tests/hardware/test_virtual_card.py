@@ -177,13 +177,20 @@ def test_a_microphone_that_goes_and_returns_is_used_again(
     assert [word["text"] for word in words] == wanted * 2
 
 
-def test_what_is_read_aloud_comes_out_of_the_speaker(card: VirtualCard, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["stream", "say"])
+def test_what_is_read_aloud_comes_out_of_the_speaker(
+    card: VirtualCard, tmp_path: Path, way: str
+) -> None:
     saved = tmp_path / "said.wav"
+    ways = {
+        "stream": ("stream", "--save-output", saved),
+        "say": ("say", "-", "--play", "-o", saved),
+    }
     with (
         card.recorded() as recorded,
         card.running(
-            *("stream", "--model", DEMO / "tts", "--output-device", "loud", "--seed", 1),
-            *("--save-output", saved, "--temp", 0.3),
+            *(*ways[way], "--model", DEMO / "tts", "--output-device", "loud"),
+            *("--seed", 1, "--temp", 0.3),
         ) as stream,
     ):
         stream.end(0, TEXT)

@@ -48,7 +48,7 @@ def writing(name: str) -> Iterator[None]:
     except (OSError, ValueError) as error:
         if name == STANDARD_OUTPUT:
             raise StandardOutputError(reason(error)) from error
-        raise AudioError(_write_failure(name, error)) from error
+        raise AudioError(write_failure(name, error)) from error
 
 
 def can_rewrite(stream: BinaryIO) -> bool:
@@ -62,7 +62,8 @@ def can_rewrite(stream: BinaryIO) -> bool:
         return True  # in memory
 
 
-def _write_failure(name: str, error: Exception) -> str:
+def write_failure(name: str, error: Exception) -> str:
+    """The one line for an error of the operating system on writing `name`."""
     match error:
         case FileNotFoundError():
             return f"cannot write {name}: there is no folder {Path(name).parent}; make it first"

@@ -13,9 +13,16 @@ import numpy as np
 import soundfile
 
 from ...errors import AudioError, KyutaiOnnxError, UsageError
-from ...output_file import OutputFile
+from ...output_file import OutputFile, is_folder
 from ..pcm import Encoding, Pcm, RawFormat, check_encoding, encode
-from .output import STANDARD_OUTPUT, can_rewrite, open_for_writing, open_stdout, writing
+from .output import (
+    STANDARD_OUTPUT,
+    can_rewrite,
+    open_for_writing,
+    open_stdout,
+    write_failure,
+    writing,
+)
 from .wav import SUBTYPES, build_header
 
 _ENCODER_STEP = 1 << 16  # libsndfile's Vorbis encoder overflows the stack on very long blocks
@@ -289,6 +296,17 @@ def target_name(target: AudioTarget) -> str:
         return STANDARD_OUTPUT if path == "-" else path
     label = getattr(target, "name", None)
     return label if isinstance(label, str) else f"<{type(target).__name__}>"
+
+
+def check_target(path: str | Path | None, *, headerless: bool = False) -> None:
+    """Raise AudioError for a file whose ending names no audio format, or whose folder does not
+    exist, before what it is to hold is made."""
+    if path is None or str(path) == "-":
+        return
+    if not headerless:
+        _container(Path(path))
+    if not is_folder(str(Path(path).parent)):
+        raise AudioError(write_failure(str(path), FileNotFoundError()))
 
 
 def open_encoder(
