@@ -1,16 +1,20 @@
 """The files that a command reads and writes, declared before anything is loaded."""
 
+import codecs
 import enum
 import os
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar, TextIO
+from typing import TYPE_CHECKING, ClassVar, TextIO
 
-from ..runtime.errors import UsageError
+from ..runtime.errors import AudioError, KyutaiOnnxError, UsageError
 from ..runtime.output_file import refused, writes_directly
+
+if TYPE_CHECKING:
+    from ..runtime.audio import RawFormat
 
 Identity = tuple[int, int] | str
 """Device and number of an existing file; the resolved path of one that is yet to be made."""
@@ -19,6 +23,8 @@ Name = str | Path | None
 """A file of a command line: - is standard input or output, None was not given."""
 
 _HEAD_BYTES = 400
+CHECKED_RATE = 24_000
+"""The rate at which a recording is opened before the model, and so its own rate, is known."""
 
 
 class FileKind(enum.StrEnum):
@@ -50,6 +56,10 @@ _AUDIO_ENDINGS = (
 _MODEL_ENDINGS = (".onnx", ".safetensors", ".gguf", ".pt", ".pth", ".ckpt", ".model")
 
 
+NAMED_FILES = 5
+"""How many of the files that are left out are named."""
+
+
 class Declared:
     """The files that the running command writes, and those that its options have read."""
 
@@ -73,7 +83,7 @@ def declare(
     sounds, texts = _named(audio), _named(others)
     inputs = _identities([*reads, *Declared.inputs])
     Declared.outputs = outputs = {}
-    printed = _open_file(sys.stdout)
+    printed = open_file(sys.stdout)
     if printed in inputs:
         raise UsageError(f"standard output is the input {inputs[printed]}; redirect it elsewhere")
     for path in (*sounds, *texts):
@@ -127,7 +137,7 @@ def _named(names: Iterable[Name]) -> list[Path]:
 def _identities(reads: Iterable[Name]) -> dict[Identity, str]:
     names = [name for name in reads if name is not None]
     found = {identity: str(path) for path in _named(names) if (identity := _identity(path))}
-    piped = _open_file(sys.stdin) if any(str(name) == "-" for name in names) else None
+    piped = open_file(sys.stdin) if any(str(name) == "-" for name in names) else None
     return found if piped is None else found | {piped: "standard input"}
 
 
@@ -139,7 +149,7 @@ def _identity(path: Path) -> Identity | None:
         return os.path.normcase(os.path.realpath(path))
 
 
-def _open_file(stream: TextIO | None) -> Identity | None:
+def open_file(stream: TextIO | None) -> Identity | None:
     """Return the file that a standard stream is redirected to; None for anything else."""
     if stream is not None:
         with suppress(OSError, ValueError, AttributeError):
@@ -188,3 +198,90 @@ def _in_bundle(path: Path) -> bool:
     from ..runtime.bundle.manifest import is_bundle
 
     return is_bundle(path.resolve().parent)
+
+
+def check_recording(
+    name: str, *, channel: int | None = None, raw: "RawFormat | None" = None
+) -> None:
+    """Raise AudioError or UsageError for a recording that cannot be opened, or has no such channel.
+
+    Of a pipe nothing is read.
+    """
+    from ..runtime.audio import read_audio
+    from ..runtime.audio.files.source import open_source
+
+    if name == "-":
+        open_source(name).close()
+    elif not is_pipe(Path(name)):
+        read_audio(name, CHECKED_RATE, channel=channel, raw=raw).close()
+
+
+def check_recordings(
+    names: Iterable[str], *, channel: int | None = None, raw: "RawFormat | None" = None
+) -> None:
+    """Raise the first error of recordings if none of them can be opened."""
+    first: KyutaiOnnxError | None = None
+    for name in names:
+        try:
+            check_recording(name, channel=channel, raw=raw)
+        except KyutaiOnnxError as error:
+            first = first or error
+        else:
+            return
+    if first is not None:
+        raise first
+
+
+def recordings_in(names: Iterable[str], note: Callable[[str], None]) -> tuple[str, ...]:
+    """Return the files, with those of a folder and the folders in it instead of its name, sorted.
+
+    Hidden files are left out; `note` names others that are not audio. Raises AudioError for a
+    folder without audio.
+    """
+    found: list[str] = []
+    for name in names:
+        folder = Path(name)
+        if name == "-" or not folder.is_dir():
+            found.append(name)
+            continue
+        files = sorted(path for path in folder.rglob("*") if _is_shown(path.relative_to(folder)))
+        files = [path for path in files if path.is_file()]
+        sounds = [path for path in files if kind_of(path) is FileKind.AUDIO]
+        if not sounds:
+            raise AudioError(f"{name} is a folder without audio files; name an audio file")
+        if others := [str(path.relative_to(folder)) for path in files if path not in sounds]:
+            note(f"note: {name}: left out, as they are not audio: {few(others)}")
+        found += map(str, sounds)
+    return tuple(found)
+
+
+def few(names: Sequence[str]) -> str:
+    """Return the first of some names, and how many more there are."""
+    more = f" and {len(names) - NAMED_FILES} more" if len(names) > NAMED_FILES else ""
+    return ", ".join(names[:NAMED_FILES]) + more
+
+
+def encoding_of(head: bytes) -> str:
+    """Return the encoding of a text that begins with these bytes, by its byte order mark."""
+    marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return "utf-16" if head.startswith(marks) else "utf-8-sig"
+
+
+def decoded(content: bytes) -> str:
+    """Return a text in UTF-8, or in UTF-16 by its byte order mark, without the mark.
+
+    Raises UnicodeDecodeError for other bytes.
+    """
+    return content.decode(encoding_of(content))
+
+
+def _is_shown(path: Path) -> bool:
+    return not any(part.startswith(".") for part in path.parts)
+
+
+def is_pipe(path: Path) -> bool:
+    """Whether reading would take from a pipe or a device what cannot be read again."""
+    try:
+        return path.exists() and not path.is_file() and not path.is_dir()
+    except OSError:
+        return False

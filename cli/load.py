@@ -1,6 +1,7 @@
 """The model that a command was given: loaded here, or found on a server."""
 
 import importlib.util
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,17 @@ def open_model(model: str | None, quiet: bool, family: Family = DEFAULT) -> Bund
         print_note(located.note, quiet=quiet)
     protect_folder(located.path)
     return Bundle.open(located.path)
+
+
+def check_voices(bundle: Bundle, voices: Iterable[str]) -> None:
+    """Raise an error for a voice that a model of text to speech does not have or cannot take."""
+    if bundle.manifest.tts is None:
+        return
+    from ..models.tts.voices import Voices
+
+    known = Voices(bundle)
+    for voice in dict.fromkeys(voices):
+        known.check(voice)
 
 
 def connect(given: ServerOptions) -> "RemoteServer":

@@ -10,7 +10,7 @@ import typer
 from ..runtime.errors import KyutaiOnnxError
 from .files import Declared
 from .messages import print_error, show_logged, unforeseen
-from .options import Debugging, FlagsGroup, Quiet
+from .options import Debugging, FlagsGroup
 from .process import ENDINGS, discard_unwritten, ended_by, open_streams
 
 INTERRUPTED = 130
@@ -96,7 +96,7 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run a command and return its exit code; an error is one line on stderr."""
-    Debugging.enabled = Quiet.enabled = False
+    Debugging.enabled = False
     Declared.outputs, Declared.inputs = {}, []
     show_logged()
     try:

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 import traceback
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .. import runtime
 from ..runtime.errors import KyutaiOnnxError
-from .options import Debugging, Quiet
+from .options import Debugging
 
 if TYPE_CHECKING:
     from ..runtime.audio import AudioReader, Pcm
@@ -21,16 +22,22 @@ def print_note(line: str, *, quiet: bool = False) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
+def print_seed(seed: int | None, *, quiet: bool) -> None:
+    """Print a seed that was drawn, so that the output can be repeated."""
+    if seed is not None:
+        print_note(f"seed {seed}", quiet=quiet)
+
+
 class LoggedNotes(logging.Handler):
     """Prints what the runtime logs, such as what it did to odd audio, as notes."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one."""
-        print_note(f"note: {record.getMessage()}", quiet=Quiet.enabled)
+        print_note(f"note: {record.getMessage()}")
 
 
 def show_logged() -> None:
-    """Print from now on what the runtime logs."""
+    """Print from now on what the runtime logs; `--quiet` ends that."""
     logger = logging.getLogger(runtime.__name__)
     logger.handlers = [LoggedNotes(logging.INFO)]
     logger.setLevel(logging.INFO)
@@ -51,12 +58,47 @@ def unforeseen(error: Exception) -> KyutaiOnnxError:
     return shown
 
 
+LINE_SECONDS = 30.0
+"""How often long work prints a line if stderr is not a terminal."""
+
+
+class ProgressLines:
+    """Prints from time to time how far long work is, and about how long the rest takes."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._start = clock, clock()
+        self._next = self._start + LINE_SECONDS
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Print a line if it is time for one; without a total only how long it took so far."""
+        now = self._clock()
+        if now < self._next:
+            return
+        self._next = now + LINE_SECONDS
+        taken = now - self._start
+        if 0 < done <= total:
+            left = _span(taken * (total - done) / done)
+            print_note(f"{what}: {100 * done // total} %, about {left} left")
+        else:
+            print_note(f"{what}: {_span(taken)} so far")
+
+
+def _span(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 2:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
 @contextmanager
 def progress_bar(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """Yield a function that sets what is done, how much, and of how much; no bar without a
-    terminal."""
-    if quiet or not sys.stderr.isatty():
+    """Yield a function that sets what is done, how much, and of how much: a bar on a terminal, a
+    line now and then elsewhere."""
+    if quiet:
         yield lambda *_: None
+        return
+    if not sys.stderr.isatty():
+        yield ProgressLines()
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn

@@ -3,19 +3,24 @@
 import dataclasses
 import functools
 import inspect
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from .. import runtime
 from ..models.families import FAMILIES, Family
 from ..models.options import Offered, Parameter, StreamOptions
 from ..models.options import parameters as stream_parameters
 from ..runtime.errors import UsageError
-from .files import Declared
+from .files import Declared, decoded
+
+if TYPE_CHECKING:
+    from ..runtime.audio import Encoding, RawFormat
 
 INPUT, OUTPUT, MODEL = "Input", "Output", "Model"
 HARDWARE, SERVER, STATE, TURNS = "Hardware", "Server", "State", "Turns"
@@ -147,9 +152,9 @@ def read_text(given: str | None) -> str | None:
     path = Path(given[1:])
     Declared.inputs.append(path)
     try:
-        return path.read_text("utf-8-sig")
+        return decoded(path.read_bytes())
     except (OSError, UnicodeDecodeError) as error:
-        cause = getattr(error, "strerror", None) or "it is not UTF-8"
+        cause = getattr(error, "strerror", None) or "it is not UTF-8 or UTF-16"
         raise UsageError(f"{path}: cannot be read ({cause}); name a file of text") from None
 
 
@@ -227,15 +232,11 @@ class Debugging:
         return value
 
 
-class Quiet:
-    """Whether notes and progress are left out; `--quiet` of any command sets it."""
-
-    enabled: ClassVar[bool] = False
-
-    @classmethod
-    def set(cls, value: bool) -> bool:
-        cls.enabled = cls.enabled or value
-        return value
+def silence(value: bool) -> bool:
+    """Let nothing be printed of what the runtime logs, if `--quiet` is given."""
+    if value:
+        logging.getLogger(runtime.__name__).setLevel(logging.ERROR)
+    return value
 
 
 Model = Annotated[
@@ -330,7 +331,7 @@ class General:
     """How much a command prints."""
 
     quiet: Annotated[
-        bool, option("--quiet", "-q", callback=Quiet.set, help="Print results and errors only.")
+        bool, option("--quiet", "-q", callback=silence, help="Print results and errors only.")
     ] = False
     debug: Debug = False
 
@@ -467,6 +468,45 @@ class CheckpointOptions:
         if found is None:
             raise UsageError("--repo is missing; name a checkpoint, such as kyutai/stt-1b-en_fr")
         return found
+
+
+@dataclass(frozen=True)
+class RawInput:
+    """What samples without a header are."""
+
+    raw: Annotated[
+        str | None,
+        option(
+            "--raw",
+            metavar="ENCODING",
+            panel=INPUT,
+            help="Read samples without a header: s16le, s16be, s32le, f32le, u8, mulaw, alaw and "
+            "other names of FFmpeg. Needs --rate.",
+        ),
+    ] = None
+    rate: Annotated[
+        int | None,
+        option("--rate", metavar="HZ", min=1, panel=INPUT, help="Sample rate of --raw."),
+    ] = None
+    channels: Annotated[
+        int | None,
+        option("--channels", min=1, panel=INPUT, help="Interleaved channels of --raw. Default: 1."),
+    ] = None
+
+    @property
+    def format(self) -> "RawFormat | None":
+        """The format; None for audio with a header. Raises UsageError for an unknown encoding, and
+        for options that need each other."""
+        if self.raw is None:
+            why = "needs '--raw ENCODING'; give it or leave this out"
+            refuse(why, rate=self.rate, channels=self.channels)
+            return None
+        from ..runtime.audio.pcm import RawFormat, check_encoding
+
+        check_encoding(self.raw)
+        if self.rate is None:
+            raise UsageError(f"--raw {self.raw} needs the sample rate: give '--rate 16000'")
+        return RawFormat(self.rate, cast("Encoding", self.raw), self.channels or 1)
 
 
 @dataclass(frozen=True)

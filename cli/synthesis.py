@@ -10,23 +10,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..models import TextToSpeech
-from ..models.batch import TokenTrace
-from ..models.events import Audio, Event, Word, to_millisecond
+from ..models.batch import Stream, TokenTrace
+from ..models.events import Audio, Event, Transcript, Word, to_millisecond
 from ..models.options import SpeechOptions
 from ..models.tts.synthesis import NOTHING_TO_SAY, Speech, SpeechRequest
 from ..runtime.audio import AudioWriter, Encoding, Pcm
+from ..runtime.audio.files.writer import check_target
 from ..runtime.errors import UsageError
 from ..runtime.output_file import is_folder
 from ..runtime.state_file import write_state
 from . import files
-from .messages import print_note, progress_bar
+from .live.live_audio import NO_DEVICE, LiveAudio, LiveRequest, check_devices
+from .messages import print_note, print_seed, progress_bar
+from .options import refuse
 from .output import transcript_files
 from .output.token_trace import dump_tokens, dump_trace
-from .output.transcripts import Transcript
 from .text_input import read_text
 
 if TYPE_CHECKING:
-    from ..models.batch import Stream
     from ..models.tts.task import TextToSpeechTask
     from ..server.client import RemoteSpeech, RemoteTextToSpeech
 
@@ -46,7 +47,10 @@ class SynthesisRequest:
 
     text: str | None = None
     jsonl: str | None = None
-    out: str = "-"
+    out: str | None = "-"
+    """The file; None writes none, for speech that is played."""
+    play: bool = False
+    output_device: str | None = None
     voices: tuple[str, ...] = ()
     turns: bool = False
     words: Path | None = None
@@ -57,11 +61,19 @@ class SynthesisRequest:
     quiet: bool = False
 
     def check(self) -> None:
-        """Raise UsageError for options that exclude each other."""
+        """Raise UsageError for options that exclude each other, and as `check_devices` does."""
+        if not self.play:
+            refuse("is for '--play'; give it or leave this out", output_device=self.output_device)
+        elif self.output_device == NO_DEVICE:
+            raise UsageError(f"--output-device {NO_DEVICE} plays nothing; leave '--play' out")
+        elif self.jsonl is not None or self.text is None:
+            raise UsageError("--play is for a single text: give TEXT, or - for standard input")
         if self.jsonl is not None:
             self._check_many()
         elif self.text is None and self.save_voice is None:
             raise UsageError("nothing to say: give TEXT, - for standard input, or '--jsonl FILE'")
+        elif self.text not in (None, "-") and not str(self.text).strip():
+            raise UsageError(NOTHING_TO_SAY)
         elif self.text is not None and self.out == "-" and sys.stdout.isatty():
             raise UsageError(
                 "standard output is a terminal: give '-o OUT.wav', or redirect it to a player"
@@ -71,6 +83,16 @@ class SynthesisRequest:
             transcript_files.words_format(words)
         if self.jsonl is None and words is not None:
             transcript_files.check_folder(words)
+        if self.jsonl is None:
+            check_target(self.out, headerless=self.raw)
+        if self.play:
+            instead = "; to write a file, give '-o OUT.wav' instead of '--play'"
+            check_devices(self.live, reads_audio=False, speaks=True, instead=instead)
+
+    @property
+    def live(self) -> LiveRequest:
+        """What is asked of an output device."""
+        return LiveRequest(output_device=self.output_device, quiet=self.quiet)
 
     @property
     def encoding(self) -> Encoding | None:
@@ -83,7 +105,7 @@ class SynthesisRequest:
         """Declare the files of a command, those of each text of a list included."""
         written = [self.files_of(text.id) for text in texts]
         if self.jsonl is None:
-            written = [SpokenFiles(Path(self.out), self.words, self.dump_tokens)]
+            written = [SpokenFiles(Path(self.out or "-"), self.words, self.dump_tokens)]
         voices = (voice for text in texts for voice in text.voices)
         files.declare(
             reads=[self.jsonl, *map(_local, (*self.voices, *voices)), *reads],
@@ -94,7 +116,7 @@ class SynthesisRequest:
 
     def files_of(self, name: str) -> SpokenFiles:
         """Return the files of one text among many; --words names their ending, such as .srt."""
-        sound = Path(self.out, f"{name}{'.raw' if self.raw else '.wav'}")
+        sound = Path(self.out or "", f"{name}{'.raw' if self.raw else '.wav'}")
         words, tokens = self.words, self.dump_tokens
         return SpokenFiles(
             sound,
@@ -105,7 +127,7 @@ class SynthesisRequest:
     def _check_many(self) -> None:
         if self.text is not None:
             raise UsageError("TEXT and --jsonl exclude each other; leave one of them out")
-        if self.out == "-":
+        if self.out is None or self.out == "-":
             raise UsageError("--jsonl writes a file for each text: give '-o FOLDER'")
         if self.save_voice is not None or self.turns:
             raise UsageError("--save-voice and --turns are for a single text, not for --jsonl")
@@ -130,16 +152,15 @@ def count_of(codebooks: str) -> int | None:
 
 
 def with_seed(
-    model: "TextToSpeech | RemoteTextToSpeech", given: SpeechOptions, *, quiet: bool
-) -> SpeechOptions:
-    """Return options with a seed; prints a random one, so that the output can be repeated."""
+    model: "TextToSpeech | RemoteTextToSpeech", given: SpeechOptions
+) -> tuple[SpeechOptions, int | None]:
+    """Return options with a seed, and the seed if it was drawn here."""
     temperature = given.temperature
     sampled = not model.is_greedy if temperature is None else temperature > 0
     if sampled and given.seed is None:
         seed = secrets.randbits(32)
-        print_note(f"seed {seed}", quiet=quiet)
-        return replace(given, seed=seed)
-    return given
+        return replace(given, seed=seed), seed
+    return given, None
 
 
 def chosen_voices(
@@ -153,7 +174,9 @@ def chosen_voices(
     return (default,)
 
 
-def speak(model: TextToSpeech, request: SynthesisRequest, given: SpeechOptions) -> None:
+def speak(
+    model: TextToSpeech, request: SynthesisRequest, given: SpeechOptions, seed: int | None
+) -> None:
     """Speak one text as it comes."""
     trace = None if request.dump_tokens is None else TokenTrace()
     voices = chosen_voices(model, request.voices, quiet=request.quiet)
@@ -162,7 +185,7 @@ def speak(model: TextToSpeech, request: SynthesisRequest, given: SpeechOptions) 
     if request.save_voice is not None:
         write_state(request.save_voice, stream.save())
     if request.text is not None:
-        speak_by(stream, request, primed, trace)
+        speak_by(stream, request, primed, trace, seed=seed)
 
 
 def speak_by(
@@ -170,12 +193,27 @@ def speak_by(
     request: SynthesisRequest,
     primed: Iterable[Event],
     trace: TokenTrace | None = None,
+    *,
+    seed: int | None,
 ) -> None:
-    """Speak one text with a stream, after the events of its voice."""
+    """Speak one text with a stream, after the events of its voice; print the seed if it was
+    drawn."""
     assert request.text is not None
     pieces = after_the_first_word(read_text() if request.text == "-" else [request.text])
-    with AudioWriter(request.out, stream.model.sample_rate, raw=request.encoding) as writer:
-        session = SynthesisSession(stream, request, writer.write)
+    print_seed(seed, quiet=request.quiet)
+    model, outputs = stream.model, list[Callable[[Pcm], None]]()
+    with ExitStack() as stack:
+        if request.out is not None:
+            writer = AudioWriter(request.out, model.sample_rate, raw=request.encoding)
+            outputs.append(stack.enter_context(writer).write)
+        if request.play:
+            live = LiveAudio(request.live, model.sample_rate, model.frame_size, reads_audio=False)
+            audio = stack.enter_context(live)
+            outputs.append(audio.play)
+            here = isinstance(stream, Stream)
+            pieces = audio.resting(pieces) if here else audio.ticking(pieces, stream.task)
+            audio.meter.note_text()
+        session = SynthesisSession(stream, request, lambda pcm: [put(pcm) for put in outputs])
         try:
             session.run(primed, pieces)
         except KeyboardInterrupt:
@@ -205,12 +243,12 @@ class SynthesisSession:
         self,
         stream: "Stream[TextToSpeechTask] | RemoteSpeech",
         request: SynthesisRequest,
-        play: Callable[[Pcm], None],
+        play: Callable[[Pcm], object],
     ) -> None:
         self._stream, self._request, self._play = stream, request, play
         self._samples = 0
         model = stream.model
-        self._transcript = Transcript(request.out, model.name, model.precision)
+        self._transcript = Transcript(request.out or "-", model.name, model.precision)
 
     @property
     def seconds(self) -> float:
@@ -295,7 +333,7 @@ def speak_list(
     if not all(text.voices for text in texts):
         default = chosen_voices(model, (), quiet=request.quiet)
         texts = [SpeechRequest(text.turns, text.voices or default, text.id) for text in texts]
-    transcript_files.make_folder(request.out)
+    transcript_files.make_folder(request.out or "")
     _speak_together(model, texts, request, given)
 
 

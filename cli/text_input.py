@@ -12,6 +12,7 @@ from typing import BinaryIO
 from ..models.tts.synthesis import NOTHING_TO_SAY, SpeechRequest
 from ..runtime.bundle.dataclass_json import parse_json
 from ..runtime.errors import KyutaiOnnxError, UsageError
+from .files import decoded, encoding_of
 
 PIECE = 4096
 _END = object()
@@ -30,6 +31,14 @@ def read_text() -> Iterator[str]:
     yield decoder.decode(b"", final=True)
 
 
+def read_file(name: str) -> str:
+    """Return the text of a file; raises KyutaiOnnxError if it cannot be read."""
+    try:
+        return TextDecoder().decode(Path(name).read_bytes(), final=True)
+    except OSError as error:
+        raise KyutaiOnnxError(f"{name}: cannot be read ({error.strerror})") from None
+
+
 class TextDecoder:
     """Decodes text in UTF-8, or in UTF-16 by its byte order mark; the mark is no part of it."""
 
@@ -46,12 +55,6 @@ class TextDecoder:
             data, name = self._head, encoding_of(self._head)
             self._decoder = codecs.getincrementaldecoder(name)("replace")
         return self._decoder.decode(data, final)
-
-
-def encoding_of(head: bytes) -> str:
-    """Return the encoding of a text that begins with these bytes, by its byte order mark."""
-    marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-    return "utf-16" if head.startswith(marks) else "utf-8-sig"
 
 
 def ticking(pieces: Iterator[str], seconds: float) -> Iterator[str]:
@@ -106,7 +109,7 @@ def read_requests(name: str, voices: tuple[str, ...]) -> list[SpeechRequest]:
 def _lines(name: str) -> list[str]:
     try:
         content = _stdin().read() if name == "-" else Path(name).read_bytes()
-        return content.decode(encoding_of(content)).split("\n")
+        return decoded(content).split("\n")
     except UnicodeDecodeError:
         raise UsageError(f"{name}: not UTF-8; save it as UTF-8") from None
     except OSError as error:

@@ -1,6 +1,7 @@
 """Transcribes files side by side; what was found before a fault is written."""
 
 import math
+import sys
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,22 +9,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..models.batch import TokenTrace
-from ..models.events import Event, Pause, Word
+from ..models.events import Event, Pause, Transcript, Word
 from ..models.options import SpeechToTextOptions
 from ..models.stt.model import ROWS
-from ..runtime.audio import AudioReader, Pcm, read_audio
+from ..runtime.audio import AudioReader, Pcm, RawFormat, read_audio
 from ..runtime.errors import KyutaiOnnxError, StandardOutputError, UsageError
+from .files import open_file
 from .load import read_whole, require_pauses
 from .messages import print_error, progress_bar, unforeseen, watched
 from .option_values import Format
 from .output import transcript_files
 from .output.formats import Style, pause_text, word_text
 from .output.token_trace import dump_trace
-from .output.transcripts import Transcript
 
 if TYPE_CHECKING:
     from ..models import SpeechToText
     from ..server.client import RemoteSpeechToText
+
+
+PARTS = 1000
+"""Steps of the progress of a file."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class TranscriptionRequest:
     out: str | None
     prompt: Prompt
     channel: int | None
+    raw: RawFormat | None
     options: SpeechToTextOptions
     dump_tokens: Path | None
     quiet: bool
@@ -93,7 +99,10 @@ class Transcription:
                     for each in self._open:
                         each.gather(batch)
                     self._write_whole()
-                    progress("transcribing", len(self._done), len(request.files))
+                    done, count = len(self._done), len(request.files)
+                    part = sum(each.part for each in self._open)
+                    what = f"transcribing, {done} of {count} done"
+                    progress(what, round(PARTS * (done + part)), PARTS * count)
         except BaseException as error:
             self._break_off(batch, str(error) or "interrupted")
             raise
@@ -113,7 +122,7 @@ class Transcription:
 
     def _open_file(self, file: str, batch: Any) -> "FileTranscription":
         request, model = self._request, self._model
-        blocks = read_audio(file, model.sample_rate, channel=request.channel)
+        blocks = read_audio(file, model.sample_rate, channel=request.channel, raw=request.raw)
         trace = TokenTrace() if request.dump_tokens is not None else None
         try:
             row = batch.join(model.task(options=request.options, trace=trace))
@@ -123,7 +132,7 @@ class Transcription:
         if self._prompt is not None:
             row.task.prime(self._prompt, cut=request.prompt.cut)
         live = LiveText(request.style) if self._is_live else None
-        quiet = request.quiet or request.several or live is not None
+        quiet = request.quiet or request.several or (live is not None and _share_terminal())
         transcript = Transcript(file, model.name, model.precision)
         return FileTranscription(blocks, model.sample_rate, quiet, row, transcript, trace, live)
 
@@ -208,6 +217,12 @@ class FileTranscription:
         self._blocks = watched(blocks, sample_rate, quiet=quiet)
         self._samples = 0
 
+    @property
+    def part(self) -> float:
+        """How much of the file is read, from 0 to 1; 0 if its length is unknown."""
+        length = self._file.info.duration
+        return min(1.0, self._samples / self._sample_rate / length) if length else 0.0
+
     def feed(self) -> None:
         """Read the next block once the last one is transcribed; end with the file or its fault."""
         if self._row.waiting or self._row.ended:
@@ -261,6 +276,11 @@ class FileTranscription:
         self._file.close()
         self.transcript.duration = self._samples / self._sample_rate
         self._row.end()
+
+
+def _share_terminal() -> bool:
+    """Whether a bar would disturb words that are printed as they are found."""
+    return sys.stderr.isatty() and open_file(sys.stdout) is None
 
 
 class LiveText:

@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..models.batch import Stream, TokenTrace
-from ..models.events import Audio, Event, Word
+from ..models.events import Audio, Event, Transcript, Word
 from ..models.families import Family
 from ..models.options import SpeechToSpeechOptions, given, parameters
 from ..models.speech_to_speech.model import too_short
 from ..models.speech_to_speech.task import TranslationTask
-from ..runtime.audio import AudioWriter, Pcm, cut_frames, read_audio
+from ..runtime.audio import AudioWriter, Pcm, RawFormat, cut_frames, read_audio
+from ..runtime.audio.files.writer import check_target
 from ..runtime.errors import AudioError, UsageError
 from ..runtime.state_file import read_state, write_state
-from .files import declare
+from .files import check_recording, declare
 from .load import load
 from .messages import print_note, watched
 from .option_values import Format
-from .options import ModelOptions, Recording, StateFiles
+from .options import ModelOptions, RawInput, Recording, StateFiles
 from .output import transcript_files
 from .output.live_output import Caption
 from .output.token_trace import dump_trace
-from .output.transcripts import Transcript
 
 if TYPE_CHECKING:
     from ..server.client import RemoteTalk
@@ -42,6 +42,7 @@ class TranslationRequest:
     audio: str
     out: str | None
     channel: int | None = None
+    raw: RawFormat | None = None
     words: Path | None = None
     srt: Path | None = None
     dump_tokens: Path | None = None
@@ -59,6 +60,7 @@ class TranslationRequest:
             transcript_files.check_words(self.words)
         if self.srt is not None:
             transcript_files.check_folder(self.srt)
+        check_target(self.out)
         declare(
             reads=[self.audio, self.load_state],
             audio=[self.out],
@@ -70,6 +72,7 @@ class TranslationRequest:
 def answer(
     family: Family,
     recording: Recording,
+    raw: RawInput,
     model: ModelOptions,
     asked: SpeechToSpeechOptions,
     state: StateFiles,
@@ -81,6 +84,7 @@ def answer(
         audio=recording.audio,
         out=recording.out,
         channel=recording.channel,
+        raw=raw.format,
         words=recording.words,
         srt=recording.srt,
         dump_tokens=recording.dump_tokens,
@@ -89,6 +93,7 @@ def answer(
         quiet=quiet,
     )
     request.check(force=recording.force)
+    check_recording(request.audio, channel=request.channel, raw=request.raw)
     loaded, trace = load(family, model, quiet=quiet), request.trace()
     stream = loaded.stream(options=asked, trace=trace)
     resume(stream, request, asked)
@@ -124,7 +129,7 @@ def interpret(
     model, caption = stream.model, Caption(aside=request.out == "-")
     with ExitStack() as stack:
         blocks = stack.enter_context(
-            read_audio(request.audio, model.sample_rate, channel=request.channel)
+            read_audio(request.audio, model.sample_rate, channel=request.channel, raw=request.raw)
         )
         play = None
         if request.out is not None:

@@ -11,6 +11,7 @@ app = options.new_app()
 def chat(
     *,
     recording: options.Recording,
+    raw: options.RawInput,
     model: options.ModelOptions,
     asked: SpeechToSpeechOptions,
     state: options.StateFiles,
@@ -24,4 +25,4 @@ def chat(
     from ...models.families import MOSHI
     from ..translation import answer
 
-    answer(MOSHI, recording, model, asked, state, quiet=general.quiet)
+    answer(MOSHI, recording, raw, model, asked, state, quiet=general.quiet)

@@ -16,6 +16,7 @@ def encode(
     audio: Annotated[str, argument(help="Audio file; - is standard input.")],
     codes: Annotated[str, argument(help="File of codes to write (.npz); - is standard output.")],
     channel: options.Channel = None,
+    raw: options.RawInput,
     dump_tokens: options.DumpTokens = None,
     force: options.Force = False,
     model: options.ModelOptions,
@@ -32,15 +33,17 @@ def encode(
 ) -> None:
     """Encode audio to Mimi codes."""
     from ...models.families import MIMI
-    from ..files import declare
+    from ...runtime.audio import read_audio
+    from ..files import check_recording, declare
     from ..load import load
     from ..output import codes_file, token_trace
 
+    form = raw.format
     declare(reads=[audio], others=[codes, dump_tokens], force=force)
+    check_recording(audio, channel=channel, raw=form)
     mimi = load(MIMI, model, quiet=general.quiet)
-    made = codes_file.encode_file(
-        mimi, audio, codes, codebooks=codebooks, channel=channel, quiet=general.quiet
-    )
+    with read_audio(audio, mimi.sample_rate, channel=channel, raw=form) as blocks:
+        made = codes_file.encode_file(mimi, blocks, codes, codebooks=codebooks, quiet=general.quiet)
     if dump_tokens is not None:
         token_trace.dump_tokens(dump_tokens, codes=made)
 
@@ -58,12 +61,15 @@ def decode(
 ) -> None:
     """Decode Mimi codes to audio."""
     from ...models.families import MIMI
+    from ...runtime.audio.files.writer import check_target
     from ..files import declare
     from ..load import load
     from ..output import codes_file, token_trace
 
     declare(reads=[codes], audio=[audio], others=[dump_tokens], force=force)
+    check_target(audio)
+    read = codes_file.read_codes(codes)
     mimi = load(MIMI, model, quiet=general.quiet)
-    read = codes_file.decode_file(mimi, codes, audio)
+    codes_file.decode_file(mimi, read, audio)
     if dump_tokens is not None:
-        token_trace.dump_tokens(dump_tokens, codes=read)
+        token_trace.dump_tokens(dump_tokens, codes=read.codes)

@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-from ...runtime.errors import UsageError
 from ...runtime.output_file import output_file
 from .. import options
 from ..files import declare, protect_folder
@@ -64,13 +63,13 @@ def evaluate(
     from ...models.families import SPEECH_TO_TEXT
     from ...models.resolve import SAMPLES
     from ..evaluation import scores
-    from ..evaluation.datasets import read_samples
+    from ..evaluation.datasets import checked, read_samples
 
     name = dataset or str(SAMPLES)
     declare(reads=[name], others=[hypotheses])
     protect_folder(Path(name))
+    samples, count = checked(name, read_samples(name, limit, quiet=general.quiet))
     loaded = load(SPEECH_TO_TEXT, model, quiet=general.quiet)
-    samples = read_samples(name, limit, quiet=general.quiet)
     score, found = scores.Score(scores.normalizer(normalizer)), list[scores.Hypothesis]()
 
     def show() -> None:
@@ -90,13 +89,11 @@ def evaluate(
     try:
         with progress_bar(quiet=general.quiet) as bar:
             for each in scores.score_samples(
-                loaded, samples, score, lambda what, done: bar(what, done, limit or 0)
+                loaded, samples, score, lambda what, done: bar(what, done, count or limit or 0)
             ):
                 found.append(each)
     except KeyboardInterrupt:
         if score.samples:
             show()
         raise
-    if not score.samples:
-        raise UsageError(f"--dataset {name}: it has no samples")
     show()

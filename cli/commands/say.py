@@ -33,15 +33,28 @@ def say(
         option("--turns", panel=INPUT, help="Each line is a turn of a dialogue of two voices."),
     ] = False,
     out: Annotated[
-        str,
+        str | None,
         option(
             "--out",
             "-o",
             panel=OUTPUT,
             help="Audio file to write (.wav, .flac, .ogg, .opus, .mp3), or a folder with --jsonl; "
-            "- is standard output.",
+            "- is standard output. Default: standard output, or no file with --play.",
         ),
-    ] = "-",
+    ] = None,
+    play: Annotated[
+        bool, option("--play", panel=OUTPUT, help="Play the speech while it is generated.")
+    ] = False,
+    output_device: Annotated[
+        str | None,
+        option(
+            "--output-device",
+            metavar="DEVICE",
+            panel=OUTPUT,
+            help="Output device of --play: its number, or a part of its name. Default: the "
+            "system's own.",
+        ),
+    ] = None,
     raw: Annotated[
         bool,
         option("--raw", panel=OUTPUT, help="Write 16-bit little-endian samples without a header."),
@@ -88,13 +101,16 @@ def say(
     """
     from ...models.families import TEXT_TO_SPEECH
     from .. import synthesis
-    from ..load import connect, load
+    from ..load import check_voices, connect, open_model
+    from ..messages import print_seed
     from ..text_input import read_requests
 
     request = synthesis.SynthesisRequest(
         text=text,
         jsonl=jsonl,
-        out=out,
+        out=out or (None if play else "-"),
+        play=play,
+        output_device=output_device,
         voices=tuple(voice or ()),
         turns=turns,
         words=words,
@@ -121,13 +137,17 @@ def say(
         model.refuse_hardware()
         with connect(server) as there:
             found = there.text_to_speech(model.model)
-            given = synthesis.with_seed(found, asked, quiet=general.quiet)
-            synthesis.speak_by(found.stream(request.voices, options=given), request, ())
+            given, seed = synthesis.with_seed(found, asked)
+            stream = found.stream(request.voices, options=given)
+            synthesis.speak_by(stream, request, (), seed=seed)
         return
     server.refuse()
-    loaded = load(TEXT_TO_SPEECH, model, quiet=general.quiet, codebooks=count)
-    given = synthesis.with_seed(loaded, asked, quiet=general.quiet)
+    bundle = open_model(model.model, general.quiet, TEXT_TO_SPEECH)
+    check_voices(bundle, [*request.voices, *(voice for text in texts for voice in text.voices)])
+    loaded = TEXT_TO_SPEECH.model_class.load(bundle, **model.loading, codebooks=count)
+    given, seed = synthesis.with_seed(loaded, asked)
     if jsonl is None:
-        synthesis.speak(loaded, request, given)
+        synthesis.speak(loaded, request, given, seed)
     else:
+        print_seed(seed, quiet=general.quiet)
         synthesis.speak_list(loaded, texts, request, given)

@@ -39,8 +39,15 @@ class CueOptions:
 @options.with_groups
 def transcribe(
     *,
-    files: Annotated[list[str], argument(help="Audio files; - is standard input.")],
+    files: Annotated[
+        list[str],
+        argument(
+            help="Audio files; - is standard input. A folder is all audio files in it and its "
+            "folders."
+        ),
+    ],
     channel: options.Channel = None,
+    raw: options.RawInput,
     kind: Annotated[
         Format | None,
         option(
@@ -103,31 +110,38 @@ def transcribe(
     """
     from ...models.families import SPEECH_TO_TEXT
     from ...models.text.subtitles import CueLayout
-    from ..files import declare
+    from ..files import check_recording, check_recordings, declare, recordings_in
     from ..load import connect, load
+    from ..messages import print_note
     from ..output import transcript_files
     from ..output.formats import Style
     from ..transcription import Prompt, Transcription, TranscriptionRequest
 
+    form = raw.format
+    found = recordings_in(files, lambda line: print_note(line, quiet=general.quiet))
     chosen = transcript_files.chosen_format(out, kind)
     layout = CueLayout(cues.max_line_width, cues.max_lines, cues.max_words, cues.highlight)
     request = TranscriptionRequest(
-        files=tuple(files),
+        files=found,
         style=Style(chosen, timestamps, pauses=vad, layout=layout),
         out=out,
         prompt=Prompt(prompt_audio, cut_prompt),
         channel=channel,
+        raw=form,
         options=asked,
         dump_tokens=dump_tokens,
         quiet=general.quiet,
     )
     request.check()
     declare(
-        reads=[*files, prompt_audio, server.key_file],
-        others=[*(transcript_files.out_path(out, file, chosen) for file in files), dump_tokens],
+        reads=[*found, prompt_audio, server.key_file],
+        others=[*(transcript_files.out_path(out, file, chosen) for file in found), dump_tokens],
         force=force,
     )
     transcript_files.check_ending(out, kind)
+    check_recordings(found, channel=channel, raw=form)
+    if prompt_audio is not None:
+        check_recording(str(prompt_audio))
     if server.server is not None:
         options.refuse(options.NOT_HERE, prompt_audio=prompt_audio, dump_tokens=dump_tokens)
         model.refuse_hardware()

@@ -11,6 +11,7 @@ app = options.new_app()
 def translate(
     *,
     recording: options.Recording,
+    raw: options.RawInput,
     model: options.ModelOptions,
     asked: TranslationOptions,
     state: options.StateFiles,
@@ -23,4 +24,4 @@ def translate(
     from ...models.families import HIBIKI
     from ..translation import answer
 
-    answer(HIBIKI, recording, model, asked, state, quiet=general.quiet)
+    answer(HIBIKI, recording, raw, model, asked, state, quiet=general.quiet)

@@ -3,10 +3,10 @@
 The named ones are those of Kyutai's scripts/stt_evaluate_on_dataset.py.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
+from itertools import chain, islice
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from ...runtime.audio import AudioSource, Resampler
 from ...runtime.bundle.dataclass_json import parse, parse_json
 from ...runtime.errors import ModelError, UsageError
 from ...runtime.typing import Array
+from ..files import check_recording, decoded, few
 from ..load import read_whole
 from ..messages import print_note
 
@@ -71,10 +72,6 @@ NAMED = {
 }
 
 
-NAMED_FILES = 5
-"""How many files without a transcript are named."""
-
-
 def read_samples(name: str, limit: int | None = None, *, quiet: bool = False) -> Iterator[Sample]:
     """Yield the samples of a folder, a manifest or a named set.
 
@@ -97,6 +94,24 @@ def read_samples(name: str, limit: int | None = None, *, quiet: bool = False) ->
     return islice(samples, limit)
 
 
+def checked(name: str, samples: Iterator[Sample]) -> tuple[Iterable[Sample], int]:
+    """Return samples of which something is known before a model is loaded, and their number, 0 if
+    only the end tells: the files of all of them can be opened, or the first one has come.
+
+    Raises UsageError if there are none, AudioError for a recording that cannot be opened.
+    """
+    first = next(samples, None)
+    if first is None:
+        raise UsageError(f"--dataset {name}: it has no samples")
+    whole = chain([first], samples)
+    if isinstance(first.audio, tuple):
+        return whole, 0
+    found = list(whole)
+    for each in found:
+        check_recording(str(each.audio))
+    return found, len(found)
+
+
 def _folder(folder: Path, quiet: bool) -> Iterator[Sample]:
     """Yield audio files that have a text file of the same name; the others are named in a note."""
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in AUDIO)
@@ -106,9 +121,7 @@ def _folder(folder: Path, quiet: bool) -> Iterator[Sample]:
         raise UsageError(f"{folder}: no audio file with its transcript in a .txt beside it")
     without = [str(file.relative_to(folder)) for file, text in pairs if not text.is_file()]
     if without:
-        more = f" and {len(without) - NAMED_FILES} more" if len(without) > NAMED_FILES else ""
-        names = ", ".join(without[:NAMED_FILES])
-        print_note(f"note: without a transcript (.txt), left out: {names}{more}", quiet=quiet)
+        print_note(f"note: without a transcript (.txt), left out: {few(without)}", quiet=quiet)
     for file, text in found:
         yield Sample(file, _text(text).strip())
 
@@ -125,13 +138,19 @@ def _manifest(path: Path) -> Iterator[Sample]:
             raise UsageError(
                 f'{path}, line {number}: not {{"audio": ..., "text": ...}} ({error})'
             ) from None
-        yield Sample(path.parent / entry.audio, entry.text, entry.words)
+        yield Sample(_place(path.parent, entry.audio), entry.text, entry.words)
+
+
+def _place(folder: Path, name: str) -> Path:
+    """Return the file that a manifest names, also one that was written on Windows."""
+    path = folder / name
+    return path if path.exists() else folder / PureWindowsPath(name).as_posix()
 
 
 def _text(path: Path) -> str:
     """Return the text of a manifest or a transcript."""
     try:
-        return path.read_text("utf-8-sig")
+        return decoded(path.read_bytes())
     except (OSError, UnicodeDecodeError) as error:
         kind = "transcript" if path.suffix == ".txt" else "manifest (.jsonl)"
         raise UsageError(f"{path}: not a {kind} that can be read ({error})") from None

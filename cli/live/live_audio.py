@@ -7,17 +7,18 @@ devices.
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, redirect_stdout, suppress
+from contextlib import ExitStack, nullcontext, redirect_stdout, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 from ...runtime.audio import AudioWriter, Pcm, cut_frames, read_audio
+from ...runtime.audio.files.writer import check_target
 from ...runtime.audio.live import Clock, Frame, LiveSound, Meter, SoundCard, WallClock
-from ...runtime.audio.live.devices import CALLED, Device
+from ...runtime.audio.live.devices import CALLED, Device, choose_device
 from ...runtime.audio.live.meter import RunningStats
 from ...runtime.audio.live.sound_card import PORTAUDIO_PREFIXES
 from ...runtime.audio.pcm import Dither
@@ -28,9 +29,11 @@ from ..option_values import LiveFormat
 from ..options import LiveOptions, refuse
 from ..output.live_output import line
 from ..process import ENDINGS, ended_by
+from ..text_input import ticking
 from .turn_policy import LivePolicy
 
 TICK_SECONDS = 0.2
+TEXT_TICK_SECONDS = 0.08
 NO_DEVICE = "none"
 """The output device that plays nothing."""
 
@@ -78,6 +81,12 @@ class LiveRequest:
         """Whether speech of the model is played."""
         return not self.is_silent and self.rate == 1
 
+    @property
+    def needs_output_device(self) -> bool:
+        """Whether a missing output device is an error: the speech has no file to go to, or the
+        device was named."""
+        return self.save_output is None or self.output_device is not None
+
     def check(self) -> None:
         """Raise UsageError for options that exclude each other."""
         if self.input_file is not None:
@@ -100,6 +109,8 @@ class LiveRequest:
             )
         if self.save_input == "-":
             raise UsageError("--save-input: standard output is for text; name a file")
+        check_target(self.save_input)
+        check_target(self.save_output)
 
 
 class LiveAudio:
@@ -192,6 +203,20 @@ class LiveAudio:
         if self.sound is not None:
             self.sound.wait_for_output()
 
+    def resting(self, pieces: Iterable[str]) -> Iterator[str]:
+        """Yield pieces of text; silence is right while the next one is waited for."""
+        for piece in pieces:
+            yield piece
+            self.flush()
+
+    def ticking(self, pieces: Iterator[str], task: Any) -> Iterator[str]:
+        """Yield pieces of text and, between them, empty ones, so that the audio that a server has
+        sent meanwhile is played."""
+        for piece in ticking(pieces, TEXT_TICK_SECONDS):
+            yield piece
+            if not task.waiting_words:
+                self.flush()
+
     def flush(self) -> None:
         """Play what is left; no more speech follows for now."""
         if self.sound is not None:
@@ -230,8 +255,8 @@ class LiveAudio:
                     request.input_device, channel=request.channel, half_duplex=request.half_duplex
                 )
         except AudioError as error:
-            if microphone or request.save_output is None or request.output_device is not None:
-                raise AudioError(f"{error}{self._remedy(microphone)}") from None
+            if microphone or request.needs_output_device:
+                raise AudioError(f"{error}{_remedy(microphone)}") from None
             print_note(f"note: {error}; the speech goes to {request.save_output} alone")
             return
         self.sound = sound
@@ -239,11 +264,6 @@ class LiveAudio:
         self._ticker.start()
         if microphone:
             self._stack.enter_context(ended_by(self._interrupt, "SIGINT", *ENDINGS))
-
-    def _remedy(self, microphone: bool) -> str:
-        if microphone:
-            return "; to read a recording, give '--input-file'"
-        return f"; to play nothing, give '--output-device {NO_DEVICE}'"
 
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
         """End the audio at the first interrupt, and everything at the next."""
@@ -273,6 +293,33 @@ class LiveAudio:
         print_note(_in_a_line(figures), quiet=self._request.quiet)
         if delays := _delays(self.meter):
             print_note(_latencies(delays), quiet=self._request.quiet)
+
+
+def check_devices(
+    request: LiveRequest, *, reads_audio: bool, speaks: bool, instead: str | None = None
+) -> None:
+    """Raise AudioError or UsageError, with what to do instead, if a device that a request needs is
+    not there."""
+    microphone = reads_audio and request.input_file is None
+    speaker = speaks and request.may_speak and request.needs_output_device
+    if not (microphone or speaker):
+        return
+    quiet = sys.platform == "linux"
+    with filtered_stderr(PORTAUDIO_PREFIXES) if quiet else nullcontext():
+        try:
+            devices = SoundCard().devices()
+            if microphone:
+                choose_device(devices, request.input_device, "input")
+            if speaker:
+                choose_device(devices, request.output_device, "output")
+        except AudioError as error:
+            raise AudioError(f"{error}{instead or _remedy(microphone)}") from None
+
+
+def _remedy(microphone: bool) -> str:
+    if microphone:
+        return "; to read a recording, give '--input-file'"
+    return f"; to play nothing, give '--output-device {NO_DEVICE}'"
 
 
 def paced(pieces: Iterable[Pcm], seconds: float, clock: Clock) -> Iterator[Frame]:

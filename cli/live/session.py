@@ -1,14 +1,16 @@
 """`stream`: opens what a model needs to run live."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ...models.families import FAMILIES, Family, Task
 from ...models.options import Offered
 from ...runtime.errors import UsageError
-from ..load import connect, open_model
+from ..files import check_recording, is_pipe
+from ..load import check_voices, connect, open_model
 from ..options import NOT_HERE, NOT_WITH_IT, ModelOptions, ServerOptions, refuse
-from .live_audio import LiveRequest
+from .live_audio import LiveRequest, check_devices
 from .turn_policy import WATCHDOG
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ def run_here(request: LiveRequest, given: ModelOptions) -> None:
     family = FAMILIES[bundle.manifest.family]
     check(request, family, str(bundle.path))
     options = request.options.of(family)
+    check_voices(bundle, request.voices)
     model = family.model_class.load(bundle, **given.loading)
     open_session(request, family, model, options).run()
 
@@ -124,6 +127,22 @@ def check(request: LiveRequest, family: Family, where: str) -> None:
                 f"--output-device {request.output_device}: then the speech goes nowhere; give "
                 "'--save-output' or '--words'"
             )
+    check_input(request, family)
+
+
+def check_input(request: LiveRequest, family: Family) -> None:
+    """Raise an error for a file that cannot be read, a text without words, or a missing device."""
+    file = request.input_file
+    if family.reads_text:
+        if file is not None and file != "-" and not is_pipe(Path(file)):
+            from ...models.tts.synthesis import NOTHING_TO_SAY
+            from ..text_input import read_file
+
+            if not read_file(file).strip():
+                raise UsageError(NOTHING_TO_SAY)
+    elif file is not None:
+        check_recording(file, channel=request.channel)
+    check_devices(request, reads_audio=not family.reads_text, speaks=family.writes_audio)
 
 
 def _check_subtitles(request: LiveRequest) -> None:

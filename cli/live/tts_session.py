@@ -2,23 +2,20 @@
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...models.batch import Stream
 from ...models.options import SpeechOptions
-from ...runtime.errors import KyutaiOnnxError, UsageError
+from ...runtime.errors import UsageError
 from .. import synthesis
-from ..messages import print_error, print_note
+from ..messages import print_error, print_note, print_seed
 from ..output import transcript_files
-from ..text_input import TextDecoder, read_text, ticking
+from ..text_input import read_file, read_text
 from .live_audio import LiveAudio, LiveRequest
 
 if TYPE_CHECKING:
     from ...models import TextToSpeech
     from ...server.client import RemoteTextToSpeech
-
-TICK_SECONDS = 0.08
 
 
 class LiveSynthesis:
@@ -37,7 +34,8 @@ class LiveSynthesis:
             if self._by_line:
                 raise UsageError("--words is for one text: give it by a pipe or by '--input-file'")
         self._request, self._model = request, model
-        given = synthesis.with_seed(model, options, quiet=request.quiet)
+        given, seed = synthesis.with_seed(model, options)
+        print_seed(seed, quiet=request.quiet)
         voices = synthesis.chosen_voices(model, request.voices, quiet=request.quiet)
         self._stream: Any = model.stream(voices, options=given)
 
@@ -50,9 +48,9 @@ class LiveSynthesis:
                 return
             pieces = synthesis.after_the_first_word(_text(request.input_file))
             if isinstance(self._stream, Stream):
-                self._speak(audio, _resting(pieces, audio))
+                self._speak(audio, audio.resting(pieces))
             else:
-                self._speak(audio, self._ticking(pieces, audio))
+                self._speak(audio, audio.ticking(pieces, self._stream.task))
 
     def _speak(self, audio: LiveAudio, pieces: Iterator[str]) -> None:
         audio.meter.note_text()
@@ -76,26 +74,6 @@ class LiveSynthesis:
                 audio.flush()
                 self._stream.reset()
 
-    def _ticking(self, pieces: Iterator[str], audio: LiveAudio) -> Iterator[str]:
-        """Yield the pieces and, between them, empty ones, so that the audio that a server has sent
-        meanwhile is played."""
-        for piece in ticking(pieces, TICK_SECONDS):
-            yield piece
-            if not self._stream.task.waiting_words:
-                audio.flush()
-
-
-def _resting(pieces: Iterator[str], audio: LiveAudio) -> Iterator[str]:
-    """Yield the pieces; silence is right while the next one is waited for."""
-    for piece in pieces:
-        yield piece
-        audio.flush()
-
 
 def _text(name: str | None) -> Iterator[str]:
-    if name is None or name == "-":
-        return read_text()
-    try:
-        return iter([TextDecoder().decode(Path(name).read_bytes(), final=True)])
-    except OSError as error:
-        raise KyutaiOnnxError(f"{name}: cannot be read ({error.strerror})") from None
+    return read_text() if name is None or name == "-" else iter([read_file(name)])

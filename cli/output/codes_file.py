@@ -6,12 +6,13 @@ The name - is standard input or output.
 import io
 import sys
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ...models import Mimi
-from ...runtime.audio import AudioWriter, read_audio
+from ...runtime.audio import AudioReader, AudioWriter
 from ...runtime.audio.files.output import STANDARD_OUTPUT, open_stdout, writing
 from ...runtime.errors import AudioError
 from ...runtime.npz import read_arrays
@@ -25,19 +26,17 @@ FRAMES = 25
 
 def encode_file(
     mimi: Mimi,
-    audio: str,
+    blocks: AudioReader,
     path: str,
     *,
     codebooks: int | None,
-    channel: int | None,
     quiet: bool,
 ) -> Array:
-    """Encode an audio file; if reading fails, the codes before the fault are written."""
+    """Encode audio to a file; if reading fails, the codes before the fault are written."""
     stream = mimi.stream("encode", codebooks)
     made: list[Array] = []
     samples = 0
-    blocks = read_audio(audio, mimi.sample_rate, channel=channel)
-    with blocks, closing(watched(blocks, mimi.sample_rate, quiet=quiet)) as shown:
+    with closing(watched(blocks, mimi.sample_rate, quiet=quiet)) as shown:
         try:
             for block in shown:
                 samples += len(block)
@@ -50,18 +49,24 @@ def encode_file(
     return codes
 
 
-def decode_file(mimi: Mimi, path: str, audio: str) -> Array:
-    """Decode a file of codes to an audio file; returns the codes."""
-    codes, samples = _read(path)
+@dataclass(frozen=True)
+class SavedCodes:
+    """Codes int64 `[codebooks, frames]`, and the samples of their audio."""
+
+    codes: Array
+    samples: int
+
+
+def decode_file(mimi: Mimi, saved: SavedCodes, audio: str) -> None:
+    """Decode codes to an audio file."""
+    codes, left = saved.codes, saved.samples
     stream = mimi.stream("decode")
     stream.check(codes)
     with AudioWriter(audio, mimi.sample_rate) as writer:
-        left = samples
         for start in range(0, codes.shape[1], FRAMES):
             pcm = stream.feed(codes[:, start : start + FRAMES])[:left]
             writer.write(np.clip(pcm, -1, 1))
             left -= len(pcm)
-    return codes
 
 
 def _write(path: str, codes: Array, samples: int) -> None:
@@ -75,14 +80,16 @@ def _write(path: str, codes: Array, samples: int) -> None:
             file.write(content.getvalue())
 
 
-def _read(path: str) -> tuple[Array, int]:
+def read_codes(path: str) -> SavedCodes:
+    """Read a file of codes; raises AudioError if it is none."""
     try:
         content = io.BytesIO(sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes())
     except OSError as error:
         raise AudioError(f"{path}: cannot be read ({error.strerror})") from None
     try:
         arrays = read_arrays(content)
-        return arrays["codes"], _samples(arrays.get("samples", np.iinfo(np.int64).max))
+        samples = _samples(arrays.get("samples", np.iinfo(np.int64).max))
+        return SavedCodes(arrays["codes"], samples)
     except (OSError, ValueError, KeyError) as error:
         cause = "it has no codes" if isinstance(error, KeyError) else error
         raise AudioError(

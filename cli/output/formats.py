@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...models.events import Pause, Word
+from ...models.events import Pause, Transcript, Word, rounded
 from ...models.text.subtitles import (
     DEFAULT_LAYOUT,
     SRT,
@@ -20,7 +20,6 @@ from ...models.text.subtitles import (
 from ...runtime.errors import UsageError
 from ..option_values import Format
 from .html_page import page
-from .transcripts import Transcript, rounded
 
 
 @dataclass(frozen=True)

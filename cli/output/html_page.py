@@ -8,9 +8,8 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from ...models.events import Word
+from ...models.events import Transcript, Word
 from ...models.text.subtitles import PAUSE_SECONDS, cues, rest_between, spoken_end
-from .transcripts import Transcript
 
 EMBEDDED_BYTES = 20_000_000
 """A recording up to this size is put into the page; a larger one is played from its own file."""

@@ -9,10 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
-from ...models.events import EndOfTurn, Event, Pause, Text, Word
+from ...models.events import EndOfTurn, Event, Pause, Text, Word, rounded
 from ..option_values import LiveFormat
 from .subtitles import SubtitleFile
-from .transcripts import rounded
 
 NAMES = {
     "Word": "word",

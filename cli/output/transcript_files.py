@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ...models.events import Transcript
 from ...runtime.errors import UsageError
 from ...runtime.output_file import is_folder, output_file, refused
 from ..option_values import Format
 from .formats import FORMATS, Style, ending_format, known_endings
-from .transcripts import Transcript
 
 
 def names_folder(out: str) -> bool:

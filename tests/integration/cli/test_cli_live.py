@@ -166,6 +166,50 @@ def test_standard_input_is_said_aloud(
     check_played(card, said)
 
 
+@pytest.mark.parametrize("writes", [True, False])
+def test_say_plays_while_it_speaks(
+    use: Use, command: Command, tmp_path: Path, writes: bool
+) -> None:
+    card, saved, expected = use(np.empty(0, np.float32)), tmp_path / "a.wav", tmp_path / "b.wav"
+    given = ("say", "the train to boston", "--model", DEMO / "tts", "--seed", 1)
+    assert command(*given, "-o", expected).code == 0
+    assert not card.played
+    done = command(*given, "--play", *(("-o", saved) if writes else ()))
+    assert (done.code, done.out) == (0, "")
+    assert "played" in done.err
+    check_played(card, whole(expected))
+    assert saved.exists() == writes
+    if writes:
+        assert saved.read_bytes() == expected.read_bytes()
+
+
+def test_say_plays_text_that_is_still_arriving(
+    use: Use, command: Command, typed: Callable[[bytes], None]
+) -> None:
+    card = use(np.empty(0, np.float32))
+    typed(b"the train to boston")
+    done = command("say", "-", "--play", "--output-device", "box", "--model", DEMO / "tts", "-q")
+    assert (done.code, done.err) == (0, "")
+    assert np.count_nonzero(np.concatenate(card.played)) > RATE / 2
+
+
+@pytest.mark.parametrize(
+    ("given", "key"),
+    [
+        (("seven", "--output-device", "box"), "--play"),
+        (("seven", "--play", "--output-device", "none"), "none"),
+        (("--play", "--jsonl", "x.jsonl"), "--play"),
+        (("--play", "--save-voice", "x.npz"), "--play"),
+    ],
+)
+def test_what_say_does_not_play(
+    use: Use, command: Command, given: tuple[str, ...], key: str
+) -> None:
+    use(np.empty(0, np.float32))
+    done = command("say", *given, "--model", "nowhere", "-q")
+    assert (done.code, key in done.error) == (2, True)
+
+
 def test_typed_lines_are_said_one_by_one(
     use: Use, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -146,7 +146,7 @@ def test_pauses_and_doubts_are_shown(
 
 
 def test_a_name_and_words_are_no_markup(tmp_path: Path) -> None:
-    from kyutai_onnx.cli.output.transcripts import Transcript
+    from kyutai_onnx.models.events import Transcript
 
     transcript = Transcript("<i>.wav", "<b>model", "int8", [Word("<script>{{about}}", 0, 1, 0.5)])
     file = tmp_path / "page.html"

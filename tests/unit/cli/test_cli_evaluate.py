@@ -77,7 +77,7 @@ def test_errors_are_shown_beside_the_figures(command: Command, folder: Path, tex
 
 
 def test_recordings_without_a_transcript_are_named(command: Command, folder: Path) -> None:
-    noted = command("evaluate", "--dataset", folder).err.splitlines()[1]
+    noted = command("evaluate", "--dataset", folder).err.splitlines()[0]
     assert "without-a-transcript.wav" in noted
     assert "b.wav" not in noted
 
