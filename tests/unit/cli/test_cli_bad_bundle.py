@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support.bundles import copy_demo
 from support.commands import Command
@@ -122,15 +123,22 @@ def test_a_bundle_that_does_not_hold_is_refused(
     [
         ("stream", "--input-file", "a.wav", "--model"),
         ("evaluate", "--model"),
-        ("codec", "encode", "a.wav", "a.npz", "--model"),
-        ("codec", "decode", "a.npz", "a.wav", "--model"),
+        ("codec", "encode", "a.wav", "b.npz", "--model"),
+        ("codec", "decode", "a.npz", "b.wav", "--model"),
         ("info",),
     ],
     ids=lambda arguments: arguments[0],
 )
 def test_every_command_refuses_it(
-    command: Command, tmp_path: Path, arguments: tuple[str, ...]
+    command: Command,
+    speech: Path,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.wav").write_bytes(speech.read_bytes())
+    np.savez(tmp_path / "a.npz", codes=np.zeros((8, 3), np.int64))
     cause = with_a_cut_file(tmp_path / "bundle")
     done = command(*arguments, tmp_path / "bundle")
     assert (done.code, done.out) == (3, "")
