@@ -33,7 +33,8 @@ def run_here(request: LiveRequest, given: ModelOptions) -> None:
     family = FAMILIES[bundle.manifest.family]
     check(request, family, str(bundle.path))
     options = request.options.of(family)
-    check_voices(bundle, request.voices)
+    if request.voices:
+        check_voices(bundle, request.voices)
     model = family.model_class.load(bundle, **given.loading)
     open_session(request, family, model, options).run()
 
