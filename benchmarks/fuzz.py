@@ -358,11 +358,11 @@ def archives() -> tuple[list[bytes], Parse]:
 
 
 def codes() -> tuple[list[bytes], Parse]:
-    from kyutai_onnx.cli.output.codes_file import _read
+    from kyutai_onnx.cli.output.codes_file import read_codes
 
     file = io.BytesIO()
     np.savez(file, codes=np.arange(24).reshape(8, 3), samples=np.int64(5000))
-    return [file.getvalue()], of_file(lambda path: _read(str(path)))
+    return [file.getvalue()], of_file(lambda path: read_codes(str(path)))
 
 
 def wav_header() -> tuple[list[bytes], Parse]:
