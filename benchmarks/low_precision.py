@@ -5,20 +5,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from kyutai_onnx.export.checkpoint.config import LMConfig
+from kyutai_onnx.export.filling.quantize import BlockFormat
+from kyutai_onnx.export.filling.recipe import QuantizationRecipe
+from kyutai_onnx.export.filling.targets import TARGETS, Precisions
 from kyutai_onnx.export.graphs.lm import TemporalTransformer
 from kyutai_onnx.export.modules.linear import Linear, QuantizedLinear
-from kyutai_onnx.export.quantization.quantize import BlockFormat
-from kyutai_onnx.export.quantization.recipe import QuantizationRecipe
-from kyutai_onnx.export.targets import target
+from kyutai_onnx.export.plan import apply_recipe
+from kyutai_onnx.export.styles import lm_style
 from kyutai_onnx.runtime.bundle.manifest import Precision
 
-from .compensated import pack_compensated, pack_searched
+from .compensated import Array, pack_compensated, pack_searched
 
-Moments = Mapping[str, Tensor]
+Moments = Mapping[str, Array]
 SIZES = (32, 64, 128)
 DOWN = r"gating\.linear_out$|linear2$"
 OUTPUTS = rf"{DOWN}|out_projs\.0$"
@@ -101,10 +102,10 @@ def bits_a_weight(named: Named, config: LMConfig) -> float:
     bits = weights = 0
     with FakeTensorMode():
         module = TemporalTransformer(
-            config, target("cpu").style(named.precision, recipe=named.recipe)
+            config, lm_style(TARGETS["cpu"], Precisions(named.precision), named.recipe)
         )
         if named.recipe is not None:
-            named.recipe.write(module)
+            apply_recipe(named.recipe, module)
         for layer in module.modules():
             if isinstance(layer, Linear):
                 weights += layer.weight.numel()

@@ -12,33 +12,32 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from kyutai_onnx.export.quantization.quantize import BlockFormat, unpack
-from kyutai_onnx.export.quantization.recipe import pack_alike
+from kyutai_onnx.export.filling.quantize import BlockFormat, unpack
+from kyutai_onnx.export.filling.recipe import pack_alike
 
-from .compensated import pack_compensated, pack_searched
+from .compensated import Array, pack_compensated, pack_searched
 from .low_precision import SIZES, name_of
 
 LAYER = "layer"
-Way = Callable[[str, Tensor, BlockFormat], dict[str, Any]]
+Way = Callable[[str, Array, BlockFormat], dict[str, Any]]
 
 
-def moments(dim: int, noise: torch.Generator) -> dict[str, Tensor]:
+def moments(dim: int, noise: np.random.Generator) -> dict[str, Array]:
     """Second moments of inputs: all directions alike, and the k-th one k times weaker."""
-    turned, _ = torch.linalg.qr(torch.randn(dim, dim, generator=noise, dtype=torch.float64))
-    shares = dim / torch.arange(1, dim + 1, dtype=torch.float64)
+    turned, _ = np.linalg.qr(noise.standard_normal((dim, dim)))
+    shares = dim / np.arange(1, dim + 1)
     return {
-        "unrelated": torch.eye(dim, dtype=torch.float64),
-        "related": turned @ torch.diag(shares / shares.mean()) @ turned.T,
+        "unrelated": np.eye(dim),
+        "related": turned @ np.diag(shares / shares.mean()) @ turned.T,
     }
 
 
-def output_error(weight: Tensor, rounded: Tensor, inputs: Tensor) -> float:
+def output_error(weight: Array, rounded: Array, inputs: Array) -> float:
     """Of the output's square, in the mean over inputs of those second moments."""
-    off = (rounded - weight).double()
-    exact = weight.double()
+    off = (rounded - weight).astype(np.float64)
+    exact = weight.astype(np.float64)
     return float(((off @ inputs) * off).sum() / ((exact @ inputs) * exact).sum())
 
 
@@ -47,8 +46,8 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=2048)
     parser.add_argument("--outputs", type=int, default=512)
     chosen = parser.parse_args()
-    noise = torch.Generator().manual_seed(0)
-    weight = torch.randn(chosen.outputs, chosen.inputs, generator=noise)
+    noise = np.random.default_rng(0)
+    weight = noise.standard_normal((chosen.outputs, chosen.inputs), np.float32)
     known = moments(chosen.inputs, noise)
     print("| recipe | bits a weight | " + " | ".join(f"{name} inputs" for name in known) + " |")
     print("|---" * (2 + len(known)) + "|")
@@ -61,9 +60,7 @@ def main() -> None:
                 print(_line(f"{name_of(blocks)}, {how}", blocks, weight, known, how), flush=True)
 
 
-def _line(
-    name: str, blocks: BlockFormat, weight: Tensor, known: dict[str, Tensor], how: str
-) -> str:
+def _line(name: str, blocks: BlockFormat, weight: Array, known: dict[str, Array], how: str) -> str:
     cells = []
     for inputs in known.values():
         ways: dict[str, Way] = {
@@ -72,9 +69,9 @@ def _line(
             "compensated": partial(pack_compensated, {LAYER: inputs}),
         }
         arrays = ways[how](LAYER, weight, blocks)
-        rounded = torch.from_numpy(unpack(arrays, blocks, weight.shape[1]))
+        rounded = unpack(arrays, blocks, weight.shape[1])
         cells.append(f"{100 * output_error(weight, rounded, inputs):.4f} %")
-    bits = 8 * sum(array.nbytes for array in arrays.values()) / weight.numel()
+    bits = 8 * sum(array.nbytes for array in arrays.values()) / weight.size
     return f"| {name} | {bits:.2f} | {' | '.join(cells)} |"
 
 

@@ -1,29 +1,18 @@
-"""Exports a checkpoint to a bundle: its graphs, the files beside them, the manifest last."""
+"""Exports a checkpoint to a bundle: a template of its graphs, filled with the weights."""
 
-import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..runtime.bundle.bundle import Bundle, sha256
-from ..runtime.bundle.dataclass_json import write_json
-from ..runtime.bundle.manifest import FILE_NAME, FileEntry, GraphSpec, Manifest, Precision
+from ..runtime.bundle.manifest import Precision
 from ..runtime.cache_folder import bundles_folder
 from ..runtime.errors import UsageError
-from .atomic_folder import atomic_folder
-from .card import license_text, model_card
 from .checkpoint.checkpoint import Checkpoint, open_checkpoint
-from .graphs.trace import trace
-from .graphs.write import data_bytes, fill, write
-from .manifest import graph_spec, make_manifest
-from .plan import GraphPlan, plan_bundle
-from .quantization.kv_calibration import calibrate_cache
-from .quantization.recipe import QuantizationRecipe
-from .targets import Precisions, Target, target
-from .verification.calibration_run import cache_entries
-
-Progress = Callable[[str, int, int], None]
-"""Called with the name of the graph that is being written, its bytes so far and in all."""
+from .filling.atomic_folder import atomic_folder
+from .filling.fill import Progress, fill_template
+from .filling.recipe import QuantizationRecipe
+from .filling.shipped import shipped_template
+from .filling.targets import Precisions, Target, target
+from .filling.template import Design, Template, design_of
 
 
 @dataclass(frozen=True)
@@ -54,7 +43,7 @@ def export_bundle(request: Request, progress: Progress = lambda *_: None) -> Pat
     """Export a checkpoint and return the bundle's folder, which appears when it is complete.
 
     Raises:
-        UsageError: options that exclude each other.
+        UsageError: options that exclude each other, or packages are missing that trace a template.
         ModelError: the checkpoint is not available or not readable.
         KyutaiOnnxError: the disk does not take the bundle.
     """
@@ -72,30 +61,35 @@ def export_checkpoint(
     """Export a checkpoint that is open already; as `export_bundle`."""
     chosen = target(request.target)
     precisions = _precisions(request, checkpoint, chosen)
-    plan = plan_bundle(
+    design = design_of(
         checkpoint,
         chosen,
         precisions,
         batch=request.batch,
         codebooks=request.codebooks,
         decoder=request.decoder,
-        recipe=request.recipe,
     )
-    style = chosen.style(precisions.model, precisions.cache, request.recipe)
     out = request.out or _default_folder(checkpoint, chosen, precisions)
     with atomic_folder(out, force=request.force) as folder:
-        graphs: dict[str, GraphSpec] = {}
-        files: dict[str, FileEntry] = {}
-        for graph in plan.graphs:
-            graphs[graph.name], written = _write_graph(graph, folder, progress)
-            files |= written
-        manifest = make_manifest(checkpoint, chosen, precisions, style, plan, graphs, files)
-        if precisions.cache == "int8":
-            progress("KV cache", 0, 0)
-            files |= calibrate_cache(Bundle(folder, manifest), cache_entries)
-        files |= _write_beside(checkpoint, manifest, folder)
-        write_json(folder / FILE_NAME, replace(manifest, files=files))
+        template = _template(design, request.recipe, progress)
+        fill_template(template, checkpoint, folder, progress)
     return out
+
+
+def _template(design: Design, recipe: QuantizationRecipe | None, progress: Progress) -> Template:
+    """The template that comes with the package, or one that is traced."""
+    shipped = shipped_template(design) if recipe is None else None
+    if shipped is not None:
+        return shipped
+    try:
+        from .plan import make_template
+    except ImportError as error:
+        raise UsageError(
+            "no template of this configuration, target and precision comes with the package, and "
+            f"tracing one needs more packages ({error.name} is missing); run "
+            "'pip install \"kyutai-onnx[cpu,export]\"'"
+        ) from None
+    return make_template(design, recipe, progress)
 
 
 def _precisions(request: Request, checkpoint: Checkpoint, chosen: Target) -> Precisions:
@@ -122,31 +116,3 @@ def _default_folder(checkpoint: Checkpoint, chosen: Target, precisions: Precisio
     if precisions.cache != "fp32":
         label += f"-kv-{precisions.cache}"
     return bundles_folder() / f"{plain}--{label}-{chosen.name}"
-
-
-def _write_graph(
-    graph: GraphPlan, folder: Path, progress: Progress
-) -> tuple[GraphSpec, dict[str, FileEntry]]:
-    progress(graph.name, 0, 0)
-    traced = trace(graph.build, graph.sizes)
-    fill(traced, graph.tensors)
-    done, total = 0, data_bytes(traced)
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        progress(graph.name, done, total)
-
-    written = write(traced, folder, graph.name, advance)
-    return graph_spec(graph, traced.module, written), written
-
-
-def _write_beside(checkpoint: Checkpoint, manifest: Manifest, folder: Path) -> dict[str, FileEntry]:
-    """Write the tokenizer, the notice and the card."""
-    if checkpoint.tokenizer is not None and manifest.tokenizer is not None:
-        shutil.copyfile(checkpoint.tokenizer, folder / manifest.tokenizer)
-    (folder / "LICENSE").write_text(license_text(manifest), encoding="utf-8")
-    (folder / "README.md").write_text(model_card(manifest), encoding="utf-8")
-    names = filter(None, (manifest.tokenizer, "LICENSE", "README.md"))
-    files = {name: folder / name for name in names}
-    return {name: FileEntry(sha256(file), file.stat().st_size) for name, file in files.items()}

@@ -1,49 +1,36 @@
-"""Which graphs a checkpoint becomes for a target."""
+"""Which graphs a bundle consists of, and its template."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from ..runtime.bundle.manifest import Precision
+from ..runtime.bundle.manifest import Quantization
 from ..runtime.bundle.manifest import Target as TargetName
-from ..runtime.errors import UsageError
-from .checkpoint.checkpoint import Checkpoint
-from .checkpoint.config import LMConfig, RepositoryConfig
-from .checkpoint.tensor_views import Tensors
-from .graphs.conditions import Conditions, condition_lengths, source_length
+from .filling.fill import Progress
+from .filling.formula import quantized, quantized_by
+from .filling.manifest import CONDITIONS, DEPTH, TEMPORAL
+from .filling.recipe import QuantizationRecipe, pack_alike
+from .filling.targets import TARGETS
+from .filling.template import Design, GraphTemplate, Template
+from .graphs.conditions import Conditions
 from .graphs.depth import DepthTransformer
+from .graphs.graph_template import GraphPlan, graph_template
 from .graphs.lm import TemporalTransformer
 from .graphs.mimi import MimiDecoder, MimiEncoder, MimiStep, Part
 from .graphs.step_module import StepModule
 from .graphs.trace import Sizes
-from .modules.linear import Style
+from .modules.linear import QuantizedLinear, Style
 from .modules.opset_dialect import Arithmetic
-from .quantization.recipe import QuantizationRecipe
-from .targets import Precisions, Target
+from .styles import codec_style, lm_style
 
 MOST_FRAMES = 25
 """Frames a call of the codec may bring: no more were faster, and each costs the rings two slots."""
-
-TEMPORAL = "temporal_transformer"
-DEPTH = "depth_transformer"
-CONDITIONS = "conditions"
-
-
-@dataclass(frozen=True)
-class GraphPlan:
-    """A graph to be written: its name, how its module is made, and where its weights are."""
-
-    name: str
-    build: Callable[[], StepModule]
-    tensors: Tensors
-    sizes: Sizes
-    runs_on: TargetName | None = None
 
 
 @dataclass(frozen=True)
 class BundlePlan:
     """The graphs of a bundle. `lm` is empty for a codec alone, `decoder` if it is left out."""
 
-    codebooks: int
     encoder: list[GraphPlan]
     decoder: list[GraphPlan]
     lm: list[GraphPlan]
@@ -53,55 +40,71 @@ class BundlePlan:
         return [*self.encoder, *self.decoder, *self.lm]
 
 
-def plan_bundle(
-    checkpoint: Checkpoint,
-    target: Target,
-    precisions: Precisions,
-    *,
-    batch: int | None = None,
-    codebooks: int | None = None,
-    decoder: bool | None = None,
+def make_template(
+    design: Design,
     recipe: QuantizationRecipe | None = None,
-) -> BundlePlan:
-    """Plan the graphs of a checkpoint; None leaves a choice to the model.
+    progress: Progress = lambda *_: None,
+    trace: Callable[[GraphPlan], GraphTemplate] | None = None,
+) -> Template:
+    """Trace the graphs of a bundle; raises UsageError if the precision takes no recipe.
 
-    Raises:
-        UsageError: a number of codebooks that the codec does not have or the model needs more of,
-            or a precision that the target does not take.
+    `trace` may return what was traced before: the graphs of a codec are the same in many designs.
     """
-    config, tensors = checkpoint.config, checkpoint.lm
-    codebooks = codebooks or config.mimi_codebooks
-    if config.lm is not None and codebooks < config.mimi_codebooks:
-        raise UsageError(
-            f"--codebooks {codebooks}: this model needs {config.mimi_codebooks} of the codec's"
-        )
-    if decoder is None:
-        decoder = config.lm is None or config.lm.dep_q > 0
-    encoder_graphs, decoder_graphs = _plan_codec(
-        checkpoint, target, precisions.codec, codebooks, batch
+    plan = plan_bundle(design, recipe)
+    graphs = {}
+    for graph in plan.graphs:
+        progress(graph.name, 0, 0)
+        graphs[graph.name] = (trace or graph_template)(graph)
+    return Template(
+        target=design.target,
+        precisions=design.precisions,
+        quantization=_quantization(design, recipe),
+        codebooks=design.codebooks,
+        encoder=tuple(graph.name for graph in plan.encoder),
+        decoder=tuple(graph.name for graph in plan.decoder),
+        graphs=graphs,
     )
-    lm = [] if tensors is None else plan_lm(config, tensors, target, precisions, batch, recipe)
-    return BundlePlan(codebooks, encoder_graphs, decoder_graphs if decoder else [], lm)
 
 
-def _plan_codec(
-    checkpoint: Checkpoint, target: Target, precision: Precision, codebooks: int, batch: int | None
-) -> tuple[list[GraphPlan], list[GraphPlan]]:
+def _quantization(design: Design, recipe: QuantizationRecipe | None) -> Quantization | None:
+    """Of the language model's weights; None if they are not in blocks."""
+    if design.lm is None:
+        return None
+    style = lm_style(TARGETS[design.target], design.precisions, recipe)
+    if style.blocks is None or style.sensitive is None:
+        return None
+    return Quantization(
+        bits=style.blocks.bits,
+        block_size=style.blocks.size,
+        symmetric=style.blocks.symmetric,
+        head_bits=style.sensitive.bits,
+        head_symmetric=style.sensitive.symmetric,
+        head_block_size=style.sensitive.size,
+    )
+
+
+def plan_bundle(design: Design, recipe: QuantizationRecipe | None = None) -> BundlePlan:
+    """Plan the graphs of a bundle; raises UsageError if the precision takes no recipe."""
+    lm = [] if design.lm is None else _plan_lm(design, recipe)
+    encoder, decoder = _plan_codec(design)
+    return BundlePlan(encoder, decoder if design.decoder else [], lm)
+
+
+def _plan_codec(design: Design) -> tuple[list[GraphPlan], list[GraphPlan]]:
     """Mimi's encoder and its decoder, each in two graphs if the target splits the codec."""
-    config, style = checkpoint.mimi_config, target.codec_style(precision)
-    most = config.quantizer.n_q
-    if not config.quantizer.n_q_semantic <= codebooks <= most:
-        raise UsageError(f"--codebooks {codebooks}: this codec has {most}")
+    config, target = design.mimi, TARGETS[design.target]
+    style = codec_style(target, design.precisions.codec)
 
     def plan(name: str, kind: type[MimiStep], part: Part = Part.WHOLE) -> GraphPlan:
         convolutions = part is Part.CONVOLUTIONS
         chosen = Style(Arithmetic()) if convolutions else style
-        sizes = Sizes(1, 1) if target.splits_codec else Sizes(batch, most_frames=MOST_FRAMES)
+        sizes = Sizes(1, 1) if target.splits_codec else Sizes(design.batch, most_frames=MOST_FRAMES)
         return GraphPlan(
             name,
-            lambda: kind(config, codebooks, chosen, sizes.most_frames, part),
-            checkpoint.mimi,
+            lambda: kind(config, design.codebooks, chosen, sizes.most_frames, part),
+            "mimi",
             sizes,
+            halves="mimi" in design.halves,
             runs_on="cpu" if target.splits_codec and not convolutions else None,
         )
 
@@ -118,31 +121,24 @@ def _plan_codec(
     return encoder, decoder
 
 
-def plan_lm(
-    config: RepositoryConfig,
-    tensors: Tensors,
-    target: Target,
-    precisions: Precisions,
-    batch: int | None,
-    recipe: QuantizationRecipe | None = None,
-) -> list[GraphPlan]:
+def _plan_lm(design: Design, recipe: QuantizationRecipe | None) -> list[GraphPlan]:
     """The graphs of the language model: the temporal transformer, and the depth transformer and the
     conditions of a model that has them."""
-    lm, style = config.lm, target.style(precisions.model, precisions.cache, recipe)
+    lm, target, speakers = design.lm, TARGETS[design.target], design.max_speakers
     assert lm is not None
-    lengths = condition_lengths(lm, config.tts.max_speakers)
-    source = source_length(lm, lengths)
-    candidates = min(lm.card, config.top_k or lm.card)
+    style = lm_style(target, design.precisions, recipe)
+    source = lm.source_length(speakers)
     builders: dict[str, Callable[[], StepModule]] = {
         TEMPORAL: lambda: TemporalTransformer(lm, style, source)
     }
     if lm.depformer is not None:
-        builders[DEPTH] = lambda: DepthTransformer(lm, candidates, style)
-    if is_conditioned(lm):
-        builders[CONDITIONS] = lambda: Conditions(lm, lengths, style)
+        builders[DEPTH] = lambda: DepthTransformer(lm, design.candidates, style)
+    if lm.is_conditioned:
+        builders[CONDITIONS] = lambda: Conditions(lm, speakers, style)
     runs_on: TargetName | None = "cpu" if target.splits_codec else None
+    halves = "lm" in design.halves
     return [
-        GraphPlan(name, _written_by(recipe, build), tensors, Sizes(batch), runs_on)
+        GraphPlan(name, _written_by(recipe, build), "lm", Sizes(design.batch), halves, runs_on)
         for name, build in builders.items()
     ]
 
@@ -153,12 +149,16 @@ def _written_by(
     def write() -> StepModule:
         module = build()
         if recipe is not None:
-            recipe.write(module)
+            apply_recipe(recipe, module)
         return module
 
     return write
 
 
-def is_conditioned(config: LMConfig) -> bool:
-    """Whether conditions reach the temporal transformer."""
-    return config.fuser is not None and bool(config.fuser.sum or config.fuser.cross)
+def apply_recipe(recipe: QuantizationRecipe, module: StepModule) -> None:
+    """Has the layers of a module that are quantized written by a recipe."""
+    for path, layer in module.named_modules():
+        if isinstance(layer, QuantizedLinear):
+            own = recipe.pack is not pack_alike
+            quantize = partial(quantized_by, recipe.pack, path) if own else quantized
+            layer.write_as(recipe.kept(path) or layer.blocks, quantize)

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import torch
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize
-from torch import Tensor
 
 from ...runtime.errors import ModelError
+from ...runtime.typing import Array
 from .tensor_views import Shape, one_line
 
 MAGIC = b"GGUF"
@@ -32,9 +31,9 @@ SIZES = {0: 1, 1: 1, 2: 2, 3: 2, UINT32: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 
 """Bytes of each plain type of metadata, by its number."""
 
 PLAIN = {
-    GGMLQuantizationType.F32: torch.float32,
-    GGMLQuantizationType.F16: torch.float16,
-    GGMLQuantizationType.BF16: torch.bfloat16,
+    GGMLQuantizationType.F32: "F32",
+    GGMLQuantizationType.F16: "F16",
+    GGMLQuantizationType.BF16: "BF16",
 }
 BLOCKS = (
     GGMLQuantizationType.Q4_0,
@@ -87,22 +86,22 @@ class GgufFile:
     def shapes(self) -> Mapping[str, Shape]:
         return self._shapes
 
-    def dtype(self, name: str) -> torch.dtype:
-        return PLAIN.get(self._entries[name].kind, torch.uint8)
+    def dtype(self, name: str) -> str:
+        return PLAIN.get(self._entries[name].kind, "U8")
 
-    def read(self, name: str, rows: slice | None = None) -> Tensor:
+    def read(self, name: str, rows: slice | None = None) -> Array:
         entry = self._entries[name]
         count, *rest = entry.shape or (1,)
         first, stop, _ = (rows or slice(None)).indices(count)
         part = GgufEntry((max(stop - first, 0), *rest), entry.kind, entry.start)
         shape = entry.shape if rows is None else part.shape
         if not part.size:
-            return torch.empty(shape)
+            return np.empty(shape, np.float32)
         packed = self._bytes(entry.start + first * (part.size // part.shape[0]), part.size)
         row = _bytes_of(entry.kind, shape[-1] if shape else 1)
         with np.errstate(all="ignore"):  # scales of a damaged file may be no numbers
-            values = dequantize(packed.reshape(-1, row), entry.kind)
-        return torch.from_numpy(values).reshape(shape)
+            values: Array = dequantize(packed.reshape(-1, row), entry.kind)
+        return values.reshape(shape)
 
     def _bytes(self, start: int, size: int) -> np.ndarray:
         packed = np.fromfile(self._path, np.uint8, size, offset=start)

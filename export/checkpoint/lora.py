@@ -6,10 +6,8 @@ The rules are those of moshi modules/lora.py and models/loaders.py get_lora_mosh
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from ...runtime.errors import ModelError
+from ...runtime.typing import Array
 from .config import LMConfig, RepositoryConfig
 from .config.keys import Keys, located, read_json
 from .layouts.moshi_pytorch import hooked
@@ -105,10 +103,10 @@ class Lora:
     def shapes(self) -> Mapping[str, Shape]:
         return self._base.shapes()
 
-    def dtype(self, name: str) -> torch.dtype:
-        return self._base.dtype(name)
+    def dtype(self, name: str) -> str:
+        return "F32" if name in self._adapted else self._base.dtype(name)
 
-    def read(self, name: str, rows: slice | None = None) -> Tensor:
+    def read(self, name: str, rows: slice | None = None) -> Array:
         weight = self._frozen(name)
         if name in self._adapted:
             path = name.removesuffix(".weight")
@@ -116,7 +114,7 @@ class Lora:
             weight = weight + self._scaling * (b @ a)
         return weight if rows is None else weight[rows]
 
-    def _frozen(self, name: str) -> Tensor:
+    def _frozen(self, name: str) -> Array:
         if name in self._replaced:
             return self._adapter.read(self._replaced[name])
         return self._base.read(name)

@@ -9,10 +9,48 @@ import torch
 from torch import Tensor
 
 from ...runtime.errors import ModelError
-from .tensor_views import InMemory, one_line
+from ...runtime.typing import Array
+from .tensor_views import Shape, one_line
 
 CONTAINERS = (("fsdp_best_state", "model"), ("best_state", "model"), ("model",))
 """Where a training checkpoint keeps its tensors (moshi models/loaders.py, scripts/import_*.py)."""
+
+
+DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.uint32: "U32",
+    torch.bool: "BOOL",
+}
+"""Names of types in safetensors."""
+
+
+class InMemory:
+    """Tensors of torch that are there already."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self._tensors = dict(tensors)
+        self._shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+    def shapes(self) -> Mapping[str, Shape]:
+        return self._shapes
+
+    def dtype(self, name: str) -> str:
+        dtype = self._tensors[name].dtype
+        return DTYPES.get(dtype, str(dtype))
+
+    def read(self, name: str, rows: slice | None = None) -> Array:
+        tensor = self._tensors[name].detach()
+        part = tensor if rows is None else tensor[rows]
+        values: Array = (part.float() if part.dtype.is_floating_point else part).numpy()
+        return values
 
 
 class PickleFile(InMemory):

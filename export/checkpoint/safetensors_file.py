@@ -1,39 +1,75 @@
 """Safetensors files, alone or in shards."""
 
+import json
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from ...runtime.bundle.dataclass_json import parse_json, read_bounded
 from ...runtime.bundle.manifest import is_inside
 from ...runtime.errors import ModelError
-from .tensor_views import Shape, as_float32, one_line, some
+from ...runtime.typing import Array
+from .tensor_views import Shape, one_line, some
 
-SAFETENSORS_DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U32": torch.uint32,
-    "U16": torch.uint16,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
+DTYPES: dict[str, Any] = {
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "BF16": np.uint16,
+    "F8_E4M3": np.uint8,
+    "F8_E5M2": np.uint8,
+    "I64": np.int64,
+    "I32": np.int32,
+    "I16": np.int16,
+    "I8": np.int8,
+    "U32": np.uint32,
+    "U16": np.uint16,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
 }
+"""What each type is read as, before it is widened to float32 if it is a float."""
+
+
+@dataclass(frozen=True)
+class SafetensorsEntry:
+    """A tensor of the file; `start` counts bytes from the beginning of the file."""
+
+    dtype: str
+    shape: Shape
+    start: int
+
+
+def as_float32(values: Array, dtype: str) -> Array:
+    """The values of a tensor as it is stored, floats as float32, without loss but of F64."""
+    if dtype == "BF16":
+        return np.left_shift(values, 16, dtype=np.uint32).view(np.float32)
+    if dtype == "F8_E5M2":
+        return np.left_shift(values, 8, dtype=np.uint16).view(np.float16).astype(np.float32)
+    if dtype == "F8_E4M3":
+        return FLOATS_OF_E4M3[values]
+    return values.astype(np.float32, copy=False) if dtype.startswith("F") else values
+
+
+def _floats_of_e4m3() -> Array:
+    """All 256 numbers of a sign, 4 bits of exponent and 3 of fraction, without infinities."""
+    codes = np.arange(256)
+    exponent, fraction = codes >> 3 & 15, codes & 7
+    normal = (1 + fraction / 8) * 2.0 ** (exponent - 7)
+    values = np.where(exponent == 0, fraction / 8 * 2.0**-6, normal)
+    values[codes & 127 == 127] = np.nan
+    return np.where(codes < 128, values, -values).astype(np.float32)
+
+
+FLOATS_OF_E4M3 = _floats_of_e4m3()
 
 
 class SafetensorsFile:
-    """One safetensors file, mapped into memory while a tensor is read: pages that stayed mapped
-    would count as this process's memory.
+    """One safetensors file, of which a tensor is read when it is asked for.
 
     Raises:
         ModelError: the file is missing, cut short, or not of that format.
@@ -41,32 +77,50 @@ class SafetensorsFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with self._open() as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            self._shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
-            self._dtypes = {name: str(part.get_dtype()) for name, part in slices.items()}
+        try:
+            with safe_open(path, framework="np"):
+                self._entries = _read_entries(path)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise ModelError(
+                f"{path} is not a whole safetensors file: {one_line(error)}"
+            ) from error
+        self._shapes = {name: entry.shape for name, entry in self._entries.items()}
 
     def shapes(self) -> Mapping[str, Shape]:
         return self._shapes
 
-    def dtype(self, name: str) -> torch.dtype:
-        stored = self._dtypes[name]
-        if stored not in SAFETENSORS_DTYPES:
+    def dtype(self, name: str) -> str:
+        stored = self._entries[name].dtype
+        if stored not in DTYPES:
             raise ModelError(f"{name} is stored as {stored}, which is not read")
-        return SAFETENSORS_DTYPES[stored]
+        return stored
 
-    def read(self, name: str, rows: slice | None = None) -> Tensor:
-        with self._open() as file:
-            tensor: Tensor = file.get_tensor(name) if rows is None else file.get_slice(name)[rows]
-            return as_float32(tensor)
+    def read(self, name: str, rows: slice | None = None) -> Array:
+        entry, dtype = self._entries[name], np.dtype(DTYPES[self.dtype(name)])
+        shape, start = entry.shape, entry.start
+        if rows is not None:
+            first, stop, _ = rows.indices(shape[0])
+            start += first * math.prod(shape[1:]) * dtype.itemsize
+            shape = (max(stop - first, 0), *shape[1:])
+        count = math.prod(shape)
+        values = np.fromfile(self._path, dtype, count, offset=start)
+        if len(values) < count:
+            raise ModelError(f"{self._path} became shorter while it was read")
+        return as_float32(values.reshape(shape), entry.dtype)
 
-    def _open(self) -> Any:
-        try:
-            return safe_open(self._path, framework="pt", device="cpu")
-        except (SafetensorError, OSError) as error:
-            raise ModelError(
-                f"{self._path} is not a whole safetensors file: {one_line(error)}"
-            ) from error
+
+def _read_entries(path: Path) -> dict[str, SafetensorsEntry]:
+    """The header of a file that the library has checked, which keeps the offsets to itself."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    header.pop("__metadata__", None)
+    return {
+        name: SafetensorsEntry(
+            entry["dtype"], tuple(entry["shape"]), 8 + length + entry["data_offsets"][0]
+        )
+        for name, entry in header.items()
+    }
 
 
 class SafetensorsShards:
@@ -91,10 +145,10 @@ class SafetensorsShards:
     def shapes(self) -> Mapping[str, Shape]:
         return self._shapes
 
-    def dtype(self, name: str) -> torch.dtype:
+    def dtype(self, name: str) -> str:
         return self._holders[name].dtype(name)
 
-    def read(self, name: str, rows: slice | None = None) -> Tensor:
+    def read(self, name: str, rows: slice | None = None) -> Array:
         return self._holders[name].read(name, rows)
 
 

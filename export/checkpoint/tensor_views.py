@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from ...runtime.errors import ModelError
+from ...runtime.typing import Array
 
 Shape = tuple[int, ...]
 
@@ -23,37 +23,16 @@ class Tensors(Protocol):
     def shapes(self) -> Mapping[str, Shape]:
         """Every tensor's shape, from headers alone."""
 
-    def dtype(self, name: str) -> torch.dtype:
-        """The type as stored; uint8 for values that are packed into bytes."""
+    def dtype(self, name: str) -> str:
+        """The type as stored, by its name in safetensors: `F32`, `BF16`, `I8`; `U8` for values that
+        are packed into bytes, `F32` for what is computed in it."""
 
-    def read(self, name: str, rows: slice | None = None) -> Tensor:
-        """One tensor on the CPU, or some rows of it (its first axis).
+    def read(self, name: str, rows: slice | None = None) -> Array:
+        """One tensor, or some rows of it (its first axis).
 
         Floating types come as float32, which holds every value of bfloat16 and float16; others
-        as they are. The result may share memory with the file: do not write to it.
+        as they are. The result may share memory with the source: do not write to it.
         """
-
-
-def as_float32(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.float32) if tensor.dtype.is_floating_point else tensor
-
-
-class InMemory:
-    """Tensors that are there already."""
-
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        self._tensors = dict(tensors)
-        self._shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-
-    def shapes(self) -> Mapping[str, Shape]:
-        return self._shapes
-
-    def dtype(self, name: str) -> torch.dtype:
-        return self._tensors[name].dtype
-
-    def read(self, name: str, rows: slice | None = None) -> Tensor:
-        tensor = self._tensors[name]
-        return as_float32(tensor if rows is None else tensor[rows])
 
 
 @dataclass(frozen=True)
@@ -64,17 +43,21 @@ class Piece:
     rows: slice | None = None
 
 
-def joined(parts: Sequence[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+def joined(parts: Sequence[Array]) -> Array:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 @dataclass(frozen=True)
 class TensorAssembly:
-    """How one tensor of a view is made: its pieces are read, built into one, and reshaped."""
+    """How one tensor of a view is made: its pieces are read, built into one, and reshaped.
+
+    `dtype` is its type if it is computed; else it is stored as its first piece is.
+    """
 
     pieces: tuple[Piece, ...]
     shape: Shape
-    build: Callable[[Sequence[Tensor]], Tensor] = joined
+    build: Callable[[Sequence[Array]], Array] = joined
+    dtype: str | None = None
 
 
 class Renamed:
@@ -88,10 +71,11 @@ class Renamed:
     def shapes(self) -> Mapping[str, Shape]:
         return self._shapes
 
-    def dtype(self, name: str) -> torch.dtype:
-        return self._source.dtype(self._recipes[name].pieces[0].name)
+    def dtype(self, name: str) -> str:
+        recipe = self._recipes[name]
+        return recipe.dtype or self._source.dtype(recipe.pieces[0].name)
 
-    def read(self, name: str, rows: slice | None = None) -> Tensor:
+    def read(self, name: str, rows: slice | None = None) -> Array:
         recipe = self._recipes[name]
         parts = [self._source.read(piece.name, piece.rows) for piece in recipe.pieces]
         tensor = recipe.build(parts).reshape(recipe.shape)
@@ -108,10 +92,10 @@ class Overlay:
     def shapes(self) -> Mapping[str, Shape]:
         return self._shapes
 
-    def dtype(self, name: str) -> torch.dtype:
+    def dtype(self, name: str) -> str:
         return self._holder(name).dtype(name)
 
-    def read(self, name: str, rows: slice | None = None) -> Tensor:
+    def read(self, name: str, rows: slice | None = None) -> Array:
         return self._holder(name).read(name, rows)
 
     def _holder(self, name: str) -> Tensors:

@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from .gguf_file import GgufFile
-from .pickle_file import PickleFile
+from ...runtime.errors import UsageError
 from .repository import Repository
 from .safetensors_file import SafetensorsFile, SafetensorsShards
 from .tensor_views import Tensors
@@ -18,13 +17,6 @@ MERGED = "consolidated.safetensors"
 OTHERS = (MERGED, "model.q8.safetensors", "model.q8.gguf", "model.q4.safetensors")
 """Names that Kyutai's programs ask for themselves, so that configurations leave them out
 (moshi_mlx local.py, moshi-backend config-q8.json)."""
-
-FORMS: tuple[tuple[tuple[str, ...], Callable[[Path], Tensors]], ...] = (
-    (SAFETENSORS, SafetensorsFile),
-    ((".gguf",), GgufFile),
-    (("",), PickleFile),
-)
-"""How a file is read, by what its name ends in."""
 
 
 def find_weights_file(repository: Repository, name: str) -> str | None:
@@ -50,6 +42,7 @@ def open_weights_file(repository: Repository, name: str) -> Tensors:
 
     Raises:
         ModelError: the file is missing, damaged, or of a form that is not read.
+        UsageError: packages are missing that read files of its form.
     """
     path = repository.optional(name)
     index = _index(repository, name) if path is None else None
@@ -57,4 +50,22 @@ def open_weights_file(repository: Repository, name: str) -> Tensors:
         folder = name.removesuffix(name.rpartition("/")[2])
         return SafetensorsShards(index, lambda shard: repository.file(folder + shard))
     path = path or repository.file(name)
-    return next(read(path) for ends, read in FORMS if name.endswith(ends))
+    return _reader(name)(path)
+
+
+def _reader(name: str) -> Callable[[Path], Tensors]:
+    """How a file is read, by what its name ends in; only safetensors need no more packages."""
+    if name.endswith(SAFETENSORS):
+        return SafetensorsFile
+    try:
+        if name.endswith(".gguf"):
+            from .gguf_file import GgufFile
+
+            return GgufFile
+        from .pickle_file import PickleFile
+    except ImportError as error:
+        raise UsageError(
+            f"reading {name} needs more packages ({error.name} is missing); run "
+            "'pip install \"kyutai-onnx[cpu,export]\"'"
+        ) from None
+    return PickleFile

@@ -1,19 +1,17 @@
 """What a stream is conditioned on, as a graph that runs once a stream (moshi conditioners/)."""
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint.config import LMConfig, LutConditioner, TensorConditioner
+from ..checkpoint.config import Conditioner, LMConfig, LutConditioner, TensorConditioner
+from ..filling.formula import Formula, joined
 from ..modules.cross_attention import CrossSource, state_names
 from ..modules.linear import Linear, Style
-from ..modules.step import Below, Step, Weighted, empty, to_numpy
+from ..modules.step import Below, Step, Weighted, empty
 from ..modules.transformer import sin_periods
 from .step_module import Port, StepModule
 
 SUM = "condition_sum"
-VOICE_FRAMES = 125
-"""Frames of one voice of a tensor condition: ten seconds (moshi scripts/tts_make_voice.py)."""
 
 
 class LutTable(Weighted):
@@ -29,11 +27,12 @@ class LutTable(Weighted):
         rows = torch.where(index < 0, self._config.n_bins, index)[:, None]
         return nn.functional.embedding(rows, self.table)
 
-    def materialize(self, parameter: str, tensors: Below) -> np.ndarray:  # noqa: ARG002
-        rows = tensors.read("embed.weight")[:-1]
-        if "output_proj.weight" in tensors:
-            rows = rows @ tensors.read("output_proj.weight").t()
-        return to_numpy(torch.cat([rows, padding(tensors, rows.shape[1])]), torch.float32)
+    def source(self, parameter: str, checkpoint: Below) -> Formula:  # noqa: ARG002
+        config, dim = self._config, self.table.shape[1]
+        rows = checkpoint.read("embed.weight").rows(0, config.n_bins)
+        if projects(config, dim):
+            rows = Formula("product", (), (rows, checkpoint.read("output_proj.weight")))
+        return joined(rows, padding(config, dim, checkpoint))
 
 
 class TensorProjection(Weighted):
@@ -41,23 +40,28 @@ class TensorProjection(Weighted):
 
     def __init__(self, config: TensorConditioner, dim: int) -> None:
         super().__init__()
+        self._config = config
         self.learnt_padding = empty(1, dim)
-        projects = config.force_linear or config.dim != dim
-        self.output_proj = Linear(config.dim, dim) if projects else nn.Identity()
+        self.output_proj = Linear(config.dim, dim) if projects(config, dim) else nn.Identity()
 
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """`vectors [B, T, D]` and `mask [B, T]` to `[B, T, dim]`."""
         return torch.where(mask[..., None], self.output_proj(vectors), self.learnt_padding)
 
-    def materialize(self, parameter: str, tensors: Below) -> np.ndarray:  # noqa: ARG002
-        return to_numpy(padding(tensors, self.learnt_padding.shape[1]), torch.float32)
+    def source(self, parameter: str, checkpoint: Below) -> Formula:  # noqa: ARG002
+        return padding(self._config, self.learnt_padding.shape[1], checkpoint)
 
 
-def padding(tensors: Below, dim: int) -> Tensor:
+def projects(config: Conditioner, dim: int) -> bool:
+    """Whether what a conditioner gives is brought to `dim` by a projection."""
+    return config.force_linear or config.dim != dim
+
+
+def padding(config: Conditioner, dim: int, checkpoint: Below) -> Formula:
     """`[1, dim]`: what stands for no value."""
-    if "learnt_padding" not in tensors:
-        return torch.zeros(1, dim)
-    return tensors.read("learnt_padding").reshape(1, dim)
+    if not config.learn_padding:
+        return Formula("zeros", (1, dim))
+    return checkpoint.read("learnt_padding").reshaped(1, dim)
 
 
 class SourcePositions(Weighted):
@@ -71,11 +75,9 @@ class SourcePositions(Weighted):
     def forward(self, x: Tensor) -> Tensor:
         return x + self.table
 
-    def materialize(self, parameter: str, tensors: Below) -> np.ndarray:  # noqa: ARG002
+    def source(self, parameter: str, checkpoint: Below) -> Formula:  # noqa: ARG002
         length, dim = self.table.shape
-        phase = torch.arange(length)[:, None] / sin_periods(dim // 2, 10_000)
-        table = torch.cat([torch.cos(phase), torch.sin(phase)], dim=-1)
-        return to_numpy(self._scale * table, torch.float32)
+        return Formula("positions", (length, self._scale, *sin_periods(dim // 2, 10_000).tolist()))
 
 
 class ConditionProvider(nn.Module):
@@ -115,17 +117,19 @@ class CrossSources(nn.Module):
 class Conditions(StepModule):
     """The conditioners' inputs to the constants of the temporal transformer, by their names."""
 
-    def __init__(self, config: LMConfig, lengths: dict[str, int], style: Style) -> None:
+    def __init__(self, config: LMConfig, speakers: int, style: Style) -> None:
         super().__init__(style.dialect)
         assert config.fuser is not None
-        self.config, self.fuser, self.lengths = config, config.fuser, lengths
+        self.config, self.fuser = config, config.fuser
+        self.lengths = config.condition_lengths(speakers)
+        self._source = config.source_length(speakers)
         self._style = style
         self.condition_provider = ConditionProvider(config)
         self.transformer = CrossSources(config, style)
         self.positions = None
         if self.fuser.cross and self.fuser.cross_attention_pos_emb:
             scale = self.fuser.cross_attention_pos_emb_scale
-            self.positions = SourcePositions(source_length(config, lengths), config.dim, scale)
+            self.positions = SourcePositions(self._source, config.dim, scale)
 
     def inputs(self) -> list[Port]:
         ports = []
@@ -143,7 +147,7 @@ class Conditions(StepModule):
         ports = []
         if self.fuser.sum:
             ports.append(Port(SUM, dtype, ("batch", self.config.dim)))
-        shape = (transformer.num_heads, source_length(self.config, self.lengths))
+        shape = (transformer.num_heads, self._source)
         layers = range(len(self.transformer.layers))
         names = (name for layer in layers for name in state_names(layer))
         ports += [Port(name, dtype, ("batch", *shape, transformer.head_dim)) for name in names]
@@ -167,19 +171,3 @@ class Conditions(StepModule):
             source = source.to(self._style.compute)
             outputs += self.transformer(source)
         return tuple(outputs)
-
-
-def condition_lengths(config: LMConfig, speakers: int) -> dict[str, int]:
-    """How many vectors each tensor condition has: those of every speaker's voice."""
-    return {
-        name: speakers * VOICE_FRAMES
-        for name, conditioner in config.conditioners.items()
-        if isinstance(conditioner, TensorConditioner)
-    }
-
-
-def source_length(config: LMConfig, lengths: dict[str, int]) -> int:
-    """Positions of the source of cross-attention, 0 without it; a lookup table's value is one."""
-    if config.fuser is None:
-        return 0
-    return sum(lengths.get(name, 1) for name in config.fuser.cross)

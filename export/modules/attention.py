@@ -11,11 +11,12 @@ import math
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from ...runtime.typing import Array
 from ..checkpoint.config import TransformerConfig
+from ..filling.formula import Formula
 from .linear import Style, as_stored
 from .opset_dialect import OpsetDialect
 from .step import Below, Stateful, StateSpec, Step, Weighted, empty
@@ -62,10 +63,10 @@ class Rope(Weighted):
         """Cosine and sine `[B, T, D / 2]` of integer `positions [B, T]`."""
         return self._dialect.cos_sin(positions.float()[..., None] * self.frequencies)
 
-    def materialize(self, parameter: str, tensors: Below) -> np.ndarray:  # noqa: ARG002
+    def source(self, parameter: str, checkpoint: Below) -> Array:  # noqa: ARG002
         half = self.frequencies.shape[0]
         steps = torch.arange(half, dtype=torch.float32)
-        value: np.ndarray = torch.exp(steps * (-math.log(self._max_period) / half)).numpy()
+        value: Array = torch.exp(steps * (-math.log(self._max_period) / half)).numpy()
         return value
 
 
@@ -179,10 +180,8 @@ class StreamingMultiheadAttention(Stateful):
         return y.transpose(1, 2).reshape(y.shape[0], -1, width)
 
 
-def as_halves(heads: int, head_dim: int, weight: Tensor) -> Tensor:
+def as_halves(heads: int, head_dim: int, weight: Formula) -> Formula:
     """Reorders the rows of so many heads, queries' and keys', so that interleaved pairs become the
     two halves of a head: every flavour then rotates alike, and their rings hold the same numbers.
     """
-    turning = heads * head_dim
-    pairs = weight[:turning].reshape(-1, head_dim // 2, 2, weight.shape[1])
-    return torch.cat([pairs.transpose(1, 2).reshape(turning, -1), weight[turning:]])
+    return weight.then("halves", heads, head_dim)

@@ -4,13 +4,13 @@ A layer that makes only a few samples a frame is bound by reading its weights; a
 over unfolded windows ONNX Runtime reads them nearly twice as fast as its convolution kernel does.
 """
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..filling.formula import Formula
 from .linear import Style
-from .step import Below, Stateful, StateSpec, Step, Weighted, empty, to_numpy
+from .step import Below, Stateful, StateSpec, Step, Weighted, empty
 
 
 class Conv1d(Weighted):
@@ -27,8 +27,8 @@ class Conv1d(Weighted):
     def forward(self, x: Tensor) -> Tensor:
         return F.conv1d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
-    def materialize(self, parameter: str, tensors: Below) -> np.ndarray:
-        return to_numpy(tensors.read(parameter), torch.float32)
+    def source(self, parameter: str, checkpoint: Below) -> Formula:
+        return checkpoint.read(parameter)
 
 
 class NormConv1d(torch.nn.Module):
@@ -55,7 +55,12 @@ class WindowProduct(torch.nn.Module):
         out, channels, kernel = shape
         self._channels, self._kernel = channels, kernel
         self.stride, self.dilation = stride, dilation
-        self.conv = style.linear(kernel * channels, out, bias=bias, arrange=_by_tap)
+
+        def by_tap(weight: Formula) -> Formula:
+            """`[out, in, kernel]` to `[out, kernel * in]`."""
+            return weight.transposed(0, 2, 1).reshaped(out, kernel * channels)
+
+        self.conv = style.linear(kernel * channels, out, bias=bias, arrange=by_tap)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.conv(self._windows(x.transpose(1, 2)))
@@ -76,11 +81,6 @@ class WindowProduct(torch.nn.Module):
             for k in range(kernel)
         ]
         return torch.cat(taps, dim=-1)
-
-
-def _by_tap(weight: Tensor) -> Tensor:
-    """`[out, in, kernel]` to `[out, kernel * in]`."""
-    return weight.transpose(1, 2).reshape(len(weight), -1)
 
 
 class StreamingConv1d(Stateful):

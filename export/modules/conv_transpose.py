@@ -4,13 +4,13 @@ Each input makes `kernel` outputs, of which the last `kernel - stride` also wait
 The state holds that sum without the bias, which is added once, when a sample is complete.
 """
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..filling.formula import Formula
 from .linear import Style
-from .step import Below, Stateful, StateSpec, Step, Weighted, empty, to_numpy
+from .step import Below, Stateful, StateSpec, Step, Weighted, empty
 
 KernelShape = tuple[int, int, int]
 """`(in, out / groups, kernel)`, as torch keeps the weight."""
@@ -25,8 +25,8 @@ class Transposed(Weighted):
         self.weight = empty(*shape)
         self.bias = empty(shape[1] * groups) if bias else None
 
-    def materialize(self, parameter: str, tensors: Below) -> np.ndarray:
-        return to_numpy(tensors.read(parameter), torch.float32)
+    def source(self, parameter: str, checkpoint: Below) -> Formula:
+        return checkpoint.read(parameter)
 
 
 class NormConvTranspose1d(torch.nn.Module):
@@ -75,13 +75,15 @@ class StrideProduct(torch.nn.Module):
         channels, out, kernel = shape
         self._out, self._stride = out, stride
 
-        def first_half(values: Tensor) -> Tensor:
-            whole = values.repeat(kernel)
-            whole[stride * out :] = 0
-            return whole
+        def by_tap(weight: Formula) -> Formula:
+            """`[in, out, kernel]` to `[kernel * out, in]`."""
+            return weight.transposed(2, 1, 0).reshaped(kernel * out, channels)
+
+        def first_half(values: Formula) -> Formula:
+            return values.then("tile", stride).padded((kernel - stride) * out)
 
         self.convtr = style.linear(
-            channels, kernel * out, bias=bias, arrange=_by_tap, arrange_bias=first_half
+            channels, kernel * out, bias=bias, arrange=by_tap, arrange_bias=first_half
         )
 
     def forward(self, x: Tensor, partial: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,11 +95,6 @@ class StrideProduct(torch.nn.Module):
         done = (y[..., :width] + later[:, :-1]).reshape(batch, -1, out)
         rest = later[:, -1:].reshape(batch, self._stride, out)
         return done.transpose(1, 2), rest.transpose(1, 2)
-
-
-def _by_tap(weight: Tensor) -> Tensor:
-    """`[in, out, kernel]` to `[kernel * out, in]`."""
-    return weight.permute(2, 1, 0).reshape(-1, len(weight))
 
 
 class StreamingConvTranspose1d(Stateful):

@@ -28,7 +28,7 @@ class CrossAttention(Stateful):
         dim = config.dim
         self._shape = (config.num_heads, length, config.head_dim)
         self._style = style
-        self.in_projs = nn.ModuleList([style.linear(dim, dim, arrange=lambda w: w[:dim])])
+        self.in_projs = nn.ModuleList([style.linear(dim, dim, arrange=lambda w: w.rows(0, dim))])
         self.out_projs = nn.ModuleList([style.linear(dim, dim)])
 
     def states(self) -> list[StateSpec]:
@@ -53,7 +53,9 @@ class CrossSource(nn.Module):
         super().__init__()
         dim = config.dim
         self._heads, self._head_dim = config.num_heads, config.head_dim
-        self.in_projs = nn.ModuleList([style.linear(dim, 2 * dim, arrange=lambda w: w[dim:])])
+        self.in_projs = nn.ModuleList(
+            [style.linear(dim, 2 * dim, arrange=lambda w: w.rows(dim, 3 * dim))]
+        )
 
     def forward(self, source: Tensor) -> tuple[Tensor, Tensor]:
         keys, values = torch.chunk(self.in_projs[0](source), 2, dim=-1)

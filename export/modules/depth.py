@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoint.config import DepformerConfig, TransformerConfig
+from ..filling.formula import Formula
 from .attention import Rope, as_halves, attend, interleaves, scaled
 from .gating import ActivationGating
 from .linear import Style, as_stored
@@ -31,7 +32,7 @@ class DepthAttention(nn.Module):
         turning = self.heads + self.kv_heads
         width = (turning + self.kv_heads) * self.head_dim
 
-        def halves(weight: Tensor) -> Tensor:
+        def halves(weight: Formula) -> Formula:
             return as_halves(turning, self.head_dim, weight)
 
         arrange = halves if interleaves(config) else as_stored

@@ -3,14 +3,14 @@
 Every table ends with a row of zeros, which token -1 stands for.
 """
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..checkpoint.config import LMConfig
+from ..filling.formula import Formula, joined
 from .linear import Style
-from .step import Below, Weighted, empty, to_numpy
+from .step import Below, Weighted, empty, stored_as
 
 
 class Embeddings(Weighted):
@@ -39,16 +39,16 @@ class Embeddings(Weighted):
             rows = torch.where(torch.arange(tokens.shape[1]) > 0, rows, self._zero_row)
         return F.embedding(rows, self.table).to(self._compute).sum(dim=1, keepdim=True)
 
-    def materialize(self, parameter: str, tensors: Below) -> np.ndarray:  # noqa: ARG002
-        value = np.zeros(self.table.shape, to_numpy(torch.empty(0), self.table.dtype).dtype)
-        row = 0
+    def source(self, parameter: str, checkpoint: Below) -> Formula:  # noqa: ARG002
         names = [f"emb.{k}." for k in range(self._config.n_q)]
-        for name in (*names, "text_emb.") if self._gathers_text else names:
-            below = Below(tensors.tensors, tensors.prefix + name)
-            rows = to_numpy(normed(below, norm=self._config.norm_emb), self.table.dtype)
-            value[row : row + len(rows)] = rows
-            row += len(rows)
-        return value
+        tables = [
+            stored_as(
+                normed(Below(checkpoint.prefix + name), norm=self._config.norm_emb),
+                self.table.dtype,
+            )
+            for name in ((*names, "text_emb.") if self._gathers_text else names)
+        ]
+        return joined(*tables).padded(1)
 
 
 class TokenEmbedding(Weighted):
@@ -87,18 +87,18 @@ class TokenEmbedding(Weighted):
         rows = torch.where(token < 0, self._zero_row, token)[:, None]
         return F.embedding(rows, self.weight).to(self._compute)
 
-    def materialize(self, parameter: str, tensors: Below) -> np.ndarray:  # noqa: ARG002
-        rows = normed(tensors, norm=self._norm)
-        return to_numpy(F.pad(rows, (0, 0, 0, 1)), self.weight.dtype)
+    def source(self, parameter: str, checkpoint: Below) -> Formula:  # noqa: ARG002
+        return stored_as(normed(checkpoint, norm=self._norm), self.weight.dtype).padded(1)
 
 
-def normed(tensors: Below, *, norm: bool) -> Tensor:
+def normed(checkpoint: Below, *, norm: bool) -> Formula:
     """A table's rows, after the layer norm that follows the look-up in some models."""
-    rows = tensors.read("weight")
+    rows = checkpoint.read("weight")
     if not norm:
         return rows
-    weight, bias = (tensors.read(f"norm.{p}") for p in ("weight", "bias"))
-    return F.layer_norm(rows, (rows.shape[1],), weight, bias, eps=1e-5)
+    return Formula(
+        "layer_norm", (), (rows, *(checkpoint.read(f"norm.{p}") for p in ("weight", "bias")))
+    )
 
 
 def text_embedding(

@@ -3,24 +3,27 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..quantization.quantize import BlockFormat, Pack, pack
+from ..filling.formula import Formula, quantized
+from ..filling.quantize import BlockFormat
 from .opset_dialect import OpsetDialect
-from .step import Below, Weighted, empty, to_numpy
+from .step import Below, Weighted, empty, stored_as
 
 Attribute = (
     int | float | str | bool | Sequence[int] | Sequence[float] | Sequence[str] | Sequence[bool]
 )
 """What an ONNX node's attribute may be."""
 
-Arrange = Callable[[Tensor], Tensor]
+Arrange = Callable[[Formula], Formula]
 """What makes a weight `[out, in]`, or a bias `[out]`, of the checkpoint's tensor."""
 
+Quantize = Callable[[Formula, BlockFormat, str], Formula]
+"""What makes a part of a quantized weight of the weight `[out, in]`."""
 
-def as_stored(weight: Tensor) -> Tensor:
+
+def as_stored(weight: Formula) -> Formula:
     return weight
 
 
@@ -51,11 +54,11 @@ class Linear(Weighted):
         y = x @ self.weight.to(self._compute)
         return y if self.bias is None else y + self.bias.to(self._compute)
 
-    def materialize(self, parameter: str, tensors: Below) -> np.ndarray:
-        value = tensors.read(parameter)
+    def source(self, parameter: str, checkpoint: Below) -> Formula:
+        value = checkpoint.read(parameter)
         bias = parameter == "bias"
-        value = self._arrange_bias(value) if bias else self._arrange(value).t()
-        return to_numpy(value, getattr(self, parameter).dtype)
+        value = self._arrange_bias(value) if bias else self._arrange(value).transposed(1, 0)
+        return stored_as(value, getattr(self, parameter).dtype)
 
 
 class QuantizedLinear(Weighted):
@@ -73,18 +76,17 @@ class QuantizedLinear(Weighted):
     ) -> None:
         super().__init__()
         self.dims = (dim_in, dim_out)
-        self.write_as(blocks, pack)
+        self.write_as(blocks, quantized)
         self.bias = empty(dim_out) if bias else None
         self._accuracy_level = accuracy_level
         self._arrange, self._arrange_bias = arrange, arrange_bias
-        self._packed: dict[str, np.ndarray] = {}
 
-    def write_as(self, blocks: BlockFormat, pack: Pack) -> None:
+    def write_as(self, blocks: BlockFormat, quantize: Quantize) -> None:
         """Sets the format, and what turns the weight into it."""
         dim_in, dim_out = self.dims
         blocks = blocks.fit(dim_in)
         count = blocks.count(dim_in)
-        self.blocks, self._pack = blocks, pack
+        self.blocks, self._quantize = blocks, quantize
         self.packed = empty(dim_out, count, blocks.bytes, dtype=torch.uint8)
         self.scales = empty(dim_out, count)
         self.zero_points = (
@@ -115,12 +117,10 @@ class QuantizedLinear(Weighted):
         )
         return y if self.bias is None else y + self.bias.to(x.dtype)
 
-    def materialize(self, parameter: str, tensors: Below) -> np.ndarray:
+    def source(self, parameter: str, checkpoint: Below) -> Formula:
         if parameter == "bias":
-            return to_numpy(self._arrange_bias(tensors.read("bias")), torch.float32)
-        if parameter not in self._packed:
-            self._packed = self._pack(self._arrange(tensors.read("weight")), self.blocks)
-        return self._packed.pop(parameter)
+            return self._arrange_bias(checkpoint.read("bias"))
+        return self._quantize(self._arrange(checkpoint.read("weight")), self.blocks, parameter)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,11 @@
 """Normalisation layers (moshi modules/transformer.py `create_norm_fn`)."""
 
-import numpy as np
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..filling.formula import Formula
 from .opset_dialect import OpsetDialect
-from .step import Below, Weighted, empty, to_numpy
+from .step import Below, Weighted, empty
 
 EPS = {"layer_norm": 1e-5, "layer_norm_f32": 1e-8, "rms_norm": 1e-5, "rms_norm_f32": 1e-8}
 
@@ -21,8 +20,8 @@ class RMSNorm(Weighted):
     def forward(self, x: Tensor) -> Tensor:
         return self._dialect.rms_norm(x.float(), self.alpha, self.eps).to(x.dtype)
 
-    def materialize(self, parameter: str, tensors: Below) -> np.ndarray:
-        return to_numpy(tensors.read(parameter), torch.float32)
+    def source(self, parameter: str, checkpoint: Below) -> Formula:
+        return checkpoint.read(parameter).scaled(self._dialect.alpha_scale(len(self.alpha)))
 
 
 class LayerNorm(Weighted):
@@ -36,8 +35,8 @@ class LayerNorm(Weighted):
         y = F.layer_norm(x.float(), (x.shape[-1],), self.weight, self.bias, self.eps)
         return y.to(x.dtype)
 
-    def materialize(self, parameter: str, tensors: Below) -> np.ndarray:
-        return to_numpy(tensors.read(parameter), torch.float32)
+    def source(self, parameter: str, checkpoint: Below) -> Formula:
+        return checkpoint.read(parameter)
 
 
 def make_norm(kind: str, dim: int, dialect: OpsetDialect) -> Weighted:

@@ -34,8 +34,12 @@ class OpsetDialect(Protocol):
     def write_ring(self, ring: Tensor, new: Tensor, offset: Tensor) -> Tensor:
         """`ring [B, H, C, D]` with `new [B, H, T, D]` at slots `(offset[b] + t) % C`."""
 
+    def alpha_scale(self, width: int) -> float:
+        """What the `alpha` of a norm of that width is multiplied by when it is stored."""
+
     def rms_norm(self, x: Tensor, alpha: Tensor, eps: float) -> Tensor:
-        """`x [B, T, D]` divided by its root mean square, times `alpha [D]`."""
+        """`x [B, T, D]` divided by its root mean square, times the `alpha [D]` of the checkpoint,
+        which comes as it is stored."""
 
     def rotate(self, x: Tensor, cos: Tensor, sin: Tensor, heads: int) -> Tensor:
         """Rotates each head of `x [B, T, heads * D]` by `cos, sin [B, T, D / 2]`, in halves."""
@@ -71,6 +75,9 @@ class Native(Selection):
             version=24,
         )
         return written
+
+    def alpha_scale(self, width: int) -> float:  # noqa: ARG002
+        return 1.0
 
     def rms_norm(self, x: Tensor, alpha: Tensor, eps: float) -> Tensor:
         return F.rms_norm(x, (x.shape[-1],), alpha, eps)
@@ -130,12 +137,15 @@ class Portable(Selection):
         spread = chosen[:, None].to(new.dtype) @ new  # one entry each, so the sum is exact
         return torch.where((index < length)[:, None, :, None], spread, ring)
 
+    def alpha_scale(self, width: int) -> float:
+        return math.sqrt(width)
+
     def rms_norm(self, x: Tensor, alpha: Tensor, eps: float) -> Tensor:
         """Of sums, not means: the optimiser takes an addition of up to 1e-8 for one of nothing,
         and a frame without a token is then 0 / 0."""
         width = x.shape[-1]
         squares = width * eps + (x * x).sum(dim=-1, keepdim=True)
-        return x * (alpha * math.sqrt(width) * torch.rsqrt(squares))
+        return x * (alpha * torch.rsqrt(squares))
 
     def rotate(self, x: Tensor, cos: Tensor, sin: Tensor, heads: int) -> Tensor:
         batch, length, width = x.shape

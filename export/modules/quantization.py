@@ -6,22 +6,19 @@ their own; the rest is not the residual of the first.
 
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..checkpoint.config import QuantizerConfig
-from .step import Below, Weighted, empty, to_numpy
-
-EPSILON = 1e-5
-"""Least usage of a cluster (moshi quantization/core_vq.py `EuclideanCodebook`)."""
+from ..filling.formula import Formula, joined
+from .step import Below, Weighted, empty
 
 
-def centroids(tensors: Below, prefix: str = "") -> Tensor:
+def centroids(checkpoint: Below, prefix: str = "") -> Formula:
     """`[bins, dim]`: sums of what fell to a cluster over its usage."""
-    usage = tensors.read(f"{prefix}cluster_usage").clamp(min=EPSILON)
-    return tensors.read(f"{prefix}embedding_sum") / usage[:, None]
+    parts = (f"{prefix}embedding_sum", f"{prefix}cluster_usage")
+    return Formula("centroids", (), tuple(map(checkpoint.read, parts)))
 
 
 class EuclideanCodebook(Weighted):
@@ -39,11 +36,9 @@ class EuclideanCodebook(Weighted):
     def lookup(self, codes: Tensor) -> Tensor:
         return F.embedding(codes, self.embedding)
 
-    def materialize(self, parameter: str, tensors: Below) -> np.ndarray:
-        embedding = centroids(tensors)
-        if parameter == "half_norms":
-            embedding = -0.5 * (embedding.double() ** 2).sum(1)
-        return to_numpy(embedding, torch.float32)
+    def source(self, parameter: str, checkpoint: Below) -> Formula:
+        embedding = centroids(checkpoint)
+        return embedding.then("half_norms") if parameter == "half_norms" else embedding
 
 
 class VectorQuantization(nn.Module):
@@ -81,7 +76,7 @@ class SummedCodebooks(Weighted):
 
     def __init__(self, codebooks: int, config: QuantizerConfig) -> None:
         super().__init__()
-        self._codebooks, self._bins, self._dim = codebooks, config.bins, config.dimension
+        self._codebooks, self._bins = codebooks, config.bins
         self.table = empty(codebooks * config.bins + 1, config.dimension)
 
     def forward(self, codes: Tensor) -> Tensor:
@@ -90,9 +85,9 @@ class SummedCodebooks(Weighted):
         rows = torch.where(codes < 0, self._codebooks * self._bins, codes + first_rows)
         return F.embedding(rows, self.table).sum(dim=1)
 
-    def materialize(self, parameter: str, tensors: Below) -> np.ndarray:  # noqa: ARG002
-        rows = [centroids(tensors, f"layers.{i}._codebook.") for i in range(self._codebooks)]
-        return to_numpy(torch.cat([*rows, torch.zeros(1, self._dim)]), torch.float32)
+    def source(self, parameter: str, checkpoint: Below) -> Formula:  # noqa: ARG002
+        rows = [centroids(checkpoint, f"layers.{i}._codebook.") for i in range(self._codebooks)]
+        return joined(*rows).padded(1)
 
 
 class Projection(Weighted):
@@ -105,8 +100,9 @@ class Projection(Weighted):
     def forward(self, x: Tensor) -> Tensor:
         return x @ self.weight
 
-    def materialize(self, parameter: str, tensors: Below) -> np.ndarray:
-        return to_numpy(tensors.read(parameter)[:, :, 0].t(), torch.float32)
+    def source(self, parameter: str, checkpoint: Below) -> Formula:
+        dim_in, dim_out = self.weight.shape
+        return checkpoint.read(parameter).reshaped(dim_out, dim_in).transposed(1, 0)
 
 
 class ResidualVectorQuantizer(nn.Module):

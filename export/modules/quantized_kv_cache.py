@@ -1,6 +1,6 @@
 """Attention over a ring of keys and values in 8 bits (com.microsoft.GroupQueryAttention).
 
-Each channel has a step of its own, found by running the model (quantization/kv_calibration.py).
+Each channel has a step of its own, found by running the model (filling/kv_calibration.py).
 The operator reads a quarter of the bytes and writes its new entry behind all others, so the ring
 has one slot less than the context has steps, and one behind it.
 """
@@ -9,15 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...runtime.typing import Array
 from ..checkpoint.config import TransformerConfig
+from ..filling.formula import Formula
 from .attention import Frames, Positions, StreamingMultiheadAttention
 from .linear import Style
 from .step import Below, StateSpec, Step, Weighted, empty
-
-MOST = 127
-"""Steps that an entry may lie from 0."""
-FIRST_STEP = 1.0
-"""Coarse, and wide enough for any model."""
 
 
 class CacheSteps(Weighted):
@@ -30,12 +27,11 @@ class CacheSteps(Weighted):
         self.values = empty(1, heads, 1, head_dim)
         self.length = empty(dtype=torch.int32)
 
-    def materialize(self, parameter: str, tensors: Below) -> np.ndarray:
-        """A first step is drawn, for equal tensors would be merged."""
+    def source(self, parameter: str, checkpoint: Below) -> Formula | Array:
         if parameter == "length":
             return np.array(self._context, np.int32)
-        noise = np.random.default_rng(list(f"{tensors.prefix}{parameter}".encode()))
-        return (FIRST_STEP + 0.1 * noise.random(self.keys.shape)).astype(np.float32)
+        name, shape = f"{checkpoint.prefix}{parameter}", self.keys.shape
+        return Formula("first_steps", (name, *shape))
 
 
 class RoundedCacheAttention(StreamingMultiheadAttention):

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint.tensor_views import Tensors
+from ...runtime.typing import Array
+from ..filling.formula import Formula, read
 from .opset_dialect import OpsetDialect
 
 Carry = Literal["replace", "in_place", "constant", "append"]
@@ -75,7 +75,7 @@ class Stateful(nn.Module, ABC):
 
 
 class Weighted(nn.Module, ABC):
-    """A module whose parameters are made from tensors of the checkpoint, one at a time.
+    """A module whose parameters are made from tensors of the checkpoint.
 
     Tensors are named below the module's own path or, where `rooted`, from the checkpoint's root.
     """
@@ -83,22 +83,19 @@ class Weighted(nn.Module, ABC):
     rooted = False
 
     @abstractmethod
-    def materialize(self, parameter: str, tensors: "Below") -> np.ndarray:
-        """The value of one of its own parameters."""
+    def source(self, parameter: str, checkpoint: "Below") -> Formula | Array:
+        """How one of its own parameters is made from the checkpoint, or its value if the checkpoint
+        does not matter."""
 
 
 @dataclass(frozen=True)
 class Below:
     """The checkpoint's tensors as one module names them."""
 
-    tensors: Tensors
     prefix: str
 
-    def __contains__(self, name: str) -> bool:
-        return self.prefix + name in self.tensors.shapes()
-
-    def read(self, name: str) -> Tensor:
-        return self.tensors.read(self.prefix + name)
+    def read(self, name: str) -> Formula:
+        return read(self.prefix + name)
 
 
 def name_states(root: nn.Module) -> None:
@@ -113,17 +110,13 @@ def all_states(root: nn.Module) -> list[StateSpec]:
     return [s for m in root.modules() if isinstance(m, Stateful) for s in m.states()]
 
 
-def materialize(root: nn.Module, parameter: str, tensors: Tensors) -> np.ndarray:
-    """The value of the parameter with that full name, read from the checkpoint."""
+def source_of(root: nn.Module, parameter: str) -> Formula | Array:
+    """The source of the parameter with that full name."""
     path, _, name = parameter.rpartition(".")
     module = root.get_submodule(path)
     if not isinstance(module, Weighted):
         raise TypeError(f"{path or 'the root'} holds {name} but reads no checkpoint")
-    return module.materialize(name, Below(tensors, _prefix(module, path)))
-
-
-def _prefix(module: Weighted, path: str) -> str:
-    return "" if module.rooted else f"{path}."
+    return module.source(name, Below("" if module.rooted else f"{path}."))
 
 
 def empty(*shape: int, dtype: torch.dtype = torch.float32) -> nn.Parameter:
@@ -131,7 +124,6 @@ def empty(*shape: int, dtype: torch.dtype = torch.float32) -> nn.Parameter:
     return nn.Parameter(torch.empty(shape, dtype=dtype), requires_grad=False)
 
 
-def to_numpy(tensor: Tensor, dtype: torch.dtype) -> np.ndarray:
-    """A contiguous array of the given type."""
-    array: np.ndarray = tensor.to(dtype).contiguous().numpy()
-    return array
+def stored_as(formula: Formula, dtype: torch.dtype) -> Formula:
+    """The float32 tensor of a formula in another type of floats."""
+    return formula if dtype is torch.float32 else formula.then("cast", str(dtype).partition(".")[2])

@@ -1,10 +1,11 @@
 """The streaming transformer, its layers and residual scales (moshi modules/transformer.py)."""
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...runtime.typing import Array
 from ..checkpoint.config import TransformerConfig
+from ..filling.formula import Formula
 from .attention import Frames, Positions, Rope, StreamingMultiheadAttention, visible
 from .cross_attention import CrossAttention
 from .gating import ActivationGating
@@ -12,7 +13,7 @@ from .linear import Style
 from .norm import make_norm
 from .opset_dialect import OpsetDialect
 from .quantized_kv_cache import RoundedCacheAttention, filled
-from .step import Below, Stateful, StateSpec, Step, Weighted, empty, to_numpy
+from .step import Below, Stateful, StateSpec, Step, Weighted, empty
 
 HIDDEN = -1e30
 """Added to the score of a slot that a query does not see; exp of it is exactly 0."""
@@ -26,8 +27,8 @@ class LayerScale(Weighted):
     def forward(self, x: Tensor) -> Tensor:
         return self.scale.to(x.dtype) * x
 
-    def materialize(self, parameter: str, tensors: Below) -> np.ndarray:
-        return to_numpy(tensors.read(parameter), torch.float32)
+    def source(self, parameter: str, checkpoint: Below) -> Formula:
+        return checkpoint.read(parameter)
 
 
 def sin_periods(half: int, max_period: float) -> Tensor:
@@ -49,8 +50,9 @@ class SinEmbedding(Weighted):
         """`[B, T, dim]` of integer `positions [B, T]`."""
         return torch.cat(self._dialect.cos_sin(positions.float()[..., None] / self.periods), dim=-1)
 
-    def materialize(self, parameter: str, tensors: Below) -> np.ndarray:  # noqa: ARG002
-        return sin_periods(self.periods.shape[0], self._max_period).numpy()
+    def source(self, parameter: str, checkpoint: Below) -> Array:  # noqa: ARG002
+        periods: Array = sin_periods(self.periods.shape[0], self._max_period).numpy()
+        return periods
 
 
 def residual_scale(config: TransformerConfig) -> nn.Module:

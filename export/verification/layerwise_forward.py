@@ -6,18 +6,20 @@ So a model of any size can be asked, on a small machine, what it makes of tokens
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ...runtime.typing import Array
 from ..checkpoint.config import LMConfig
 from ..checkpoint.tensor_views import Tensors
+from ..filling.formula import Evaluation, Formula
 from ..modules.attention import Frames
 from ..modules.embedding import Embeddings
 from ..modules.linear import Style
 from ..modules.norm import make_norm
 from ..modules.opset_dialect import Portable
-from ..modules.step import Step, all_states, materialize, name_states
+from ..modules.step import Step, all_states, name_states, source_of
 from ..modules.transformer import StreamingTransformer
 
 
@@ -72,7 +74,10 @@ class LayerwiseTransformer(nn.Module):
 
     def _fill(self, module: nn.Module) -> None:
         for owner, name, path in self._parameters_of(module):
-            value: Tensor = torch.from_numpy(materialize(self, path, self._tensors))
+            source = source_of(self, path)
+            if isinstance(source, Formula):
+                source = Evaluation(self._tensors).value(source)
+            value: Tensor = torch.from_numpy(np.ascontiguousarray(source))
             setattr(owner, name, nn.Parameter(value, requires_grad=False))
 
     def _leave(self, layer: nn.Module) -> None:

@@ -60,7 +60,10 @@ def reference_lm(checkpoint: Checkpoint) -> Any:
 def load_weights(model: torch.nn.Module, tensors: Tensors) -> None:
     """Fills a model, one tensor at a time, where ours leave out leading axes of 1."""
     expected = model.state_dict()
-    state = {name: tensors.read(name).reshape(expected[name].shape) for name in tensors.shapes()}
+    state = {
+        name: torch.from_numpy(tensors.read(name)).reshape(expected[name].shape)
+        for name in tensors.shapes()
+    }
     model.load_state_dict(state, assign=True)
     model.requires_grad_(False)
 

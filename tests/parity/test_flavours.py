@@ -7,13 +7,12 @@ import pytest
 from support.parity.fixtures import Bundles, Checkpoints
 
 from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
+from kyutai_onnx.export.filling.targets import TARGETS, Precisions
+from kyutai_onnx.export.filling.template import design_of
 from kyutai_onnx.export.graphs.aliasing import unsafe_states
+from kyutai_onnx.export.graphs.graph_template import graph_template
 from kyutai_onnx.export.graphs.operators import check_graph
-from kyutai_onnx.export.graphs.trace import trace
-from kyutai_onnx.export.graphs.write import fill, write
-from kyutai_onnx.export.manifest import graph_spec
-from kyutai_onnx.export.plan import plan_lm
-from kyutai_onnx.export.targets import TARGETS, Precisions
+from kyutai_onnx.export.plan import plan_bundle
 from kyutai_onnx.runtime.bundle.manifest import GraphSpec, Precision
 
 OPTIONS = {"webgpu": ("enableInt64",)}
@@ -48,15 +47,13 @@ def test_every_node_runs_where_its_graph_is_meant_to(target: str, bundle: Bundle
 def check_language_model(folder: Path, target: str, precision: Precision, out: Path) -> list[str]:
     """Writes and checks the graphs of a checkpoint's language model; returns their names."""
     made = open_checkpoint(str(folder))
-    assert made.lm is not None
     chosen = TARGETS[target]  # type: ignore[index]
     precisions = Precisions(precision, cache=chosen.default_cache(precision))
-    planned = plan_lm(made.config, made.lm, chosen, precisions, None)
+    planned = plan_bundle(design_of(made, chosen, precisions)).lm
     for graph in planned:
-        traced = trace(graph.build, graph.sizes)
-        fill(traced, graph.tensors)
-        written = write(traced, out, graph.name, lambda _: None)
-        spec = graph_spec(graph, traced.module, written)
+        template = graph_template(graph)
+        spec = template.spec
+        (out / spec.file).write_bytes(template.model)
         check(out / spec.file, spec, spec.runs_on or target)
     return [graph.name for graph in planned]
 

@@ -175,9 +175,9 @@ def export_readers(folder: Path) -> list[Reader]:
     from kyutai_onnx.export.checkpoint.gguf_file import GgufFile
     from kyutai_onnx.export.checkpoint.layouts import lm_shapes, mimi_shapes
     from kyutai_onnx.export.checkpoint.lora import Lora
-    from kyutai_onnx.export.checkpoint.pickle_file import PickleFile
+    from kyutai_onnx.export.checkpoint.pickle_file import InMemory, PickleFile
     from kyutai_onnx.export.checkpoint.safetensors_file import SafetensorsFile, SafetensorsShards
-    from kyutai_onnx.export.checkpoint.tensor_views import InMemory, Tensors
+    from kyutai_onnx.export.checkpoint.tensor_views import Tensors
 
     def read_all(tensors: Tensors) -> None:
         for name in tensors.shapes():

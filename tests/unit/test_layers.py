@@ -195,10 +195,28 @@ def test_the_hub_is_not_imported_before_it_is_needed() -> None:
     assert [found for found in needing if not found.lazy] == []
 
 
-def test_only_the_verification_in_the_export_imports_models() -> None:
+def test_only_what_runs_a_bundle_in_the_export_imports_models() -> None:
     found = [one for one in imports("export") if one.package == OURS and one.folder == "models"]
     assert len(found) > 0
-    assert [one for one in found if not one.file.startswith("export/verification/")] == []
+    running = ("export/verification/", "export/filling/calibration_run.py")
+    assert [one for one in found if not one.file.startswith(running)] == []
+
+
+def test_what_reads_and_fills_needs_no_torch() -> None:
+    """`export/checkpoint` and `export/filling`, but for two forms of files that are read lazily."""
+    folders = ("export/checkpoint/", "export/filling/")
+    lazily = ("export/checkpoint/gguf_file.py", "export/checkpoint/pickle_file.py")
+    found = [one for one in imports("export") if one.file.startswith(folders)]
+    assert len(found) > 50
+    found = [one for one in found if not one.file.startswith(lazily)]
+    outside = {one.package for one in found} - {OURS, *sys.stdlib_module_names}
+    assert outside == {"huggingface_hub", "numpy", "safetensors"}
+    within = tuple(f"{OURS}.{folder.replace('/', '.')}" for folder in folders)
+    ours = [one for one in found if one.package == OURS and one.folder == "export"]
+    assert [one for one in ours if not f"{one.module}.".startswith(within)] == []
+    forms = [one for one in ours if one.module.endswith(("gguf_file", "pickle_file"))]
+    assert len(forms) == 2
+    assert [one for one in forms if not one.lazy] == []
 
 
 def test_commands_import_the_export_when_they_run() -> None:

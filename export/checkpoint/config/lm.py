@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .conditioning import Conditioner, FuserConfig, read_conditioners
+from .conditioning import Conditioner, FuserConfig, TensorConditioner, read_conditioners
 from .keys import (
     Keys,
     located,
@@ -16,6 +16,8 @@ from .keys import (
 from .transformer import NORMS, TransformerConfig, read_transformer
 
 DEPTH_PREFIX = "depformer_"
+VOICE_FRAMES = 125
+"""Frames of one voice of a tensor condition: ten seconds (moshi scripts/tts_make_voice.py)."""
 
 INHERITED = ("num_layers", "layer_scale", "gating", "max_period", "kv_repeat")
 """Keys of the temporal transformer that the depth transformer keeps unless its own are given."""
@@ -124,6 +126,25 @@ class LMConfig:
         demuxes = self.norm_emb and self.demux_second_text_stream
         require(not demuxes, "norm_emb and a second text stream exclude each other")
         require(not (self.lora and self.quantize), "lora and quantize exclude each other")
+
+    @property
+    def is_conditioned(self) -> bool:
+        """Whether conditions reach the temporal transformer."""
+        return self.fuser is not None and bool(self.fuser.sum or self.fuser.cross)
+
+    def condition_lengths(self, speakers: int) -> dict[str, int]:
+        """How many vectors each tensor condition has: those of every speaker's voice."""
+        return {
+            name: speakers * VOICE_FRAMES
+            for name, conditioner in self.conditioners.items()
+            if isinstance(conditioner, TensorConditioner)
+        }
+
+    def source_length(self, speakers: int) -> int:
+        """Positions of the source of cross-attention, 0 without it; a lookup table's value is
+        one."""
+        lengths = self.condition_lengths(speakers)
+        return sum(lengths.get(name, 1) for name in self.fuser.cross) if self.fuser else 0
 
     @staticmethod
     def from_json(values: Mapping[str, object]) -> "LMConfig":

@@ -4,9 +4,10 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-from torch import Tensor
+import numpy as np
 
 from ....runtime.errors import ModelError
+from ....runtime.typing import Array
 from ..config import LMConfig, MimiConfig
 from ..tensor_views import Piece, Renamed, TensorAssembly, Tensors, collected, renamed, whole
 
@@ -105,13 +106,15 @@ def _folded(tensors: Tensors, name: str) -> tuple[str | None, TensorAssembly]:
     if name.endswith("weight_g") and f"{base}_v" in tensors.shapes():
         return None, recipe
     if name.endswith("weight_v") and f"{base}_g" in tensors.shapes():
-        return base, TensorAssembly((Piece(name), Piece(f"{base}_g")), recipe.shape, _weight_norm)
+        return base, TensorAssembly(
+            (Piece(name), Piece(f"{base}_g")), recipe.shape, _weight_norm, "F32"
+        )
     return name, recipe
 
 
-def _weight_norm(parts: Sequence[Tensor]) -> Tensor:
+def _weight_norm(parts: Sequence[Array]) -> Array:
     """`v` with the length `g` in each slice of its first axis."""
     v, g = parts
-    length = v.flatten(1).norm(2, 1).reshape(-1, *[1] * (v.ndim - 1))
-    folded: Tensor = v * (g / length)
+    length = np.linalg.norm(v.reshape(len(v), -1), axis=1).reshape(-1, *[1] * (v.ndim - 1))
+    folded: Array = v * (g / length)
     return folded

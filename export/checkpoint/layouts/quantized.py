@@ -8,10 +8,10 @@ after it.
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from ....runtime.errors import ModelError
+from ....runtime.typing import Array
 from ..tensor_views import Piece, Renamed, TensorAssembly, Tensors, some, whole
 
 ROW_SCALES = "_scb"
@@ -22,7 +22,7 @@ BITS = (2, 4, 8)
 ANCHORS = ("text_emb", "text_linear", "audio_embs.0", "emb.0")
 """Weights whose rows are as wide as the model, in every layout that MLX quantises."""
 
-PACKED = (torch.int8, torch.uint8, torch.uint32)
+PACKED = ("I8", "U8", "U32")
 """What quantised weights are stored as."""
 
 ADVICE = "download the file again, or export from the repository with bf16 weights"
@@ -43,7 +43,7 @@ def dequantized(tensors: Tensors, dim: int) -> Tensors:
     """
     recipes = dict(_by_row(tensors)) | dict(_by_group(tensors, dim))
     used = {piece.name for recipe in recipes.values() for piece in recipe.pieces}
-    bare = [n for n in _weights(tensors) if tensors.dtype(n) is torch.int8 and n not in used]
+    bare = [n for n in _weights(tensors) if tensors.dtype(n) == "I8" and n not in used]
     if bare:
         raise ModelError(f"{some(bare)} hold int8 without their scales ({ROW_SCALES}); {ADVICE}")
     if not recipes:
@@ -65,21 +65,24 @@ def _by_row(tensors: Tensors) -> Iterator[tuple[str, TensorAssembly]]:
         name = scales.removesuffix(ROW_SCALES)
         if name not in shapes:
             raise ModelError(f"{scales} has no {name} to scale; {ADVICE}")
-        if tensors.dtype(name) is not torch.int8 or shapes[scales] != shapes[name][:1]:
+        if tensors.dtype(name) != "I8" or shapes[scales] != shapes[name][:1]:
             raise ModelError(f"{scales} does not fit {name} as scales of its rows; {ADVICE}")
         yield name, TensorAssembly((Piece(name), Piece(scales)), shapes[name], _rows_scaled)
 
 
-def _rows_scaled(parts: Sequence[Tensor]) -> Tensor:
+def _rows_scaled(parts: Sequence[Array]) -> Array:
     codes, scales = parts
-    return codes.to(torch.float32).mul_(scales.unsqueeze(1)).div_(127)
+    values: Array = codes.astype(np.float32)
+    values *= scales[:, None]
+    values /= 127
+    return values
 
 
 def _by_group(tensors: Tensors, dim: int) -> Iterator[tuple[str, TensorAssembly]]:
     """MLX: every few weights of a row share a scale and a bias."""
     shapes = tensors.shapes()
     bases = {n.removesuffix(part) for part in GROUP_PARTS[1:] for n in shapes if n.endswith(part)}
-    words = (name for name in _weights(tensors) if tensors.dtype(name) is torch.uint32)
+    words = (name for name in _weights(tensors) if tensors.dtype(name) == "U32")
     bases |= {name.removesuffix(".weight") for name in words}
     if not bases:
         return
@@ -106,7 +109,7 @@ def _check_parts(tensors: Tensors, base: str) -> None:
     if missing := [name for name in (weight, scales, biases) if name not in shapes]:
         raise ModelError(f"{base} is quantised in MLX's form without {some(missing)}; {ADVICE}")
     same = shapes[scales] == shapes[biases] and shapes[scales][:-1] == shapes[weight][:-1]
-    if tensors.dtype(weight) is not torch.uint32 or len(shapes[weight]) != 2 or not same:
+    if tensors.dtype(weight) != "U32" or len(shapes[weight]) != 2 or not same:
         raise ModelError(f"{scales} and {biases} do not fit {weight} as MLX packs it; {ADVICE}")
 
 
@@ -126,17 +129,20 @@ def _bits(tensors: Tensors, dim: int) -> int:
     return words * 32 // dim
 
 
-def _groups_scaled(bits: int, parts: Sequence[Tensor]) -> Tensor:
+def _groups_scaled(bits: int, parts: Sequence[Array]) -> Array:
     words, scales, biases = parts
-    codes = _unpacked(words, bits).to(torch.float32).view(*scales.shape, -1)
-    return codes.mul_(scales.unsqueeze(-1)).add_(biases.unsqueeze(-1)).flatten(1)
+    values: Array = _unpacked(words, bits).astype(np.float32).reshape(*scales.shape, -1)
+    values *= scales[..., None]
+    values += biases[..., None]
+    return values.reshape(len(values), -1)
 
 
-def _unpacked(words: Tensor, bits: int) -> Tensor:
+def _unpacked(words: Array, bits: int) -> Array:
     """uint8 `[rows, width]` from uint32 `[rows, words]`, the lowest bits first.
 
     The bytes of a word are taken as they lie, lowest first.
     """
-    packed = words.contiguous().view(torch.uint8)
+    packed = np.ascontiguousarray(words).view(np.uint8)
     shifts = range(0, 8, bits)
-    return torch.stack([packed >> shift & (2**bits - 1) for shift in shifts], -1).flatten(1)
+    codes = np.stack([packed >> shift & (2**bits - 1) for shift in shifts], -1)
+    return codes.reshape(len(codes), -1)

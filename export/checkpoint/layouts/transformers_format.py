@@ -9,10 +9,10 @@ that rope turns lie half a head apart; here the pairs come back together.
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from ....runtime.errors import ModelError
+from ....runtime.typing import Array
 from ..config import LMConfig, MimiConfig, TransformerConfig
 from ..tensor_views import Piece, Renamed, TensorAssembly, Tensors, renamed, whole
 from .shapes import lm_shapes, mimi_shapes
@@ -145,12 +145,12 @@ def _recipe(
     return TensorAssembly(tuple(map(Piece, parts)), (rows, *shapes[parts[0]][1:]), build)
 
 
-def _joined_attention(config: TransformerConfig, parts: Sequence[Tensor]) -> Tensor:
+def _joined_attention(config: TransformerConfig, parts: Sequence[Array]) -> Array:
     q, k, v = parts
-    return torch.cat([interleaved(q, config.num_heads), interleaved(k, config.kv_heads), v])
+    return np.concatenate([interleaved(q, config.num_heads), interleaved(k, config.kv_heads), v])
 
 
-def interleaved(weight: Tensor, heads: int) -> Tensor:
+def interleaved(weight: Array, heads: int) -> Array:
     """Rows `r0 r1 .. i0 i1 ..` of each head as `r0 i0 r1 i1 ..`, of `weight` `[heads * D, in]`."""
     halves = weight.reshape(heads, 2, -1, weight.shape[1])
-    return halves.transpose(1, 2).reshape(weight.shape)
+    return halves.swapaxes(1, 2).reshape(weight.shape)

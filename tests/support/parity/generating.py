@@ -12,7 +12,6 @@ from support.parity.schedule import ROWS, schedule
 
 from kyutai_onnx.export.checkpoint.checkpoint import Checkpoint
 from kyutai_onnx.export.checkpoint.config import LutConditioner
-from kyutai_onnx.export.graphs.conditions import condition_lengths
 from kyutai_onnx.export.verification.reference import reference_lm
 from kyutai_onnx.export.verification.reference_trace import (
     Conditioning,
@@ -164,7 +163,7 @@ def conditioning(checkpoint: Checkpoint, random: np.random.Generator, row: int) 
     """Another value and another voice in every row; the voices of row 1 are fewer."""
     config = checkpoint.config.lm
     assert config is not None
-    lengths = condition_lengths(config, checkpoint.config.tts.max_speakers)
+    lengths = config.condition_lengths(checkpoint.config.tts.max_speakers)
     texts, tensors = {}, {}
     for name, conditioner in config.conditioners.items():
         if isinstance(conditioner, LutConditioner):

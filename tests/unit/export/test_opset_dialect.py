@@ -59,7 +59,8 @@ class Norm(nn.Module):
         self.dialect, self.alpha = dialect, nn.Parameter(torch.linspace(0.5, 2, 8))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.dialect.rms_norm(x, self.alpha, 1e-8)
+        stored = self.alpha * self.dialect.alpha_scale(8)
+        return self.dialect.rms_norm(x, stored, 1e-8)
 
 
 @pytest.mark.parametrize("dialect", [Native(), Portable()], ids=["native", "portable"])

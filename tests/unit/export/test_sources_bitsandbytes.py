@@ -2,6 +2,7 @@ import pytest
 
 pytest.importorskip("torch", reason="the export needs torch")
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from support.checkpoints import (
@@ -57,7 +58,7 @@ def test_int8_rows_are_multiplied_out(tmp_path, values):
     lm = opened(tmp_path, values, written.stored).lm
     assert_read_back(lm, written, state, values)
     assert lm is not None
-    assert lm.dtype(GATE) == torch.int8
+    assert lm.dtype(GATE) == "I8"
     assert worst(lm, state) <= 1 / 254 * 1.0001
 
 
@@ -74,16 +75,16 @@ def test_the_row_furthest_from_zero_is_kept_exactly(tmp_path):
     state = random_lm(MOSHI)
     lm = opened(tmp_path, MOSHI, bitsandbytes(state).stored).lm
     assert lm is not None
-    weight, found = state[GATE], lm.read(GATE)
+    weight, found = state[GATE], torch.from_numpy(lm.read(GATE))
     furthest = weight.abs().argmax(1, keepdim=True)
-    assert torch.equal(found.gather(1, furthest), weight.gather(1, furthest))
+    assert np.array_equal(found.gather(1, furthest), weight.gather(1, furthest))
 
 
 def test_what_hibiki_reads_as_padding_is_the_same_in_int8(tmp_path):
     lm = opened(tmp_path, TRANSLATING, bitsandbytes(random_lm(TRANSLATING)).stored).lm
     assert lm is not None
     rows = lm.read("text_emb.weight")
-    assert torch.equal(rows[2], rows[3])
+    assert np.array_equal(rows[2], rows[3])
 
 
 def test_files_of_other_repositories_may_be_named(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import pytest
 
 pytest.importorskip("torch", reason="the export needs torch")
 
+import numpy as np
 import torch
 from support.checkpoints import MOSHI, Json, candle, fused, random_lm, write_folder
 from support.sources import (
@@ -46,7 +47,7 @@ def test_candles_blocks_are_multiplied_out(tmp_path, values):
     lm = opened(tmp_path, values, tensors).lm
     assert_read_back(lm, written, state, values)
     assert lm is not None
-    assert lm.dtype("text_linear.weight") == torch.uint8
+    assert lm.dtype("text_linear.weight") == "U8"
     assert worst(lm, state) < 1 / 254 + 2**-11
 
 
@@ -86,9 +87,10 @@ def test_plain_values_come_as_float32_and_in_torchs_order_of_axes(tmp_path, dtyp
     tensors = {"a": plain_gguf(TABLE[None].to(dtype)), "b": plain_gguf(torch.ones(()).to(dtype))}
     file = GgufFile(write_gguf(tmp_path / "plain.gguf", tensors))
     assert file.shapes() == {"a": (1, 3, 64), "b": ()}
-    assert file.dtype("a") == dtype
-    assert torch.equal(file.read("a"), TABLE[None])
-    assert torch.equal(file.read("b"), torch.ones(()))
+    names = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+    assert file.dtype("a") == names[dtype]
+    assert np.array_equal(file.read("a"), TABLE[None])
+    assert np.array_equal(file.read("b"), torch.ones(()))
 
 
 @pytest.mark.parametrize("rows", [slice(0, 2), slice(2, 3), slice(1, None), slice(-1, None)])
@@ -96,7 +98,7 @@ def test_plain_values_come_as_float32_and_in_torchs_order_of_axes(tmp_path, dtyp
 def test_rows_can_be_read_alone(tmp_path, rows, kind):
     tensors, written = gguf_quantized({"a": TABLE, "b": TABLE + 7}, kind)
     file = GgufFile(write_gguf(tmp_path / "rows.gguf", tensors))
-    assert torch.equal(file.read("b", rows), written.decoded["b"][rows])
+    assert np.array_equal(file.read("b", rows), written.decoded["b"][rows])
     assert file.read("b", slice(3, 3)).shape == (0, 64)
 
 
@@ -119,7 +121,7 @@ def test_metadata_is_passed_over_and_its_alignment_kept(tmp_path):
     path = tmp_path / "described.gguf"
     path.write_bytes(gguf_bytes(tensors, METADATA, version=3, alignment=128))
     file = GgufFile(path)
-    assert all(torch.equal(file.read(name), written.decoded[name]) for name in "ab")
+    assert all(np.array_equal(file.read(name), written.decoded[name]) for name in "ab")
 
 
 GOOD = gguf_bytes(gguf_quantized({"a": TABLE, "b": TABLE})[0])

@@ -5,13 +5,13 @@ import pytest
 
 pytest.importorskip("torch", reason="the export needs torch")
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from kyutai_onnx.export.checkpoint.pickle_file import PickleFile
+from kyutai_onnx.export.checkpoint.pickle_file import InMemory, PickleFile
 from kyutai_onnx.export.checkpoint.safetensors_file import SafetensorsFile, SafetensorsShards
 from kyutai_onnx.export.checkpoint.tensor_views import (
-    InMemory,
     Overlay,
     Piece,
     Renamed,
@@ -40,22 +40,22 @@ def stored(tmp_path: Path) -> Path:
 def test_a_safetensors_file_reports_shapes_and_types_before_it_is_read(stored):
     tensors = SafetensorsFile(stored)
     assert tensors.shapes() == {"half": (6, 4), "float": (6, 4), "codes": (6,)}
-    assert tensors.dtype("half") == torch.bfloat16
-    assert tensors.dtype("codes") == torch.int32
+    assert tensors.dtype("half") == "BF16"
+    assert tensors.dtype("codes") == "I32"
 
 
 def test_floats_come_as_float32_exactly_and_integers_as_they_are(stored):
     tensors = SafetensorsFile(stored)
     half = tensors.read("half")
-    assert half.dtype == torch.float32
-    assert torch.equal(half, (TABLE.to(torch.bfloat16) / 3).float())
-    assert tensors.read("codes").dtype == torch.int32
+    assert half.dtype == np.float32
+    assert np.array_equal(half, (TABLE.to(torch.bfloat16) / 3).float())
+    assert tensors.read("codes").dtype == np.int32
 
 
 @pytest.mark.parametrize("rows", [slice(0, 2), slice(2, 3), slice(4, None), slice(6, 6)])
 def test_rows_can_be_read_alone(stored, rows):
-    assert torch.equal(SafetensorsFile(stored).read("float", rows), TABLE[rows])
-    assert torch.equal(InMemory({"float": TABLE}).read("float", rows), TABLE[rows])
+    assert np.array_equal(SafetensorsFile(stored).read("float", rows), TABLE[rows])
+    assert np.array_equal(InMemory({"float": TABLE}).read("float", rows), TABLE[rows])
 
 
 @pytest.mark.parametrize("cut", [0, 4, 40, -1])
@@ -88,8 +88,8 @@ def test_shards_are_one_set(tmp_path):
     places = {"a": "model-1.safetensors", "b": "model-2.safetensors"}
     tensors = SafetensorsShards(write_shards(tmp_path, {"weight_map": places}))
     assert tensors.shapes() == {"a": (6, 4), "b": (6, 4)}
-    assert tensors.dtype("b") == torch.float32
-    assert torch.equal(tensors.read("b", slice(1, 2)), TABLE[1:2] + 1)
+    assert tensors.dtype("b") == "F32"
+    assert np.array_equal(tensors.read("b", slice(1, 2)), TABLE[1:2] + 1)
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ def test_a_training_checkpoint_is_read_without_running_it(tmp_path, container, z
     torch.save(package, path, _use_new_zipfile_serialization=zipped)
     tensors = PickleFile(path)
     assert tensors.shapes() == {"a": (6, 4)}
-    assert tensors.dtype("a") == torch.bfloat16
-    assert torch.equal(tensors.read("a"), TABLE)
+    assert tensors.dtype("a") == "BF16"
+    assert np.array_equal(tensors.read("a"), TABLE)
 
 
 class Dangerous:
@@ -182,11 +182,11 @@ def test_a_view_reads_its_pieces_when_it_is_read():
     )
     assert view.shapes()["joined"] == (8, 4)
     assert source.reads == []
-    assert torch.equal(view.read("part"), TABLE[2:4])
+    assert np.array_equal(view.read("part"), TABLE[2:4])
     assert source.reads == [("table", rows)]
-    assert torch.equal(view.read("joined"), torch.cat([TABLE, TABLE[2:4] + 100]))
-    assert torch.equal(view.read("flat"), TABLE.flatten() + 100)
-    assert torch.equal(view.read("twice", slice(1, 2)), TABLE[1:2] * 2)
+    assert np.array_equal(view.read("joined"), torch.cat([TABLE, TABLE[2:4] + 100]))
+    assert np.array_equal(view.read("flat"), TABLE.flatten() + 100)
+    assert np.array_equal(view.read("twice", slice(1, 2)), TABLE[1:2] * 2)
 
 
 def test_a_renaming_leaves_out_what_has_no_name_and_refuses_clashes():
@@ -200,13 +200,13 @@ def test_a_renaming_leaves_out_what_has_no_name_and_refuses_clashes():
 def test_the_upper_set_of_an_overlay_counts():
     both = Overlay(InMemory({"a": TABLE, "b": TABLE}), InMemory({"b": TABLE.half()[:2]}))
     assert dict(both.shapes()) == {"a": (6, 4), "b": (2, 4)}
-    assert (both.dtype("a"), both.dtype("b")) == (torch.float32, torch.float16)
-    assert torch.equal(both.read("b", slice(1, None)), TABLE[1:2])
+    assert (both.dtype("a"), both.dtype("b")) == ("F32", "F16")
+    assert np.array_equal(both.read("b", slice(1, None)), TABLE[1:2])
 
 
 def test_a_whole_tensor_keeps_its_type():
     view = Renamed(InMemory({"a": TABLE.half()}), {"b": whole(InMemory({"a": TABLE}), "a")})
-    assert view.dtype("b") == torch.float16
+    assert view.dtype("b") == "F16"
 
 
 def test_tensors_that_fit_pass_with_alphas_of_either_shape():

@@ -2,16 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
-import numpy as np
-from torch import Tensor, nn
-
-from ..modules.linear import QuantizedLinear
-from .quantize import BlockFormat, pack
+from ...runtime.bundle.manifest import Precision
+from ...runtime.typing import Array
+from .quantize import BlockFormat, Pack, Packed, pack
 
 
-def pack_alike(path: str, weight: Tensor, blocks: BlockFormat) -> dict[str, np.ndarray]:  # noqa: ARG001
+def pack_alike(path: str, weight: Array, blocks: BlockFormat) -> Packed:  # noqa: ARG001
     """Rounds every layer to the nearest."""
     return pack(weight, blocks)
 
@@ -27,10 +24,14 @@ class QuantizationRecipe:
     blocks: BlockFormat
     sensitive: BlockFormat
     kept: Callable[[str], BlockFormat | None] = lambda _: None
-    pack: Callable[[str, Tensor, BlockFormat], dict[str, np.ndarray]] = pack_alike
+    pack: Pack = pack_alike
 
-    def write(self, module: nn.Module) -> None:
-        """Has the layers of a module that are quantised written by this recipe."""
-        for path, layer in module.named_modules():
-            if isinstance(layer, QuantizedLinear):
-                layer.write_as(self.kept(path) or layer.blocks, partial(self.pack, path))
+
+INT8 = BlockFormat(bits=8, size=128, fitted=True)
+INT4 = BlockFormat(bits=4, size=64, symmetric=False, fitted=True)
+CODEC_INT8 = BlockFormat(bits=8, size=32)
+RECIPES: dict[Precision, QuantizationRecipe] = {
+    "int8": QuantizationRecipe(INT8, INT8),
+    "int4": QuantizationRecipe(INT4, INT8),
+}
+"""The recipe of each precision that quantizes, unless a request has its own."""

@@ -1,12 +1,9 @@
 """The manifest of a bundle, put together from what was read, planned and written."""
 
-from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
-import torch
-
-from ..runtime.bundle.manifest import (
+from ...runtime.bundle.manifest import (
     FORMAT,
     FORMAT_VERSION,
     Audio,
@@ -16,70 +13,49 @@ from ..runtime.bundle.manifest import (
     GraphSpec,
     LanguageModel,
     Manifest,
-    Quantization,
-    Ring,
     Sampling,
     Source,
     SpeechToTextSettings,
-    StateSpec,
-    TensorSpec,
     TextToSpeechSettings,
     Tokens,
 )
-from .checkpoint.checkpoint import Checkpoint
-from .checkpoint.config import LMConfig, LutConditioner, RepositoryConfig
-from .graphs.conditions import condition_lengths
-from .graphs.step_module import NEXT, Axis, Port, StepModule
-from .graphs.trace import Sizes
-from .modules.linear import Style
-from .modules.step import StateSpec as ModuleState
-from .plan import CONDITIONS, DEPTH, TEMPORAL, BundlePlan, GraphPlan, is_conditioned
-from .targets import Precisions, Target
+from ..checkpoint.checkpoint import Checkpoint
+from ..checkpoint.config import LMConfig, LutConditioner, RepositoryConfig
+from .targets import target
+from .template import Template
 
 SPEECH_TEMPERATURE = 0.6
 
-DTYPES = {
-    torch.float32: "float32",
-    torch.float16: "float16",
-    torch.int64: "int64",
-    torch.bool: "bool",
-    torch.int8: "int8",
-}
+TEMPORAL = "temporal_transformer"
+DEPTH = "depth_transformer"
+CONDITIONS = "conditions"
 
 
 def make_manifest(
-    checkpoint: Checkpoint,
-    target: Target,
-    precisions: Precisions,
-    style: Style,
-    plan: BundlePlan,
-    graphs: dict[str, GraphSpec],
-    files: dict[str, FileEntry],
+    checkpoint: Checkpoint, template: Template, files: dict[str, FileEntry]
 ) -> Manifest:
-    """Make the manifest of a bundle whose graphs are written.
-
-    `style` is how the language model was written, `files` what was written so far.
-    """
+    """Make the manifest of a bundle; `files` is what was written so far."""
     config, mimi = checkpoint.config, checkpoint.mimi_config
-    lm = config.lm
+    lm, made_for, precisions = config.lm, target(template.target), template.precisions
+    graphs = {name: graph.spec for name, graph in template.graphs.items()}
     return Manifest(
         format=FORMAT,
         format_version=FORMAT_VERSION,
-        minimum_onnxruntime=target.oldest_onnxruntime(precisions),
+        minimum_onnxruntime=made_for.oldest_onnxruntime(precisions),
         generator=f"kyutai-onnx {metadata.version('kyutai-onnx')}",
         name=_plain_name(checkpoint),
         family=config.family,  # type: ignore[arg-type]
         source=_source(checkpoint),
-        target=target.name,
-        flavour=target.flavour,
+        target=made_for.name,
+        flavour=made_for.flavour,
         precision=precisions.model,
-        quantization=None if lm is None else _quantization(style),
+        quantization=template.quantization,
         audio=Audio(mimi.sample_rate, mimi.channels, mimi.frame_size, mimi.frame_rate),
         codec=Codec(
-            codebooks=plan.codebooks,
+            codebooks=template.codebooks,
             cardinality=mimi.quantizer.bins,
-            encoder=tuple(graph.name for graph in plan.encoder),
-            decoder=tuple(graph.name for graph in plan.decoder),
+            encoder=template.encoder,
+            decoder=template.decoder,
             precision=precisions.codec,
         ),
         lm=None if lm is None else _language_model(config, lm, graphs),
@@ -90,48 +66,6 @@ def make_manifest(
         graphs=graphs,
         files=files,
     )
-
-
-def graph_spec(plan: GraphPlan, module: StepModule, written: Mapping[str, FileEntry]) -> GraphSpec:
-    """Describe a graph that was written from `module` to the files `written`."""
-    sizes, data = plan.sizes, f"{plan.name}.data"
-    return GraphSpec(
-        file=f"{plan.name}.onnx",
-        data=data if data in written else None,
-        inputs=tuple(_port(port, sizes) for port in module.inputs()),
-        active=_port(module.active(), sizes),
-        outputs=tuple(_port(port, sizes) for port in module.outputs()),
-        states=tuple(_state(state, sizes) for state in module.states()),
-        max_frames=sizes.most_frames,
-        runs_on=plan.runs_on,
-    )
-
-
-def _port(port: Port, sizes: Sizes) -> TensorSpec:
-    shape = tuple(_axis(axis, sizes) for axis in port.shape)
-    return TensorSpec(port.name, DTYPES[port.dtype], shape)  # type: ignore[arg-type]
-
-
-def _state(state: ModuleState, sizes: Sizes) -> StateSpec:
-    return StateSpec(
-        input=state.name,
-        output=None if state.carry == "constant" else state.name + NEXT,
-        dtype=DTYPES[state.dtype],  # type: ignore[arg-type]
-        shape=(_axis("batch", sizes), *state.shape),
-        initial=state.initial,
-        carry=state.carry,
-        ring=None if state.position is None else Ring(2, state.position),
-    )
-
-
-def _axis(axis: Axis, sizes: Sizes) -> int | str:
-    factor, name = axis if isinstance(axis, tuple) else (1, axis)
-    if isinstance(name, int):
-        return name
-    fixed: int | None = getattr(sizes, name)
-    if fixed is not None:
-        return factor * fixed
-    return name if factor == 1 else f"{factor}*{name}"
 
 
 def _plain_name(checkpoint: Checkpoint) -> str:
@@ -146,20 +80,6 @@ def _source(checkpoint: Checkpoint) -> Source:
         revision=checkpoint.repository.revision,
         files=dict(sorted(checkpoint.repository.files_used.items())),
         model_id=dict(checkpoint.config.model_id) or None,
-    )
-
-
-def _quantization(style: Style) -> Quantization | None:
-    """Of the language model's weights; None if they are not in blocks."""
-    if style.blocks is None or style.sensitive is None:
-        return None
-    return Quantization(
-        bits=style.blocks.bits,
-        block_size=style.blocks.size,
-        symmetric=style.blocks.symmetric,
-        head_bits=style.sensitive.bits,
-        head_symmetric=style.sensitive.symmetric,
-        head_block_size=style.sensitive.size,
     )
 
 
@@ -184,13 +104,13 @@ def _text_to_speech(config: RepositoryConfig) -> TextToSpeechSettings:
 
 
 def _conditioners(repository: RepositoryConfig, config: LMConfig) -> dict[str, Conditioner]:
-    lengths = condition_lengths(config, repository.tts.max_speakers)
+    lengths = config.condition_lengths(repository.tts.max_speakers)
     return {
         name: Conditioner("lut", values=given.possible_values, bins=given.n_bins)
         if isinstance(given, LutConditioner)
         else Conditioner("tensor", length=lengths[name], dim=given.dim)
         for name, given in config.conditioners.items()
-        if is_conditioned(config)
+        if config.is_conditioned
     }
 
 

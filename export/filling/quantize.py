@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
-from torch import Tensor
+
+from ...runtime.typing import Array
 
 LEAST = 32
 """Weights of the smallest block that is worth its scale."""
@@ -46,88 +46,101 @@ class BlockFormat:
         return -(-self.count(dim_in) * self.bits // 8)
 
 
-Pack = Callable[[Tensor, BlockFormat], dict[str, np.ndarray]]
-"""Makes of a weight `[out, in]` what `pack` makes of it."""
+Packed = dict[str, Array]
+"""`packed`, `scales` and, if asymmetric, `zero_points`."""
+Pack = Callable[[str, Array, BlockFormat], Packed]
+"""Makes of the weight `[out, in]` of the layer at a path what `pack` makes of it."""
+
+AT_ONCE = 1 << 22
+"""Weights of the rows that are quantized together."""
 
 
-def pack(weight: Tensor, blocks: BlockFormat) -> dict[str, np.ndarray]:
+def pack(weight: Array, blocks: BlockFormat) -> Packed:
     """Quantises `weight [out, in]` to `packed`, `scales` and, if asymmetric, `zero_points`."""
-    in_blocks = grouped(weight.float(), blocks)
+    rows = max(AT_ONCE // weight.shape[1], 1)
+    parts = [_pack_rows(weight[row : row + rows], blocks) for row in range(0, len(weight), rows)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _pack_rows(weight: Array, blocks: BlockFormat) -> Packed:
+    in_blocks = grouped(weight.astype(np.float32, copy=False), blocks)
     scales, zeros = grid(in_blocks, blocks)
     return store(nearest(in_blocks, scales, zeros, blocks), scales, zeros, blocks)
 
 
-def grouped(weight: Tensor, blocks: BlockFormat) -> Tensor:
+def grouped(weight: Array, blocks: BlockFormat) -> Array:
     """`[out, blocks, size]` of `weight [out, in]`, the last block padded with zeros."""
     rows, dim_in = weight.shape
     count = blocks.count(dim_in)
-    padded = torch.nn.functional.pad(weight, (0, count * blocks.size - dim_in))
+    padded = np.pad(weight, ((0, 0), (0, count * blocks.size - dim_in)))
     return padded.reshape(rows, count, blocks.size)
 
 
-def grid(in_blocks: Tensor, blocks: BlockFormat) -> tuple[Tensor, Tensor]:
+def grid(in_blocks: Array, blocks: BlockFormat) -> tuple[Array, Array]:
     """Scale and zero point of each block `[..., size]`, `[..., 1]` both."""
     return (_symmetric if blocks.symmetric else _asymmetric)(in_blocks, blocks.bits)
 
 
-def nearest(in_blocks: Tensor, scales: Tensor, zeros: Tensor, blocks: BlockFormat) -> Tensor:
+def nearest(in_blocks: Array, scales: Array, zeros: Array, blocks: BlockFormat) -> Array:
     """The levels, as floats, nearest to weights: one stands for `(level - zero) * scale`."""
-    return torch.round(in_blocks / scales + zeros).clamp_(0, (1 << blocks.bits) - 1)
+    levels: Array = in_blocks / scales
+    levels += zeros
+    np.rint(levels, out=levels)
+    return np.clip(levels, 0, (1 << blocks.bits) - 1, out=levels)
 
 
-def store(
-    levels: Tensor, scales: Tensor, zeros: Tensor, blocks: BlockFormat
-) -> dict[str, np.ndarray]:
+def store(levels: Array, scales: Array, zeros: Array, blocks: BlockFormat) -> Packed:
     """`levels [out, blocks, size]` with their grid, as `pack` returns them."""
     arrays = {
-        "packed": _nibbles(levels.to(torch.uint8), blocks.bits).numpy(),
-        "scales": scales[..., 0].contiguous().numpy(),
+        "packed": _nibbles(levels.astype(np.uint8), blocks.bits),
+        "scales": scales[..., 0].astype(np.float32),
     }
     if not blocks.symmetric:
-        arrays["zero_points"] = _nibbles(zeros[..., 0].to(torch.uint8), blocks.bits).numpy()
+        arrays["zero_points"] = _nibbles(zeros[..., 0].astype(np.uint8), blocks.bits)
     return arrays
 
 
-def unpack(arrays: dict[str, np.ndarray], blocks: BlockFormat, dim_in: int) -> np.ndarray:
+def unpack(arrays: Packed, blocks: BlockFormat, dim_in: int) -> Array:
     """The weight `[out, in]` in float32 that the packed form stands for."""
     values = _bytes(arrays["packed"], blocks.bits).astype(np.float32)
-    zeros: np.ndarray | float = float(1 << (blocks.bits - 1))
+    zeros: Array | float = float(1 << (blocks.bits - 1))
     if "zero_points" in arrays:
         count = arrays["scales"].shape[1]
         zeros = _bytes(arrays["zero_points"], blocks.bits)[:, :count, None].astype(np.float32)
-    weight: np.ndarray = (values - zeros) * arrays["scales"][..., None]
+    weight: Array = (values - zeros) * arrays["scales"][..., None]
     return weight.reshape(len(weight), -1)[:, :dim_in]
 
 
-def _symmetric(grouped: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+def _symmetric(in_blocks: Array, bits: int) -> tuple[Array, Array]:
     """The largest value of a block falls on the lowest level, whichever its sign: the side that has
     one level more."""
     middle = 1 << (bits - 1)
-    index = grouped.abs().argmax(-1, keepdim=True)
-    scales = grouped.gather(-1, index) / -middle
-    scales = torch.where(scales == 0, torch.ones_like(scales), scales)
-    return scales, torch.full_like(scales, middle)
+    index = np.abs(in_blocks).argmax(-1)[..., None]
+    scales = np.take_along_axis(in_blocks, index, -1) / -middle
+    scales[scales == 0] = 1
+    return scales, np.full_like(scales, middle)
 
 
-def _asymmetric(grouped: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+def _asymmetric(in_blocks: Array, bits: int) -> tuple[Array, Array]:
     """The block's range, widened to hold 0, spans all levels."""
     levels = (1 << bits) - 1
-    low = grouped.amin(-1, keepdim=True).clamp(max=0)
-    high = grouped.amax(-1, keepdim=True).clamp(min=0)
+    low = np.minimum(in_blocks.min(-1, keepdims=True), 0)
+    high = np.maximum(in_blocks.max(-1, keepdims=True), 0)
     scales = (high - low) / levels
-    scales = torch.where(scales == 0, torch.ones_like(scales), scales)
-    return scales, torch.round(-low / scales).clamp(0, levels)
+    scales[scales == 0] = 1
+    return scales, np.clip(np.rint(-low / scales), 0, levels)
 
 
-def _nibbles(values: Tensor, bits: int) -> Tensor:
+def _nibbles(values: Array, bits: int) -> Array:
     if bits == 8:
-        return values.contiguous()
+        return values
     if values.shape[-1] % 2:
-        values = torch.nn.functional.pad(values, (0, 1))
-    return values[..., 0::2] | (values[..., 1::2] << 4)
+        values = np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, 1)])
+    pairs: Array = values[..., 0::2] | (values[..., 1::2] << 4)
+    return pairs
 
 
-def _bytes(packed: np.ndarray, bits: int) -> np.ndarray:
+def _bytes(packed: Array, bits: int) -> Array:
     if bits == 8:
         return packed
     return np.stack([packed & 15, packed >> 4], axis=-1).reshape(*packed.shape[:-1], -1)

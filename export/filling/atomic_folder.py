@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..runtime.bundle.manifest import is_bundle
-from ..runtime.errors import KyutaiOnnxError, UsageError
+from ...runtime.bundle.manifest import is_bundle
+from ...runtime.errors import KyutaiOnnxError, UsageError
 
 REASONS = {
     errno.ENOSPC: "no space is left on the disk; free some or choose another place with '--out'",

@@ -1,6 +1,6 @@
 """The texts that go with a bundle: whose weights these are, and a card ready to publish."""
 
-from ..runtime.bundle.manifest import Manifest, TensorSpec
+from ...runtime.bundle.manifest import Manifest, TensorSpec
 
 CC_BY = """\
 The weights in this bundle were made by Kyutai (https://kyutai.org) and published at
