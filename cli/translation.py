@@ -60,13 +60,13 @@ class TranslationRequest:
             transcript_files.check_words(self.words)
         if self.srt is not None:
             transcript_files.check_folder(self.srt)
-        check_target(self.out)
         declare(
             reads=[self.audio, self.load_state],
             audio=[self.out],
             others=[self.words, self.srt, self.dump_tokens, self.save_state],
             force=force,
         )
+        check_target(self.out)
 
 
 def answer(

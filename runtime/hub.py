@@ -40,9 +40,11 @@ def download_bundle(name: str) -> Path:
     if found is None:
         raise ModelError(f"'hf://{name}' is not of the form hf://owner/name[@revision]")
     with hub_errors(found["repo"], "the bundle", found["revision"]):
-        _announce(f"fetching the bundle {name}")
+        local = not is_reachable()
+        if not local:
+            _announce(f"fetching the bundle {name}")
         folder = huggingface_hub.snapshot_download(
-            found["repo"], revision=found["revision"], local_files_only=not is_reachable()
+            found["repo"], revision=found["revision"], local_files_only=local
         )
         return Path(folder)
 

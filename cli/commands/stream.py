@@ -115,6 +115,7 @@ def stream(
     Speech to text prints words as they are spoken, Hibiki translates, Moshi answers, and text to
     speech speaks standard input.
     """
+    from ...runtime.audio.files.writer import check_target
     from ..files import declare
     from ..live import session
     from ..live.live_audio import LiveRequest, show_devices
@@ -148,6 +149,8 @@ def stream(
         others=[words, state.save_state],
         force=force,
     )
+    check_target(save_input)
+    check_target(save_output)
     if server.server is not None:
         options.refuse(
             options.NOT_HERE,

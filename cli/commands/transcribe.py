@@ -139,14 +139,16 @@ def transcribe(
         force=force,
     )
     transcript_files.check_ending(out, kind)
+    if server.server is None:
+        server.refuse(rtf=rtf)
+    else:
+        options.refuse(options.NOT_HERE, prompt_audio=prompt_audio, dump_tokens=dump_tokens)
+        model.refuse_hardware()
     check_recordings(found, channel=channel, raw=form)
     if prompt_audio is not None:
         check_recording(str(prompt_audio))
     if server.server is not None:
-        options.refuse(options.NOT_HERE, prompt_audio=prompt_audio, dump_tokens=dump_tokens)
-        model.refuse_hardware()
         with connect(server) as there:
             return Transcription(there.speech_to_text(model.model, rtf=rtf), request).run()
-    server.refuse(rtf=rtf)
     loaded = load(SPEECH_TO_TEXT, model, quiet=general.quiet)
     return Transcription(loaded, request).run()

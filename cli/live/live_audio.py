@@ -16,7 +16,6 @@ from typing import Any, Self
 import numpy as np
 
 from ...runtime.audio import AudioWriter, Pcm, cut_frames, read_audio
-from ...runtime.audio.files.writer import check_target
 from ...runtime.audio.live import Clock, Frame, LiveSound, Meter, SoundCard, WallClock
 from ...runtime.audio.live.devices import CALLED, Device, choose_device
 from ...runtime.audio.live.meter import RunningStats
@@ -109,8 +108,6 @@ class LiveRequest:
             )
         if self.save_input == "-":
             raise UsageError("--save-input: standard output is for text; name a file")
-        check_target(self.save_input)
-        check_target(self.save_output)
 
 
 class LiveAudio:

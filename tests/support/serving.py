@@ -24,6 +24,7 @@ Message = dict[str, Any]
 
 STT, TTS, HIBIKI = (ModelConfig(task=task) for task in ("stt", "tts", "hibiki"))
 LISTEN, SPEAK, CHAT = "/api/asr-streaming", "/api/tts_streaming", "/api/chat"
+REALTIME = "/v1/realtime"
 FRAME, RATE = 1920, 24000
 SECONDS = 120.0
 """After which a test gives up."""

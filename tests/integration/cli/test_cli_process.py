@@ -18,7 +18,7 @@ from support.speech import Array, wav_bytes, write_wav
 from support.waiting import PATIENCE_SECONDS
 
 from kyutai_onnx.models import Word
-from kyutai_onnx.models.resolve import VARIABLE
+from kyutai_onnx.models.resolve import SAMPLES, VARIABLE
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and pipes of POSIX")
 
@@ -52,7 +52,7 @@ def read_until(process: subprocess.Popen[bytes], wanted: str) -> str:
         (2, ("transcribe", "--louder")),
         (3, ("info", "nowhere")),
         (4, ("transcribe", "nowhere.wav", "-q")),
-        (2, ("transcribe", "nowhere.wav", "-q", "--provider", "abacus")),
+        (2, ("transcribe", str(SAMPLES / "alarm.wav"), "-q", "--provider", "abacus")),
     ],
 )
 def test_exit_codes(code: int, arguments: tuple[str, ...]) -> None:

@@ -231,8 +231,8 @@ def test_a_voice_that_is_not_there_is_reported(
         (("transcribe", "a.wav", "--server", "SERVER", "--prompt-audio", "x"), "--prompt-audio"),
         (("transcribe", "a.wav", "--rtf", "2"), "--rtf"),
         (("transcribe", "a.wav", "--api-key", "k"), "--api-key"),
-        (("transcribe", "a.wav", "--server", "ftp://here"), "--server"),
-        (("transcribe", "a.wav", "--server", "http://"), "--server"),
+        (("transcribe", SAMPLES[0], "--server", "ftp://here"), "--server"),
+        (("transcribe", SAMPLES[0], "--server", "http://"), "--server"),
         (("say", "a", "-o", "a.wav", "--turns", "--server", "SERVER"), "--turns"),
         (("say", "a", "-o", "a.wav", "--codebooks", "4", "--server", "SERVER"), "--codebooks"),
         (("say", "a", "-o", "a.wav", "--server", "SERVER", "--api-key", "@none"), "none"),
@@ -243,7 +243,7 @@ def test_a_voice_that_is_not_there_is_reported(
     ],
 )
 def test_what_does_not_go_together_is_misuse(
-    command: Command, server: Running, arguments: tuple[str, ...], option: str
+    command: Command, server: Running, arguments: tuple[object, ...], option: str
 ) -> None:
     done = command(*(server.url if one == "SERVER" else one for one in arguments))
     assert done.code == 2

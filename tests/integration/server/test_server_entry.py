@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
+from urllib.request import HTTPSHandler, build_opener
 
 import aiohttp
 import pytest
 from support.serving import (
     CHAT,
     LISTEN,
+    REALTIME,
     SECONDS,
     SPEAK,
     STT,
@@ -30,6 +32,7 @@ from support.serving import (
 )
 from support.speech import hiss, wav_bytes
 from support.waiting import until, until_here
+from websockets.sync.client import connect
 
 from kyutai_onnx.runtime.cache_folder import cache_folder
 from kyutai_onnx.runtime.errors import UsageError
@@ -124,7 +127,7 @@ def test_every_path_but_the_public_ones_wants_a_key(server: Running) -> None:
         if path in PUBLIC or route.method == "HEAD":
             continue
         options: dict[str, Any] = {}
-        if route.method == "GET" and path in (LISTEN, SPEAK, CHAT):
+        if route.method == "GET" and path in (LISTEN, SPEAK, CHAT, REALTIME):
             status = asyncio.run(socket_status(server, path))
             status = 401 if path == CHAT and status == 404 else status  # no model for it here
         else:
@@ -250,24 +253,24 @@ def test_no_key_is_kept_or_shown() -> None:
     assert Keys(()).admits({})
 
 
-def test_tls_by_a_certificate_of_its_own() -> None:
-    async def talk(server: Running) -> None:
-        context = ssl.create_default_context(cadata=certificate)
-        async with (
-            aiohttp.ClientSession() as session,
-            session.get(f"{server.url}/health", ssl=context) as answer,
-        ):
-            assert answer.status == 200
-        async with (
-            aiohttp.ClientSession() as session,
-            session.ws_connect(server.url + LISTEN, ssl=context) as socket,
-        ):
-            assert (await socket.receive(timeout=SECONDS)).data == b"\x81\xa4type\xa5Ready"
+def health_by_tls(server: Running, context: ssl.SSLContext | None = None) -> int:
+    """The status, by a client that has closed its connection when this returns, which asyncio's
+    have not."""
+    handler = HTTPSHandler(context=context or ssl._create_unverified_context())
+    with build_opener(handler).open(f"{server.url}/health", timeout=SECONDS) as answer:
+        status: int = answer.status
+    return status
 
+
+def test_tls_by_a_certificate_of_its_own() -> None:
     with running(STT, tls=Tls(self_signed=True)) as server:
         assert server.url.startswith("https://127.0.0.1:")
         certificate = ssl.get_server_certificate(("127.0.0.1", server.server.port))
-        asyncio.run(talk(server))
+        context = ssl.create_default_context(cadata=certificate)
+        assert health_by_tls(server, context) == 200
+        address = server.url.replace("https", "wss") + LISTEN
+        with connect(address, ssl=context, open_timeout=SECONDS) as client:
+            assert client.recv(SECONDS) == b"\x81\xa4type\xa5Ready"
 
 
 def test_a_certificate_of_its_own_is_kept() -> None:
@@ -337,13 +340,6 @@ def test_a_request_without_tls_is_answered_that_it_needs_it() -> None:
 
 
 def test_requests_without_tls_hold_no_place() -> None:
-    async def health(server: Running) -> int:
-        async with (
-            aiohttp.ClientSession() as session,
-            session.get(f"{server.url}/health", ssl=False) as answer,
-        ):
-            return answer.status
-
     with (
         running(STT, tls=Tls(self_signed=True), limits=tight(connections=4)) as server,
         contextlib.ExitStack() as stack,
@@ -353,7 +349,7 @@ def test_requests_without_tls_hold_no_place() -> None:
         for raw in open_ones:
             with contextlib.suppress(ConnectionError):
                 raw.sendall(b"GET / HTTP/1.1\r\n\r\n")
-        assert asyncio.run(health(server)) == 200
+        assert health_by_tls(server) == 200
 
 
 def test_a_client_without_tls_is_not_read_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -369,13 +365,6 @@ def test_a_client_without_tls_is_not_read_for_long(monkeypatch: pytest.MonkeyPat
 def test_handshakes_that_do_not_end_hold_no_place() -> None:
     """A newcomer takes the place of one; each keeps 16 KiB, not asyncio's 256."""
 
-    async def health(server: Running) -> int:
-        async with (
-            aiohttp.ClientSession() as session,
-            session.get(f"{server.url}/health", ssl=False) as answer,
-        ):
-            return answer.status
-
     assert TlsProtocol.max_size == 1 << 14
     with (
         running(STT, tls=Tls(self_signed=True), limits=tight(connections=4)) as server,
@@ -384,7 +373,7 @@ def test_handshakes_that_do_not_end_hold_no_place() -> None:
         for _ in range(40):
             place = ("127.0.0.1", server.server.port)
             stack.enter_context(socket.create_connection(place)).sendall(b"\x16\x03")
-        assert asyncio.run(health(server)) == 200
+        assert health_by_tls(server) == 200
 
 
 def test_tls_by_files(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from support.serving import (
     LISTEN,
+    REALTIME,
     STT,
     TTS,
     Client,
@@ -24,7 +25,6 @@ from support.speech import Array
 
 from kyutai_onnx.runtime.audio.pcm import encode
 
-REALTIME = "/v1/realtime"
 TRANSCRIBE = f"{REALTIME}?intent=transcription"
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
 MANUAL = {"audio": {"input": {"turn_detection": None}}}
