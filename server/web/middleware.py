@@ -30,17 +30,6 @@ SAFE = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-KINDS = {
-    400: "invalid_request_error",
-    401: "invalid_request_error",
-    404: "invalid_request_error",
-    405: "invalid_request_error",
-    408: "invalid_request_error",
-    413: "invalid_request_error",
-    415: "invalid_request_error",
-    429: "rate_limit_error",
-}
-
 KEPT = ("Allow", "Retry-After")
 """Headers of an error that aiohttp raises."""
 
@@ -187,10 +176,16 @@ def answer(
     if request.path.startswith("/v1/"):
         codes = {(401, None): "invalid_api_key", (404, "model"): "model_not_found"}
         code = codes.get((status, param))
-        kind = KINDS.get(status, "server_error")
-        body = json.dumps(openai.error(message, kind, param=param, code=code))
+        body = json.dumps(openai.error(message, _kind(status), param=param, code=code))
         return web.Response(
             status=status, text=body, content_type="application/json", headers=headers
         )
     text = "" if status == 401 else f"{message}\n"
     return web.Response(status=status, text=text, headers=headers)
+
+
+def _kind(status: int) -> str:
+    """Return the type that OpenAI gives an error."""
+    if status == 429:
+        return "rate_limit_error"
+    return "invalid_request_error" if status < 500 else "server_error"

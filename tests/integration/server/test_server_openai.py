@@ -303,6 +303,14 @@ def test_every_error_is_json(server: Running, method: str, path: str, status: in
     assert ("Allow" in headers) == (status == 405)
 
 
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/realtime"])
+def test_an_error_of_the_client_is_not_called_one_of_the_server(server: Running, path: str) -> None:
+    origin = {"Origin": "https://elsewhere.example"} if path == "/v1/models" else {}
+    status, body, _ = asyncio.run(ask(server, "GET", path, headers=origin))
+    assert status in (403, 426)
+    assert json.loads(body)["error"]["type"] == "invalid_request_error"
+
+
 def test_a_slower_speech_by_our_own_field(client: "openai.OpenAI") -> None:
     lengths = []
     for bonus in (-2, 2):
