@@ -262,8 +262,10 @@ async def post_tts(request: web.Request) -> web.StreamResponse:
     text, voice = asked.text, asked.voice
     if len(text) > context.limits.characters:
         raise UsageError(f"a text of {len(text)} characters: at most {context.limits.characters}")
-    encoder, answer = WavEncoder(served.model.sample_rate), StreamingResponse(request, "audio/wav")
-    async for event in Synthesis(context, served, text, voice or None).events():
-        if isinstance(event, events.Audio):
-            await answer.write(encoder.push(event.pcm))
-    return await answer.finish(encoder.end())
+    encoder = WavEncoder(served.model.sample_rate)
+    async with StreamingResponse(request, "audio/wav") as answer:
+        async for event in Synthesis(context, served, text, voice or None).events():
+            if isinstance(event, events.Audio):
+                await answer.write(encoder.push(event.pcm))
+        await answer.finish(encoder.end())
+    return answer.response

@@ -8,11 +8,9 @@ from aiohttp import web
 
 from ...models.events import Audio, Word
 from ...models.families import Task
-from ...runtime.errors import KyutaiOnnxError
 from ..registry import ServedModel, UnknownModel
 from ..voices import USUAL_VOICES
 from ..web.context import CONTEXT
-from ..web.logs import log
 from ..web.posts import StreamingResponse, Synthesis, Transcription
 from ..web.uploads import FILE, Form
 from ..wire import ProtocolError
@@ -94,21 +92,17 @@ async def _as_events(
     request: web.Request, transcription: Transcription, *, with_logprobs: bool
 ) -> web.StreamResponse:
     """Each word as it is found."""
-    answer, words = StreamingResponse(request, openai.EVENTS), list[Word]()
-    try:
+    words = list[Word]()
+    async with StreamingResponse(request, openai.EVENTS) as answer:
         async for event in transcription.events():
             if isinstance(event, Word):
                 await answer.write(adapter.transcript_delta(event, first=not words))
                 words.append(event)
-    except KyutaiOnnxError as error:
-        if not answer.begun:
-            raise
-        log("request failed", path=request.path, why=str(error))
-        return await answer.finish(openai.event(openai.error(str(error), "server_error")))
-    await answer.write(
-        adapter.transcript_done(words, transcription.duration, with_logprobs=with_logprobs)
-    )
-    return await answer.finish(openai.DONE)
+        await answer.write(
+            adapter.transcript_done(words, transcription.duration, with_logprobs=with_logprobs)
+        )
+        await answer.finish(openai.DONE)
+    return answer.response
 
 
 def _file(form: Form) -> BinaryIO:
@@ -128,14 +122,15 @@ async def speech_post(request: web.Request) -> web.StreamResponse:
     served = context.registry.find(Task.TEXT_TO_SPEECH, asked.model)
     synthesis = Synthesis(context, served, asked.text, asked.voice, **asked.options)
     sse, frames = asked.stream_format == "sse", 0
-    answer = StreamingResponse(request, openai.EVENTS if sse else openai.SPEECH_TYPES[asked.format])
-    async for data in _encoded(served, synthesis, asked):
-        frames += 1
-        await answer.write(adapter.audio_delta(data) if sse else data)
-    if not sse:
-        return await answer.finish()
-    await answer.write(adapter.audio_done(len(asked.text.split()), frames))
-    return await answer.finish(openai.DONE)
+    content_type = openai.EVENTS if sse else openai.SPEECH_TYPES[asked.format]
+    async with StreamingResponse(request, content_type) as answer:
+        async for data in _encoded(served, synthesis, asked):
+            frames += 1
+            await answer.write(adapter.audio_delta(data) if sse else data)
+        if sse:
+            await answer.write(adapter.audio_done(len(asked.text.split()), frames))
+        await answer.finish(openai.DONE if sse else b"")
+    return answer.response
 
 
 async def _encoded(

@@ -2,16 +2,20 @@
 text that is spoken; and an answer that is sent piece by piece."""
 
 from collections.abc import AsyncIterator
-from typing import Any, BinaryIO
+from types import TracebackType
+from typing import Any, BinaryIO, Self
 
 from aiohttp import web
 
 from ...models.events import Event
 from ...runtime.errors import UsageError
 from ..decoding import RecordingDecoder
+from ..openai.messages import EVENTS
 from ..registry import ServedModel
 from .async_session import AHEAD, AsyncSession, TextFeeder
 from .context import Context
+from .logs import log
+from .middleware import GONE, error_answer
 
 
 class Transcription:
@@ -90,27 +94,46 @@ class Synthesis:
 
 
 class StreamingResponse:
-    """Start with the first piece: until then the request may still fail with a status."""
+    """Start with the first piece: until then the request may still fail with a status. An error in
+    the block after that is the last event of a stream of events, and cuts off any other answer: to
+    end it as usual would make a part look like the whole. `response` is what the handler
+    returns."""
 
     def __init__(self, request: web.Request, content_type: str) -> None:
-        self._request = request
-        self._response = web.StreamResponse(headers={"Content-Type": content_type})
+        self._request, self._has_events = request, content_type == EVENTS
+        self.response = web.StreamResponse(headers={"Content-Type": content_type})
 
-    @property
-    def begun(self) -> bool:
-        return self._response.prepared
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if not self.response.prepared or not isinstance(error, Exception):
+            return False
+        refused = error_answer(self._request, error)
+        if refused.status == GONE:
+            return False
+        log("answer broken off", path=self._request.path, why=str(error) or type(error).__name__)
+        if self._has_events:
+            await self.finish(f"data: {refused.text}\n\n".encode())
+        elif self._request.transport is not None:
+            self._request.transport.abort()
+        return True
 
     async def write(self, data: bytes) -> None:
         """Send a piece."""
         await self._begin()
-        await self._response.write(data)
+        await self.response.write(data)
 
-    async def finish(self, data: bytes = b"") -> web.StreamResponse:
-        """Send the last piece, and return what the handler returns."""
+    async def finish(self, data: bytes = b"") -> None:
+        """Send the last piece."""
         await self._begin()
-        await self._response.write_eof(data)
-        return self._response
+        await self.response.write_eof(data)
 
     async def _begin(self) -> None:
-        if not self.begun:
-            await self._response.prepare(self._request)
+        if not self.response.prepared:
+            await self.response.prepare(self._request)

@@ -311,6 +311,31 @@ def test_an_error_of_the_client_is_not_called_one_of_the_server(server: Running,
     assert json.loads(body)["error"]["type"] == "invalid_request_error"
 
 
+@pytest.mark.parametrize("form", ["audio", "sse"])
+def test_an_answer_that_breaks_off_does_not_look_whole(form: str) -> None:
+    content = {"input": f"{TEXT} " * 500, "response_format": "pcm", "stream_format": form}
+    body = json.dumps(content).encode()
+    head = f"POST {SPEECH} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+
+    async def go(server: Running) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.server.port)
+        writer.write(head.encode() + body)
+        answer = await reader.readuntil(b"\r\n\r\n") + await reader.readexactly(100)
+        stopping = asyncio.create_task(asyncio.to_thread(server.stop))
+        answer += await reader.read()
+        writer.close()
+        await stopping
+        return answer
+
+    with running(TTS) as server:
+        answer = asyncio.run(go(server))
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert answer.endswith(b"\r\n0\r\n\r\n") == (form == "sse")
+    if form == "sse":
+        last = answer.split(b"data: ")[-1].partition(b"\n")[0]
+        assert json.loads(last)["error"]["type"] == "server_error"
+
+
 def test_a_slower_speech_by_our_own_field(client: "openai.OpenAI") -> None:
     lengths = []
     for bonus in (-2, 2):
