@@ -77,7 +77,12 @@ def open_log(*, as_json: bool, quiet: bool = False, debug: bool = False) -> None
     handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
     handler.addFilter(InvalidRequestFilter())
     level = logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO
-    for name, lowest in ((LOG.name, level), ("aiohttp", logging.WARNING)):
+    levels = {
+        LOG.name: level,
+        "aiohttp": logging.WARNING,
+        "aiohttp.websocket": logging.ERROR,  # its warning quotes protocols, which may hold a key
+    }
+    for name, lowest in levels.items():
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.propagate = False

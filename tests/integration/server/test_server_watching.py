@@ -6,6 +6,8 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 from prometheus_client.parser import text_string_to_metric_families
 from support.serving import (
     HIBIKI,
@@ -22,7 +24,7 @@ from support.serving import (
 from support.speech import Array, hiss, wav_bytes
 from support.waiting import until
 
-from kyutai_onnx.server.web.logs import LOG, JsonFormatter, TextFormatter, log
+from kyutai_onnx.server.web.logs import LOG, JsonFormatter, TextFormatter, log, open_log
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +165,40 @@ def test_the_log_has_neither_keys_nor_what_is_said(
     assert "key refused" in lines
     for secret in (key, "wrong-key", "butter", "alarm"):
         assert secret not in lines
+
+
+@pytest.fixture
+def opened_log(capsys: pytest.CaptureFixture[str]) -> Iterator[pytest.CaptureFixture[str]]:
+    """Where the log goes as `serve` opens it, until the test ends."""
+    loggers = [logging.getLogger(name) for name in (LOG.name, "aiohttp", "aiohttp.websocket")]
+    before = [(each.handlers, each.propagate, each.level) for each in loggers]
+    open_log(as_json=False)
+    yield capsys
+    for logger, (handlers, propagate, level) in zip(loggers, before, strict=True):
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
+
+
+def test_a_key_in_the_name_of_a_protocol_is_not_logged(
+    opened_log: pytest.CaptureFixture[str],
+) -> None:
+    headers = {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Protocol": "openai-insecure-api-key.hidden",
+    }
+
+    async def come() -> None:
+        request = make_mocked_request("GET", "/v1/realtime", headers=headers)
+        assert web.WebSocketResponse(protocols=("realtime",)).can_prepare(request)
+
+    asyncio.run(come())
+    log("client came")
+    logged = opened_log.readouterr().err
+    assert "client came" in logged
+    assert "hidden" not in logged
 
 
 def test_lines_for_people_and_programs(caplog: pytest.LogCaptureFixture) -> None:
