@@ -111,7 +111,12 @@ class Conversation:
         del self._items[item_id]
         self._unspoken.pop(item_id, None)
 
+    @property
+    def waiting_text(self) -> str:
+        """The texts that wait to be spoken."""
+        return " ".join(self._unspoken.values())
+
     def take_text(self) -> str:
         """Return the texts that wait to be spoken, which wait no more."""
-        texts, self._unspoken = self._unspoken, OrderedDict()
-        return " ".join(texts.values())
+        text, self._unspoken = self.waiting_text, OrderedDict()
+        return text

@@ -247,7 +247,7 @@ class RealtimeClient:
     async def _update(self, change: Mapping[str, Any]) -> None:
         changed = self._settings.updated(beta.from_beta(change))
         given = changed.audio.input
-        if self._uncommitted and given != self._settings.audio.input:
+        if (self._uncommitted or self._stream) and given != self._settings.audio.input:
             raise RealtimeError(
                 "the input audio buffer holds audio: commit or clear it before its format, "
                 "transcription or turn detection changes",
@@ -279,6 +279,8 @@ class RealtimeClient:
             ) from None
 
     async def _append(self, data: bytes) -> None:
+        if not data:
+            return
         if not self._settings.listens:
             rate = InputDecoder(self._settings.audio.input.format.type, 24000)
             self._note(len(data) / rate.bytes_a_second)
@@ -383,8 +385,8 @@ class RealtimeClient:
             )
             await self._send_all(adapter.commit(0.0))
             return
-        await self._context.feed(stream.session, stream.decoder.flush())
         self._finishing = stream.reading
+        await self._context.feed(stream.session, stream.decoder.flush())
         await self._send_all(stream.adapter.commit(stream.decoder.seconds))
         stream.session.end()
 
@@ -415,7 +417,7 @@ class RealtimeClient:
             conversation.check_length(texts)
             text = " ".join(filter(None, texts))
         else:
-            text = conversation.take_text()
+            text = conversation.waiting_text
         if not text.strip():
             raise RealtimeError(
                 "nothing to speak: create an item with input_text first; no model of language "
@@ -426,6 +428,8 @@ class RealtimeClient:
             raise RealtimeError(
                 "too many requests a minute", code="rate_limit_exceeded", kind="rate_limit_error"
             )
+        if request is None or request.input is None:
+            conversation.take_text()
         apart = request is not None and request.conversation == "none"
         adapter = ResponseAdapter(
             None if apart else conversation, settings, request.metadata if request else None

@@ -172,6 +172,24 @@ def test_settings_of_audio_wait_for_the_buffer_to_be_empty(server: Running, pcm:
     asyncio.run(go())
 
 
+def test_half_a_sample_keeps_its_format(server: Running) -> None:
+    async def go() -> None:
+        async with connected(server, TRANSCRIBE) as client:
+            await send(client, "input_audio_buffer.append", audio="")
+            await send(client, "session.update", session=MANUAL)
+            await until(client, "session.updated")
+            assert server.used == [0, 0]
+            await send(client, "input_audio_buffer.append", audio="AA==")
+            change = {"audio": {"input": {"format": {"type": "audio/pcmu"}}}}
+            await send(client, "session.update", session=change)
+            assert await refused(client) == "input_audio_buffer_not_empty"
+            await send(client, "input_audio_buffer.clear")
+            await send(client, "session.update", session=change)
+            await until(client, "session.updated")
+
+    asyncio.run(go())
+
+
 def test_words_that_the_model_cannot_spell_fail_one_item(
     server: Running, pcm: Array, text: str
 ) -> None:
@@ -295,6 +313,8 @@ def test_limits_of_texts_and_of_requests() -> None:
             await until(client, "response.done")
             await say(client, "seven")
             assert await refused(client) == "rate_limit_exceeded"
+            await send(client, "response.create")
+            assert await refused(client) == "rate_limit_exceeded"  # the text still waits
 
     with running(TTS, limits=tight(characters=20, rate=2)) as server:
         asyncio.run(go(server))
