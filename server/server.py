@@ -6,6 +6,8 @@ import contextlib
 import errno
 import functools
 import gc
+import ipaddress
+import itertools
 import os
 import signal
 import socket
@@ -22,7 +24,7 @@ from .config import ServerConfig
 from .moshi_server import chat, stt, tts
 from .openai import handler as openai
 from .openai.realtime.handler import PROTOCOL, parse_realtime_query, serve_realtime
-from .openapi import PATH, Description
+from .openapi import OPERATIONS, PATH, Description
 from .registry import ModelRegistry
 from .web import status
 from .web.connections import ConnectionLimiter, affordable_connections, logging_exhaustion
@@ -101,6 +103,15 @@ def make_app(
     return app
 
 
+def _check_paths(config: ServerConfig) -> None:
+    """Raise UsageError for a model whose path is one that the server itself answers."""
+    own = {path for _, path in OPERATIONS}
+    for model in config.models:
+        path = model.path
+        if path is not None and (path in own or path.startswith("/v1/")):
+            raise UsageError(f"path {path!r} is one of the server's own; give the model another")
+
+
 def _sockets(registry: ModelRegistry) -> list[tuple[Task, str]]:
     """Return each websocket path once, with its task."""
     paths = {family.socket: family.task for family in SERVED.values() if family.socket}
@@ -118,7 +129,8 @@ class Server:
     """One server on one event loop. It is made before its models are loaded: it takes its ports,
     and reads its certificate and its page. Leave the block of a server that is not started.
 
-    Raises UsageError if a certificate or the page cannot be used, ListenError if a port is taken.
+    Raises UsageError if a certificate, the page or the path of a model cannot be used, ListenError
+    if a port is taken.
     """
 
     def __init__(self, config: ServerConfig) -> None:
@@ -132,6 +144,7 @@ class Server:
         self._tls: ssl.SSLContext | None = None
         self.fingerprint: str | None = None
         """The SHA-256 fingerprint of a self-signed certificate."""
+        _check_paths(config)
         if config.tls is not None:
             self._tls, self.fingerprint = ssl_context(config.tls, config.host)
         self._pages = Pages(config.static)
@@ -144,6 +157,7 @@ class Server:
                 self._wyoming_sockets = _bind(
                     config.wyoming_host, config.wyoming_port, WYOMING_FLAGS, cleanup
                 )
+                _check_apart(self._sockets, self._wyoming_sockets)
                 self.wyoming_port = self._wyoming_sockets[0].getsockname()[1]
             self._cleanup = cleanup.pop_all()
 
@@ -259,6 +273,16 @@ def _bind(
     return sockets
 
 
+def _check_apart(http: Sequence[socket.socket], wyoming: Sequence[socket.socket]) -> None:
+    """Raise UsageError if two protocols have a port of one address: that can be bound twice, and
+    only one of them could listen."""
+    for ours, theirs in itertools.product(http, wyoming):
+        (host, port), (other, same) = (each.getsockname()[:2] for each in (ours, theirs))
+        is_any = any(ipaddress.ip_address(each).is_unspecified for each in (host, other))
+        if port == same and ours.family == theirs.family and (host == other or is_any):
+            raise UsageError(f"--wyoming-port {port}: --port is the same; give another one")
+
+
 def bound_sockets(host: str, port: int) -> Sequence[socket.socket]:
     """Take a port at all addresses of a host, without listening yet; raises OSError."""
     found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -289,8 +313,9 @@ def _listening(host: str, port: int, flags: tuple[str, str]) -> Iterator[None]:
     host_flag, port_flag = flags
     try:
         yield
-    except socket.gaierror as error:
-        raise UsageError(f"{host_flag} {host}: {error.strerror}; check the name") from None
+    except (socket.gaierror, UnicodeError) as error:
+        reason = getattr(error, "strerror", "no name of a host")
+        raise UsageError(f"{host_flag} {host}: {reason}; check the name") from None
     except PermissionError:
         raise ListenError(
             f"{host}:{port}: this user must not listen on that port; give '{port_flag}' above 1023"

@@ -8,6 +8,7 @@ import pytest
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.server.config import ModelConfig, ServerConfig, Tls, read_config, read_keys
 from kyutai_onnx.server.limits import Limits
+from kyutai_onnx.server.server import Server, bound_sockets
 
 OURS = """
 host = "0.0.0.0"
@@ -232,3 +233,26 @@ def test_a_folder_of_a_page_whose_name_is_too_long_is_refused() -> None:
 def test_a_codec_alone_is_not_served() -> None:
     with pytest.raises(UsageError, match="mimi"):
         ServerConfig(models=(ModelConfig(task="mimi"),)).check()
+
+
+@pytest.mark.parametrize("path", ["/health", "/openapi.json", "/v1/realtime", "/v1/anything"])
+def test_a_model_cannot_have_a_path_of_the_server(path: str) -> None:
+    with pytest.raises(UsageError, match=path):
+        Server(ServerConfig(port=0, models=(ModelConfig(task="stt", path=path),)))
+    with Server(ServerConfig(port=0, models=(ModelConfig(task="stt", path="/api/chat"),))):
+        pass
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_two_protocols_cannot_have_one_port(host: str) -> None:
+    (free,) = bound_sockets("127.0.0.1", 0)
+    port = free.getsockname()[1]
+    free.close()
+    with pytest.raises(UsageError, match="--wyoming-port"):
+        Server(ServerConfig(host=host, port=port, wyoming_port=port))
+
+
+@pytest.mark.parametrize("host", ["..", f"{'a' * 64}.example"])
+def test_a_host_whose_name_is_none(host: str) -> None:
+    with pytest.raises(UsageError, match="--host"):
+        Server(ServerConfig(host=host, port=0))
