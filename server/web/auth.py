@@ -22,7 +22,9 @@ PROTOCOL_HEADER, PROTOCOL_KEY = "Sec-WebSocket-Protocol", "openai-insecure-api-k
 MOST_CALLERS = 10_000
 ANY_ORIGIN = "*"
 CORS_METHODS = "GET, POST, OPTIONS"
-CORS_HEADERS = "authorization, content-type, kyutai-api-key"
+CORS_HEADERS = "*, authorization, content-type, kyutai-api-key"
+"""The star stands for those that OpenAI's client adds in browsers. It has to be followed by
+`authorization`, which it does not stand for."""
 
 
 class TooManySessions(Exception):  # noqa: N818

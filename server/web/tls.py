@@ -111,7 +111,7 @@ def ssl_context(tls: Tls, host: str) -> tuple[ssl.SSLContext, str | None]:
     """Return the TLS context of the server, and the fingerprint of a self-signed certificate, which
     is for `host` and this machine's own names.
 
-    Raises UsageError for files that are missing or do not belong together.
+    Raises UsageError for files that are missing, do not belong together or need a password.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -125,13 +125,18 @@ def ssl_context(tls: Tls, host: str) -> tuple[ssl.SSLContext, str | None]:
         return context, fingerprint(_der(pem))
     assert tls.cert is not None
     try:
-        context.load_cert_chain(tls.cert, tls.key)
+        context.load_cert_chain(tls.cert, tls.key, _refuse_password)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(
             f"tls: {tls.cert} and {tls.key} cannot be used ({reason}); give a matching pair in PEM"
         ) from None
     return context, None
+
+
+def _refuse_password() -> str:
+    """Stand for the question that OpenSSL would ask at the terminal."""
+    raise UsageError("tls: the key is encrypted; give one without a password")
 
 
 def fingerprint(der: bytes) -> str:
@@ -141,9 +146,11 @@ def fingerprint(der: bytes) -> str:
 
 def kept_certificate(host: str) -> bytes:
     """Return the self-signed certificate for `host` and its key, in PEM: that of the last start, or
-    a new one if there is none, if it ends soon, or if others could read its key.
+    a new one if there is none, if it ends soon, or if others could read its key. Servers that start
+    at once have the same one.
 
-    Raises UsageError if the package `cryptography` is missing.
+    Raises UsageError if the package `cryptography` is missing, or if no certificate can have the
+    name of the host.
     """
     try:
         path = cache_folder() / "tls" / f"{quote(host.strip('[]'), safe='')}.pem"
@@ -155,14 +162,27 @@ def kept_certificate(host: str) -> bytes:
         return pem
     pem = self_signed(host)
     try:
-        path.parent.mkdir(0o700, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(pem)
-        Path(file.name).replace(path)
+        return _keep(pem, path)
     except OSError as error:
         log("certificate not kept", path=str(path), why=error.strerror)
-    else:
-        log("certificate made", path=str(path), days=DAYS)
+        return pem
+
+
+def _keep(pem: bytes, path: Path) -> bytes:
+    """Put a certificate and its key at a path, and return what is there: that of another server, if
+    it was faster. Raises OSError."""
+    path.parent.mkdir(0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        made = Path(folder) / "made"
+        made.touch(0o600)
+        made.write_bytes(pem)
+        if _usable(path) is None:
+            path.unlink(missing_ok=True)
+        try:
+            path.hardlink_to(made)  # unlike a rename, it replaces nothing
+        except FileExistsError:
+            return _usable(path) or pem
+    log("certificate made", path=str(path), days=DAYS)
     return pem
 
 
@@ -244,4 +264,10 @@ def _general_name(place: str):  # type: ignore[no-untyped-def]
     try:
         return x509.IPAddress(ipaddress.ip_address(place))
     except ValueError:
+        pass
+    try:
         return x509.DNSName(place)
+    except ValueError:
+        raise UsageError(
+            f"--host {place}: no certificate can have this name; write it in ASCII"
+        ) from None

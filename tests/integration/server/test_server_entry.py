@@ -164,7 +164,8 @@ def test_browsers_are_reported_what_named_sites_may(server: Running) -> None:
     headers = {"Origin": "https://friend.example", "Access-Control-Request-Method": "POST"}
     status, _, answered = asyncio.run(ask(server, "OPTIONS", LISTEN, headers=headers))
     assert status == 204
-    assert "kyutai-api-key" in answered["Access-Control-Allow-Headers"]
+    allowed = answered["Access-Control-Allow-Headers"].split(", ")
+    assert {"kyutai-api-key", "authorization", "*"} <= set(allowed)
     headers["Origin"] = "https://evil.example"
     assert asyncio.run(ask(server, "OPTIONS", LISTEN, headers=headers))[0] == 403
 
@@ -318,6 +319,35 @@ def test_a_certificate_that_cannot_be_kept_is_made_and_logged(
     assert "certificate not kept" in caplog.text
 
 
+def test_servers_that_start_at_once_keep_one_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
+    host, shown = "twice.example", list[str | None]()
+
+    def make(name: str) -> bytes:
+        monkeypatch.setattr("kyutai_onnx.server.web.tls.self_signed", self_signed)
+        shown.append(ssl_context(Tls(self_signed=True), name)[1])
+        return self_signed(name)
+
+    monkeypatch.setattr("kyutai_onnx.server.web.tls.self_signed", make)
+    shown.append(ssl_context(Tls(self_signed=True), host)[1])
+    shown.append(ssl_context(Tls(self_signed=True), host)[1])
+    assert len(shown) == 3
+    assert len(set(shown)) == 1
+
+
+def test_a_key_that_is_not_kept_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KYUTAI_ONNX_CACHE", str(tmp_path))
+    (tmp_path / "tls" / "taken.example.pem").mkdir(parents=True)
+    assert ssl_context(Tls(self_signed=True), "taken.example")[1]
+    assert [path.name for path in (tmp_path / "tls").iterdir()] == ["taken.example.pem"]
+
+
+def test_a_host_that_no_certificate_can_name() -> None:
+    with pytest.raises(UsageError, match="--host"):
+        ssl_context(Tls(self_signed=True), "m\u00fcller.example")
+
+
 def plain(port: int, request: bytes) -> bytes:
     """Everything that a port answers to what is sent without TLS."""
     with socket.create_connection(("127.0.0.1", port), SECONDS) as raw:
@@ -374,6 +404,21 @@ def test_handshakes_that_do_not_end_hold_no_place() -> None:
             place = ("127.0.0.1", server.server.port)
             stack.enter_context(socket.create_connection(place)).sendall(b"\x16\x03")
         assert health_by_tls(server) == 200
+
+
+def test_an_encrypted_key_is_refused_without_a_question(tmp_path: Path) -> None:
+    serialization = pytest.importorskip("cryptography.hazmat.primitives.serialization")
+    pem = self_signed("example.org")
+    key = serialization.load_pem_private_key(pem, None)
+    locked = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"password"),
+    )
+    (tmp_path / "key.pem").write_bytes(locked)
+    (tmp_path / "cert.pem").write_bytes(pem)
+    with pytest.raises(UsageError, match="encrypted"):
+        ssl_context(Tls(str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")), "example.org")
 
 
 def test_tls_by_files(tmp_path: Path) -> None:
