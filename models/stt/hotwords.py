@@ -65,9 +65,10 @@ def parse_hotwords(text: str) -> tuple[Hotword, ...]:
         if not phrase and not colon:
             continue
         try:
-            found.append(Hotword(phrase.strip(), float(bonus)))
+            number = float(bonus)
         except ValueError:
             raise UsageError(f"hotword {item.strip()[:40]!r}: {bonus!r} is not a number") from None
+        found.append(Hotword(phrase.strip(), number))
     if len(found) > MOST_PHRASES:
         raise UsageError(f"{len(found)} hotwords: give at most {MOST_PHRASES}")
     return tuple(found)

@@ -86,7 +86,8 @@ def test_phrases_are_read(text: str, expected: tuple[tuple[str, float], ...]) ->
     ("text", "named"),
     [
         ("Kyutai:loud", "loud"),
-        ("Kyutai:-1", "Kyutai"),
+        ("Kyutai:-1", "from 0 to 20"),
+        ("Kyutai:50", "from 0 to 20"),
         ("Kyutai:nan", "Kyutai"),
         ("Kyutai:inf", "Kyutai"),
         (":3", "hotword"),
