@@ -137,6 +137,8 @@ class CodecEncoder:
     def push(self, pcm: Pcm) -> bytes:
         from av import AudioFrame
 
+        if not len(pcm):  # libav refuses an empty frame
+            return b""
         whole = self._samples == "s16"
         samples = np.frombuffer(encode(pcm, "s16le"), "<i2") if whole else pcm
         frame = AudioFrame.from_ndarray(samples[None], format=self._samples, layout="mono")

@@ -232,6 +232,14 @@ def test_samples_are_written_as_they_come(kind: str, step: int) -> None:
     assert decode(data[head:], "s16le") == pytest.approx(np.clip(pcm, -1, 1), abs=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["wav", "pcm", "opus", "flac", "mp3", "aac"])
+def test_no_samples_may_come_before_the_first(kind: str) -> None:
+    samples = np.sin(np.arange(24000, dtype=np.float32) / 9)
+    plain, late = speech_encoder(kind, 24000), speech_encoder(kind, 24000)
+    content = plain.push(samples) + plain.end()
+    assert len(late.push(samples[:0]) + late.push(samples) + late.end()) == len(content)
+
+
 def test_speech_that_says_nothing_is_whole_all_the_same() -> None:
     for kind in openai.SPEECH_TYPES:
         encoder = speech_encoder(kind, 24000)
