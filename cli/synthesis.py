@@ -200,7 +200,6 @@ def speak_by(
     drawn."""
     assert request.text is not None
     pieces = after_the_first_word(read_text() if request.text == "-" else [request.text])
-    print_seed(seed, quiet=request.quiet)
     model, outputs = stream.model, list[Callable[[Pcm], None]]()
     with ExitStack() as stack:
         if request.out is not None:
@@ -213,7 +212,7 @@ def speak_by(
             here = isinstance(stream, Stream)
             pieces = audio.resting(pieces) if here else audio.ticking(pieces, stream.task)
             audio.meter.note_text()
-        session = SynthesisSession(stream, request, lambda pcm: [put(pcm) for put in outputs])
+        session = SynthesisSession(stream, request, lambda pcm: [put(pcm) for put in outputs], seed)
         try:
             session.run(primed, pieces)
         except KeyboardInterrupt:
@@ -237,15 +236,19 @@ def after_the_first_word(pieces: Iterable[str]) -> Iterator[str]:
 
 
 class SynthesisSession:
-    """One text on its way through a stream; `play` takes the audio."""
+    """One text on its way through a stream; `play` takes the audio.
+
+    `seed` is printed once there is something to speak: a text that is refused has none.
+    """
 
     def __init__(
         self,
         stream: "Stream[TextToSpeechTask] | RemoteSpeech",
         request: SynthesisRequest,
         play: Callable[[Pcm], object],
+        seed: int | None = None,
     ) -> None:
-        self._stream, self._request, self._play = stream, request, play
+        self._stream, self._request, self._play, self._seed = stream, request, play, seed
         self._samples = 0
         model = stream.model
         self._transcript = Transcript(request.out or "-", model.name, model.precision)
@@ -268,10 +271,17 @@ class SynthesisSession:
                 events = self._feed(piece)
                 total += self._stream.task.waiting_words - before
                 for event in events:
+                    self._print_seed()
                     self._add([event])
                     progress("speaking", total - self._stream.task.waiting_words, total)
         if not self._stream.task.given:
             raise UsageError(NOTHING_TO_SAY)
+        self._print_seed()
+
+    def _print_seed(self) -> None:
+        if self._stream.task.given:
+            print_seed(self._seed, quiet=self._request.quiet)
+            self._seed = None
 
     def end(self, trace: TokenTrace | None) -> None:
         """Write the files beside the audio."""

@@ -269,6 +269,13 @@ def test_text_of_a_pipe_may_have_a_byte_order_mark(
     assert said == "set an alarm for seven thirty"
 
 
+@pytest.mark.parametrize("text", ["<speak>seven <break/>", "\N{GRINNING FACE}"])
+def test_a_text_that_cannot_be_spoken_has_no_seed(command: Command, out: Path, text: str) -> None:
+    done = command("say", text, "-o", out)
+    assert done.code == 2
+    assert "seed" not in done.err
+
+
 def test_what_is_left_out_of_a_text_is_noted(command: Command, out: Path) -> None:
     text = "<prosody rate='slow'>seven</prosody> 漢字 **thirty** \N{GRINNING FACE}"
     done = command("say", text, "-o", out, "--seed", 1)
