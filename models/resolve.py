@@ -132,6 +132,10 @@ def _is_path(name: str) -> bool:
     )
 
 
+def _described(family: Family) -> str:
+    return f"{family.name} ({family.task.replace('-', ' ')})"
+
+
 def open_bundle(model: str | os.PathLike[str] | Bundle | None, family: Family) -> Bundle:
     """Open a checked bundle of one family; a codec is found in a bundle of any.
 
@@ -140,5 +144,9 @@ def open_bundle(model: str | os.PathLike[str] | Bundle | None, family: Family) -
     bundle = model if isinstance(model, Bundle) else Bundle.open(locate(model, family).path)
     found = bundle.manifest.family
     if family.task is not Task.CODEC and found != family.name:
-        raise ModelError(f"{bundle.path}: holds a {found} model, not a {family.name} one")
+        name = bundle.path if isinstance(model, Bundle) else model
+        raise ModelError(
+            f"{name} is a model of {_described(FAMILIES[found])}, and {_described(family)} is "
+            "needed; name another model, or use another command"
+        )
     return bundle

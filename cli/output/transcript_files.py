@@ -55,6 +55,8 @@ def check_ending(out: str | None, kind: Format | None) -> None:
     if kind is not None or out is None or names_folder(out):
         return
     path = Path(out)
+    if out in list(Format):
+        raise UsageError(f"-o {out} would be a file named {out}; for the format give '-f {out}'")
     if path.suffix and ending_format(path) is None:
         raise UsageError(
             f"{path}: the ending {path.suffix} names no format; use {known_endings()}, or choose "

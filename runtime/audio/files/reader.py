@@ -283,7 +283,7 @@ def _choose(source: ByteSource, raw: RawFormat | None) -> Decoder:
     if source.path and source.path.suffix.lower() in _HEADERLESS_SUFFIXES:
         raise AudioError(
             f"{source.name} holds samples without a header: "
-            "give their sample rate, encoding and channels"
+            "give their encoding and rate, as in '--raw s16le --rate 16000', or pass an array"
         )
     return _plausible(_open_whole(source, SndfileDecoder))
 

@@ -6,6 +6,7 @@ file of what it reads.
 
 import io
 import os
+import re
 import shlex
 import sys
 import tempfile
@@ -121,6 +122,11 @@ def open_source(source: AudioSource) -> ByteSource:
 
     Raises AudioError when it cannot be opened, UsageError when it is none of these.
     """
+    if isinstance(source, str) and re.match(r"[a-z][a-z0-9+.-]+://", source, re.IGNORECASE):
+        raise AudioError(
+            f"{source} is a URL, and only files are read; download it, for example with "
+            f"'curl -LO {source}'"
+        )
     if isinstance(source, str | os.PathLike):
         return _open_stdin() if os.fspath(source) == "-" else _open_path(Path(source))
     return _open_object(source)

@@ -29,7 +29,7 @@ def without_language_model(folder: Path) -> str:
 
 def of_another_family(folder: Path) -> str:
     copy_demo(folder, lambda manifest: manifest.update(family="mimi"))
-    return "holds a mimi model, not a stt one"
+    return "model of mimi"
 
 
 def with_a_cut_file(folder: Path) -> str:

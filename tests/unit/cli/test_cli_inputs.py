@@ -195,6 +195,7 @@ def test_a_recording_is_opened_before_a_model(
         (("say", "hi", "-o", "OUT.png"), 4, ".png"),
         (("say", "hi", "-o", "OUT", "--words", "x.doc"), 2, "x.doc"),
         (("transcribe", "GOOD", "--channel", 3), 2, "channel 3"),
+        (("transcribe", "https://127.0.0.1/a.wav"), 4, "https://127.0.0.1/a.wav is a URL"),
         (("transcribe", "GOOD", "-o", "OUT.srt", "-f", "json"), 2, "contradicts"),
         (("translate", "GOOD", "OUT", "--words", "x.doc"), 2, "x.doc"),
         (("codec", "decode", "GOOD", "OUT"), 4, "codes"),

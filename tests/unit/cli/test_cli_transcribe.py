@@ -125,7 +125,9 @@ def test_the_ending_of_the_file_names_the_format(
     assert out.read_text("utf-8") == command("transcribe", speech, "-f", kind).out
 
 
-@pytest.mark.parametrize("arguments", [("-f", "srt", "-o", "a.vtt"), ("-o", "a.docx")])
+@pytest.mark.parametrize(
+    "arguments", [("-f", "srt", "-o", "a.vtt"), ("-o", "a.docx"), ("-o", "srt"), ("-o", "json")]
+)
 def test_an_ending_that_contradicts_or_names_nothing_is_refused(
     command: Command,
     speech: Path,
