@@ -129,6 +129,11 @@ class Transcript:
     def text(self) -> str:
         return " ".join(word.text for word in self.words)
 
+    @property
+    def words_and_pauses(self) -> list[Word | Pause]:
+        """Each pause before the word that follows it."""
+        return [*self.pauses, *self.words]
+
 
 def rounded(event: Event) -> dict[str, object]:
     """Return the fields of an event that are known, numbers to a thousandth."""

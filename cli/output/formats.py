@@ -142,7 +142,7 @@ class TsvFormat(TranscriptFormat):
 
     @staticmethod
     def _rows(transcript: Transcript, style: Style) -> Iterable[str]:
-        for cue in cues(transcript.words, style.layout):
+        for cue in cues(transcript.words_and_pauses, style.layout):
             start, end = (round(1000 * seconds) for seconds in _span(cue))
             yield f"{start}\t{end}\t{cue.text}".replace("\n", " ")
 
@@ -157,7 +157,7 @@ class CueFormat(TranscriptFormat):
         self.ending, self._subtitles = ending, subtitles
 
     def render(self, transcript: Transcript, style: Style) -> str:
-        return self._subtitles.document(transcript.words, style.layout).rstrip("\n")
+        return self._subtitles.document(transcript.words_and_pauses, style.layout).rstrip("\n")
 
 
 class HtmlFormat(TranscriptFormat):
@@ -211,7 +211,9 @@ def _content(transcript: Transcript) -> dict[str, object]:
     content: dict[str, object] = {
         "file": transcript.file,
         "text": transcript.text,
-        "segments": [_segment(index, cue) for index, cue in enumerate(cues(transcript.words))],
+        "segments": [
+            _segment(index, cue) for index, cue in enumerate(cues(transcript.words_and_pauses))
+        ],
         "words": [rounded(word) for word in transcript.words],
         "pauses": [rounded(pause) for pause in transcript.pauses],
         "duration": round(transcript.duration, 3),

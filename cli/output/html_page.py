@@ -71,7 +71,7 @@ def _relative(path: Path, folder: Path) -> str:
 def _body(transcript: Transcript) -> Iterator[str]:
     """Yield paragraphs, and the pauses between them."""
     paragraph: list[Word] = []
-    for cue in cues(transcript.words):
+    for cue in cues(transcript.words_and_pauses):
         rest = rest_between(paragraph[-1], cue.words[0]) if paragraph else 0.0
         if rest > PAUSE_SECONDS or len(paragraph) >= _PARAGRAPH_WORDS:
             yield _paragraph(paragraph, transcript)

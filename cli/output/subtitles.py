@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from ...models.events import Event, Word
+from ...models.events import Event, Pause, Word
 from ...models.text.subtitles import SRT, VTT, Cue, CueMaker
 from ...runtime.errors import KyutaiOnnxError, UsageError
 from ...runtime.output_file import output_file
@@ -37,12 +37,12 @@ class SubtitleFile:
 
     def add(self, events: Iterable[Event]) -> None:
         """Write the words among the events."""
-        words = [event for event in events if isinstance(event, Word)]
-        for word in words:
-            settled = self._cues.push(word)
+        timed = [event for event in events if isinstance(event, Word | Pause)]
+        for event in timed:
+            settled = self._cues.push(event)
             self._settled += self._blocks(settled, begins=not self._settled)
             self._number += len(settled)
-        if words:
+        if timed:
             self._write()
 
     def _blocks(self, cues: Iterable[Cue], *, begins: bool) -> bytes:

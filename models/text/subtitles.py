@@ -1,8 +1,9 @@
 """Subtitles from words: cues that can be read while they are shown, in SubRip (srt) and WebVTT.
 
-A pause or the end of a sentence ends a cue. A sentence that is too long for one cue is cut into
-parts of about the same length, after a comma or at a short rest if possible, and leaves no word
-alone. Sentences that would be shown for less than a second share a cue.
+A pause, which the model reports or a long rest shows, or the end of a sentence ends a cue. A
+sentence that is too long for one cue is cut into parts of about the same length, after a comma or
+at a short rest if possible, and leaves no word alone. Sentences that would be shown for less than a
+second share a cue.
 """
 
 import math
@@ -10,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ..events import Word
+from ..events import Pause, Word
 
 LONGEST_SECONDS = 6.0
 SHORTEST_SECONDS = 1.0
@@ -87,6 +88,8 @@ class CueMaker:
     def __init__(self, layout: CueLayout = DEFAULT_LAYOUT) -> None:
         self._layout = layout
         self._most = layout.line_width * layout.lines
+        self._pauses: list[float] = []
+        """The seconds of pauses that no word has followed yet."""
         self._clear()
 
     def _clear(self) -> None:
@@ -100,10 +103,17 @@ class CueMaker:
         """The cues of the words that are not settled: more words may change them."""
         return self._cues(None)
 
-    def push(self, word: Word) -> list[Cue]:
-        """Add a word; returns the cues that it settles."""
+    def push(self, event: Word | Pause) -> list[Cue]:
+        """Add a word, or a pause before the word that follows it; returns the cues that it
+        settles."""
+        if isinstance(event, Word):
+            return self._push(event)
+        self._pauses.append(event.time)
+        return []
+
+    def _push(self, word: Word) -> list[Cue]:
         settled: list[Cue] = []
-        if self._open and rest_between(self._open[-1], word) > PAUSE_SECONDS:
+        if self._open and self._has_pause(self._open[-1], word):
             settled = self._cues(word)
             self._clear()
         elif self._open:
@@ -119,8 +129,14 @@ class CueMaker:
             left = self._open[len(first.words) :]
             self._clear()
             for each in left:
-                settled += self.push(each)
+                settled += self._push(each)
         return settled
+
+    def _has_pause(self, word: Word, following: Word) -> bool:
+        past = [time for time in self._pauses if time <= following.start]
+        self._pauses = [time for time in self._pauses if time > following.start]
+        is_reported = any(word.start < time for time in past)
+        return is_reported or rest_between(word, following) > PAUSE_SECONDS
 
     def _cues(self, following: Word | None) -> list[Cue]:
         """Return the cues of the open words; `following` is the word after them, if known."""
@@ -174,11 +190,11 @@ class CueMaker:
             yield start
 
 
-def cues(words: Iterable[Word], layout: CueLayout = DEFAULT_LAYOUT) -> Iterator[Cue]:
-    """Group words into cues."""
+def cues(events: Iterable[Word | Pause], layout: CueLayout = DEFAULT_LAYOUT) -> Iterator[Cue]:
+    """Group words into cues; each pause comes before the word that follows it."""
     maker = CueMaker(layout)
-    for word in words:
-        yield from maker.push(word)
+    for event in events:
+        yield from maker.push(event)
     yield from maker.open
 
 
@@ -237,9 +253,9 @@ class SubtitleFormat:
     point: str
     is_numbered: bool
 
-    def document(self, words: Iterable[Word], layout: CueLayout = DEFAULT_LAYOUT) -> str:
+    def document(self, events: Iterable[Word | Pause], layout: CueLayout = DEFAULT_LAYOUT) -> str:
         """Return a whole file."""
-        made = cues(words, layout)
+        made = cues(events, layout)
         if layout.highlight:
             made = (each for cue in made for each in cue.of_each_word())
         blocks = [self.block(number, cue) for number, cue in enumerate(made, 1)]
@@ -274,11 +290,11 @@ SRT = SubtitleFormat("", ",", is_numbered=True)
 VTT = SubtitleFormat("WEBVTT\n", ".", is_numbered=False)
 
 
-def srt(words: Iterable[Word], layout: CueLayout = DEFAULT_LAYOUT) -> str:
+def srt(events: Iterable[Word | Pause], layout: CueLayout = DEFAULT_LAYOUT) -> str:
     """Return a whole SubRip file."""
-    return SRT.document(words, layout)
+    return SRT.document(events, layout)
 
 
-def vtt(words: Iterable[Word], layout: CueLayout = DEFAULT_LAYOUT) -> str:
+def vtt(events: Iterable[Word | Pause], layout: CueLayout = DEFAULT_LAYOUT) -> str:
     """Return a whole WebVTT file."""
-    return VTT.document(words, layout)
+    return VTT.document(events, layout)

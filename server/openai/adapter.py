@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
-from ...models.events import Word, WordStarted
+from ...models.events import Pause, Word, WordStarted
 from ...models.text.subtitles import cues, srt, vtt
 from .messages import TRANSCRIPT_TYPES, TranscriptionRequest, event
 
@@ -17,19 +17,20 @@ LEAST = 1e-6
 
 
 def render_transcript(
-    request: TranscriptionRequest, words: Sequence[Word], duration: float
+    request: TranscriptionRequest, events: Sequence[Word | Pause], duration: float
 ) -> tuple[str, bytes]:
-    """The content type and the body that say `words`, found in `duration` seconds of audio."""
+    """The content type and the body that say the words, found in `duration` seconds of audio."""
+    words = [event for event in events if isinstance(event, Word)]
     text = " ".join(word.text for word in words)
     if request.format == "text":
         body = text + "\n"
     elif request.format == "srt":
-        body = srt(words)
+        body = srt(events)
     elif request.format == "vtt":
-        body = vtt(words)
+        body = vtt(events)
     else:
         verbose = request.format == "verbose_json"
-        content = _verbose(request, words, duration, text) if verbose else {"text": text}
+        content = _verbose(request, events, duration, text) if verbose else {"text": text}
         content |= {"logprobs": logprobs(words)} if request.logprobs else {}
         body = json.dumps(content | {"usage": _usage(duration)}, ensure_ascii=False)
     return TRANSCRIPT_TYPES[request.format], body.encode()
@@ -75,8 +76,9 @@ def audio_done(words: int, frames: int) -> bytes:
 
 
 def _verbose(
-    request: TranscriptionRequest, words: Sequence[Word], duration: float, text: str
+    request: TranscriptionRequest, events: Sequence[Word | Pause], duration: float, text: str
 ) -> dict[str, Any]:
+    words = [event for event in events if isinstance(event, Word)]
     content: dict[str, Any] = {
         "task": request.task,
         "language": request.language or "unknown",
@@ -95,7 +97,7 @@ def _verbose(
                 "temperature": request.options.get("temperature", 0.0),
                 **_quality(cue.text, [word for word in words if cue.start <= word.start < cue.end]),
             }
-            for index, cue in enumerate(cues(words))
+            for index, cue in enumerate(cues(events))
         ]
     if "word" in request.granularities:
         content["words"] = [

@@ -2,11 +2,12 @@
 
 import itertools
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from kyutai_onnx.models import Word
+from kyutai_onnx.models import Pause, Word
 from kyutai_onnx.models.text.subtitles import (
     DEFAULT_LAYOUT,
     LONGEST_SECONDS,
@@ -49,7 +50,7 @@ LAYOUTS = [
 ]
 
 
-def texts(words: list[Word], layout: CueLayout = DEFAULT_LAYOUT) -> list[str]:
+def texts(words: Sequence[Word | Pause], layout: CueLayout = DEFAULT_LAYOUT) -> list[str]:
     return [cue.text for cue in cues(words, layout)]
 
 
@@ -102,6 +103,15 @@ def test_a_pause_that_the_word_before_fills_begins_a_new_cue() -> None:
     words = [Word("one", 0, 0.3), Word("two", 0.4, 4.9), Word("three", 5, 5.3)]
     assert texts(words) == ["one two", "three"]
     assert next(iter(cues(words))).end < 1.5
+
+
+def test_a_pause_that_the_model_reports_begins_a_new_cue() -> None:
+    first, second = said("we went home"), said("it was late", start=1.2)
+    assert texts([*first, *second]) == ["we went home it was late"]
+    pause = Pause(first[-1].end + 0.1, 0.9)
+    for events in ([*first[:-1], pause, first[-1], *second], [pause, *first, *second]):
+        assert texts(events) == ["we went home", "it was late"]
+    assert texts([*first, Pause(0.0, 0.9), *second]) == ["we went home it was late"]
 
 
 def test_a_sentence_that_ends_begins_a_new_cue() -> None:
