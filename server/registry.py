@@ -134,6 +134,16 @@ class ModelRegistry:
         fitting = [served for served in self.all if served.family.task is task]
         return _named(fitting, name, USUAL_NAMES.get(task, ()))
 
+    def named(self, name: str) -> ServedModel:
+        """Return the model that answers to a name, for any task; raises UnknownModel."""
+        for served in self.all:
+            if name in (served.name, *served.aliases):
+                return served
+        for task, usual in USUAL_NAMES.items():
+            if name.startswith(usual) and any(one.family.task is task for one in self.all):
+                return self.find(task, name)
+        raise UnknownModel(f"no model {name[:80]!r} here; /v1/models lists the available ones")
+
     def find_translator(self, name: str | None) -> ServedModel:
         """Return the model of that name, or the first model, among those that translate; raises
         UnknownModel."""

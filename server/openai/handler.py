@@ -1,14 +1,14 @@
 """OpenAI's `/v1/audio/transcriptions`, `/v1/audio/translations`, `/v1/audio/speech` and
 `/v1/models`."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, BinaryIO
 
 from aiohttp import web
 
-from ...models.events import Audio, Word
+from ...models.events import Audio, Pause, Word
 from ...models.families import Task
-from ..registry import ServedModel, UnknownModel
+from ..registry import ServedModel
 from ..voices import USUAL_VOICES
 from ..web.context import CONTEXT
 from ..web.posts import StreamingResponse, Synthesis, Transcription
@@ -22,16 +22,16 @@ from .messages import InvalidRequestError, SpeechRequest, TranscriptionRequest
 
 async def models(request: web.Request) -> web.Response:
     """The models that are served, with what our own clients want to know of each."""
-    return web.json_response(_models(request))
+    registry = request.app[CONTEXT].registry
+    named = [(name, each) for each in registry.all for name in (each.name, *each.aliases)]
+    return web.json_response(_described(named))
 
 
 async def model(request: web.Request) -> web.Response:
-    """One of the models that are served; raises UnknownModel."""
+    """The model that answers to a name, OpenAI's own included; raises UnknownModel."""
     name = request.match_info["name"]
-    for entry in _models(request)["data"]:
-        if entry["id"] == name:
-            return web.json_response(entry)
-    raise UnknownModel(f"no model {name[:80]!r} here; /v1/models lists the available ones")
+    served = request.app[CONTEXT].registry.named(name)
+    return web.json_response(_described([(name, served)])["data"][0])
 
 
 async def voices(request: web.Request) -> web.Response:
@@ -43,12 +43,7 @@ async def voices(request: web.Request) -> web.Response:
     return web.json_response(openai.voice_list(names))
 
 
-def _models(request: web.Request) -> dict[str, Any]:
-    named = [
-        (name, served)
-        for served in request.app[CONTEXT].registry.all
-        for name in (served.name, *served.aliases)
-    ]
+def _described(named: Sequence[tuple[str, ServedModel]]) -> dict[str, Any]:
     listed = openai.model_list(
         (name, served.model.bundle.manifest.source.repository.partition("/")[0], served.since)
         for name, served in named
@@ -83,8 +78,8 @@ async def translations_post(request: web.Request) -> web.StreamResponse:
 async def _as_a_whole(
     transcription: Transcription, asked: TranscriptionRequest
 ) -> web.StreamResponse:
-    words = [event async for event in transcription.events() if isinstance(event, Word)]
-    content_type, body = adapter.render_transcript(asked, words, transcription.duration)
+    found = [event async for event in transcription.events() if isinstance(event, Word | Pause)]
+    content_type, body = adapter.render_transcript(asked, found, transcription.duration)
     return web.Response(body=body, headers={"Content-Type": f"{content_type}; charset=utf-8"})
 
 

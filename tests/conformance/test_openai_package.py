@@ -129,3 +129,13 @@ def test_errors_are_those_of_openai(client: "openai.OpenAI", speech: Path) -> No
     with pytest.raises(openai.NotFoundError, match="no model 'nobody' here"):
         client.audio.transcriptions.create(model="nobody", file=speech)
     assert "stt-demo-en" in [model.id for model in client.models.list()]
+
+
+@pytest.mark.parametrize("name", ["stt-demo-en", "whisper-1", "gpt-4o-mini-tts"])
+def test_a_model_is_described_by_each_name_it_answers_to(
+    client: "openai.OpenAI", name: str
+) -> None:
+    openai = pytest.importorskip("openai")
+    assert client.models.retrieve(name).id == name
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("nobody")
