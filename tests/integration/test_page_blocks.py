@@ -36,6 +36,7 @@ TEXT = "set an alarm at six twenty"
 OTHERS = {
     "llm": f"echo {TEXT}",
     "aplay": "cat >/dev/null",
+    "arecord": "head -c 64000 /dev/zero",
     "ffmpeg": "cat models/demo/samples/alarm.wav",
 }
 """Programs of others that commands are piped into and from, as shell scripts."""
