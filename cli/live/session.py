@@ -33,6 +33,7 @@ def run_here(request: LiveRequest, given: ModelOptions) -> None:
     family = FAMILIES[bundle.manifest.family]
     check(request, family, str(bundle.path))
     options = request.options.of(family)
+    check_input(request, family)
     if request.voices:
         check_voices(bundle, request.voices)
     model = family.model_class.load(bundle, **given.loading)
@@ -78,6 +79,7 @@ def open_remote_session(
     family = FAMILIES[info.family]
     check(request, family, info.id)
     options = request.options.of(family, Offered.LIVE | Offered.CLIENTS)
+    check_input(request, family)
     if info.task is Task.SPEECH_TO_TEXT:
         from .stt_session import LiveTranscription
 
@@ -128,7 +130,6 @@ def check(request: LiveRequest, family: Family, where: str) -> None:
                 f"--output-device {request.output_device}: then the speech goes nowhere; give "
                 "'--save-output' or '--words'"
             )
-    check_input(request, family)
 
 
 def check_input(request: LiveRequest, family: Family) -> None:
