@@ -23,8 +23,6 @@ Name = str | Path | None
 """A file of a command line: - is standard input or output, None was not given."""
 
 _HEAD_BYTES = 400
-CHECKED_RATE = 24_000
-"""The rate at which a recording is opened before the model, and so its own rate, is known."""
 
 
 class FileKind(enum.StrEnum):
@@ -207,13 +205,13 @@ def check_recording(
 
     Of a pipe nothing is read.
     """
-    from ..runtime.audio import read_audio
+    from ..runtime.audio import check_audio
     from ..runtime.audio.files.source import open_source
 
     if name == "-":
         open_source(name).close()
     elif not is_pipe(Path(name)):
-        read_audio(name, CHECKED_RATE, channel=channel, raw=raw).close()
+        check_audio(name, channel=channel, raw=raw)
 
 
 def check_recordings(

@@ -96,7 +96,7 @@ def read_samples(name: str, limit: int | None = None, *, quiet: bool = False) ->
 
 def checked(name: str, samples: Iterator[Sample]) -> tuple[Iterable[Sample], int]:
     """Return samples of which something is known before a model is loaded, and their number, 0 if
-    only the end tells: the files of all of them can be opened, or the first one has come.
+    only the end shows: the files of all of them can be opened, or the first one has come.
 
     Raises UsageError if there are none, AudioError for a recording that cannot be opened.
     """

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ...runtime.audio import read_audio
+from ...runtime.audio import check_audio
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.bundle.manifest import is_inside
 from ...runtime.errors import ModelError, UsageError
@@ -36,8 +36,6 @@ CONTROL = "control"
 DEFAULT_CFG_COEF = 2.0
 CUT_FRAMES = 2
 """The last frames of a recording, which its end touches (moshi models/tts.py `get_prefix`)."""
-CHECKED_RATE = 24_000
-"""The rate at which a recording is opened before the codec, and so its own rate, is known."""
 RECORDINGS = (".wav", ".mp3", ".flac", ".ogg")
 
 _HUB_FILE = re.compile(r"hf://(?P<repo>[\w.-]+/[\w.-]+)/(?P<path>.+)")
@@ -101,7 +99,7 @@ class Voices:
             _read_tensor(path)
         else:
             check_recording(path, self._name)
-            read_audio(path, CHECKED_RATE).close()
+            check_audio(path)
 
     def listed(self, *, online: bool = True) -> tuple[list[ListedVoice], str | None]:
         """List all voices that fit by name, each at its nearest place; and the reason if the Hub

@@ -3,7 +3,7 @@
 Built on libsndfile and soxr. Knows nothing of models; a frame here is what `Framer` was given.
 """
 
-from .files.reader import AudioReader, audio_blocks, probe, read_audio
+from .files.reader import AudioReader, audio_blocks, check_audio, probe, read_audio
 from .files.source import AudioInfo, AudioSource
 from .files.writer import AudioTarget, AudioWriter
 from .framer import Framer, cut_frames
@@ -23,6 +23,7 @@ __all__ = [
     "RawFormat",
     "Resampler",
     "audio_blocks",
+    "check_audio",
     "check_samples",
     "cut_frames",
     "probe",

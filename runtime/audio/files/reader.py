@@ -106,6 +106,17 @@ def _mono_array(samples: Array, channel: int | None, sample_rate: int) -> Pcm:
     return np.concatenate((mixer.push(pcm), mixer.flush()))
 
 
+CHECKED_RATE = 24_000
+"""The rate at which audio is opened before a model, and so its own rate, is known."""
+
+
+def check_audio(
+    source: AudioSource, *, channel: int | None = None, raw: RawFormat | None = None
+) -> None:
+    """Raise AudioError or UsageError, as `read_audio` does, for audio that cannot be opened."""
+    read_audio(source, CHECKED_RATE, channel=channel, raw=raw).close()
+
+
 def read_audio(
     source: AudioSource,
     sample_rate: int,
