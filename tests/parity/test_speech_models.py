@@ -143,7 +143,7 @@ def test_a_bundle_without_a_decoder_is_refused(bundle: Bundles, tmp_path: Path) 
     (folder / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(ModelError, match="no decoder"):
         Moshi.load(folder)
-    with pytest.raises(ModelError, match=r"moshi model, .* hibiki"):
+    with pytest.raises(ModelError, match="hibiki"):
         Hibiki.load(folder)
 
 
