@@ -139,6 +139,7 @@ class Server:
         """The models, once it has started."""
         self._app: web.Application | None = None
         self._runner: web.AppRunner | None = None
+        self._limiter: ConnectionLimiter | None = None
         self._listeners: list[asyncio.Server] = []
         self._wyoming: WyomingServer | None = None
         self._tls: ssl.SSLContext | None = None
@@ -187,7 +188,7 @@ class Server:
         for served in registry.all:
             served.engine.start()
         self._cleanup.enter_context(logging_exhaustion(loop))
-        limiter = ConnectionLimiter(
+        limiter = self._limiter = ConnectionLimiter(
             config.limits, affordable_connections(config.limits.connections)
         )
         self._app = make_app(config, registry, limiter, self._pages)
@@ -230,6 +231,8 @@ class Server:
             listener.close()
         if self._runner is not None:
             await self._runner.cleanup()
+        if self._limiter is not None:
+            await self._limiter.close()
         self._cleanup.close()
 
     async def run(self, registry: ModelRegistry, started: Callable[["Server"], object]) -> None:

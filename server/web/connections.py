@@ -66,6 +66,7 @@ class ConnectionLimiter:
         self._spare: WeakSet[LimitedConnection] = WeakSet()
         self._idle: WeakKeyDictionary[LimitedConnection, None] = WeakKeyDictionary()
         """The connections without a session, the longest first."""
+        self._over_tls: WeakSet[TlsProtocol] = WeakSet()
         self._full = ThrottledLog("too many connections")
         self._parsing_seconds = 0.0
 
@@ -95,11 +96,14 @@ class ConnectionLimiter:
 
         def over_tls(context: ssl.SSLContext) -> asyncio.BaseProtocol:
             made = open_connection()
-            if not isinstance(made, LimitedConnection):
-                return TlsProtocol(made, context, FULL_SECONDS)
-            seconds = FULL_SECONDS if made.spare else SSL_SECONDS
-            ended = functools.partial(self.remove, made)
-            return TlsProtocol(made, context, seconds, begun=made.begin, ended=ended)
+            if isinstance(made, LimitedConnection):
+                seconds = FULL_SECONDS if made.spare else SSL_SECONDS
+                ended = functools.partial(self.remove, made)
+                secured = TlsProtocol(made, context, seconds, begun=made.begin, ended=ended)
+            else:
+                secured = TlsProtocol(made, context, FULL_SECONDS)
+            self._over_tls.add(secured)
+            return secured
 
         def open_connection() -> asyncio.BaseProtocol:
             spare = len(self._kept) >= self._most and not self._drop_idle()
@@ -110,6 +114,13 @@ class ConnectionLimiter:
             return LimitedConnection(protocol(), self, self._limits, spare=spare)
 
         return open_connection if tls is None else functools.partial(over_tls, tls)
+
+    async def close(self) -> None:
+        """Reset the connections whose clients have not agreed to the end of TLS. asyncio would
+        leave them to the garbage collector."""
+        await asyncio.sleep(0)
+        while any([secured.abort() for secured in tuple(self._over_tls)]):
+            await asyncio.sleep(0)
 
     def add(self, connection: "LimitedConnection") -> None:
         """Count a new connection."""

@@ -86,6 +86,13 @@ class TlsProtocol(SSLProtocol):
         if self._left < 0 and self._raw is not None:
             self._raw.abort()
 
+    def abort(self) -> bool:
+        """Reset the connection below TLS; return whether there was one left."""
+        if self._raw is None:
+            return False
+        self._raw.abort()
+        return True
+
     def connection_lost(self, exc: BaseException | None) -> None:
         self._raw = None
         super().connection_lost(exc)

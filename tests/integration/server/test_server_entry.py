@@ -3,6 +3,7 @@ forgotten."""
 
 import asyncio
 import contextlib
+import gc
 import os
 import socket
 import ssl
@@ -404,6 +405,20 @@ def test_handshakes_that_do_not_end_hold_no_place() -> None:
             place = ("127.0.0.1", server.server.port)
             stack.enter_context(socket.create_connection(place)).sendall(b"\x16\x03")
         assert health_by_tls(server) == 200
+
+
+def test_a_client_that_never_ends_tls_is_not_left_to_the_garbage_collector() -> None:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with contextlib.ExitStack() as stack:
+        with running(STT, tls=Tls(self_signed=True)) as server:
+            place = ("127.0.0.1", server.server.port)
+            raw = stack.enter_context(socket.create_connection(place, SECONDS))
+            secured = stack.enter_context(context.wrap_socket(raw))
+            secured.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert secured.recv(1 << 16).startswith(b"HTTP/1.1 ")
+        del server
+        gc.collect()  # what it finds unclosed fails the test
 
 
 def test_an_encrypted_key_is_refused_without_a_question(tmp_path: Path) -> None:
