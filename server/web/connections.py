@@ -119,7 +119,7 @@ class ConnectionLimiter:
         """Reset the connections whose clients have not agreed to the end of TLS. asyncio would
         leave them to the garbage collector."""
         await asyncio.sleep(0)
-        while any([secured.abort() for secured in tuple(self._over_tls)]):
+        while any(tuple(secured.abort() for secured in tuple(self._over_tls))):
             await asyncio.sleep(0)
 
     def add(self, connection: "LimitedConnection") -> None:
