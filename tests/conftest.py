@@ -41,10 +41,19 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Folders are tested by as many workers as there are cores, and files that are named in this
-    process."""
-    named = [argument.partition("::")[0] for argument in config.args]
-    return 0 if any(Path(name).is_file() for name in named) else None
+    """Unit tests have as many workers as there are cores. Others also wait for processes, pages and
+    sound cards: with two workers for each core no core waits along. Files that are named are tested
+    in this process."""
+    named = [Path(argument.partition("::")[0]) for argument in config.args]
+    if any(name.is_file() for name in named):
+        return 0
+    quick = Path(__file__).parent / "unit"
+    return None if all(name.resolve().is_relative_to(quick) for name in named) else 2 * cores()
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 @pytest.hookimpl(tryfirst=True)
