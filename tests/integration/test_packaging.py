@@ -1,5 +1,5 @@
 """What is published: the wheel holds the packages and their data and nothing else, its metadata
-says what they need, and the commands that the pages show exist."""
+says what they need, the commands that the pages show exist, and the site builds."""
 
 import re
 import shlex
@@ -24,6 +24,7 @@ from support.paths import ROOT
 from typer.core import TyperGroup
 from typer.main import get_command
 
+from kyutai_onnx import models
 from kyutai_onnx.cli.main import app
 from kyutai_onnx.runtime.providers.provider import PROVIDERS
 
@@ -292,3 +293,12 @@ def test_every_requirement_is_pinned_to_a_release_that_it_admits() -> None:
     for requirement in map(Requirement, [*required, "pip", "moshi==0.2.13", "torch==2.13.0"]):
         pinned = pins[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(pinned), (str(requirement), pinned)
+
+
+def test_the_site_is_built_without_warnings(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--site-dir", str(tmp_path / "site")]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (built.returncode, built.stdout) == (0, "")
+    assert [line for line in built.stderr.splitlines() if line.startswith("WARNING")] == []
+    page = (tmp_path / "site" / "api" / "index.html").read_text("utf-8")
+    assert [name for name in models.__all__ if f'id="kyutai_onnx.models.{name}"' not in page] == []

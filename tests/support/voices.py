@@ -34,8 +34,9 @@ def spell_tokenizer(path: Path, size: int) -> None:
     import sentencepiece
 
     noise = np.random.default_rng(0)
-    letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
-    words = ["".join(noise.choice(letters, noise.integers(1, 9))) for _ in range(20 * size)]
+    letters = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz", np.uint8)
+    drawn = (noise.integers(26, size=noise.integers(1, 9)) for _ in range(20 * size))
+    words = [letters[indices].tobytes().decode() for indices in drawn]
     lines = iter([" ".join(words[i : i + 10]) for i in range(0, len(words), 10)])
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(

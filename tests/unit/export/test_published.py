@@ -72,6 +72,8 @@ def test_a_checkpoint_of_repeated_numbers_is_written_again(
     weights = {"encoder.weight": (4, 4), "decoder.weight": (4, 4)}
     monkeypatch.setattr(published, "mimi_shapes", lambda _: weights)
     monkeypatch.setattr(published, "lm_shapes", lambda _: {"transformer.weight": (4, 4)})
+    few_pieces = published.PUBLISHED["stt-1b-en_fr"] | {"text_card": 200}
+    monkeypatch.setitem(published.PUBLISHED, "stt-1b-en_fr", few_pieces)
     folder = published.write_published("stt-1b-en_fr", tmp_path)
     kept = (folder / MIMI).read_bytes()
     save_file(dict.fromkeys(weights, np.ones((4, 4), np.float32)), folder / MIMI)

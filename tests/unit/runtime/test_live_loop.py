@@ -11,7 +11,6 @@ from support.speech import RATE, Array
 from kyutai_onnx.runtime.audio.live.live_sound import (
     KEPT_SECONDS,
     PREBUFFER_SECONDS,
-    LiveSound,
 )
 
 FRAME = SIZE / RATE
@@ -246,27 +245,3 @@ def test_what_is_said_after_the_end_answers_nothing() -> None:
     for _ in range(50):
         room.sound.play(buzz(0.25)[:SIZE])
     assert room.sound.meter.to_sound.count == before > 30
-
-
-def test_twenty_minutes_take_no_more_memory_than_a_minute() -> None:
-    room = Room()
-    room.sound.open_microphone(None)
-    room.sound.open_output(None)
-    sizes: list[int] = []
-    room.clock.every(60.0, lambda: sizes.append(held(room.sound)), start=60.0)
-    captured = room.listen_for(1200.0, lambda _: 0.05, echo=True)
-    assert len(captured) / RATE > 1199
-    assert len(sizes) > 15
-    assert max(sizes) <= 1.05 * sizes[1]
-
-
-def held(sound: LiveSound) -> int:
-    """Entries in everything that grows."""
-    meter = sound.meter
-    spreads = (meter.lag, meter.to_sound, meter.to_word)
-    return (
-        len(sound.capture_buffer._blocks)
-        + len(sound.playback_buffer._pieces)
-        + len(meter._arrivals)
-        + sum(len(spread._newest) for spread in spreads)
-    )

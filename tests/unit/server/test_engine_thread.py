@@ -3,7 +3,6 @@
 import gc
 import random
 import threading
-import tracemalloc
 from collections import deque
 from collections.abc import Iterator
 
@@ -150,32 +149,3 @@ def come_and_go(engine: Engine, seed: int, right: list[bool]) -> None:
                 until(lambda reported=reported: Ended("done") in reported)  # type: ignore[misc]
                 words = [event.text for event in reported if isinstance(event, Word)]
                 right.append(words == [f"{np.float32(value):g}" for value in values])
-
-
-def test_memory_stays_as_it_is_over_ten_thousand_sessions(engine: Engine) -> None:
-    def one_session(number: int) -> None:
-        client = Client(engine)
-        client.session.feed(frames(0.1, 0.2))
-        client.session.mark(number)
-        if number % 3 == 0:
-            client.session.end()
-            until(lambda: client.session.over)
-        else:
-            client.session.close()
-
-    for number in range(500):
-        one_session(number)
-    tracemalloc.start()
-    try:
-        for number in range(300):
-            one_session(number)
-        gc.collect()
-        first, _ = tracemalloc.get_traced_memory()
-        for number in range(10_000):
-            one_session(number)
-        until(lambda: engine.used == 0)
-        gc.collect()
-        last, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert last - first < 100_000
