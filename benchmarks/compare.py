@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kyutai_onnx.export.bundle import Request, export_bundle
+from kyutai_onnx.conversion.convert import Request
+from kyutai_onnx.export.bundle import export_bundle
 from kyutai_onnx.models.frame_benchmark import FrameBenchmark
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 

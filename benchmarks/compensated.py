@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from kyutai_onnx.export.checkpoint.checkpoint import Checkpoint
-from kyutai_onnx.export.filling.quantize import (
+from kyutai_onnx.conversion.checkpoint.checkpoint import Checkpoint
+from kyutai_onnx.conversion.filling.quantize import (
     BlockFormat,
     grid,
     grouped,

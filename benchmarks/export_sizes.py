@@ -57,7 +57,8 @@ def child(checkpoint: Path, out: Path, precision: str) -> None:
     """One export, watched from within."""
     import threading
 
-    from kyutai_onnx.export.bundle import Request, export_bundle
+    from kyutai_onnx.conversion.convert import Request
+    from kyutai_onnx.export.bundle import export_bundle
 
     anonymous = [0.0]
     done = threading.Event()

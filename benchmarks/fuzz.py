@@ -465,7 +465,7 @@ def safetensors() -> tuple[list[bytes], Parse]:
     import torch
     from safetensors.torch import save
 
-    from kyutai_onnx.export.checkpoint.safetensors_file import SafetensorsFile
+    from kyutai_onnx.conversion.checkpoint.safetensors_file import SafetensorsFile
 
     def read(path: Path) -> object:
         file = SafetensorsFile(path)
@@ -476,7 +476,7 @@ def safetensors() -> tuple[list[bytes], Parse]:
 
 
 def gguf() -> tuple[list[bytes], Parse]:
-    from kyutai_onnx.export.checkpoint.gguf_file import GgufFile
+    from kyutai_onnx.conversion.checkpoint.gguf_file import GgufFile
 
     def text(value: bytes) -> bytes:
         return struct.pack("<Q", len(value)) + value
@@ -496,7 +496,7 @@ def gguf() -> tuple[list[bytes], Parse]:
 def pickles() -> tuple[list[bytes], Parse]:
     import torch
 
-    from kyutai_onnx.export.checkpoint.pickle_file import PickleFile
+    from kyutai_onnx.conversion.checkpoint.pickle_file import PickleFile
 
     file = io.BytesIO()
     torch.save({"a": torch.zeros(2, 3), "b": torch.ones(4)}, file)

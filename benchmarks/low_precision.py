@@ -7,10 +7,10 @@ from functools import partial
 
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from kyutai_onnx.export.checkpoint.config import LMConfig
-from kyutai_onnx.export.filling.quantize import BlockFormat
-from kyutai_onnx.export.filling.recipe import QuantizationRecipe
-from kyutai_onnx.export.filling.targets import TARGETS, Precisions
+from kyutai_onnx.conversion.checkpoint.config import LMConfig
+from kyutai_onnx.conversion.filling.quantize import BlockFormat
+from kyutai_onnx.conversion.filling.recipe import QuantizationRecipe
+from kyutai_onnx.conversion.filling.targets import TARGETS, Precisions
 from kyutai_onnx.export.graphs.lm import TemporalTransformer
 from kyutai_onnx.export.modules.linear import Linear, QuantizedLinear
 from kyutai_onnx.export.plan import apply_recipe

@@ -19,8 +19,8 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from kyutai_onnx.export.checkpoint.config import LMConfig, MimiConfig
-from kyutai_onnx.export.checkpoint.layouts import lm_shapes, mimi_shapes
+from kyutai_onnx.conversion.checkpoint.config import LMConfig, MimiConfig
+from kyutai_onnx.conversion.checkpoint.layouts import lm_shapes, mimi_shapes
 from tests.support.checkpoints import transformers_mimi
 from tests.support.voices import spell_tokenizer
 

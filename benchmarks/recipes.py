@@ -18,9 +18,10 @@ from typing import Any
 
 from kyutai_onnx.cli.evaluation.scores import Score, normalizer
 from kyutai_onnx.cli.option_values import Normalizer
-from kyutai_onnx.export.bundle import Request, export_checkpoint, open_request
-from kyutai_onnx.export.checkpoint.checkpoint import Checkpoint
-from kyutai_onnx.export.checkpoint.config import LMConfig
+from kyutai_onnx.conversion.checkpoint.checkpoint import Checkpoint
+from kyutai_onnx.conversion.checkpoint.config import LMConfig
+from kyutai_onnx.conversion.convert import Request, open_request
+from kyutai_onnx.export.bundle import export_checkpoint
 from kyutai_onnx.export.plan import TEMPORAL
 from kyutai_onnx.export.verification.quality_gate import Verdict, compare
 from kyutai_onnx.models import SpeechToText

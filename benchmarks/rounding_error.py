@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from kyutai_onnx.export.filling.quantize import BlockFormat, unpack
-from kyutai_onnx.export.filling.recipe import pack_alike
+from kyutai_onnx.conversion.filling.quantize import BlockFormat, unpack
+from kyutai_onnx.conversion.filling.recipe import pack_alike
 
 from .compensated import Array, pack_compensated, pack_searched
 from .low_precision import SIZES, name_of

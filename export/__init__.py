@@ -1,1 +1,1 @@
-"""Export checkpoints of PyTorch to bundles; needs the `export` extra."""
+"""Traces templates of bundles, and compares bundles with checkpoints; needs the `export` extra."""

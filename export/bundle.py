@@ -1,42 +1,14 @@
-"""Exports a checkpoint to a bundle: a template of its graphs, filled with the weights."""
+"""Exports a checkpoint to a bundle, with a template that is traced if none comes along."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from ..runtime.bundle.manifest import Precision
-from ..runtime.cache_folder import bundles_folder
+from ..conversion.checkpoint.checkpoint import Checkpoint
+from ..conversion.convert import Request, convert_checkpoint, open_request
+from ..conversion.filling.fill import Progress
+from ..conversion.filling.recipe import QuantizationRecipe
+from ..conversion.filling.template import Design, Template
+from ..models.calibration_run import cache_entries
 from ..runtime.errors import UsageError
-from .checkpoint.checkpoint import Checkpoint, open_checkpoint
-from .filling.atomic_folder import atomic_folder
-from .filling.fill import Progress, fill_template
-from .filling.recipe import QuantizationRecipe
-from .filling.shipped import shipped_template
-from .filling.targets import Precisions, Target, target
-from .filling.template import Design, Template, design_of
-
-
-@dataclass(frozen=True)
-class Request:
-    """The options of an export; None leaves a choice to the target or the model.
-
-    `decoder` includes Mimi's decoder, which speech to text does not need; `recipe` replaces the
-    precision's own quantization recipe.
-    """
-
-    repo: str
-    out: Path | None = None
-    target: str = "cpu"
-    precision: Precision | None = None
-    codec_precision: Precision | None = None
-    kv_cache: Precision | None = None
-    batch: int | None = None
-    codebooks: int | None = None
-    revision: str | None = None
-    lora: str | None = None
-    extra_heads: str | None = None
-    decoder: bool | None = None
-    recipe: QuantizationRecipe | None = None
-    force: bool = False
 
 
 def export_bundle(request: Request, progress: Progress = lambda *_: None) -> Path:
@@ -50,37 +22,14 @@ def export_bundle(request: Request, progress: Progress = lambda *_: None) -> Pat
     return export_checkpoint(open_request(request), request, progress)
 
 
-def open_request(request: Request) -> Checkpoint:
-    """Open the checkpoint of a request; raises as `open_checkpoint` does."""
-    return open_checkpoint(request.repo, request.revision, request.lora, request.extra_heads)
-
-
 def export_checkpoint(
     checkpoint: Checkpoint, request: Request, progress: Progress = lambda *_: None
 ) -> Path:
     """Export a checkpoint that is open already; as `export_bundle`."""
-    chosen = target(request.target)
-    precisions = _precisions(request, checkpoint, chosen)
-    design = design_of(
-        checkpoint,
-        chosen,
-        precisions,
-        batch=request.batch,
-        codebooks=request.codebooks,
-        decoder=request.decoder,
-    )
-    out = request.out or _default_folder(checkpoint, chosen, precisions)
-    with atomic_folder(out, force=request.force) as folder:
-        template = _template(design, request.recipe, progress)
-        fill_template(template, checkpoint, folder, progress)
-    return out
+    return convert_checkpoint(checkpoint, request, cache_entries, _trace, progress)
 
 
-def _template(design: Design, recipe: QuantizationRecipe | None, progress: Progress) -> Template:
-    """The template that comes with the package, or one that is traced."""
-    shipped = shipped_template(design) if recipe is None else None
-    if shipped is not None:
-        return shipped
+def _trace(design: Design, recipe: QuantizationRecipe | None, progress: Progress) -> Template:
     try:
         from .plan import make_template
     except ImportError as error:
@@ -90,29 +39,3 @@ def _template(design: Design, recipe: QuantizationRecipe | None, progress: Progr
             "'pip install \"kyutai-onnx[cpu,export]\"'"
         ) from None
     return make_template(design, recipe, progress)
-
-
-def _precisions(request: Request, checkpoint: Checkpoint, chosen: Target) -> Precisions:
-    """A codec alone has one precision, whichever of the two it is asked for by."""
-    if checkpoint.lm is not None:
-        precision = request.precision or chosen.default_precision
-        cache = request.kv_cache or chosen.default_cache(precision)
-        return Precisions(precision, request.codec_precision or "fp32", cache)
-    if request.kv_cache is not None:
-        raise UsageError("a codec alone has no --kv-cache: leave it out")
-    asked = {p for p in (request.precision, request.codec_precision) if p is not None}
-    if len(asked) > 1:
-        raise UsageError("a codec alone has one precision: leave out --codec-precision")
-    precision = asked.pop() if asked else "fp32"
-    return Precisions(precision, precision)
-
-
-def _default_folder(checkpoint: Checkpoint, chosen: Target, precisions: Precisions) -> Path:
-    name = checkpoint.repository.name
-    plain = Path(name).resolve().name if Path(name).exists() else name.replace("/", "--")
-    label: str = precisions.model
-    if checkpoint.lm is not None and precisions.codec != "fp32":
-        label += f"-codec-{precisions.codec}"
-    if precisions.cache != "fp32":
-        label += f"-kv-{precisions.cache}"
-    return bundles_folder() / f"{plain}--{label}-{chosen.name}"

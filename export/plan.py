@@ -4,14 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from ..conversion.filling.fill import Progress
+from ..conversion.filling.formula import quantized, quantized_by
+from ..conversion.filling.manifest import CONDITIONS, DEPTH, TEMPORAL
+from ..conversion.filling.recipe import QuantizationRecipe, pack_alike
+from ..conversion.filling.targets import TARGETS
+from ..conversion.filling.template import Design, GraphTemplate, Template
 from ..runtime.bundle.manifest import Quantization
 from ..runtime.bundle.manifest import Target as TargetName
-from .filling.fill import Progress
-from .filling.formula import quantized, quantized_by
-from .filling.manifest import CONDITIONS, DEPTH, TEMPORAL
-from .filling.recipe import QuantizationRecipe, pack_alike
-from .filling.targets import TARGETS
-from .filling.template import Design, GraphTemplate, Template
 from .graphs.conditions import Conditions
 from .graphs.depth import DepthTransformer
 from .graphs.graph_template import GraphPlan, graph_template

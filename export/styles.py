@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import torch
 
+from ..conversion.filling.recipe import CODEC_INT8, RECIPES, QuantizationRecipe
+from ..conversion.filling.targets import Precisions, Target
 from ..runtime.bundle.manifest import Precision
 from ..runtime.bundle.manifest import Target as TargetName
 from ..runtime.errors import UsageError
-from .filling.recipe import CODEC_INT8, RECIPES, QuantizationRecipe
-from .filling.targets import Precisions, Target
 from .modules.linear import Style
 from .modules.opset_dialect import Native, OpsetDialect, Portable, Scattering
 

@@ -13,18 +13,18 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.configs import PUBLISHED, TRANSFORMERS_MIMI
-from kyutai_onnx.export.checkpoint.checkpoint import Checkpoint
-from kyutai_onnx.export.checkpoint.config import MimiConfig, RepositoryConfig
-from kyutai_onnx.export.checkpoint.pickle_file import InMemory
-from kyutai_onnx.export.checkpoint.repository import Folder, Repository
-from kyutai_onnx.export.filling.shipped import (
+from kyutai_onnx.conversion.checkpoint.checkpoint import Checkpoint
+from kyutai_onnx.conversion.checkpoint.config import MimiConfig, RepositoryConfig
+from kyutai_onnx.conversion.checkpoint.pickle_file import InMemory
+from kyutai_onnx.conversion.checkpoint.repository import Folder, Repository
+from kyutai_onnx.conversion.filling.shipped import (
     ARCHIVE,
     digest_of,
     shipped_template,
     write_archive,
 )
-from kyutai_onnx.export.filling.targets import TARGETS, Precisions, Target
-from kyutai_onnx.export.filling.template import Design, GraphTemplate, Template, design_of
+from kyutai_onnx.conversion.filling.targets import TARGETS, Precisions, Target
+from kyutai_onnx.conversion.filling.template import Design, GraphTemplate, Template, design_of
 from kyutai_onnx.export.graphs.graph_template import GraphPlan, graph_template
 from kyutai_onnx.export.plan import make_template
 from kyutai_onnx.export.styles import DIALECTS

@@ -11,7 +11,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from kyutai_onnx.export.bundle import Request, export_bundle
+from kyutai_onnx.conversion.convert import Request
+from kyutai_onnx.export.bundle import export_bundle
 from training import (
     codec,
     codes,

@@ -13,7 +13,7 @@ from ..option_values import CodecPrecision, Precision, Target
 from ..options import HARDWARE, MODEL, OUTPUT, option
 
 if TYPE_CHECKING:
-    from ...export.checkpoint.checkpoint import Checkpoint
+    from ...conversion.checkpoint.checkpoint import Checkpoint
     from ...runtime.audio import Pcm
 
 QUALITY = "Quality gate"
@@ -100,7 +100,8 @@ def export(
 
     Prints the folder of the bundle.
     """
-    from ...export.bundle import Request, export_checkpoint, open_request
+    from ...conversion.convert import Request, open_request
+    from ...export.bundle import export_checkpoint
 
     request = Request(
         repo=checkpoint.repo,

@@ -31,7 +31,7 @@ def verify(
     Runs the bundle and the moshi package side by side and reports how far they agree.
     """
     try:
-        from ...export.checkpoint.checkpoint import open_checkpoint
+        from ...conversion.checkpoint.checkpoint import open_checkpoint
         from ...export.verification.verify import synthetic_voice, verify_bundle
     except ImportError as error:
         raise UsageError(

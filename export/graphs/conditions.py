@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint.config import Conditioner, LMConfig, LutConditioner, TensorConditioner
-from ..filling.formula import Formula, joined
+from ...conversion.checkpoint.config import Conditioner, LMConfig, LutConditioner, TensorConditioner
+from ...conversion.filling.formula import Formula, joined
 from ..modules.cross_attention import CrossSource, state_names
 from ..modules.linear import Linear, Style
 from ..modules.step import Below, Step, Weighted, empty

@@ -8,7 +8,7 @@ numbers come from outside, so that they are the same on every provider.
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint.config import LMConfig
+from ...conversion.checkpoint.config import LMConfig
 from ..modules.depth import DepthLayers
 from ..modules.embedding import TokenEmbedding, text_embedding
 from ..modules.linear import Style

@@ -9,10 +9,10 @@ import onnx_ir as ir
 import onnxscript.optimizer
 import torch
 
+from ...conversion.filling.formula import Formula
+from ...conversion.filling.template import GraphTemplate, TemplateTensor, TensorSet
 from ...runtime.bundle.manifest import GraphSpec, Ring, StateSpec, TensorSpec
 from ...runtime.bundle.manifest import Target as TargetName
-from ..filling.formula import Formula
-from ..filling.template import GraphTemplate, TemplateTensor, TensorSet
 from ..modules.step import StateSpec as ModuleState
 from ..modules.step import source_of
 from .fp16_storage import widen

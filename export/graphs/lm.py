@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint.config import LMConfig
+from ...conversion.checkpoint.config import LMConfig
 from ..modules.attention import Frames
 from ..modules.embedding import Embeddings, text_embedding
 from ..modules.linear import Style

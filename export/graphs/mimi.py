@@ -9,7 +9,7 @@ from enum import Flag, auto
 import torch
 from torch import Tensor
 
-from ..checkpoint.config import MimiConfig
+from ...conversion.checkpoint.config import MimiConfig
 from ..modules.attention import Frames
 from ..modules.linear import Style
 from ..modules.quantization import SplitResidualVectorQuantizer

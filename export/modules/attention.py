@@ -14,9 +14,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ...conversion.checkpoint.config import TransformerConfig
+from ...conversion.filling.formula import Formula
 from ...runtime.typing import Array
-from ..checkpoint.config import TransformerConfig
-from ..filling.formula import Formula
 from .linear import Style, as_stored
 from .opset_dialect import OpsetDialect
 from .step import Below, Stateful, StateSpec, Step, Weighted, empty

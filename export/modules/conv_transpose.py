@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..filling.formula import Formula
+from ...conversion.filling.formula import Formula
 from .linear import Style
 from .step import Below, Stateful, StateSpec, Step, Weighted, empty
 

@@ -7,7 +7,7 @@ them among its constants.
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint.config import TransformerConfig
+from ...conversion.checkpoint.config import TransformerConfig
 from .attention import attend, scaled
 from .linear import Style
 from .step import Stateful, StateSpec, Step

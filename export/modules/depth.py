@@ -7,8 +7,8 @@ The whole of a frame is one graph: codebooks are unrolled, and keys and values l
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint.config import DepformerConfig, TransformerConfig
-from ..filling.formula import Formula
+from ...conversion.checkpoint.config import DepformerConfig, TransformerConfig
+from ...conversion.filling.formula import Formula
 from .attention import Rope, as_halves, attend, interleaves, scaled
 from .gating import ActivationGating
 from .linear import Style, as_stored

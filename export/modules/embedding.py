@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..checkpoint.config import LMConfig
-from ..filling.formula import Formula, joined
+from ...conversion.checkpoint.config import LMConfig
+from ...conversion.filling.formula import Formula, joined
 from .linear import Style
 from .step import Below, Weighted, empty, stored_as
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..checkpoint.config import gating_hidden
+from ...conversion.checkpoint.config import gating_hidden
 from .linear import Style
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {

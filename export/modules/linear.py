@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..filling.formula import Formula, quantized
-from ..filling.quantize import BlockFormat
+from ...conversion.filling.formula import Formula, quantized
+from ...conversion.filling.quantize import BlockFormat
 from .opset_dialect import OpsetDialect
 from .step import Below, Weighted, empty, stored_as
 

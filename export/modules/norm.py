@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..filling.formula import Formula
+from ...conversion.filling.formula import Formula
 from .opset_dialect import OpsetDialect
 from .step import Below, Weighted, empty
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..checkpoint.config import QuantizerConfig
-from ..filling.formula import Formula, joined
+from ...conversion.checkpoint.config import QuantizerConfig
+from ...conversion.filling.formula import Formula, joined
 from .step import Below, Weighted, empty
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...conversion.checkpoint.config import TransformerConfig
+from ...conversion.filling.formula import Formula
 from ...runtime.typing import Array
-from ..checkpoint.config import TransformerConfig
-from ..filling.formula import Formula
 from .attention import Frames, Positions, StreamingMultiheadAttention
 from .linear import Style
 from .step import Below, StateSpec, Step, Weighted, empty

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from ..checkpoint.config import SEANetConfig
+from ...conversion.checkpoint.config import SEANetConfig
 from .conv import StreamingConv1d
 from .conv_transpose import StreamingConvTranspose1d
 from .linear import Style

@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ...conversion.filling.formula import Formula, read
 from ...runtime.typing import Array
-from ..filling.formula import Formula, read
 from .opset_dialect import OpsetDialect
 
 Carry = Literal["replace", "in_place", "constant", "append"]

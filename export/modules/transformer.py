@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from ...conversion.checkpoint.config import TransformerConfig
+from ...conversion.filling.formula import Formula
 from ...runtime.typing import Array
-from ..checkpoint.config import TransformerConfig
-from ..filling.formula import Formula
 from .attention import Frames, Positions, Rope, StreamingMultiheadAttention, visible
 from .cross_attention import CrossAttention
 from .gating import ActivationGating

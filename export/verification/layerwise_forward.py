@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...conversion.checkpoint.config import LMConfig
+from ...conversion.checkpoint.tensor_views import Tensors
+from ...conversion.filling.formula import Evaluation, Formula
 from ...runtime.typing import Array
-from ..checkpoint.config import LMConfig
-from ..checkpoint.tensor_views import Tensors
-from ..filling.formula import Evaluation, Formula
 from ..modules.attention import Frames
 from ..modules.embedding import Embeddings
 from ..modules.linear import Style

@@ -10,6 +10,7 @@ from functools import partial
 
 import numpy as np
 
+from ...conversion.checkpoint.checkpoint import Checkpoint
 from ...models.events import Word
 from ...models.lm.generation import StepOutput
 from ...models.options import SpeechToTextOptions
@@ -17,7 +18,6 @@ from ...models.stt.model import SpeechToText
 from ...models.stt.task import SpeechToTextTask
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.typing import Array
-from ..checkpoint.checkpoint import Checkpoint
 from .layerwise_forward import LayerwiseTransformer
 
 Progress = Callable[[str, int, int], None]

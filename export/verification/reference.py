@@ -10,9 +10,8 @@ from typing import Any
 
 import torch
 
-from ...runtime.errors import UsageError
-from ..checkpoint.checkpoint import Checkpoint
-from ..checkpoint.config import (
+from ...conversion.checkpoint.checkpoint import Checkpoint
+from ...conversion.checkpoint.config import (
     Conditioner,
     DepformerConfig,
     LMConfig,
@@ -20,7 +19,8 @@ from ..checkpoint.config import (
     MimiConfig,
     TransformerConfig,
 )
-from ..checkpoint.tensor_views import Tensors
+from ...conversion.checkpoint.tensor_views import Tensors
+from ...runtime.errors import UsageError
 
 
 def loaders() -> Any:

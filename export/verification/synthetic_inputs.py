@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from ...conversion.checkpoint.config.lm import VOICE_FRAMES
 from ...models.lm.generation import Generator
 from ...models.lm.language_model import Guidance, LanguageModel, SamplingParams
 from ...runtime.bundle.manifest import Conditioner, Manifest
 from ...runtime.typing import Array
-from ..checkpoint.config.lm import VOICE_FRAMES
 from .reference_trace import Conditioning, ReferenceTrace, condition_tensors
 from .teacher_forcing import Agreement, TeacherForcing
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from ...conversion.checkpoint.checkpoint import Checkpoint
 from ...models.lm.language_model import LanguageModel
 from ...models.mimi.model import Mimi
 from ...runtime.bundle.bundle import Bundle
 from ...runtime.errors import ModelError
 from ...runtime.providers.provider import choose
 from ...runtime.typing import Array
-from ..checkpoint.checkpoint import Checkpoint
 from .agreement import Choices, Numbers
 from .reference import reference_lm, reference_mimi
 from .synthetic_inputs import make_generator, make_reference_trace, synthetic_case

@@ -28,7 +28,7 @@ from kyutai_onnx import models
 from kyutai_onnx.cli.main import app
 from kyutai_onnx.runtime.providers.provider import PROVIDERS
 
-FOLDERS = ("cli", "export", "models", "runtime", "server")
+FOLDERS = ("cli", "conversion", "export", "models", "runtime", "server")
 EXTRAS = {"audio", "cpu", "cuda", "dev", "directml", "evaluate", "export", "serve", "webgpu"}
 LARGEST_FILE = 5_000_000
 LARGEST_BUNDLE = 11_000_000
@@ -128,6 +128,7 @@ def test_the_wheel_holds_its_packages_whole_and_nothing_else(
         "py.typed",
         "cli/main.py",
         "cli/output/transcript.html",
+        "conversion/filling/templates.tar.xz",
         "export/graphs/operators/cpu.json",
         "export/graphs/operators/schemas.json",
         "models/demo/stt/bundle.json",

@@ -15,8 +15,9 @@ from support.shared import Shared
 from support.speech import whole
 
 from kyutai_onnx.cli.main import run
-from kyutai_onnx.export.bundle import Request, export_bundle
-from kyutai_onnx.export.checkpoint.config import SttConfig
+from kyutai_onnx.conversion.checkpoint.config import SttConfig
+from kyutai_onnx.conversion.convert import Request
+from kyutai_onnx.export.bundle import export_bundle
 from kyutai_onnx.models.resolve import DEMO
 
 CHECKPOINT = ROOT / "training" / "stt-demo-en"

@@ -6,9 +6,9 @@ import onnx
 import pytest
 from support.parity.fixtures import Bundles, Checkpoints
 
-from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
-from kyutai_onnx.export.filling.targets import TARGETS, Precisions
-from kyutai_onnx.export.filling.template import design_of
+from kyutai_onnx.conversion.checkpoint.checkpoint import open_checkpoint
+from kyutai_onnx.conversion.filling.targets import TARGETS, Precisions
+from kyutai_onnx.conversion.filling.template import design_of
 from kyutai_onnx.export.graphs.aliasing import unsafe_states
 from kyutai_onnx.export.graphs.graph_template import graph_template
 from kyutai_onnx.export.graphs.operators import check_graph

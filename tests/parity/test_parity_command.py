@@ -14,7 +14,7 @@ from support.parity.variants import LMS
 from support.voices import voices
 
 from kyutai_onnx.cli.main import run
-from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
+from kyutai_onnx.conversion.checkpoint.checkpoint import open_checkpoint
 from kyutai_onnx.export.verification.reference import reference_lm, reference_mimi
 
 RATE = 24000

@@ -9,7 +9,7 @@ from support.parity.fixtures import Bundles, Checkpoints
 from support.parity.generating import Case, Run, record
 from support.parity.schedule import ROWS, schedule
 
-from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
+from kyutai_onnx.conversion.checkpoint.checkpoint import open_checkpoint
 from kyutai_onnx.export.verification.agreement import Choices
 from kyutai_onnx.export.verification.teacher_forcing import Agreement, TeacherForcing
 from kyutai_onnx.models.lm.generation import Generator

@@ -8,7 +8,7 @@ from support.parity.fixtures import Bundles, Checkpoints
 from support.parity.reference import LmRun, run_lm
 from support.parity.schedule import ROWS, schedule
 
-from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
+from kyutai_onnx.conversion.checkpoint.checkpoint import open_checkpoint
 from kyutai_onnx.export.verification.agreement import Choices, Numbers
 from kyutai_onnx.models.lm.delays import DelayCache
 from kyutai_onnx.runtime.bundle.bundle import Bundle

@@ -9,7 +9,7 @@ from support.parity.reference import CodecRun, run_codec
 from support.parity.rows import Rows
 from support.parity.schedule import ROWS, schedule
 
-from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
+from kyutai_onnx.conversion.checkpoint.checkpoint import open_checkpoint
 from kyutai_onnx.export.verification.agreement import Choices, Numbers
 from kyutai_onnx.runtime.graph.batch_state import PipelineState
 from kyutai_onnx.runtime.graph.graph import GraphPipeline

@@ -17,8 +17,9 @@ from support.shared import Shared
 from support.speech import write_wav
 from support.voices import voices
 
-from kyutai_onnx.export.bundle import Request, export_bundle
-from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
+from kyutai_onnx.conversion.checkpoint.checkpoint import open_checkpoint
+from kyutai_onnx.conversion.convert import Request
+from kyutai_onnx.export.bundle import export_bundle
 from kyutai_onnx.export.verification.reference import reference_lm, reference_mimi
 from kyutai_onnx.models.tts.model import Speech, SpeechRequest, TextToSpeech
 from kyutai_onnx.runtime.bundle.bundle import Bundle

@@ -8,7 +8,7 @@ import torch
 from support.parity.families import FAMILIES
 from support.parity.fixtures import Checkpoints
 
-from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
+from kyutai_onnx.conversion.checkpoint.checkpoint import open_checkpoint
 from kyutai_onnx.export.verification.reference import reference_lm
 
 

@@ -14,7 +14,7 @@ from support.parity.fixtures import Bundles, Checkpoints
 from support.voices import voices
 
 from kyutai_onnx.cli.main import run
-from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
+from kyutai_onnx.conversion.checkpoint.checkpoint import open_checkpoint
 
 Array = np.ndarray[Any, Any]
 RATE, SIZE = 24000, 1920

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from kyutai_onnx.export.checkpoint.config import LMConfig, MimiConfig
-from kyutai_onnx.export.checkpoint.layouts import lm_shapes, mimi_shapes
+from kyutai_onnx.conversion.checkpoint.config import LMConfig, MimiConfig
+from kyutai_onnx.conversion.checkpoint.layouts import lm_shapes, mimi_shapes
 from kyutai_onnx.models.resolve import DEMO
 
 Json = dict[str, object]

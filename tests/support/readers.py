@@ -169,15 +169,18 @@ def export_readers(folder: Path) -> list[Reader]:
     )
     from support.sources import TOML, adapter_for, gguf_bytes, plain_gguf
 
-    from kyutai_onnx.export.checkpoint.config import MimiConfig, RepositoryConfig
-    from kyutai_onnx.export.checkpoint.config.keys import read_json, read_toml
-    from kyutai_onnx.export.checkpoint.config.rust import from_rust
-    from kyutai_onnx.export.checkpoint.gguf_file import GgufFile
-    from kyutai_onnx.export.checkpoint.layouts import lm_shapes, mimi_shapes
-    from kyutai_onnx.export.checkpoint.lora import Lora
-    from kyutai_onnx.export.checkpoint.pickle_file import InMemory, PickleFile
-    from kyutai_onnx.export.checkpoint.safetensors_file import SafetensorsFile, SafetensorsShards
-    from kyutai_onnx.export.checkpoint.tensor_views import Tensors
+    from kyutai_onnx.conversion.checkpoint.config import MimiConfig, RepositoryConfig
+    from kyutai_onnx.conversion.checkpoint.config.keys import read_json, read_toml
+    from kyutai_onnx.conversion.checkpoint.config.rust import from_rust
+    from kyutai_onnx.conversion.checkpoint.gguf_file import GgufFile
+    from kyutai_onnx.conversion.checkpoint.layouts import lm_shapes, mimi_shapes
+    from kyutai_onnx.conversion.checkpoint.lora import Lora
+    from kyutai_onnx.conversion.checkpoint.pickle_file import InMemory, PickleFile
+    from kyutai_onnx.conversion.checkpoint.safetensors_file import (
+        SafetensorsFile,
+        SafetensorsShards,
+    )
+    from kyutai_onnx.conversion.checkpoint.tensor_views import Tensors
 
     def read_all(tensors: Tensors) -> None:
         for name in tensors.shapes():

@@ -142,7 +142,7 @@ def _columns(decorator: ast.expr, names: set[str]) -> Iterator[ast.AST]:
 
 
 SNAPSHOT = TESTS / "unit" / "messages.snapshot"
-PACKAGES = ("runtime", "models", "export", "server", "cli")
+PACKAGES = ("runtime", "conversion", "models", "export", "server", "cli")
 
 
 def rendered() -> str:

@@ -19,9 +19,9 @@ import torch
 from support.checkpoints import MOSHI, SPEAKING, TEXT_ONLY, Json, State, lm_config, random_state
 from torch import Tensor
 
-from kyutai_onnx.export.checkpoint.layouts import canonical_lm
-from kyutai_onnx.export.checkpoint.pickle_file import InMemory
-from kyutai_onnx.export.checkpoint.tensor_views import Tensors
+from kyutai_onnx.conversion.checkpoint.layouts import canonical_lm
+from kyutai_onnx.conversion.checkpoint.pickle_file import InMemory
+from kyutai_onnx.conversion.checkpoint.tensor_views import Tensors
 
 WIDE: Json = {
     "dim": 64,

@@ -13,13 +13,14 @@ import pytest
 from support.paths import ROOT
 
 OURS = "kyutai_onnx"
-FOLDERS = ("runtime", "models", "export", "server", "cli")
+FOLDERS = ("runtime", "conversion", "models", "export", "server", "cli")
 BELOW = {
     "runtime": set(),
-    "models": {"runtime"},
-    "export": {"runtime", "models"},
+    "conversion": {"runtime"},
+    "models": {"runtime", "conversion"},
+    "export": {"runtime", "conversion", "models"},
     "server": {"runtime", "models"},
-    "cli": {"runtime", "models", "export", "server"},
+    "cli": {"runtime", "conversion", "models", "export", "server"},
 }
 TORCH = {"torch", "onnx", "onnxscript", "onnx_ir", "safetensors", "ml_dtypes", "moshi"}
 
@@ -198,22 +199,16 @@ def test_the_hub_is_not_imported_before_it_is_needed() -> None:
 def test_only_what_runs_a_bundle_in_the_export_imports_models() -> None:
     found = [one for one in imports("export") if one.package == OURS and one.folder == "models"]
     assert len(found) > 0
-    running = ("export/verification/", "export/filling/calibration_run.py")
+    running = ("export/verification/", "export/bundle.py")
     assert [one for one in found if not one.file.startswith(running)] == []
 
 
-def test_what_reads_and_fills_needs_no_torch() -> None:
-    """`export/checkpoint` and `export/filling`, but for two forms of files that are read lazily."""
-    folders = ("export/checkpoint/", "export/filling/")
-    lazily = ("export/checkpoint/gguf_file.py", "export/checkpoint/pickle_file.py")
-    found = [one for one in imports("export") if one.file.startswith(folders)]
-    assert len(found) > 50
-    found = [one for one in found if not one.file.startswith(lazily)]
-    outside = {one.package for one in found} - {OURS, *sys.stdlib_module_names}
-    assert outside == {"huggingface_hub", "numpy", "safetensors"}
-    within = tuple(f"{OURS}.{folder.replace('/', '.')}" for folder in folders)
-    ours = [one for one in found if one.package == OURS and one.folder == "export"]
-    assert [one for one in ours if not f"{one.module}.".startswith(within)] == []
+def test_conversion_needs_no_torch() -> None:
+    """But for two forms of files that are read lazily."""
+    lazily = ("conversion/checkpoint/gguf_file.py", "conversion/checkpoint/pickle_file.py")
+    others = [found for found in foreign("conversion") if found.file not in lazily]
+    assert {found.package for found in others} == {"huggingface_hub", "numpy", "safetensors"}
+    ours = [found for found in imports("conversion") if found.package == OURS]
     forms = [one for one in ours if one.module.endswith(("gguf_file", "pickle_file"))]
     assert len(forms) == 2
     assert [one for one in forms if not one.lazy] == []

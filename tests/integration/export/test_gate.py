@@ -14,8 +14,9 @@ from support.commands import Command
 from support.shared import Shared
 from support.speech import Array
 
-from kyutai_onnx.export.bundle import Request, export_bundle
-from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
+from kyutai_onnx.conversion.checkpoint.checkpoint import open_checkpoint
+from kyutai_onnx.conversion.convert import Request
+from kyutai_onnx.export.bundle import export_bundle
 from kyutai_onnx.export.verification.quality_gate import Verdict, judge
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.bundle.manifest import Precision

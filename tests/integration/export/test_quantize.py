@@ -11,10 +11,11 @@ import numpy as np
 import onnx
 from support.speech import Array
 
-from kyutai_onnx.export.bundle import Request, export_bundle
-from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
-from kyutai_onnx.export.filling.quantize import BlockFormat, pack, unpack
-from kyutai_onnx.export.filling.recipe import QuantizationRecipe, pack_alike
+from kyutai_onnx.conversion.checkpoint.checkpoint import open_checkpoint
+from kyutai_onnx.conversion.convert import Request
+from kyutai_onnx.conversion.filling.quantize import BlockFormat, pack, unpack
+from kyutai_onnx.conversion.filling.recipe import QuantizationRecipe, pack_alike
+from kyutai_onnx.export.bundle import export_bundle
 from kyutai_onnx.export.verification.quality_gate import judge
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.errors import UsageError

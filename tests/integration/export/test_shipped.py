@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("torch", reason="the export needs torch")
 
-from kyutai_onnx.export.filling.shipped import ARCHIVE, read_index, shipped_template
+from kyutai_onnx.conversion.filling.shipped import ARCHIVE, read_index, shipped_template
 from tests.renew_templates import MODELS, published_designs, sample_digest
 
 MOST_BYTES = 3_000_000

@@ -33,13 +33,15 @@ from support.checkpoints import (
     write_folder,
 )
 
+from kyutai_onnx.conversion.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from kyutai_onnx.conversion.convert import Request
+from kyutai_onnx.conversion.filling.fill import fill_template
+from kyutai_onnx.conversion.filling.shipped import shipped_template, write_archive
+from kyutai_onnx.conversion.filling.targets import TARGETS, Precisions
+from kyutai_onnx.conversion.filling.template import Design, Template, design_of
 from kyutai_onnx.export import plan
-from kyutai_onnx.export.bundle import Request, export_bundle
-from kyutai_onnx.export.checkpoint.checkpoint import Checkpoint, open_checkpoint
-from kyutai_onnx.export.filling.fill import fill_template
-from kyutai_onnx.export.filling.shipped import shipped_template, write_archive
-from kyutai_onnx.export.filling.targets import TARGETS, Precisions
-from kyutai_onnx.export.filling.template import Design, Template, design_of
+from kyutai_onnx.export.bundle import export_bundle
+from kyutai_onnx.models.calibration_run import cache_entries
 from kyutai_onnx.runtime.bundle.manifest import Precision
 from kyutai_onnx.runtime.bundle.manifest import Target as TargetName
 from kyutai_onnx.runtime.errors import ModelError
@@ -133,7 +135,7 @@ def design_for(checkpoint: Checkpoint, target: TargetName, precision: Precision)
 
 def filled(template: Template, checkpoint: Checkpoint, folder: Path) -> dict[str, bytes]:
     folder.mkdir()
-    fill_template(template, checkpoint, folder, lambda *_: None)
+    fill_template(template, checkpoint, folder, cache_entries, lambda *_: None)
     return contents(folder)
 
 
@@ -273,11 +275,12 @@ class Missing:
 
 
 sys.meta_path.insert(0, Missing())
-from kyutai_onnx.export import bundle
+from kyutai_onnx.conversion import convert
+from kyutai_onnx.export.bundle import export_bundle
 
-find, archive = bundle.shipped_template, Path(sys.argv[1])
-bundle.shipped_template = lambda design: find(design, archive)
-bundle.export_bundle(bundle.Request(sys.argv[2], Path(sys.argv[3]), precision="int4"))
+find, archive = convert.shipped_template, Path(sys.argv[1])
+convert.shipped_template = lambda design: find(design, archive)
+export_bundle(convert.Request(sys.argv[2], Path(sys.argv[3]), precision="int4"))
 assert not BLOCKED & {name.partition(".")[0] for name in sys.modules}
 """
 

@@ -7,8 +7,8 @@ from unittest import mock
 
 from support.shared import Shared
 
+from kyutai_onnx.conversion.filling.template import GraphTemplate
 from kyutai_onnx.export import plan
-from kyutai_onnx.export.filling.template import GraphTemplate
 from kyutai_onnx.export.graphs.graph_template import GraphPlan
 
 Key = tuple[object, ...]

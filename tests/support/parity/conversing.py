@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from kyutai_onnx.export.checkpoint.checkpoint import Checkpoint
+from kyutai_onnx.conversion.checkpoint.checkpoint import Checkpoint
 from kyutai_onnx.export.verification.reference import reference_lm, reference_mimi
 from kyutai_onnx.runtime.tokenizer import open_tokenizer
 

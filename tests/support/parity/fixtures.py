@@ -11,7 +11,8 @@ from support.parity.makers import write_checkpoint
 from support.parity.variants import LMS, MIMIS
 from support.shared import Shared
 
-from kyutai_onnx.export.bundle import Request, export_bundle
+from kyutai_onnx.conversion.convert import Request
+from kyutai_onnx.export.bundle import export_bundle
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.bundle.manifest import Precision
 

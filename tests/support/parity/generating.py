@@ -10,8 +10,8 @@ import torch
 from support.parity.kyutai_tts import Speakers
 from support.parity.schedule import ROWS, schedule
 
-from kyutai_onnx.export.checkpoint.checkpoint import Checkpoint
-from kyutai_onnx.export.checkpoint.config import LutConditioner
+from kyutai_onnx.conversion.checkpoint.checkpoint import Checkpoint
+from kyutai_onnx.conversion.checkpoint.config import LutConditioner
 from kyutai_onnx.export.verification.reference import reference_lm
 from kyutai_onnx.export.verification.reference_trace import (
     Conditioning,

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kyutai_onnx.export.checkpoint.config import SttConfig
+from kyutai_onnx.conversion.checkpoint.config import SttConfig
 
 RATE, SIZE = 24000, 1920
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import sentencepiece
 
-from kyutai_onnx.export.checkpoint.checkpoint import Checkpoint
+from kyutai_onnx.conversion.checkpoint.checkpoint import Checkpoint
 
 Array = np.ndarray[Any, Any]
 RATE = 12.5

@@ -8,7 +8,7 @@ import torch
 from support.parity.schedule import ROWS, schedule
 from support.voices import voices
 
-from kyutai_onnx.export.checkpoint.checkpoint import Checkpoint
+from kyutai_onnx.conversion.checkpoint.checkpoint import Checkpoint
 from kyutai_onnx.export.verification.agreement import Choices
 from kyutai_onnx.export.verification.reference import reference_lm, reference_mimi
 

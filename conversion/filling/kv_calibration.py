@@ -22,17 +22,16 @@ MARGIN = 1.25
 SATURATED = 4.0
 """Factor by which a range grows if entries met its end."""
 
+CacheEntries = Callable[[Bundle], Mapping[str, Array]]
+"""Runs a bundle and returns, by the name of the state, the entries int8 `[heads, n, head_dim]` that
+its KV cache then holds."""
+
 
 def calibrate_cache(
-    bundle: Bundle,
-    tensors: Sequence[TemplateTensor],
-    cache_entries: Callable[[Bundle], Mapping[str, Array]],
+    bundle: Bundle, tensors: Sequence[TemplateTensor], cache_entries: CacheEntries
 ) -> dict[str, FileEntry]:
     """Find the steps of a bundle's 8-bit KV cache and write them into its data file, where
-    `tensors` lie.
-
-    `cache_entries` runs the bundle and returns, by the name of the state, the entries int8
-    `[heads, n, head_dim]` that its cache then holds. Returns the file that changed.
+    `tensors` lie. Returns the file that changed.
     """
     lm = bundle.manifest.lm
     assert lm is not None

@@ -9,8 +9,8 @@ import numpy as np
 from support.checkpoints import MIMI, MOSHI, Json, candle, random_lm, write_folder
 from support.sources import TOML
 
-from kyutai_onnx.export.checkpoint.checkpoint import Checkpoint, open_checkpoint
-from kyutai_onnx.export.checkpoint.config import MimiConfig
+from kyutai_onnx.conversion.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from kyutai_onnx.conversion.checkpoint.config import MimiConfig
 from kyutai_onnx.runtime.errors import ModelError
 
 TRANSLATING: Json = MOSHI | {

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.toy import Toy
 
-from kyutai_onnx.export.filling.atomic_folder import atomic_folder
+from kyutai_onnx.conversion.filling.atomic_folder import atomic_folder
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.errors import KyutaiOnnxError, UsageError
 
@@ -91,7 +91,7 @@ def test_a_bundle_that_a_killed_export_moved_away_comes_back(out: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from kyutai_onnx.export.filling.atomic_folder import atomic_folder
+from kyutai_onnx.conversion.filling.atomic_folder import atomic_folder
 with atomic_folder(Path(sys.argv[1]), force=True) as folder:
     (folder / "half").write_text("")
     os.kill(os.getpid(), signal.SIGKILL)

@@ -6,7 +6,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub import constants, errors
 
-from kyutai_onnx.export.checkpoint.repository import Repository
+from kyutai_onnx.conversion.checkpoint.repository import Repository
 from kyutai_onnx.runtime.bundle.manifest import FileEntry
 from kyutai_onnx.runtime.errors import ModelError, UsageError
 from kyutai_onnx.runtime.hub import HTTP_ERROR

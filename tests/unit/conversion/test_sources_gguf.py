@@ -23,9 +23,9 @@ from support.sources import (
     write_gguf,
 )
 
-from kyutai_onnx.export.checkpoint.checkpoint import Checkpoint, open_checkpoint
-from kyutai_onnx.export.checkpoint.config import RepositoryConfig
-from kyutai_onnx.export.checkpoint.gguf_file import GgufFile
+from kyutai_onnx.conversion.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from kyutai_onnx.conversion.checkpoint.config import RepositoryConfig
+from kyutai_onnx.conversion.checkpoint.gguf_file import GgufFile
 from kyutai_onnx.runtime.errors import ModelError
 
 NAME = "model.q8.gguf"

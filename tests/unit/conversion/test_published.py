@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from benchmarks import kernels, published
 from benchmarks.compare import check_memory
 from benchmarks.configs import MIMI, PUBLISHED
-from kyutai_onnx.export.checkpoint.config import LMConfig, MimiConfig
-from kyutai_onnx.export.checkpoint.layouts import lm_shapes, mimi_shapes
+from kyutai_onnx.conversion.checkpoint.config import LMConfig, MimiConfig
+from kyutai_onnx.conversion.checkpoint.layouts import lm_shapes, mimi_shapes
 
 SMALL = {"dim": 64, "num_layers": 3, "num_heads": 4, "depformer_dim": 32, "text_card": 100}
 START = 16

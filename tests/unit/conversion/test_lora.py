@@ -18,9 +18,9 @@ from support.checkpoints import (
 )
 from support.sources import RANK, adapter_for, is_linear
 
-from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
-from kyutai_onnx.export.checkpoint.lora import Lora
-from kyutai_onnx.export.checkpoint.pickle_file import InMemory
+from kyutai_onnx.conversion.checkpoint.checkpoint import open_checkpoint
+from kyutai_onnx.conversion.checkpoint.lora import Lora
+from kyutai_onnx.conversion.checkpoint.pickle_file import InMemory
 from kyutai_onnx.runtime.errors import ModelError
 
 

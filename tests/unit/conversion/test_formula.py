@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.speech import Array
 
-from kyutai_onnx.export.filling.formula import (
+from kyutai_onnx.conversion.filling.formula import (
     Evaluation,
     Formula,
     dump_formula,
@@ -16,7 +16,7 @@ from kyutai_onnx.export.filling.formula import (
     quantized_by,
     read,
 )
-from kyutai_onnx.export.filling.quantize import BlockFormat, pack, unpack
+from kyutai_onnx.conversion.filling.quantize import BlockFormat, pack, unpack
 from kyutai_onnx.runtime.errors import ModelError
 
 TABLE = np.arange(24, dtype=np.float32).reshape(6, 4)
@@ -119,7 +119,7 @@ def test_the_parts_of_a_quantized_weight_are_made_of_one_reading(symmetric: bool
 def test_rows_that_are_quantized_apart_come_out_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     weight = np.random.default_rng(0).standard_normal((7, 64), np.float32)
     together = pack(weight, INT4)
-    monkeypatch.setattr("kyutai_onnx.export.filling.quantize.AT_ONCE", 128)
+    monkeypatch.setattr("kyutai_onnx.conversion.filling.quantize.AT_ONCE", 128)
     apart = pack(weight, INT4)
     assert together.keys() == apart.keys()
     for part, array in together.items():

@@ -29,9 +29,9 @@ from support.checkpoints import (
     write_folder,
 )
 
-from kyutai_onnx.export.checkpoint.checkpoint import open_checkpoint
-from kyutai_onnx.export.checkpoint.config import MimiConfig
-from kyutai_onnx.export.checkpoint.safetensors_file import SafetensorsFile
+from kyutai_onnx.conversion.checkpoint.checkpoint import open_checkpoint
+from kyutai_onnx.conversion.checkpoint.config import MimiConfig
+from kyutai_onnx.conversion.checkpoint.safetensors_file import SafetensorsFile
 from kyutai_onnx.runtime.errors import ModelError, UsageError
 
 HEADS: Json = {"extra_heads_num_heads": 4, "extra_heads_dim": 6}

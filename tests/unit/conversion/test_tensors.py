@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from kyutai_onnx.export.checkpoint.pickle_file import InMemory, PickleFile
-from kyutai_onnx.export.checkpoint.safetensors_file import SafetensorsFile, SafetensorsShards
-from kyutai_onnx.export.checkpoint.tensor_views import (
+from kyutai_onnx.conversion.checkpoint.pickle_file import InMemory, PickleFile
+from kyutai_onnx.conversion.checkpoint.safetensors_file import SafetensorsFile, SafetensorsShards
+from kyutai_onnx.conversion.checkpoint.tensor_views import (
     Overlay,
     Piece,
     Renamed,

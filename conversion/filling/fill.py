@@ -15,10 +15,9 @@ from ...runtime.bundle.manifest import FILE_NAME, FileEntry, Manifest
 from ...runtime.errors import ModelError
 from ...runtime.typing import Array
 from ..checkpoint.checkpoint import Checkpoint
-from .calibration_run import cache_entries
 from .card import license_text, model_card
 from .formula import Evaluation
-from .kv_calibration import calibrate_cache
+from .kv_calibration import CacheEntries, calibrate_cache
 from .manifest import TEMPORAL, make_manifest
 from .template import GraphTemplate, Template, TemplateTensor
 
@@ -27,9 +26,15 @@ Progress = Callable[[str, int, int], None]
 
 
 def fill_template(
-    template: Template, checkpoint: Checkpoint, folder: Path, progress: Progress
+    template: Template,
+    checkpoint: Checkpoint,
+    folder: Path,
+    cache_entries: CacheEntries,
+    progress: Progress,
 ) -> None:
     """Write a bundle into an empty folder, its manifest last.
+
+    `cache_entries` runs the bundle if its KV cache has 8 bits.
 
     Raises:
         ModelError: the checkpoint is not readable, or does not fit the template.

@@ -26,15 +26,15 @@ from support.checkpoints import (
 )
 from torch import Tensor
 
-from kyutai_onnx.export.checkpoint.config import MimiConfig, RepositoryConfig
-from kyutai_onnx.export.checkpoint.layouts import (
+from kyutai_onnx.conversion.checkpoint.config import MimiConfig, RepositoryConfig
+from kyutai_onnx.conversion.checkpoint.layouts import (
     canonical_lm,
     canonical_mimi,
     lm_shapes,
     mimi_shapes,
 )
-from kyutai_onnx.export.checkpoint.pickle_file import InMemory
-from kyutai_onnx.export.checkpoint.tensor_views import Tensors
+from kyutai_onnx.conversion.checkpoint.pickle_file import InMemory
+from kyutai_onnx.conversion.checkpoint.tensor_views import Tensors
 from kyutai_onnx.runtime.errors import ModelError
 
 LAYERED: Json = MOSHI | {

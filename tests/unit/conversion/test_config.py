@@ -11,7 +11,7 @@ from support.checkpoints import (
     Json,
 )
 
-from kyutai_onnx.export.checkpoint.config import (
+from kyutai_onnx.conversion.checkpoint.config import (
     LMConfig,
     LutConditioner,
     MimiConfig,

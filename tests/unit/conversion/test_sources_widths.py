@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from support.checkpoints import MOSHI, SPEAKING, candle, fused, lm_config, mlx, random_lm
 
-from kyutai_onnx.export.checkpoint.layouts import canonical_lm, lm_shapes, with_widths
-from kyutai_onnx.export.checkpoint.pickle_file import InMemory
+from kyutai_onnx.conversion.checkpoint.layouts import canonical_lm, lm_shapes, with_widths
+from kyutai_onnx.conversion.checkpoint.pickle_file import InMemory
 from kyutai_onnx.runtime.errors import ModelError
 
 

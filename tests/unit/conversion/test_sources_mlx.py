@@ -15,8 +15,8 @@ from support.sources import (
     worst,
 )
 
-from kyutai_onnx.export.checkpoint.checkpoint import Checkpoint, open_checkpoint
-from kyutai_onnx.export.checkpoint.config import RepositoryConfig
+from kyutai_onnx.conversion.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from kyutai_onnx.conversion.checkpoint.config import RepositoryConfig
 from kyutai_onnx.runtime.errors import ModelError
 
 TALKER = random_lm(TALKING)

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from ...models.lm.generation import Generator
-from ...models.lm.language_model import LanguageModel, SamplingParams
-from ...models.mimi.model import Mimi
-from ...models.resolve import SAMPLES
-from ...runtime.bundle.bundle import Bundle
-from ...runtime.typing import Array
+from ..runtime.bundle.bundle import Bundle
+from ..runtime.typing import Array
+from .lm.generation import Generator
+from .lm.language_model import LanguageModel, SamplingParams
+from .mimi.model import Mimi
+from .resolve import SAMPLES
 
 FRAMES = 150
 
