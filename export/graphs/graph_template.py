@@ -15,7 +15,6 @@ from ...runtime.bundle.manifest import GraphSpec, Ring, StateSpec, TensorSpec
 from ...runtime.bundle.manifest import Target as TargetName
 from ..modules.step import StateSpec as ModuleState
 from ..modules.step import source_of
-from .fp16_storage import widen
 from .step_module import NEXT, Axis, Port, StepModule
 from .trace import Sizes, Traced, quiet, trace
 
@@ -115,6 +114,29 @@ def _lay_out(
             value.const_value = content
         position += size
     return tensors
+
+
+def widen(graph: ir.Graph, value: ir.Value, half: ir.TensorProtocol) -> None:
+    """Put a float16 initializer and a Cast in the place of a float32 initializer.
+
+    ONNX Runtime folds the Cast of a constant as it loads a graph, so that every step computes on
+    the same float32 weights; only the file is half as large.
+    """
+    assert value.name is not None
+    stored = ir.Value(
+        name=half.name,
+        shape=value.shape,
+        type=ir.TensorType(ir.DataType.FLOAT16),
+        const_value=half,
+    )
+    cast = ir.node("Cast", [stored], attributes={"to": ir.DataType.FLOAT})
+    wide = cast.outputs[0]
+    wide.type, wide.shape = value.type, value.shape
+    value.replace_all_uses_with(wide)
+    del graph.initializers[value.name]
+    wide.name = value.name
+    graph.insert_before(graph[0], cast)
+    graph.register_initializer(stored)
 
 
 def _graph_spec(plan: GraphPlan, module: StepModule, data: str | None) -> GraphSpec:
