@@ -141,6 +141,9 @@ class ServerConfig:
                 raise UsageError(
                     f"path {model.path!r} is invalid: give one such as /api/asr-streaming"
                 )
+        paths = [model.path for model in self.models if model.path is not None]
+        if twice := [path for path in paths if paths.count(path) > 1]:
+            raise UsageError(f"path {twice[0]!r} is of two models; give each another one")
         if self.static not in (PAGE, NOTHING) and not is_folder(self.static):
             raise UsageError(f"static {self.static}: no such folder")
         if self.spool is not None and not os.access(self.spool, os.W_OK | os.X_OK):

@@ -13,7 +13,7 @@ from ..models.batch import Row
 from ..models.families import DEFAULT, FAMILIES, SERVED, Family, Task
 from ..models.mimi.model import CodecCache
 from ..models.model import Model
-from ..models.resolve import exported_bundles, is_demo, locate
+from ..models.resolve import exported_bundles, is_demo, locate, open_folder
 from ..models.tts.voices import CFG
 from ..runtime.bundle.bundle import Bundle, read_manifest
 from ..runtime.bundle.manifest import FILE_NAME, is_bundle
@@ -136,9 +136,8 @@ class ModelRegistry:
 
     def named(self, name: str) -> ServedModel:
         """Return the model that answers to a name, for any task; raises UnknownModel."""
-        for served in self.all:
-            if name in (served.name, *served.aliases):
-                return served
+        if (found := _with_name(self.all, name)) is not None:
+            return found
         for task, usual in USUAL_NAMES.items():
             if name.startswith(usual) and any(one.family.task is task for one in self.all):
                 return self.find(task, name)
@@ -162,12 +161,15 @@ class ModelRegistry:
         return self.find(task, name)
 
 
+def _with_name(among: Iterable[ServedModel], name: str | None) -> ServedModel | None:
+    return next((served for served in among if name in (served.name, *served.aliases)), None)
+
+
 def _named(fitting: Sequence[ServedModel], name: str | None, usual: tuple[str, ...]) -> ServedModel:
     if not name and fitting:
         return fitting[0]
-    for served in fitting:
-        if name in (served.name, *served.aliases):
-            return served
+    if (found := _with_name(fitting, name)) is not None:
+        return found
     if fitting and name and name.startswith(usual):
         return fitting[0]
     known = ", ".join(served.name for served in fitting) or "none of its kind"
@@ -179,7 +181,7 @@ def load_models(config: ServerConfig, note: Callable[[str], object]) -> ModelReg
     user.
 
     Raises ModelError for a bundle that is missing, damaged or for another task, ProviderError if it
-    cannot run, UsageError for two models of one name.
+    cannot run, UsageError for two models of one name, or of two tasks and one path.
     """
     codecs = CodecCache()
     served: list[ServedModel] = []
@@ -187,6 +189,11 @@ def load_models(config: ServerConfig, note: Callable[[str], object]) -> ModelReg
         one = _load(config, wanted, codecs, note)
         if any(one.name == other.name for other in served):
             raise UsageError(f"two models have the name {one.name}: give each a different one")
+        for other in served:
+            if one.path == other.path and one.family.task is not other.family.task:
+                raise UsageError(
+                    f"path {one.path!r} is of {one.name} and of {other.name}: give one another path"
+                )
         served.append(one)
     return ModelRegistry(served)
 
@@ -248,11 +255,11 @@ def _bundle(wanted: ModelConfig, note: Callable[[str], object]) -> Bundle:
                 f"{wanted.model}: no bundle of precision {wanted.precision}; make it with "
                 f"'kyutai-onnx export --repo {wanted.model} --precision {wanted.precision}'"
             )
-        return Bundle.open(max(fitting, key=lambda path: (path / FILE_NAME).stat().st_mtime))
+        return open_folder(max(fitting, key=lambda path: (path / FILE_NAME).stat().st_mtime))
     located = locate(wanted.model, FAMILIES[wanted.task] if wanted.task else DEFAULT)
     if located.note:
         note(located.note)
-    return Bundle.open(located.path)
+    return open_folder(located.path)
 
 
 def _candidates(name: str) -> list[Path]:

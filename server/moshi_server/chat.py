@@ -84,9 +84,11 @@ class ChatAdapter:
         first = [] if metadata is None else [messages.pack_chat(messages.ChatMetadata(metadata))]
         return [*first, messages.pack_chat(messages.ChatHandshake())]
 
-    def report(self, event: events.Event) -> list[bytes]:
-        """Return the messages of an event."""
+    def report(self, event: SessionEvent) -> list[bytes]:
+        """Return the messages of an event, the last ones for the end of the stream."""
         match event:
+            case Ended(reason="done"):
+                return self.end()
             case events.Audio(pcm):
                 return self._pages(self._encoder.push(pcm))
             case events.Text(text):
@@ -122,17 +124,12 @@ class ChatHandler:
                 session.end()
 
     def report(self, session: Session, event: SessionEvent) -> list[bytes]:  # noqa: ARG002
-        match event:
-            case Ready():
-                instance = self.context.config.instance_name
-                return self.adapter.start(
-                    self.query.metadata(instance) if self.query.is_backend else None
-                )
-            case Ended(reason="done"):
-                return self.adapter.end()
-            case Ended():
-                return []
-        return self.adapter.report(event)  # type: ignore[arg-type]
+        if isinstance(event, Ready):
+            instance = self.context.config.instance_name
+            return self.adapter.start(
+                self.query.metadata(instance) if self.query.is_backend else None
+            )
+        return self.adapter.report(event)
 
     def refuse(self) -> list[bytes]:
         return [messages.pack_chat(messages.ChatError(NO_ROOM))]

@@ -119,9 +119,11 @@ class TtsAdapter:
             self._asked.extend(asked)
         return "".join(f"{word or self._break(seconds)} " for word, seconds in asked)
 
-    def report(self, event: events.Event) -> list[bytes]:
-        """Return the messages of an event."""
+    def report(self, event: SessionEvent) -> list[bytes]:
+        """Return the messages of an event, the last ones for the end of the stream."""
         match event:
+            case Ended(reason="done"):
+                return self.end()
             case events.Audio(pcm):
                 return self._audio(pcm)
             case events.Word(text, start, end):
@@ -203,15 +205,10 @@ class TtsHandler:
                 session.end()
 
     def report(self, session: Session, event: SessionEvent) -> list[bytes]:  # noqa: ARG002
-        match event:
-            case Ready():
-                begun, self._begun = self._begun, True
-                return [] if begun else self.adapter.start()
-            case Ended(reason="done"):
-                return self.adapter.end()
-            case Ended():
-                return []
-        return self.adapter.report(event)  # type: ignore[arg-type]
+        if isinstance(event, Ready):
+            begun, self._begun = self._begun, True
+            return [] if begun else self.adapter.start()
+        return self.adapter.report(event)
 
     def refuse(self) -> list[bytes]:
         return self.adapter.refuse()

@@ -8,6 +8,7 @@ import pytest
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.server.config import ModelConfig, ServerConfig, Tls, read_config, read_keys
 from kyutai_onnx.server.limits import Limits
+from kyutai_onnx.server.registry import load_models
 from kyutai_onnx.server.server import Server, bound_sockets
 
 OURS = """
@@ -189,11 +190,20 @@ def test_what_a_file_may_not_say(tmp_path: Path, text: str, named: str) -> None:
         ({"limits": Limits(idle=float("nan"))}, "idle is nan"),
         ({"models": (ModelConfig(task="stt", path="x y"),)}, "path 'x y'"),
         ({"tls": Tls(cert="a", key="b", self_signed=True)}, "tls"),
+        ({"models": tuple(ModelConfig(name=n, path="/api/a") for n in "ab")}, "/api/a"),
     ],
 )
 def test_what_cannot_be_served(change: dict[str, object], named: str) -> None:
     with pytest.raises(UsageError, match=named):
         dataclasses.replace(ServerConfig(), **change).check()
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_models_of_two_tasks_share_no_path(order: int) -> None:
+    tts = "/api/tts_streaming"
+    models = (ModelConfig(task="stt", path=tts), ModelConfig(task="tts"))
+    with pytest.raises(UsageError, match=tts):
+        load_models(ServerConfig(models=models[::order]), lambda _: None)
 
 
 @pytest.mark.parametrize(
