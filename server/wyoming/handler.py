@@ -158,8 +158,6 @@ class WyomingClient:
             match message:
                 case Describe():
                     await self._send([await describe(self._context)])
-                case Ping(text):
-                    await self._send([Pong(text)])
                 case Transcribe(name):
                     self._model = name
                 case AudioStart():
@@ -252,8 +250,15 @@ class WyomingClient:
             raise UsageError(str(error)) from None
 
     async def _next(self) -> Eventable | None:
-        """The next message of a known kind; None if the client has left. One that has begun is
-        whole within the time of a silence."""
+        """The next message of a known kind; None if the client has left. Pings are answered at
+        once, also within audio and text."""
+        while isinstance(message := await self._read_message(), Ping):
+            await self._send([Pong(message.text)])
+        return message
+
+    async def _read_message(self) -> Eventable | None:
+        """The next message or ping; None if the client has left. One that has begun is whole within
+        the time of a silence."""
         limits, loop = self._context.limits, asyncio.get_running_loop()
         end = loop.time() + (limits.silence if self._events.pending else limits.idle)
         while not self._waiting:

@@ -91,8 +91,11 @@ def test_speech_is_transcribed(
             for start in range(0, len(data), 4096 * channels):
                 audio = data[start : start + 4096 * channels]
                 await client.write_event(AudioChunk(**form, audio=audio).event())
+            await client.write_event(Ping(text="still?").event())
+            answers = await until(client, Pong)
+            assert Pong.from_event(answers[-1]).text == "still?"
             await client.write_event(AudioStop().event())
-            return await until(client, Transcript)
+            return [*answers[:-1], *await until(client, Transcript)]
 
     reported = asyncio.run(talk())
     text = " ".join(word.text for word in words)
