@@ -86,8 +86,18 @@ class InputAdapter:
         turn.duration = max(0.0, seconds - turn.start)
         return self._commit(turn)
 
-    def finish(self) -> list[ServerEvent]:
-        """Return the events for the turns that have ended: their text is known."""
+    @property
+    def is_between_turns(self) -> bool:
+        """Whether a turn has ended, and no other one has started."""
+        return self._turns is not None and self._current is None and self._ended > 0
+
+    def finish(self, seconds: float | None = None) -> list[ServerEvent]:
+        """Return the events for the turns that have ended: their text is known. A turn that goes on
+        ends here, if `seconds`, the length of the stream, are given."""
+        stopped = [] if seconds is None else self._pause(seconds - self._hold)
+        return [*stopped, *self._finish()]
+
+    def _finish(self) -> list[ServerEvent]:
         done, self._pending = self._pending, deque()
         return [event for turn in done for event in self._complete(turn)]
 

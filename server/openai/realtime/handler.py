@@ -246,11 +246,12 @@ class RealtimeClient:
 
     async def _update(self, change: Mapping[str, Any]) -> None:
         changed = self._settings.updated(beta.from_beta(change))
-        given = changed.audio.input
-        if (self._uncommitted or self._stream) and given != self._settings.audio.input:
+        given, stream = changed.audio.input, self._stream
+        holds_audio = (self._uncommitted or stream) and given != self._settings.audio.input
+        if holds_audio and not (stream and stream.adapter.is_between_turns):
             raise RealtimeError(
-                "the input audio buffer holds audio: commit or clear it before its format, "
-                "transcription or turn detection changes",
+                "the input audio buffer holds audio: commit or clear it, or wait for the end of "
+                "the turn, before its format, transcription or turn detection changes",
                 code="input_audio_buffer_not_empty",
                 param="session.audio.input",
             )
@@ -262,6 +263,8 @@ class RealtimeClient:
                     code="unsupported",
                     param="session.audio.input.turn_detection",
                 )
+        if holds_audio and stream is not None:
+            await self._end_input(stream)
         self._settings = changed
         await self._send(self._session_event("session.updated"))
 
@@ -360,7 +363,7 @@ class RealtimeClient:
 
     async def _end(self, stream: InputStream, ended: Ended) -> None:
         if ended.reason == "done":
-            await self._send_all(stream.adapter.finish())
+            await self._send_all(stream.adapter.finish(stream.decoder.seconds))
         elif ended.reason == "busy":
             await self._refuse()
         elif ended.reason in ("failed", "idle"):
@@ -378,16 +381,21 @@ class RealtimeClient:
                 "the input audio buffer is empty: append audio before a commit",
                 code="input_audio_buffer_commit_empty",
             )
-        stream, self._stream, self._uncommitted = self._stream, None, 0.0
-        if stream is None:
-            adapter = InputAdapter(
-                self._conversation, SessionSettings(), frame_rate=1, delay=0, before=0
-            )
-            await self._send_all(adapter.commit(0.0))
+        if self._stream is not None:
+            await self._end_input(self._stream, commits=True)
             return
-        self._finishing = stream.reading
+        self._uncommitted = 0.0
+        adapter = InputAdapter(
+            self._conversation, SessionSettings(), frame_rate=1, delay=0, before=0
+        )
+        await self._send_all(adapter.commit(0.0))
+
+    async def _end_input(self, stream: InputStream, *, commits: bool = False) -> None:
+        """End a stream, whose last text follows; the next audio opens another one."""
+        self._stream, self._uncommitted, self._finishing = None, 0.0, stream.reading
         await self._context.feed(stream.session, stream.decoder.flush())
-        await self._send_all(stream.adapter.commit(stream.decoder.seconds))
+        if commits:
+            await self._send_all(stream.adapter.commit(stream.decoder.seconds))
         stream.session.end()
 
     async def _clear(self) -> None:

@@ -24,6 +24,7 @@ from support.serving import (
 from support.speech import Array
 
 from kyutai_onnx.runtime.audio.pcm import encode
+from kyutai_onnx.server.openai.realtime.audio import OutputEncoder
 
 TRANSCRIBE = f"{REALTIME}?intent=transcription"
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
@@ -168,6 +169,39 @@ def test_settings_of_audio_wait_for_the_buffer_to_be_empty(server: Running, pcm:
             await until(client, "input_audio_buffer.cleared")
             await send(client, "session.update", session=MANUAL)
             await until(client, "session.updated")
+
+    asyncio.run(go())
+
+
+def test_settings_of_audio_change_between_turns(server: Running, pcm: Array, text: str) -> None:
+    async def go() -> None:
+        async with connected(server, TRANSCRIBE) as client:
+            first = await turn(client, "audio/pcm")
+            assert first["transcript"] == text
+            started = len(pcm) / 24_000 * 1000
+            change = {"audio": {"input": {"format": {"type": "audio/pcmu"}}}}
+            await send(client, "session.update", session=change)
+            updated = await until(client, "session.updated")
+            assert updated["session"]["audio"]["input"]["format"] == {"type": "audio/pcmu"}
+            speech = await turn(client, "audio/pcmu", started)
+            assert speech["item_id"] != first["item_id"]
+            assert speech["transcript"]
+            await append_as(client, pcm[:24_000], "audio/pcmu")
+            await until(client, "input_audio_buffer.speech_started")
+            await send(client, "session.update", session=MANUAL)
+            assert await refused(client) == "input_audio_buffer_not_empty"
+
+    async def turn(client: Client, kind: str, after: float = 0.0) -> Event:
+        """The transcript of a turn that starts `after` so many milliseconds."""
+        await append_as(client, np.concatenate([pcm, np.zeros(48_000, np.float32)]), kind)
+        started = await until(client, "input_audio_buffer.speech_started")
+        assert started["audio_start_ms"] >= after
+        return await until(client, f"{TRANSCRIPTION}.completed")
+
+    async def append_as(client: Client, samples: Array, kind: str) -> None:
+        encoder = OutputEncoder(kind, 24_000)
+        audio = base64.b64encode(encoder.push(samples) + encoder.flush()).decode()
+        await send(client, "input_audio_buffer.append", audio=audio)
 
     asyncio.run(go())
 
