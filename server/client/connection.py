@@ -72,11 +72,11 @@ def parse_address(url: str, key: str | None = None, pin: str | None = None) -> A
 
 
 def _parse_fingerprint(text: str) -> str:
-    digits = text.replace(":", "")
+    digits = re.sub(r"^sha256 fingerprint=", "", text.strip(), flags=re.IGNORECASE).replace(":", "")
     if not re.fullmatch(r"[0-9A-Fa-f]{64}", digits):
         raise UsageError(
-            f"--tls-fingerprint {text[:100]}: give the 64 hexadecimal digits that "
-            "'serve --tls-self-signed' prints"
+            f"--tls-fingerprint {text[:100]}: give the 64 hexadecimal digits that 'serve "
+            "--tls-self-signed' or 'openssl x509 -fingerprint -sha256' prints"
         )
     return bytes.fromhex(digits).hex(":").upper()
 

@@ -331,11 +331,21 @@ def test_a_wrong_scheme_is_one_line(
 
 @pytest.mark.parametrize(
     ("url", "fingerprint", "said"),
-    [("http://host", "0" * 64, "http://host"), ("https://host", "12:34", "12:34")],
+    [
+        ("http://host", "0" * 64, "http://host"),
+        ("https://host", "12:34", "12:34"),
+        ("https://host", f"x={'0' * 64}", "x=0"),
+    ],
 )
 def test_fingerprints_that_cannot_be(url: str, fingerprint: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         RemoteServer(url, tls_fingerprint=fingerprint)
+
+
+@pytest.mark.parametrize("start", ["SHA256 Fingerprint=", "sha256 Fingerprint=", " "])
+def test_a_fingerprint_may_be_a_line_of_openssl(start: str) -> None:
+    digits = ":".join(["AB"] * 32)
+    assert parse_address("https://host", None, f"{start}{digits}\n").fingerprint == digits
 
 
 def test_a_fingerprint_means_https() -> None:
