@@ -64,6 +64,17 @@ def download_file(repo: str, name: str, revision: str | None = None) -> Path:
         )
 
 
+def list_files(repo: str, name: str) -> list[str]:
+    """Return the names of all files of a repository; `name` says in errors what they are.
+
+    Raises ModelError if the Hub cannot be reached.
+    """
+    with hub_errors(repo, name, None):
+        if not is_reachable():
+            raise errors.OfflineModeIsEnabled
+        return huggingface_hub.HfApi().list_repo_files(repo)
+
+
 def _announce(what: str) -> None:
     """Log what may take long. The client shows its own bars on a terminal, but not to a program
     that logs nothing but errors."""

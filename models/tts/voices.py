@@ -175,12 +175,9 @@ class Voices:
 
     @cached_property
     def _published(self) -> list[str]:
-        from huggingface_hub import HfApi
+        from ...runtime.hub import list_files
 
-        from ...runtime.hub import hub_errors
-
-        with hub_errors(self._repository, "the list of voices", None):
-            return self._names(HfApi().list_repo_files(self._repository))
+        return self._names(list_files(self._repository, "the list of voices"))
 
     def _names(self, files: Iterable[str]) -> list[str]:
         if not self.suffix:

@@ -10,6 +10,7 @@ from safetensors.numpy import save_file
 from support.speaking import DIM, FRAMES, SUFFIX, speaking_bundle, write_voice
 
 from kyutai_onnx.models.tts.voices import DEFAULT_VOICE, ListedVoice, Voices, read_embedding
+from kyutai_onnx.runtime import hub as runtime_hub
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.errors import ModelError, UsageError
 
@@ -63,6 +64,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     made = Hub(tmp_path / "hub")
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", made.hf_hub_download)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", made.snapshot_download)
+    monkeypatch.setattr(runtime_hub, "is_reachable", lambda: made.reachable)
     monkeypatch.setattr(
         huggingface_hub.HfApi, "list_repo_files", lambda _, repo: made.list_repo_files(repo)
     )
