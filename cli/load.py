@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..models.families import DEFAULT, Family
-from ..models.resolve import locate
+from ..models.resolve import locate, open_folder
 from ..runtime.bundle.bundle import Bundle
 from ..runtime.errors import UsageError
 from .files import protect_folder
@@ -32,7 +32,7 @@ def open_model(model: str | None, quiet: bool, family: Family = DEFAULT) -> Bund
     if located.note:
         print_note(located.note, quiet=quiet)
     protect_folder(located.path)
-    return Bundle.open(located.path)
+    return open_folder(located.path)
 
 
 def check_voices(bundle: Bundle, voices: Iterable[str]) -> None:

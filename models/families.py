@@ -38,6 +38,10 @@ class Task(StrEnum):
     SPEECH_TO_SPEECH = "speech-to-speech"
 
 
+DEMOS = "demo"
+"""The folder of the embedded demos, beside this file."""
+
+
 @dataclass(frozen=True)
 class Demo:
     """The embedded demo: its folder, if there is one, and what the toy model knows; and the
@@ -163,6 +167,12 @@ SERVED: Mapping[FamilyName, Family] = {
     family.name: family for family in FAMILIES.values() if family.socket is not None
 }
 """Families that have streams, and that a server serves."""
+
+
+def demo_names() -> list[str]:
+    """The names of the embedded demos, as `--model` takes them."""
+    folders = (family.demo.folder for family in FAMILIES.values())
+    return [f"{DEMOS}/{folder}" for folder in dict.fromkeys(folders) if folder]
 
 
 def served_demos() -> list[FamilyName]:

@@ -10,11 +10,11 @@ from ..runtime.bundle.manifest import FILE_NAME, is_bundle
 from ..runtime.cache_folder import bundles_folder
 from ..runtime.errors import ModelError
 from ..runtime.output_file import is_folder
-from .families import DEFAULT, FAMILIES, Family, Task
+from .families import DEFAULT, DEMOS, FAMILIES, Family, Task, demo_names
 
 HUB = "hf://"
 VARIABLE = "KYUTAI_ONNX_MODEL"
-DEMO = Path(__file__).parent / "demo"
+DEMO = Path(__file__).parent / DEMOS
 SAMPLES = DEMO / "samples"
 
 
@@ -57,6 +57,14 @@ def locate(model: str | os.PathLike[str] | None, family: Family = DEFAULT) -> Re
     return ResolvedBundle(newest, note)
 
 
+def open_folder(path: Path) -> Bundle:
+    """Open a checked bundle by its folder; the embedded demos share the codec of one of them.
+
+    Raises ModelError as `Bundle.open` does.
+    """
+    return Bundle.open(path, DEMO / (DEFAULT.demo.folder or "") if is_demo(path) else None)
+
+
 def embedded_demo(family: Family) -> ResolvedBundle:
     """Find the small model that ships with the package; raises ModelError if there is none."""
     demo = family.demo
@@ -79,17 +87,11 @@ def is_demo(bundle: Path) -> bool:
     return bundle.resolve().is_relative_to(DEMO.resolve())
 
 
-def demo_names() -> list[str]:
-    """The names of the embedded demos, as `--model` takes them."""
-    folders = (family.demo.folder for family in FAMILIES.values())
-    return [f"{DEMO.name}/{folder}" for folder in dict.fromkeys(folders) if folder]
-
-
 def _named_demo(name: str) -> Path | None:
     """The folder of a demo, by `demo/FOLDER` or by the name in its manifest."""
     for demo in demo_names():
         path = DEMO.parent / demo
-        if is_bundle(path) and name in (demo, Bundle.open(path).manifest.name):
+        if is_bundle(path) and name in (demo, open_folder(path).manifest.name):
             return path
     return None
 
@@ -141,7 +143,7 @@ def open_bundle(model: str | os.PathLike[str] | Bundle | None, family: Family) -
 
     Raises ModelError if it is missing, damaged or of another family.
     """
-    bundle = model if isinstance(model, Bundle) else Bundle.open(locate(model, family).path)
+    bundle = model if isinstance(model, Bundle) else open_folder(locate(model, family).path)
     found = bundle.manifest.family
     if family.task is not Task.CODEC and found != family.name:
         name = bundle.path if isinstance(model, Bundle) else model

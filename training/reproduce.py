@@ -76,10 +76,14 @@ def make_speakers(work: Path) -> None:
 
 
 def ship() -> None:
-    """Export the checkpoints as the bundles that are used when no model is given."""
+    """Export the checkpoints as the bundles that are used when no model is given. The codec of the
+    first is that of all, and ships once (`open_folder` in models/resolve.py)."""
     export_bundle(Request(str(CHECKPOINT), out=SHIPPED / "stt", decoder=True, force=True))
     export_bundle(Request(str(TTS), out=SHIPPED / "tts", force=True))
     export_bundle(Request(str(HIBIKI), out=SHIPPED / "hibiki", force=True))
+    for folder in (SHIPPED / "tts", SHIPPED / "hibiki"):
+        for file in folder.glob("mimi_*"):
+            file.unlink()
 
 
 if __name__ == "__main__":

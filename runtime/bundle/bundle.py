@@ -26,22 +26,26 @@ from .manifest import (
 
 @dataclass(frozen=True)
 class Bundle:
-    """A folder with a manifest that holds and files that match it."""
+    """A folder with a manifest that holds and files that match it.
+
+    `shared` is a folder of more files, which the program trusts and no manifest names.
+    """
 
     path: Path
     manifest: Manifest
+    shared: Path | None = None
 
     @classmethod
-    def open(cls, path: Path | str) -> "Bundle":
-        """Opens and checks a bundle.
+    def open(cls, path: Path | str, shared: Path | None = None) -> "Bundle":
+        """Opens and checks a bundle, whose missing files are those in `shared`.
 
         Every file's size is checked each time, its hash as long as it has not changed since it was
         last found right. Raises ModelError, naming the file at fault and what to do.
         """
         path = Path(path)
-        manifest = read_manifest(path)
-        check_files(path, manifest)
-        return cls(path, manifest)
+        bundle = cls(path, read_manifest(path), shared)
+        check_files(bundle)
+        return bundle
 
     @cached_property
     def identity(self) -> str:
@@ -54,7 +58,8 @@ class Bundle:
 
     def file(self, name: str) -> Path:
         """Path of one of the bundle's files."""
-        return self.path / name
+        own = self.path / name
+        return own if self.shared is None or own.is_file() else self.shared / name
 
     def graph(self, name: str) -> GraphSpec:
         """The graph of that name; the manifest's own references are checked when it is read."""
@@ -104,11 +109,11 @@ def check_onnxruntime(bundle: Bundle, installed: str) -> None:
         )
 
 
-def check_files(path: Path, manifest: Manifest) -> None:
+def check_files(bundle: Bundle) -> None:
     """Compares every file with its size and hash in the manifest; raises ModelError."""
     known = HashCache()
-    for name, entry in manifest.files.items():
-        file = path / name
+    for name, entry in bundle.manifest.files.items():
+        file = bundle.file(name)
         if not file.is_file():
             raise ModelError(f"{file}: missing from the bundle; {REMEDY}")
         size = file.stat().st_size

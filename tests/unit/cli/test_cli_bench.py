@@ -9,8 +9,7 @@ from support.commands import Command
 
 from kyutai_onnx.models.families import FAMILIES
 from kyutai_onnx.models.frame_benchmark import LATE, FrameBenchmark
-from kyutai_onnx.models.resolve import locate
-from kyutai_onnx.runtime.bundle.bundle import Bundle
+from kyutai_onnx.models.resolve import locate, open_folder
 
 HEARS, THINKS, SAYS = "mimi_encoder", "temporal_transformer", "mimi_decoder"
 PARTS = {
@@ -53,7 +52,7 @@ def test_the_table_says_how_many_times_real_time_it_runs(command: Command) -> No
 
 
 def test_rings_are_full_in_every_row_and_every_half(command: Command) -> None:
-    loop = FrameBenchmark(Bundle.open(demo("hibiki")), batch=2, guided=True)
+    loop = FrameBenchmark(open_folder(demo("hibiki")), batch=2, guided=True)
     assert loop.model is not None
     generator = loop._generator
     assert generator is not None
@@ -74,7 +73,7 @@ def test_rings_are_full_in_every_row_and_every_half(command: Command) -> None:
 
 
 def test_fewer_codebooks_are_made_and_decoded() -> None:
-    loop = FrameBenchmark(Bundle.open(demo("tts")), codebooks=2, threads=1)
+    loop = FrameBenchmark(open_folder(demo("tts")), codebooks=2, threads=1)
     assert loop.model is not None
     assert loop.model.depth is not None
     assert [port.name for port in loop.model.depth.spec.outputs] == ["codes.0", "codes.1"]

@@ -10,7 +10,7 @@ from support.bundles import copy_demo
 
 from kyutai_onnx.models import SpeechToText
 from kyutai_onnx.models.families import FAMILIES, MIMI, MOSHI, SPEECH_TO_TEXT, Family
-from kyutai_onnx.models.resolve import DEMO, VARIABLE, locate, open_bundle
+from kyutai_onnx.models.resolve import DEMO, VARIABLE, locate, open_bundle, open_folder
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.cache_folder import bundles_folder
 from kyutai_onnx.runtime.errors import ModelError
@@ -133,7 +133,7 @@ def test_every_demo_is_there_that_is_announced() -> None:
 
 @pytest.mark.parametrize("folder", ["stt", "tts", "hibiki"])
 def test_a_demo_is_found_by_its_names(cache: Path, folder: str) -> None:
-    name = Bundle.open(DEMO / folder).manifest.name
+    name = open_folder(DEMO / folder).manifest.name
     assert locate(f"demo/{folder}").path == locate(name).path == DEMO / folder
     assert f"demo/{folder}" in missing("nobody/nothing")
 

@@ -7,10 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kyutai_onnx.models.families import TEXT_TO_SPEECH
-from kyutai_onnx.models.resolve import embedded_demo
+from kyutai_onnx.models.resolve import embedded_demo, open_folder
 from kyutai_onnx.models.text.languages import LanguageName
 from kyutai_onnx.models.text.normalizer import TextNormalizer
-from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.runtime.tokenizer import open_tokenizer
 
@@ -210,7 +209,7 @@ def test_a_saved_normalizer_goes_on(text: str, cut: int) -> None:
 
 
 def test_what_a_model_cannot_spell_is_mapped_or_left_out() -> None:
-    bundle = Bundle.open(embedded_demo(TEXT_TO_SPEECH).path)
+    bundle = open_folder(embedded_demo(TEXT_TO_SPEECH).path)
     assert bundle.manifest.tokenizer is not None
     tokenizer = open_tokenizer(bundle.file(bundle.manifest.tokenizer))
     normalizer = TextNormalizer(spelling=tokenizer)

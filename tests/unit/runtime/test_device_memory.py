@@ -16,7 +16,7 @@ from kyutai_onnx.models.families import SERVED
 from kyutai_onnx.models.frame_benchmark import FrameBenchmark
 from kyutai_onnx.models.lm.generation import Generator
 from kyutai_onnx.models.lm.language_model import LanguageModel
-from kyutai_onnx.models.resolve import embedded_demo
+from kyutai_onnx.models.resolve import embedded_demo, open_folder
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.graph import buffers as memory
 from kyutai_onnx.runtime.graph.batch_state import BatchState
@@ -29,7 +29,7 @@ FAMILIES = pytest.mark.parametrize("family", ["stt", "tts", "hibiki"])
 
 
 def demo(family: str) -> Bundle:
-    return Bundle.open(embedded_demo(SERVED[family]).path)
+    return open_folder(embedded_demo(SERVED[family]).path)
 
 
 @pytest.fixture(autouse=True)
