@@ -7,6 +7,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TextIO
 
@@ -23,6 +24,17 @@ Name = str | Path | None
 """A file of a command line: - is standard input or output, None was not given."""
 
 _HEAD_BYTES = 400
+
+NUL = "\0"
+"""In no text; every second character of UTF-16 that is read as UTF-8."""
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A recording to read, and its folder below the folder that was given, if one was."""
+
+    name: str
+    subfolder: Path = Path()
 
 
 class FileKind(enum.StrEnum):
@@ -230,17 +242,17 @@ def check_recordings(
         raise first
 
 
-def recordings_in(names: Iterable[str], note: Callable[[str], None]) -> tuple[str, ...]:
+def recordings_in(names: Iterable[str], note: Callable[[str], None]) -> tuple[InputFile, ...]:
     """Return the files, with those of a folder and the folders in it instead of its name, sorted.
 
     Hidden files are left out; `note` names others that are not audio. Raises AudioError for a
     folder without audio.
     """
-    found: list[str] = []
+    found: list[InputFile] = []
     for name in names:
         folder = Path(name)
         if name == "-" or not folder.is_dir():
-            found.append(name)
+            found.append(InputFile(name))
             continue
         files = sorted(path for path in folder.rglob("*") if _is_shown(path.relative_to(folder)))
         files = [path for path in files if path.is_file()]
@@ -249,7 +261,7 @@ def recordings_in(names: Iterable[str], note: Callable[[str], None]) -> tuple[st
             raise AudioError(f"{name} is a folder without audio files; name an audio file")
         if others := [str(path.relative_to(folder)) for path in files if path not in sounds]:
             note(f"note: {name}: left out, as they are not audio: {few(others)}")
-        found += map(str, sounds)
+        found += (InputFile(str(path), path.parent.relative_to(folder)) for path in sounds)
     return tuple(found)
 
 
@@ -259,18 +271,42 @@ def few(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED_FILES]) + more
 
 
-def encoding_of(head: bytes) -> str:
-    """Return the encoding of a text that begins with these bytes, by its byte order mark."""
-    marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-    return "utf-16" if head.startswith(marks) else "utf-8-sig"
+class TextDecoder:
+    """Decodes text in UTF-8, or in UTF-16 by its byte order mark; the mark is no part of it.
 
-
-def decoded(content: bytes) -> str:
-    """Return a text in UTF-8, or in UTF-16 by its byte order mark, without the mark.
-
-    Raises UnicodeDecodeError for other bytes.
+    `name` says in errors what the text is from.
     """
-    return content.decode(encoding_of(content))
+
+    def __init__(self, name: str | Path) -> None:
+        self._name, self._head = name, b""
+        self._decoder: codecs.IncrementalDecoder | None = None
+
+    def decode(self, data: bytes, *, final: bool = False) -> str:
+        """Return the characters that the bytes complete.
+
+        Raises UsageError for bytes in another encoding, such as Latin-1 or UTF-16 without a mark.
+        """
+        if self._decoder is None:
+            self._head += data
+            if len(self._head) < len(codecs.BOM_UTF16) and not final:
+                return ""
+            data = self._head
+            marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+            self._decoder = codecs.getincrementaldecoder("utf-16" if marked else "utf-8-sig")()
+        try:
+            text = self._decoder.decode(data, final)
+        except UnicodeDecodeError:
+            text = NUL
+        if NUL in text:
+            raise UsageError(
+                f"{self._name}: neither UTF-8 nor UTF-16 with a byte order mark; save it as UTF-8"
+            )
+        return text
+
+
+def decoded(content: bytes, name: str | Path) -> str:
+    """Return a whole text; raises UsageError as `TextDecoder` does."""
+    return TextDecoder(name).decode(content, final=True)
 
 
 def _is_shown(path: Path) -> bool:

@@ -10,7 +10,7 @@ import typer
 from ..runtime.errors import KyutaiOnnxError
 from .files import Declared
 from .messages import print_error, show_logged, unforeseen
-from .options import Debugging, FlagsGroup
+from .options import Debugging, PlainGroup
 from .process import ENDINGS, discard_unwritten, ended_by, open_streams
 
 INTERRUPTED = 130
@@ -36,7 +36,7 @@ COMMANDS = {
 """Every command, a module of `commands` each, and its panel in the help."""
 
 
-class Commands(FlagsGroup):
+class Commands(PlainGroup):
     """Imports the module of a command when it is asked for."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from .. import runtime
-from ..models.families import FAMILIES, Family
+from ..models.families import FAMILIES, Family, demo_names
 from ..models.options import Offered, Parameter, StreamOptions
 from ..models.options import parameters as stream_parameters
 from ..runtime.errors import UsageError
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 INPUT, OUTPUT, MODEL = "Input", "Output", "Model"
 HARDWARE, SERVER, STATE, TURNS = "Hardware", "Server", "State", "Turns"
+MODELS = (
+    "Bundle folder, exported repository, hf://owner/name[@rev], or a demo: "
+    f"{', '.join(demo_names())}"
+)
+"""What `--model` takes."""
 
 
 def option(*names: str, help: str, panel: str | None = None, **given: Any) -> Any:  # noqa: A002
@@ -36,8 +41,12 @@ def argument(*, help: str, **given: Any) -> Any:  # noqa: A002
     return typer.Argument(help=_plain(help), **given)
 
 
-class Flags:
-    """A command whose flags are shown in its help without a type."""
+WORDS = {"int": "N", "float": "N", "str": "TEXT", "path": "PATH"}
+"""What the help writes for the types of values."""
+
+
+class PlainTypes:
+    """A command whose help shows flags without a type, and other options with a plain word."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters, that of the help included."""
@@ -45,14 +54,25 @@ class Flags:
         for parameter in parameters:
             if getattr(parameter, "is_flag", False):
                 parameter.metavar = ""
+            elif parameter.param_type_name == "argument":
+                parameter.metavar = parameter.metavar or parameter.name.upper()
+                parameter.display_type = lambda _: ""
+            elif parameter.metavar is None:
+                parameter.metavar = _plain_type(parameter.display_type(ctx))
         return parameters
 
 
-class FlagsCommand(Flags, TyperCommand):
+def _plain_type(shown: str) -> str:
+    """Return the word for a type as Typer shows it, such as `<int range>` or `<a|b>`."""
+    bare = shown.strip("<>").removeprefix("list[").removesuffix("]").removesuffix(" range")
+    return WORDS.get(bare, bare)
+
+
+class PlainCommand(PlainTypes, TyperCommand):
     """A command of an app."""
 
 
-class FlagsGroup(Flags, TyperGroup):
+class PlainGroup(PlainTypes, TyperGroup):
     """A command that has subcommands."""
 
 
@@ -63,12 +83,12 @@ class App(typer.Typer):
         self, name: str | None = None, **given: Any
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Register a function as a command."""
-        return super().command(name, cls=FlagsCommand, **given)
+        return super().command(name, cls=PlainCommand, **given)
 
 
 def new_app(**given: Any) -> App:
     """Return an app for the commands of one module."""
-    return App(cls=FlagsGroup, add_completion=False, pretty_exceptions_enable=False, **given)
+    return App(cls=PlainGroup, add_completion=False, pretty_exceptions_enable=False, **given)
 
 
 def _plain(text: str) -> str:
@@ -152,10 +172,12 @@ def read_text(given: str | None) -> str | None:
     path = Path(given[1:])
     Declared.inputs.append(path)
     try:
-        return decoded(path.read_bytes())
-    except (OSError, UnicodeDecodeError) as error:
-        cause = getattr(error, "strerror", None) or "it is not UTF-8 or UTF-16"
-        raise UsageError(f"{path}: cannot be read ({cause}); name a file of text") from None
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"{path}: cannot be read ({error.strerror}); name a file of text"
+        ) from None
+    return decoded(content, path)
 
 
 def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
@@ -245,8 +267,7 @@ Model = Annotated[
         "--model",
         metavar="M",
         panel=MODEL,
-        help="Bundle folder, exported repository or hf://owner/name[@rev]. Default: "
-        "KYUTAI_ONNX_MODEL, else the embedded demo.",
+        help=f"{MODELS}. Default: KYUTAI_ONNX_MODEL, else the embedded demo.",
     ),
 ]
 Provider = Annotated[
@@ -412,7 +433,8 @@ class ServerOptions:
             "--tls-fingerprint",
             metavar="SHA256",
             panel=SERVER,
-            help="Certificate of --server, as 'serve --tls-self-signed' prints it.",
+            help="Certificate of --server, as 'serve --tls-self-signed' or 'openssl x509 "
+            "-fingerprint -sha256' prints it.",
         ),
     ] = None
 

@@ -1,6 +1,5 @@
 """Text from standard input, in pieces, and lists of texts."""
 
-import codecs
 import queue
 import sys
 import threading
@@ -12,49 +11,34 @@ from typing import BinaryIO
 from ..models.tts.synthesis import NOTHING_TO_SAY, SpeechRequest
 from ..runtime.bundle.dataclass_json import parse_json
 from ..runtime.errors import KyutaiOnnxError, UsageError
-from .files import decoded, encoding_of
+from .files import TextDecoder, decoded
 
 PIECE = 4096
 _END = object()
 
 
 def read_text() -> Iterator[str]:
-    """Yield standard input as it comes, in UTF-8 or UTF-16; what is invalid becomes a replacement
-    character.
+    """Yield standard input as it comes.
 
-    Raises UsageError if there is no standard input.
+    Raises UsageError if there is no standard input, and as `TextDecoder` does.
     """
     stream = _stdin()
-    decoder = TextDecoder()
+    decoder = TextDecoder("standard input")
     while data := stream.read1(PIECE):  # type: ignore[attr-defined]
         yield decoder.decode(data)
     yield decoder.decode(b"", final=True)
 
 
 def read_file(name: str) -> str:
-    """Return the text of a file; raises KyutaiOnnxError if it cannot be read."""
+    """Return the text of a file, or of standard input for -.
+
+    Raises KyutaiOnnxError if it cannot be read, and as `TextDecoder` does.
+    """
     try:
-        return TextDecoder().decode(Path(name).read_bytes(), final=True)
+        content = _stdin().read() if name == "-" else Path(name).read_bytes()
     except OSError as error:
         raise KyutaiOnnxError(f"{name}: cannot be read ({error.strerror})") from None
-
-
-class TextDecoder:
-    """Decodes text in UTF-8, or in UTF-16 by its byte order mark; the mark is no part of it."""
-
-    def __init__(self) -> None:
-        self._head = b""
-        self._decoder: codecs.IncrementalDecoder | None = None
-
-    def decode(self, data: bytes, *, final: bool = False) -> str:
-        """Return the characters that the bytes complete."""
-        if self._decoder is None:
-            self._head += data
-            if len(self._head) < len(codecs.BOM_UTF16) and not final:
-                return ""
-            data, name = self._head, encoding_of(self._head)
-            self._decoder = codecs.getincrementaldecoder(name)("replace")
-        return self._decoder.decode(data, final)
+    return decoded(content, name)
 
 
 def ticking(pieces: Iterator[str], seconds: float) -> Iterator[str]:
@@ -92,7 +76,7 @@ def read_requests(name: str, voices: tuple[str, ...]) -> list[SpeechRequest]:
     The fields are `turns`, `voices` and `id`. `text` stands for a single turn; without `voices`
     those given are used. Raises UsageError, with the line, for an invalid one.
     """
-    lines = _lines(name)
+    lines = read_file(name).split("\n")
     requests = [
         _request(f"{name}, line {number}", line, voices, number)
         for number, line in enumerate(lines, 1)
@@ -104,16 +88,6 @@ def read_requests(name: str, voices: tuple[str, ...]) -> list[SpeechRequest]:
     if twice:
         raise UsageError(f"{name}: two texts have the id {twice[0]}; give each one its own")
     return requests
-
-
-def _lines(name: str) -> list[str]:
-    try:
-        content = _stdin().read() if name == "-" else Path(name).read_bytes()
-        return decoded(content).split("\n")
-    except UnicodeDecodeError:
-        raise UsageError(f"{name}: not UTF-8; save it as UTF-8") from None
-    except OSError as error:
-        raise KyutaiOnnxError(f"{name}: cannot be read ({error.strerror})") from None
 
 
 def _request(place: str, line: str, voices: tuple[str, ...], number: int) -> SpeechRequest:

@@ -14,9 +14,9 @@ from ..models.options import SpeechToTextOptions
 from ..models.stt.model import ROWS
 from ..runtime.audio import AudioReader, Pcm, RawFormat, read_audio
 from ..runtime.errors import KyutaiOnnxError, StandardOutputError, UsageError
-from .files import open_file
+from .files import InputFile, open_file
 from .load import read_whole, require_pauses
-from .messages import print_error, progress_bar, unforeseen, watched
+from .messages import print_error, print_note, progress_bar, unforeseen, watched
 from .option_values import Format
 from .output import transcript_files
 from .output.formats import Style, pause_text, word_text
@@ -43,7 +43,7 @@ class Prompt:
 class TranscriptionRequest:
     """The options of `transcribe`."""
 
-    files: tuple[str, ...]
+    files: tuple[InputFile, ...]
     style: Style
     out: str | None
     prompt: Prompt
@@ -120,9 +120,9 @@ class Transcription:
             except KyutaiOnnxError as error:
                 self._fail(error)
 
-    def _open_file(self, file: str, batch: Any) -> "FileTranscription":
+    def _open_file(self, file: InputFile, batch: Any) -> "FileTranscription":
         request, model = self._request, self._model
-        blocks = read_audio(file, model.sample_rate, channel=request.channel, raw=request.raw)
+        blocks = read_audio(file.name, model.sample_rate, channel=request.channel, raw=request.raw)
         trace = TokenTrace() if request.dump_tokens is not None else None
         try:
             row = batch.join(model.task(options=request.options, trace=trace))
@@ -133,8 +133,10 @@ class Transcription:
             row.task.prime(self._prompt, cut=request.prompt.cut)
         live = LiveText(request.style) if self._is_live else None
         quiet = request.quiet or request.several or (live is not None and _share_terminal())
-        transcript = Transcript(file, model.name, model.precision)
-        return FileTranscription(blocks, model.sample_rate, quiet, row, transcript, trace, live)
+        transcript = Transcript(file.name, model.name, model.precision)
+        return FileTranscription(
+            file, blocks, model.sample_rate, quiet, row, transcript, trace, live
+        )
 
     def _write_whole(self) -> None:
         """Write the finished files, in the order of the command line."""
@@ -142,7 +144,7 @@ class Transcription:
             each = self._open.popleft()
             self._done.append(each.transcript)
             try:
-                self._write(each.transcript, each.live)
+                self._write(each)
                 if each.trace is not None and self._request.dump_tokens is not None:
                     dump_trace(self._request.dump_tokens, each.trace)
             except StandardOutputError:
@@ -173,18 +175,21 @@ class Transcription:
         request = self._request
         return self._to_stdout and request.style.kind is Format.TEXT and not request.several
 
-    def _write(self, transcript: Transcript, live: "LiveText | None") -> None:
+    def _write(self, done: "FileTranscription") -> None:
         request, style = self._request, self._request.style
-        path = transcript_files.out_path(request.out, transcript.file, style.kind)
+        transcript, live = done.transcript, done.live
+        path = transcript_files.out_path(request.out, done.file, style.kind)
         if path is not None:
-            transcript_files.make_folder(request.out or "")
+            transcript_files.make_folder(request.out or "", done.file.subfolder)
             transcript_files.write_transcript(path, transcript, style)
         elif live is not None:
             live.end()
         elif request.several:
             self._print(style.format.one_of_several(transcript, style))
         else:
-            self._print(style.format.render(transcript, style) + "\n")
+            self._print(style.format.document(transcript, style))
+        if not transcript.words and transcript.error is None:
+            print_note(f"note: {transcript.file}: no words found", quiet=request.quiet)
 
     @staticmethod
     def _print(text: str) -> None:
@@ -202,6 +207,7 @@ class FileTranscription:
 
     def __init__(
         self,
+        file: InputFile,
         blocks: AudioReader,
         sample_rate: int,
         quiet: bool,
@@ -210,17 +216,17 @@ class FileTranscription:
         trace: TokenTrace | None,
         live: "LiveText | None",
     ) -> None:
-        self.transcript, self.trace, self.live = transcript, trace, live
+        self.file, self.transcript, self.trace, self.live = file, transcript, trace, live
         self.error: KyutaiOnnxError | None = None
         self.finished = False
-        self._file, self._row, self._sample_rate = blocks, row, sample_rate
+        self._audio, self._row, self._sample_rate = blocks, row, sample_rate
         self._blocks = watched(blocks, sample_rate, quiet=quiet)
         self._samples = 0
 
     @property
     def part(self) -> float:
         """How much of the file is read, from 0 to 1; 0 if its length is unknown."""
-        length = self._file.info.duration
+        length = self._audio.info.duration
         return min(1.0, self._samples / self._sample_rate / length) if length else 0.0
 
     def feed(self) -> None:
@@ -273,7 +279,7 @@ class FileTranscription:
 
     def _end(self) -> None:
         self._blocks.close()
-        self._file.close()
+        self._audio.close()
         self.transcript.duration = self._samples / self._sample_rate
         self._row.end()
 
@@ -302,7 +308,8 @@ class LiveText:
     def end(self) -> None:
         """Print the last pauses and end the line."""
         self._put_pauses(math.inf)
-        print(flush=True)
+        if self._separator:
+            print(flush=True)
 
     def _put_pauses(self, before: float) -> None:
         while self._pauses and self._pauses[0].time < before:

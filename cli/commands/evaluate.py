@@ -10,7 +10,7 @@ from .. import options
 from ..files import declare, protect_folder
 from ..messages import print_note, progress_bar
 from ..option_values import Normalizer
-from ..options import INPUT, OUTPUT, option
+from ..options import INPUT, OUTPUT, argument, option
 
 app = options.new_app()
 
@@ -19,6 +19,7 @@ app = options.new_app()
 @options.with_groups
 def evaluate(
     *,
+    named: Annotated[str | None, argument(metavar="DATASET", help="As --dataset.")] = None,
     dataset: Annotated[
         str | None,
         option(
@@ -65,7 +66,7 @@ def evaluate(
     from ..evaluation import scores
     from ..evaluation.datasets import checked, read_samples
 
-    name = dataset or str(SAMPLES)
+    name = options.one_of("--dataset", dataset, named) or str(SAMPLES)
     declare(reads=[name], others=[hypotheses])
     protect_folder(Path(name))
     samples, count = checked(name, read_samples(name, limit, quiet=general.quiet))

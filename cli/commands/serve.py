@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from .. import options
 from ..messages import print_note
-from ..options import HARDWARE, MODEL, option
+from ..options import HARDWARE, MODEL, MODELS, option
 
 if TYPE_CHECKING:
     from ...server.config import ServerConfig
@@ -29,8 +29,8 @@ def serve(
             "--model",
             metavar="M",
             panel=MODEL,
-            help="Bundle folder, exported repository or hf://owner/name[@rev]; repeat it for more "
-            "models. Default: KYUTAI_ONNX_MODEL, else the embedded demos.",
+            help=f"{MODELS}. Repeat it for more models. Default: KYUTAI_ONNX_MODEL, else the "
+            "embedded demos.",
         ),
     ] = None,
     slots: Annotated[

@@ -65,7 +65,8 @@ def transcribe(
             metavar="PATH",
             panel=OUTPUT,
             help="File to write, or a folder with a file for each input: one that exists, or a "
-            "name that ends in /. - is standard output.",
+            "name that ends in /; it gets the subfolders of a folder that is read. - is standard "
+            "output.",
         ),
     ] = None,
     timestamps: Annotated[
@@ -118,11 +119,12 @@ def transcribe(
     from ..transcription import Prompt, Transcription, TranscriptionRequest
 
     form = raw.format
-    found = recordings_in(files, lambda line: print_note(line, quiet=general.quiet))
+    inputs = recordings_in(files, lambda line: print_note(line, quiet=general.quiet))
+    found = [each.name for each in inputs]
     chosen = transcript_files.chosen_format(out, kind)
     layout = CueLayout(cues.max_line_width, cues.max_lines, cues.max_words, cues.highlight)
     request = TranscriptionRequest(
-        files=found,
+        files=inputs,
         style=Style(chosen, timestamps, pauses=vad, layout=layout),
         out=out,
         prompt=Prompt(prompt_audio, cut_prompt),
@@ -135,7 +137,7 @@ def transcribe(
     request.check()
     declare(
         reads=[*found, prompt_audio, server.key_file],
-        others=[*(transcript_files.out_path(out, file, chosen) for file in found), dump_tokens],
+        others=[*(transcript_files.out_path(out, file, chosen) for file in inputs), dump_tokens],
         force=force,
     )
     transcript_files.check_ending(out, kind)

@@ -150,10 +150,11 @@ def _place(folder: Path, name: str) -> Path:
 def _text(path: Path) -> str:
     """Return the text of a manifest or a transcript."""
     try:
-        return decoded(path.read_bytes())
-    except (OSError, UnicodeDecodeError) as error:
+        content = path.read_bytes()
+    except OSError as error:
         kind = "transcript" if path.suffix == ".txt" else "manifest (.jsonl)"
         raise UsageError(f"{path}: not a {kind} that can be read ({error})") from None
+    return decoded(content, path)
 
 
 def _hub(named: Named) -> Iterator[Sample]:

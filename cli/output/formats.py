@@ -68,13 +68,18 @@ class TranscriptFormat(ABC):
     def render(self, transcript: Transcript, style: Style) -> str:
         """Return a whole file, without the line feed at its end."""
 
+    def document(self, transcript: Transcript, style: Style) -> str:
+        """Return a whole file, which is empty if there is nothing to write."""
+        content = self.render(transcript, style)
+        return f"{content}\n" if content else ""
+
     def head_of_several(self) -> str:
         """Return what comes before several transcripts."""
         return ""
 
     def one_of_several(self, transcript: Transcript, style: Style) -> str:
         """Return one transcript of several."""
-        return f"{self.render(transcript, style)}\n"
+        return self.document(transcript, style)
 
     def tail_of_several(self, transcripts: Sequence[Transcript], style: Style) -> str:  # noqa: ARG002
         """Return what comes after several transcripts."""
@@ -93,8 +98,9 @@ class TextFormat(TranscriptFormat):
         return ("\n" if style.timestamps else " ").join(text for _, text in parts)
 
     def one_of_several(self, transcript: Transcript, style: Style) -> str:
-        separator = "\n" if style.timestamps else " "
-        return f"{transcript.file}:{separator}{self.render(transcript, style)}\n"
+        content = self.render(transcript, style)
+        separator = ("\n" if style.timestamps else " ") if content else ""
+        return f"{transcript.file}:{separator}{content}\n"
 
 
 class JsonFormat(TranscriptFormat):

@@ -8,6 +8,7 @@ from pathlib import Path
 from ...models.events import Transcript
 from ...runtime.errors import UsageError
 from ...runtime.output_file import is_folder, output_file, refused
+from ..files import InputFile
 from ..option_values import Format
 from .formats import FORMATS, Style, ending_format, known_endings
 
@@ -17,14 +18,15 @@ def names_folder(out: str) -> bool:
     return out.endswith(("/", os.sep)) or is_folder(out)
 
 
-def make_folder(out: str) -> None:
-    """Make the folder that a name with a slash at its end asks for, and those around it.
+def make_folder(out: str, subfolder: Path = Path()) -> None:
+    """Make the folder that a name with a slash at its end asks for, with those around it, and the
+    subfolder.
 
     Raises KyutaiOnnxError if the system refuses.
     """
-    if out.endswith(("/", os.sep)):
+    if out.endswith(("/", os.sep)) or subfolder.parts:
         with refused(out):
-            Path(out).mkdir(parents=True, exist_ok=True)
+            Path(out, subfolder).mkdir(parents=True, exist_ok=True)
 
 
 def check_folder(path: Path) -> None:
@@ -82,17 +84,20 @@ def words_format(path: Path) -> Format:
     return found
 
 
-def out_path(out: str | None, file: str, kind: Format) -> Path | None:
-    """Return the file to write for an input; None is standard output."""
+def out_path(out: str | None, file: InputFile, kind: Format) -> Path | None:
+    """Return the file to write for an input; None is standard output.
+
+    In a folder of results lie the subfolders of the folder that was given as an input.
+    """
     if out is None or out == "-":
         return None
     if names_folder(out):
-        stem = "stdin" if file == "-" else Path(file).stem
-        return Path(out, f"{stem}{FORMATS[kind].ending}")
+        stem = "stdin" if file.name == "-" else Path(file.name).stem
+        return Path(out, file.subfolder, f"{stem}{FORMATS[kind].ending}")
     return Path(out)
 
 
-def check_out(out: str | None, files: Sequence[str], kind: Format) -> None:
+def check_out(out: str | None, files: Sequence[InputFile], kind: Format) -> None:
     """Raise UsageError if the transcripts of the inputs cannot be written to `out`."""
     if out is None or out == "-":
         if len(files) > 1 and not FORMATS[kind].holds_several:
@@ -111,7 +116,7 @@ def check_out(out: str | None, files: Sequence[str], kind: Format) -> None:
 
 def write_transcript(path: Path, transcript: Transcript, style: Style) -> None:
     """Write a transcript; raises KyutaiOnnxError if the file cannot be written."""
-    text = style.format.render(transcript, replace(style, folder=path.parent)) + "\n"
+    text = style.format.document(transcript, replace(style, folder=path.parent))
     with output_file(path) as file:
         file.write(text.encode("utf-8", "backslashreplace"))
 

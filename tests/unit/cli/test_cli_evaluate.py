@@ -36,8 +36,11 @@ def timed(words: list[Word], shift: float = 0.0) -> list[dict[str, object]]:
     return [{"text": w.text, "start": w.start + shift, "end": w.end + shift} for w in words]
 
 
-def test_a_folder_is_counted(command: Command, folder: Path, words: list[Word], pcm: Array) -> None:
-    done = command("evaluate", "--dataset", folder, "--normalizer", "none", "--json")
+@pytest.mark.parametrize("given", [(), ("--dataset",)])
+def test_a_folder_is_counted(
+    command: Command, folder: Path, words: list[Word], pcm: Array, given: tuple[str, ...]
+) -> None:
+    done = command("evaluate", *given, folder, "--normalizer", "none", "--json")
     assert done.code == 0
     figures = json.loads(done.out)
     assert figures["samples"] == 2
@@ -183,7 +186,7 @@ def test_texts_are_made_comparable(
         ),
         (b'{"audio": 3, "text": "one"}\n', "line 1"),
         (b'{"audio": "a.wav", "text": "one", "words": [{"text": "one"}]}\n', "line 1"),
-        (b"\xfe\xff\x00", "not a manifest"),
+        (b"\xfe\xff\x00", "UTF-16"),
     ],
 )
 def test_a_manifest_that_is_none_is_refused(

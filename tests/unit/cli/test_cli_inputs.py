@@ -96,9 +96,25 @@ def test_a_folder_is_its_recordings(command: Command, folder: Path, text: str) -
     assert command("transcribe", folder, "-q").err == ""
 
 
-def test_a_folder_goes_to_a_folder(command: Command, folder: Path, tmp_path: Path) -> None:
-    assert command("transcribe", folder, "-o", f"{tmp_path}/made/", "-f", "srt", "-q").code == 0
-    assert sorted(path.name for path in (tmp_path / "made").iterdir()) == ["a.srt", "b.srt"]
+def test_a_folder_goes_to_a_folder_with_its_folders(
+    command: Command, folder: Path, tmp_path: Path, text: str
+) -> None:
+    (folder / "more" / "b.wav").write_bytes((folder / "b.wav").read_bytes())
+    (folder / "b.wav").rename(folder / "c.wav")
+    (folder / "more" / "a.wav").rename(folder / "b.wav")
+    assert command("transcribe", folder, "-o", f"{tmp_path}/made/", "-q").code == 0
+    made = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.txt")}
+    assert made - {"talks/notes.txt"} == {"made/b.txt", "made/c.txt", "made/more/b.txt"}
+    assert (tmp_path / "made/more/b.txt").read_text() == f"{text}\n"
+
+
+def test_no_two_transcripts_go_to_one_file(command: Command, folder: Path, tmp_path: Path) -> None:
+    (folder / "more" / "b.wav").write_bytes((folder / "b.wav").read_bytes())
+    for inputs in ((folder / "b.wav", folder / "more" / "b.wav"), (folder, folder / "more")):
+        done = command("transcribe", *inputs, "-o", f"{tmp_path}/made/", "-q")
+        assert (done.code, done.out) == (2, "")
+        assert str(tmp_path / "made" / "b.txt") in done.error
+    assert not (tmp_path / "made").exists()
 
 
 def test_many_files_that_are_left_out_are_counted(command: Command, folder: Path) -> None:

@@ -111,10 +111,10 @@ def test_standard_input_is_said(
     assert out.read_bytes() == (tmp_path / "same.wav").read_bytes()
 
 
-def test_bytes_that_are_no_text_are_said_somehow(
+def test_characters_that_no_model_spells_are_left_out_with_a_note(
     command: Command, cloning: Path, out: Path, piped
 ) -> None:
-    piped(bytes(range(256)) + b" one")
+    piped(("".join(map(chr, range(1, 256))) + " one").encode())
     as_is = ("--temp", 0, "--text", "as-is")
     done = command("say", "-", "-o", out, "--model", cloning, *as_is)
     assert done.code == 0
@@ -267,6 +267,27 @@ def test_text_of_a_pipe_may_have_a_byte_order_mark(
     assert command("say", "-", "-o", out, "--words", words, "--seed", 1, "--quiet").code == 0
     said = " ".join(word["text"] for word in json.loads(words.read_text())["words"])
     assert said == "set an alarm for seven thirty"
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("way", ["say", "list", "option", "stream", "evaluate"])
+def test_text_in_another_encoding_is_an_error(
+    command: Command, speech: Path, out: Path, tmp_path: Path, piped, encoding: str, way: str
+) -> None:
+    file, content = tmp_path / "text.jsonl", '{"text": "set an alarm, René"}'.encode(encoding)
+    file.write_bytes(content)
+    piped(content)
+    ways: dict[str, tuple[object, ...]] = {
+        "say": ("say", "-", "-o", out, "--seed", 1),
+        "list": ("say", "--jsonl", file, "-o", f"{tmp_path}/made/"),
+        "option": ("transcribe", speech, "--hotwords", f"@{file}"),
+        "stream": ("stream", "--model", "demo/tts", "--input-file", file, "--save-output", out),
+        "evaluate": ("evaluate", file),
+    }
+    done = command(*ways[way])
+    assert (done.code, done.out) == (2, "")
+    assert "UTF-8" in done.err.splitlines()[-1]
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("text", ["<speak>seven <break/>", "\N{GRINNING FACE}"])

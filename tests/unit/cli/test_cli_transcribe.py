@@ -180,9 +180,24 @@ def test_a_folder_gets_a_file_named_like_the_audio(
     assert (tmp_path / "speech.txt").read_text("utf-8") == text_of(words) + "\n"
 
 
-def test_nothing_said_is_an_empty_line(command: Command, tmp_path: Path) -> None:
-    quiet = write_wav(tmp_path / "quiet.wav", hiss(1) * 0)
-    assert command("transcribe", quiet).out == "\n"
+@pytest.mark.parametrize("style", [(), ("--timestamps",)])
+def test_nothing_said_is_no_text_but_a_note(
+    command: Command, tmp_path: Path, style: tuple[str, ...]
+) -> None:
+    quiet, made = write_wav(tmp_path / "quiet.wav", hiss(1) * 0), tmp_path / "quiet.txt"
+    done = command("transcribe", quiet, *style, "--model", "demo/stt")
+    (note,) = done.err.splitlines()
+    assert done.out == ""
+    assert note.startswith(f"note: {quiet}")
+    assert command("transcribe", quiet, *style, "-q", "-o", made).err == ""
+    assert made.read_bytes() == b""
+    both = command("transcribe", quiet, quiet, *style, "-q")
+    assert both.out == f"{quiet}:\n" * 2
+
+
+def test_an_empty_file_is_no_text_but_an_error(command: Command, tmp_path: Path) -> None:
+    done = command("transcribe", write_wav(tmp_path / "empty.wav", hiss(0)), "-q")
+    assert (done.code, done.out, len(done.err.splitlines())) == (4, "", 1)
 
 
 @pytest.mark.parametrize("kind", ["json", "srt", "vtt", "tsv"])

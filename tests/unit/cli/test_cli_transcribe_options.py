@@ -23,7 +23,7 @@ def pair(speech: Path, tmp_path: Path) -> tuple[Path, Path]:
 
 def test_several_texts_are_named(command: Command, pair: tuple[Path, Path], text: str) -> None:
     done = command("transcribe", *pair)
-    assert (done.code, done.out) == (0, f"{pair[0]}: {text}\n{pair[1]}: \n")
+    assert (done.code, done.out) == (0, f"{pair[0]}: {text}\n{pair[1]}:\n")
 
 
 def test_several_as_json_are_one_document(
@@ -94,7 +94,7 @@ def test_a_file_that_fails_does_not_keep_the_others(
     missing = tmp_path / "missing.wav"
     done = command("transcribe", missing, pair[0], pair[1], "-q")
     assert done.code == 4
-    assert done.out == f"{pair[0]}: {text}\n{pair[1]}: \n"
+    assert done.out == f"{pair[0]}: {text}\n{pair[1]}:\n"
     assert "missing.wav" in done.error
 
 

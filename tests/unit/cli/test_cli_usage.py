@@ -12,6 +12,7 @@ from typer.main import get_command
 
 from kyutai_onnx.cli import main
 from kyutai_onnx.cli.main import app
+from kyutai_onnx.models.families import demo_names
 
 
 def parsers(command: Any, name: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -75,7 +76,7 @@ def test_without_a_subcommand_the_help_is_shown(command: Command, name: tuple[st
     [
         (("sing",), "'sing'; see 'kyutai-onnx --help'"),
         (("codec", "sing"), "see 'kyutai-onnx codec --help'"),
-        (("transcribe",), "files"),
+        (("transcribe",), "FILES"),
         (("transcribe", "a.wav", "--loudly"), "No such option: --loudly"),
         (("transcribe", "a.wav", "--format", "doc"), "'doc' is not"),
         (("transcribe", "a.wav", "--threads", "0"), "--threads"),
@@ -87,7 +88,7 @@ def test_without_a_subcommand_the_help_is_shown(command: Command, name: tuple[st
         (("stream", "--input-file", "a.wav", "--rate", "0"), "--rate"),
         (("stream", "--input-file", "a.wav", "--format", "srt"), "'srt'"),
         (("stream", "--input-device"), "--input-device"),
-        (("codec", "encode", "a.wav"), "codes"),
+        (("codec", "encode", "a.wav"), "CODES"),
         (("info", "a", "b"), "unexpected extra argument"),
         (("evaluate", "--limit", "0"), "--limit"),
     ],
@@ -142,11 +143,20 @@ def test_a_checkpoint_is_named_by_an_option_or_as_an_argument(
 
 
 @pytest.mark.parametrize("name", PARSERS, ids=" ".join)
-def test_flags_are_shown_without_a_type(command: Command, name: tuple[str, ...]) -> None:
+def test_the_help_names_no_types_of_python(
+    command: Command, name: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
     done = command(*name, "-h")
     assert (done.code, done.err) == (0, "")
-    assert "bool" not in done.plain
+    assert not re.findall(r"<\w+|\w+\[\w+\]|\b(?:bool|int|float|str|range)\b", done.plain)
     assert done.out == command(*name, "--help").out
+
+
+@pytest.mark.parametrize("name", ["stream", "transcribe", "say", "serve", "info"])
+def test_the_help_names_the_demos(command: Command, name: str) -> None:
+    text = next(option.help for option in PARSERS[(name,)].params if "--model" in option.opts)
+    assert [demo for demo in demo_names() if demo in text] == demo_names()
 
 
 @pytest.mark.parametrize(
