@@ -19,7 +19,7 @@ from typing import Any
 from kyutai_onnx.conversion.convert import Request
 from kyutai_onnx.export.bundle import export_bundle
 from kyutai_onnx.models.frame_benchmark import FrameBenchmark
-from kyutai_onnx.runtime.bundle.bundle import Bundle
+from kyutai_onnx.models.resolve import open_folder
 
 from .engines.kyutai_onnx import MOST_FRAMES
 from .machine import Machine, measure_machine
@@ -178,7 +178,7 @@ def check_memory(row: dict[str, Any]) -> None:
 
 def floors_of(path: Path, work: Work, machine: Machine) -> Least:
     """The least that a frame of a bundle costs on this machine."""
-    bundle = Bundle.open(path)
+    bundle = open_folder(path)
 
     def open_loop() -> FrameBenchmark:
         return FrameBenchmark(

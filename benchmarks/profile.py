@@ -20,6 +20,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from kyutai_onnx.models.frame_benchmark import FrameBenchmark
+from kyutai_onnx.models.resolve import open_folder
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 from kyutai_onnx.runtime.graph.graph import Graph
 from kyutai_onnx.runtime.providers import provider as providers
@@ -192,7 +193,7 @@ def main() -> None:
         f"reads {machine.read_bandwidth / 1e9:.1f} GB/s, multiplies "
         f"{machine.multiplications / 1e9:.0f} G/s in fp32 with {machine.threads} threads"
     )
-    bundle = Bundle.open(arguments.bundle)
+    bundle = open_folder(arguments.bundle)
 
     def open_loop() -> FrameBenchmark:
         return FrameBenchmark(
