@@ -16,6 +16,7 @@ from typing import Any, Optional
 from weakref import WeakKeyDictionary, WeakSet, ref
 
 from ..limits import Limits
+from .client_timeout import call_after
 from .logs import ThrottledLog, log
 from .tls import TlsProtocol
 
@@ -180,7 +181,7 @@ class LimitedConnection(asyncio.BufferedProtocol):
         self.eof_received = protocol.eof_received  # type: ignore[method-assign]
         limiter.add(self)
         patience = FULL_SECONDS if spare else limits.request
-        asyncio.get_running_loop().call_later(patience, _cut_off_silent, ref(self))
+        call_after(patience, functools.partial(_cut_off_silent, ref(self)))
 
     @staticmethod
     def of(transport: asyncio.BaseTransport | None) -> Optional["LimitedConnection"]:

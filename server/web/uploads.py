@@ -17,6 +17,7 @@ from ...runtime.errors import KyutaiOnnxError
 from ..engine.events import Busy
 from ..limits import Limits
 from ..openai.messages import InvalidRequestError
+from .client_timeout import client_timeout
 
 SMALL = 64 << 10
 """Bytes of a body that is kept in memory."""
@@ -299,7 +300,7 @@ class Uploads:
         while True:
             since = clock()
             try:
-                async with asyncio.timeout(patience):
+                async with client_timeout(patience):
                     data = await request.content.readany()
             except TimeoutError:
                 raise web.HTTPRequestTimeout(text="the body arrives too slowly\n") from None

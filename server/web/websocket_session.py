@@ -16,6 +16,7 @@ from ..registry import ServedModel, UnknownModel
 from ..wire import ProtocolError
 from .async_session import AsyncSession
 from .auth import TooManySessions
+from .client_timeout import client_timeout
 from .context import CONTEXT, Context
 from .logs import log
 from .middleware import Handler, admit, keeping_place
@@ -86,7 +87,8 @@ class WebSocket:
         while True:
             await self._handle_one()
             try:
-                message = await self._ws.receive(timeout=self._limits.silence)
+                async with client_timeout(self._limits.silence):
+                    message = await self._ws.receive()
             except TimeoutError:
                 if is_busy():
                     continue
@@ -113,7 +115,7 @@ class WebSocket:
     async def _pong(self, data: bytes) -> None:
         """Answer a ping, unless the client reads nothing for too long."""
         try:
-            async with asyncio.timeout(self._limits.stall):
+            async with client_timeout(self._limits.stall):
                 await self._ws.pong(data)
         except TimeoutError:
             self.drop()
@@ -126,7 +128,7 @@ class WebSocket:
         await self._handle_one()
         self._sent = self._loop.time()
         try:
-            async with asyncio.timeout(self._limits.stall):
+            async with client_timeout(self._limits.stall):
                 if isinstance(data, str):
                     await self._ws.send_str(data)
                 else:

@@ -24,6 +24,7 @@ from ..registry import ServedModel, UnknownModel
 from ..voices import DEFAULT_VOICE
 from ..web.async_session import AHEAD, AsyncSession, SessionEnded, TextFeeder
 from ..web.auth import TooManySessions
+from ..web.client_timeout import client_timeout
 from ..web.connections import LimitedConnection
 from ..web.context import Context
 from ..web.logs import LOG, log
@@ -267,7 +268,7 @@ class WyomingClient:
             self._waiting += [message for message in found if message is not None]
             if found:
                 continue
-            async with asyncio.timeout_at(end):
+            async with client_timeout(end - loop.time()):
                 data = await self._reader.read(READ_BYTES)
             if not data:
                 return None
@@ -284,7 +285,7 @@ class WyomingClient:
     async def _send(self, messages: Iterable[Eventable]) -> None:
         for message in messages:
             self._writer.write(pack_event(message))
-        async with asyncio.timeout(self._context.limits.stall):
+        async with client_timeout(self._context.limits.stall):
             await self._writer.drain()
 
 

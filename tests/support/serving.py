@@ -57,6 +57,22 @@ class Running:
         """Waits until the first model has had so many sessions, those that ended included."""
         until(lambda: self.server.registry.all[0].engine.statistics.opened >= count)
 
+    @contextmanager
+    def standstill(self, seconds: float) -> Iterator[None]:
+        """The event loop does nothing while the block runs, and finds that so much time passed."""
+        still, over = threading.Event(), threading.Event()
+        clock = self._loop.time
+
+        def stand() -> None:
+            still.set()
+            over.wait(SECONDS)
+            self._loop.time = lambda: clock() + seconds  # type: ignore[method-assign]
+
+        self._loop.call_soon_threadsafe(stand)
+        still.wait(SECONDS)
+        yield
+        over.set()
+
     def stop(self) -> None:
         """As an interrupt does."""
         asyncio.run_coroutine_threadsafe(self.server.stop(), self._loop).result(SECONDS)

@@ -16,6 +16,7 @@ from ....runtime.errors import KyutaiOnnxError, UsageError
 from ...engine.events import Busy, Ended
 from ...registry import ModelRegistry, ServedModel, UnknownModel
 from ...web.async_session import AsyncSession, SessionEnded
+from ...web.client_timeout import client_timeout
 from ...web.context import Context
 from ...web.logs import log
 from ...web.posts import Synthesis
@@ -166,7 +167,7 @@ class RealtimeClient:
         clock, idle, last = asyncio.get_running_loop().time, self._context.limits.idle, self._last
         while True:
             try:
-                async with asyncio.timeout_at(min(last, clock() + idle)):
+                async with client_timeout(min(last - clock(), idle)):
                     return await self._socket.receive(lambda: self._is_busy)
             except TimeoutError:
                 if clock() >= last:

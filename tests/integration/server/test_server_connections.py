@@ -298,6 +298,20 @@ def test_a_message_of_a_websocket_that_dribbles_ends_its_session() -> None:
         server.until_free()
 
 
+def test_what_comes_while_the_server_stands_still_is_no_silence() -> None:
+    with (
+        running(STT, limits=tight(silence=60.0, idle=1e6)) as server,
+        RawWebsocket(server.server.port) as client,
+    ):
+        client.reported()
+        with server.standstill(3600.0):
+            client.say(type="Marker", id=7)
+        client.say(type="Audio", pcm=silence(2).tolist())
+        assert client.receive_frame()[0] == PING  # it got nothing for an hour
+        while client.reported() != {"type": "Marker", "id": 7}:
+            pass
+
+
 def test_an_event_of_wyoming_that_dribbles_ends_its_connection() -> None:
     with running(STT, wyoming_port=0, limits=tight(silence=0.5)) as server:
         port = server.server.wyoming_port
