@@ -21,7 +21,7 @@ import numpy as np
 
 from kyutai_onnx.cli.output.subtitles import SubtitleFile
 from kyutai_onnx.models import SpeechToText, Word
-from kyutai_onnx.models.resolve import SAMPLES
+from kyutai_onnx.models.families import SAMPLES
 from kyutai_onnx.runtime.audio import Pcm, cut_frames, read_audio
 from kyutai_onnx.runtime.audio.live import Meter, WallClock
 

@@ -20,8 +20,7 @@ from websockets.sync.client import connect
 
 from kyutai_onnx import cli
 from kyutai_onnx.cli.main import run
-from kyutai_onnx.models.families import SPEECH_TO_TEXT
-from kyutai_onnx.models.resolve import SAMPLES
+from kyutai_onnx.models.families import SAMPLES, SPEECH_TO_TEXT
 from kyutai_onnx.runtime.audio import read_audio
 from kyutai_onnx.server.config import ModelConfig, ServerConfig
 from kyutai_onnx.server.moshi_server.messages import AudioMessage, EosMessage

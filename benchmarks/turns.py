@@ -18,7 +18,7 @@ import numpy as np
 from kyutai_onnx.cli.evaluation.datasets import Sample, read_samples, samples_of
 from kyutai_onnx.cli.live.turn_policy import turn_policy
 from kyutai_onnx.models import EndOfTurn, SpeechToText, TurnPolicy, Word
-from kyutai_onnx.models.resolve import SAMPLES
+from kyutai_onnx.models.families import SAMPLES
 
 AFTER_SECONDS = 3.0
 """Rest that follows each recording, so that its last turn can end."""

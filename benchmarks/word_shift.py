@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from kyutai_onnx.models import SpeechToText, Word
-from kyutai_onnx.models.resolve import SAMPLES
+from kyutai_onnx.models.families import SAMPLES
 from kyutai_onnx.runtime.audio import Pcm, read_audio
 from kyutai_onnx.runtime.audio.resampler import Resampler
 

@@ -2,17 +2,18 @@
 
 import importlib.util
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..models.families import DEFAULT, Family
-from ..models.resolve import locate, open_folder
+from ..models.resolve import Wanted, locate, open_folder
 from ..runtime.bundle.bundle import Bundle
 from ..runtime.errors import UsageError
 from .files import protect_folder
-from .messages import print_note
-from .options import ModelOptions, ServerOptions
+from .messages import print_note, progress_bar
+from .options import ChosenModel, ModelOptions, ServerOptions
 
 if TYPE_CHECKING:
     from ..models import SpeechToText
@@ -22,13 +23,26 @@ if TYPE_CHECKING:
 
 def load(family: Family, given: ModelOptions, *, quiet: bool, **more: Any) -> Any:
     """Load a model of a family, or the codec of any bundle; prints which one was chosen."""
-    bundle = open_model(given.model, quiet, family)
+    bundle = open_model(given, quiet, family)
     return family.model_class.load(bundle, **given.loading, **more)
 
 
-def open_model(model: str | None, quiet: bool, family: Family = DEFAULT) -> Bundle:
-    """Open the bundle that the command line names, or the demo of a family; prints its choice."""
-    located = locate(model, family)
+def open_model(given: ChosenModel, quiet: bool, family: Family | None = None) -> Bundle:
+    """Open the bundle that the command line names, or the demo of a family; prints its choice.
+
+    A repository without a bundle is downloaded and converted, if it is of the family that is asked
+    for.
+    """
+    with progress_bar(quiet=quiet) as progress:
+        wanted = Wanted(
+            precision=None if given.precision is None else given.precision.value,
+            provider=given.made_for,
+            only=family,
+            offline=given.offline,
+            note=partial(print_note, quiet=quiet),
+            progress=progress,
+        )
+        located = locate(given.model, family or DEFAULT, wanted)
     if located.note:
         print_note(located.note, quiet=quiet)
     protect_folder(located.path)

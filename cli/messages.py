@@ -92,8 +92,8 @@ def _span(seconds: float) -> str:
 
 @contextmanager
 def progress_bar(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """Yield a function that sets what is done, how much, and of how much: a bar on a terminal, a
-    line now and then elsewhere."""
+    """Yield a function that sets what is done, how much, and of how much: a bar on a terminal, from
+    the first call on, a line now and then elsewhere."""
     if quiet:
         yield lambda *_: None
         return
@@ -109,12 +109,17 @@ def progress_bar(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
         TextColumn("{task.percentage:>3.0f} %"),
         TimeRemainingColumn(),
     )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda what, done, total: bar.update(
-            task, description=what, completed=done, total=total or None
-        )
+    bar = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
+    task = bar.add_task("", total=None)
+
+    def show(what: str, done: int, total: int) -> None:
+        bar.start()
+        bar.update(task, description=what, completed=done, total=total or None)
+
+    try:
+        yield show
+    finally:
+        bar.stop()
 
 
 def watched(blocks: "AudioReader", sample_rate: int, *, quiet: bool) -> "Generator[Pcm]":

@@ -18,6 +18,7 @@ from ..models.options import Offered, Parameter, StreamOptions
 from ..models.options import parameters as stream_parameters
 from ..runtime.errors import UsageError
 from .files import Declared, decoded
+from .option_values import Precision
 
 if TYPE_CHECKING:
     from ..runtime.audio import Encoding, RawFormat
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 INPUT, OUTPUT, MODEL = "Input", "Output", "Model"
 HARDWARE, SERVER, STATE, TURNS = "Hardware", "Server", "State", "Turns"
 MODELS = (
-    "Bundle folder, exported repository, hf://owner/name[@rev], or a demo: "
+    "Repository, such as kyutai/stt-1b-en_fr, bundle folder, hf://owner/name[@rev], or a demo: "
     f"{', '.join(demo_names())}"
 )
 """What `--model` takes."""
@@ -270,6 +271,16 @@ Model = Annotated[
         help=f"{MODELS}. Default: KYUTAI_ONNX_MODEL, else the embedded demo.",
     ),
 ]
+BundlePrecision = Annotated[
+    Precision | None,
+    option(
+        "--precision",
+        panel=MODEL,
+        help="Precision of a repository's model, which is converted at its first use. Default: "
+        "the newest bundle's; at the first use int8 for CPU, fp16 for other providers.",
+    ),
+]
+Offline = Annotated[bool, option("--offline", panel=MODEL, help="Download no model.")]
 Provider = Annotated[
     str,
     option(
@@ -358,24 +369,41 @@ class General:
 
 
 @dataclass(frozen=True)
-class NamedModel:
+class ChosenModel:
+    """A bundle, and how a repository that has none is converted."""
+
+    model: Model = None
+    precision: BundlePrecision = None
+    offline: Offline = False
+
+    @property
+    def made_for(self) -> str:
+        """The provider that a bundle is made for."""
+        return "auto"
+
+
+@dataclass(frozen=True)
+class NamedModel(ChosenModel):
     """A bundle, by an option or as an argument."""
 
     argument_model: Annotated[str | None, argument(metavar="MODEL", help="As --model.")] = None
-    model: Model = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model", one_of("--model", self.model, self.argument_model))
 
 
 @dataclass(frozen=True)
-class ModelOptions:
+class ModelOptions(ChosenModel):
     """Which model a command runs, and on what."""
 
-    model: Model = None
     provider: Provider = "auto"
     allow_fallback: AllowFallback = False
     threads: Threads = None
+
+    @property
+    def made_for(self) -> str:
+        """The provider that a bundle is made for."""
+        return self.provider
 
     @property
     def loading(self) -> dict[str, Any]:

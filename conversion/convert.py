@@ -66,6 +66,19 @@ def convert_checkpoint(
         ModelError: the checkpoint is not readable.
         KyutaiOnnxError: the disk does not take the bundle.
     """
+    design, out = plan_conversion(checkpoint, request)
+    with atomic_folder(out, force=request.force) as folder:
+        shipped = shipped_template(design) if request.recipe is None else None
+        template = shipped or trace(design, request.recipe, progress)
+        fill_template(template, checkpoint, folder, cache_entries, progress)
+    return out
+
+
+def plan_conversion(checkpoint: Checkpoint, request: Request) -> tuple[Design, Path]:
+    """Return the design and the folder of the bundle that a request makes.
+
+    Raises UsageError for options that exclude each other.
+    """
     chosen = target(request.target)
     precisions = _precisions(request, checkpoint, chosen)
     design = design_of(
@@ -76,12 +89,7 @@ def convert_checkpoint(
         codebooks=request.codebooks,
         decoder=request.decoder,
     )
-    out = request.out or _default_folder(checkpoint, chosen, precisions)
-    with atomic_folder(out, force=request.force) as folder:
-        shipped = shipped_template(design) if request.recipe is None else None
-        template = shipped or trace(design, request.recipe, progress)
-        fill_template(template, checkpoint, folder, cache_entries, progress)
-    return out
+    return design, request.out or _default_folder(checkpoint, chosen, precisions)
 
 
 def _precisions(request: Request, checkpoint: Checkpoint, chosen: Target) -> Precisions:

@@ -2,12 +2,15 @@
 
 import numpy as np
 
+from ..runtime.audio import audio_blocks
 from ..runtime.bundle.bundle import Bundle
+from ..runtime.graph.graph import GraphPipeline
+from ..runtime.providers.provider import choose
 from ..runtime.typing import Array
+from .families import SAMPLES
 from .lm.generation import Generator
 from .lm.language_model import LanguageModel, SamplingParams
-from .mimi.model import Mimi
-from .resolve import SAMPLES
+from .mimi.stream import EncoderStream
 
 FRAMES = 150
 
@@ -38,7 +41,13 @@ def _sample_codes(bundle: Bundle, codebooks: int, frames: int) -> Array:
     """Codes int64 `[frames, codebooks]` of the samples, repeated."""
     if not codebooks:
         return np.zeros((frames, 0), np.int64)
-    mimi = Mimi(bundle, allow_fallback=True)
+    manifest = bundle.manifest
+    provider = choose("auto", manifest.target, allow_fallback=True)
+    encoder = GraphPipeline(bundle, manifest.codec.encoder, provider, None)
     files = sorted(file for file in SAMPLES.iterdir() if file.suffix in (".wav", ".flac"))
-    codes = np.concatenate([mimi.encode(file, codebooks) for file in files], axis=1)
-    return np.resize(codes.T, (frames, codebooks))
+    codes: list[Array] = []
+    for file in files:
+        stream = EncoderStream(bundle, encoder, codebooks)
+        codes += [stream.feed(pcm) for pcm in audio_blocks(file, manifest.audio.sample_rate)]
+        codes.append(stream.flush())
+    return np.resize(np.concatenate(codes, axis=1).T, (frames, codebooks))

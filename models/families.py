@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from ..runtime.bundle.manifest import Family as FamilyName
@@ -20,6 +21,11 @@ from .options import (
     TranslationOptions,
     parameters,
 )
+
+DEMO = Path(__file__).parent / "demo"
+"""The folder of the embedded demos."""
+SAMPLES = DEMO / "samples"
+"""The recordings that go with them."""
 
 
 class Modality(Enum):
@@ -36,10 +42,6 @@ class Task(StrEnum):
     SPEECH_TO_TEXT = "speech-to-text"
     TEXT_TO_SPEECH = "text-to-speech"
     SPEECH_TO_SPEECH = "speech-to-speech"
-
-
-DEMOS = "demo"
-"""The folder of the embedded demos, beside this file."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ SERVED: Mapping[FamilyName, Family] = {
 def demo_names() -> list[str]:
     """The names of the embedded demos, as `--model` takes them."""
     folders = (family.demo.folder for family in FAMILIES.values())
-    return [f"{DEMOS}/{folder}" for folder in dict.fromkeys(folders) if folder]
+    return [f"{DEMO.name}/{folder}" for folder in dict.fromkeys(folders) if folder]
 
 
 def served_demos() -> list[FamilyName]:

@@ -4,12 +4,13 @@ import os
 from typing import Any, ClassVar, Self, TypedDict, Unpack
 
 from ..runtime.bundle.bundle import Bundle
+from ..runtime.bundle.manifest import Precision
 from ..runtime.errors import UsageError
 from ..runtime.tokenizer import open_tokenizer
 from .families import Family
 from .lm.language_model import LanguageModel
 from .mimi.model import CodecCache, Mimi
-from .resolve import open_bundle
+from .resolve import Progress, Wanted, open_bundle
 
 
 class HardwareKwargs(TypedDict, total=False):
@@ -80,15 +81,24 @@ class Model:
     def load(
         cls,
         model: str | os.PathLike[str] | Bundle | None = None,
+        *,
+        precision: Precision | None = None,
+        progress: Progress = lambda *_: None,
         **loading: Unpack[LoadingKwargs],
     ) -> Self:
-        """Load a bundle: a folder, a repository exported before, or `hf://owner/name`; the
-        embedded demo by default, if the family has one. The rest are `LoadingKwargs`.
+        """Load a bundle: a folder, a repository such as `kyutai/stt-1b-en_fr`, or
+        `hf://owner/name`; the embedded demo by default, if the family has one.
 
-        Raises ModelError for a bundle that is missing, damaged, of another family or without what
+        A repository is downloaded and converted at its first use, to `precision` (int8 for the CPU
+        and fp16 for other providers by default); one line is logged, and `progress` is called with
+        what is done, how much, and of how much. The rest are `LoadingKwargs`.
+
+        Raises ModelError for a model that is missing, damaged, of another family or without what
         it needs, ProviderError if it cannot run, UsageError for more codebooks than there are.
         """
-        return cls(open_bundle(model, cls.family), **loading)
+        provider = loading.get("provider", "auto")
+        wanted = Wanted(precision=precision, provider=provider, progress=progress)
+        return cls(open_bundle(model, cls.family, wanted), **loading)
 
     def task(self, *given: Any, **options: Any) -> Any:
         """What a row of a batch is to do: the family's `Task`, with options of its own."""

@@ -1,21 +1,46 @@
 """From what a user calls a model to the folder of a bundle."""
 
+import logging
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..runtime.bundle.bundle import Bundle
-from ..runtime.bundle.manifest import FILE_NAME, is_bundle
+from ..runtime.bundle.bundle import Bundle, read_manifest
+from ..runtime.bundle.manifest import FILE_NAME, Precision, is_bundle
 from ..runtime.cache_folder import bundles_folder
 from ..runtime.errors import ModelError
 from ..runtime.output_file import is_folder
-from .families import DEFAULT, DEMOS, FAMILIES, Family, Task, demo_names
+from ..runtime.providers.provider import target_of
+from .families import DEFAULT, DEMO, FAMILIES, Family, Task, demo_names
+
+LOG = logging.getLogger(__name__)
 
 HUB = "hf://"
 VARIABLE = "KYUTAI_ONNX_MODEL"
-DEMO = Path(__file__).parent / DEMOS
-SAMPLES = DEMO / "samples"
+REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and of how much."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which bundle of a repository is used, and made at the first use.
+
+    `precision` and `provider` choose it: int8 for the CPU and fp16 for others by default. `only` is
+    the family that a model must have to be downloaded; `offline` downloads nothing. `note` gets the
+    lines for the user, `progress` how far the work is.
+    """
+
+    precision: Precision | None = None
+    provider: str = "auto"
+    only: Family | None = None
+    offline: bool = False
+    note: Callable[[str], object] = LOG.warning
+    progress: Progress = lambda *_: None
 
 
 @dataclass(frozen=True)
@@ -26,13 +51,18 @@ class ResolvedBundle:
     note: str | None = None
 
 
-def locate(model: str | os.PathLike[str] | None, family: Family = DEFAULT) -> ResolvedBundle:
-    """Find a bundle by a folder, by the repository it was exported from, by `hf://owner/name`, or
-    an embedded demo by its name, such as `demo/tts`.
+def locate(
+    model: str | os.PathLike[str] | None, family: Family = DEFAULT, wanted: Wanted | None = None
+) -> ResolvedBundle:
+    """Find a bundle by a folder, by the repository it was made from, by `hf://owner/name`, or an
+    embedded demo by its name, such as `demo/tts`.
 
     Without a name it is the environment's KYUTAI_ONNX_MODEL, and without that the family's embedded
-    demo. Raises ModelError if there is none.
+    demo. A repository of the Hub that has no bundle here is downloaded and converted.
+
+    Raises ModelError if there is none, and as the conversion does.
     """
+    wanted = wanted or Wanted()
     chosen = model or os.environ.get(VARIABLE)
     if not chosen:
         return embedded_demo(family)
@@ -43,9 +73,11 @@ def locate(model: str | os.PathLike[str] | None, family: Family = DEFAULT) -> Re
         return ResolvedBundle(download_bundle(name.removeprefix(HUB)))
     if is_bundle(Path(name)):
         return ResolvedBundle(Path(name))
-    exported = exported_bundles(name)
+    exported = exported_bundles(name, wanted.precision)
     if not exported and (demo := _named_demo(name)):
         return ResolvedBundle(demo)
+    if not exported and REPOSITORY.fullmatch(name) and not is_folder(name):
+        return ResolvedBundle(_converted(name, wanted))
     if not exported:
         raise ModelError(_missing(name))
     newest = max(exported, key=lambda path: (path / FILE_NAME).stat().st_mtime)
@@ -63,6 +95,28 @@ def open_folder(path: Path) -> Bundle:
     Raises ModelError as `Bundle.open` does.
     """
     return Bundle.open(path, DEMO / (DEFAULT.demo.folder or "") if is_demo(path) else None)
+
+
+def _converted(name: str, wanted: Wanted) -> Path:
+    """Download and convert a repository of the Hub."""
+    from huggingface_hub import constants
+
+    if wanted.offline or constants.HF_HUB_OFFLINE:
+        setting = "--offline" if wanted.offline else "HF_HUB_OFFLINE"
+        raise ModelError(f"{_missing(name)}; {setting} keeps the model from being downloaded")
+    from ..conversion.first_use import FirstUse
+    from .calibration_run import cache_entries
+
+    def check(found: str) -> None:
+        only = wanted.only
+        if only is not None and only.task is not Task.CODEC and found != only.name:
+            raise ModelError(_another(name, found, only))
+
+    target = target_of(wanted.provider)
+    use = FirstUse(
+        name, target, wanted.precision, check, cache_entries, wanted.note, wanted.progress
+    )
+    return use.convert()
 
 
 def embedded_demo(family: Family) -> ResolvedBundle:
@@ -96,10 +150,12 @@ def _named_demo(name: str) -> Path | None:
     return None
 
 
-def exported_bundles(name: str) -> list[Path]:
-    """Bundles in the cache that were exported from the repository of that name."""
+def exported_bundles(name: str, precision: Precision | None = None) -> list[Path]:
+    """Bundles in the cache that were made from the repository of that name, of a precision if one
+    is named; raises ModelError for one that is damaged then."""
     plain = name.replace("/", "--")
-    return [path for path in _all_exported() if path.name.rpartition("--")[0] == plain]
+    found = [path for path in _all_exported() if path.name.rpartition("--")[0] == plain]
+    return [p for p in found if precision is None or read_manifest(p).precision == precision]
 
 
 def exported_names() -> list[str]:
@@ -138,17 +194,25 @@ def _described(family: Family) -> str:
     return f"{family.name} ({family.task.replace('-', ' ')})"
 
 
-def open_bundle(model: str | os.PathLike[str] | Bundle | None, family: Family) -> Bundle:
+def _another(name: object, found: str, family: Family) -> str:
+    return (
+        f"{name} is a model of {_described(FAMILIES[found])}, and {_described(family)} is "
+        "needed; name another model, or use another command"
+    )
+
+
+def open_bundle(
+    model: str | os.PathLike[str] | Bundle | None, family: Family, wanted: Wanted | None = None
+) -> Bundle:
     """Open a checked bundle of one family; a codec is found in a bundle of any.
 
-    Raises ModelError if it is missing, damaged or of another family.
+    Raises ModelError if it is missing, damaged or of another family, and as `locate` does.
     """
-    bundle = model if isinstance(model, Bundle) else open_folder(locate(model, family).path)
+    wanted = replace(wanted or Wanted(), only=family)
+    bundle = model if isinstance(model, Bundle) else open_folder(locate(model, family, wanted).path)
     found = bundle.manifest.family
     if family.task is not Task.CODEC and found != family.name:
-        name = bundle.path if isinstance(model, Bundle) else model
         raise ModelError(
-            f"{name} is a model of {_described(FAMILIES[found])}, and {_described(family)} is "
-            "needed; name another model, or use another command"
+            _another(bundle.path if isinstance(model, Bundle) else model, found, family)
         )
     return bundle

@@ -25,6 +25,11 @@ def cache_folder() -> Path:
         ) from None
 
 
+def downloads_folder() -> Path:
+    """Where checkpoints lie that are being downloaded to be converted."""
+    return cache_folder() / "downloads"
+
+
 def bundles_folder() -> Path:
     """Where bundles go that were given no place of their own."""
     return cache_folder() / "bundles"

@@ -7,13 +7,22 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import cast
 
 import huggingface_hub
 from huggingface_hub import constants, errors, try_to_load_from_cache
-from huggingface_hub.utils.tqdm import disable_progress_bars
+from huggingface_hub.utils import (  # type: ignore[attr-defined]
+    build_hf_headers,
+    hf_raise_for_status,
+)
+from huggingface_hub.utils.tqdm import (
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+)
 
 from .errors import ModelError
 
@@ -23,6 +32,7 @@ HTTP_ERROR = cast("type[Exception]", errors.HfHubHTTPError.__bases__[0])
 """The root error of the Hub's HTTP client, which is another one from version to version."""
 
 REACH_SECONDS = 10.0
+READ_SECONDS = 30.0
 
 _BUNDLE = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?$")
 
@@ -57,7 +67,7 @@ def download_file(repo: str, name: str, revision: str | None = None) -> Path:
     """
     with hub_errors(repo, name, revision):
         local = not is_reachable()
-        if not local and not isinstance(try_to_load_from_cache(repo, name, revision=revision), str):
+        if not local and cached_file(repo, name, revision) is None:
             _announce(f"downloading {name} of {repo}")
         return Path(
             huggingface_hub.hf_hub_download(repo, name, revision=revision, local_files_only=local)
@@ -73,6 +83,77 @@ def list_files(repo: str, name: str) -> list[str]:
         if not is_reachable():
             raise errors.OfflineModeIsEnabled
         return huggingface_hub.HfApi().list_repo_files(repo)
+
+
+def cached_file(
+    repo: str, name: str, revision: str | None = None, folder: Path | None = None
+) -> Path | None:
+    """The path of a file in the Hub's cache, or in a folder of that layout; None if it was not
+    downloaded before."""
+    found = try_to_load_from_cache(repo, name, revision=revision, cache_dir=folder)
+    return Path(found) if isinstance(found, str) else None
+
+
+def download_silently(repo: str, name: str, revision: str | None, folder: Path) -> Path:
+    """Download a file into a folder in the layout of the Hub's cache, and return its path; what was
+    downloaded before is not downloaded again.
+
+    Raises ModelError if it is not available.
+    """
+    with hub_errors(repo, name, revision):
+        shown = not are_progress_bars_disabled()
+        disable_progress_bars()
+        try:
+            return Path(
+                huggingface_hub.hf_hub_download(repo, name, revision=revision, cache_dir=folder)
+            )
+        finally:
+            if shown:
+                enable_progress_bars()
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file of a repository at a commit, which is not downloaded; `size` is in bytes, `sha256` is
+    None if the Hub does not report it."""
+
+    repo: str
+    name: str
+    revision: str
+    size: int
+    sha256: str | None
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Download the bytes from `start` to `stop`; raises ModelError."""
+        with hub_errors(self.repo, self.name, self.revision):
+            url = _url(self.repo, self.name, self.revision)
+            headers = build_hf_headers() | {"Range": f"bytes={start}-{stop - 1}"}
+            answer = huggingface_hub.get_session().get(url, headers=headers, timeout=READ_SECONDS)
+            hf_raise_for_status(answer)
+            content: bytes = answer.content
+        if len(content) != stop - start:
+            raise ModelError(
+                f"{self.name} of {self.repo} could not be downloaded: {len(content)} bytes came "
+                f"instead of {stop - start}; try again"
+            )
+        return content
+
+
+def find_remote_file(repo: str, name: str, revision: str | None = None) -> RemoteFile:
+    """Ask the Hub for a file without downloading it.
+
+    Raises ModelError if it is not available, MissingFileError if the repository has no such file.
+    """
+    with hub_errors(repo, name, revision):
+        found = huggingface_hub.get_hf_file_metadata(_url(repo, name, revision))
+    if found.size is None or found.commit_hash is None:
+        raise ModelError(f"{name} of {repo}: the Hub does not report its size; try again")
+    sha256 = found.etag if re.fullmatch(r"[0-9a-f]{64}", found.etag or "") else None
+    return RemoteFile(repo, name, found.commit_hash, found.size, sha256)
+
+
+def _url(repo: str, name: str, revision: str | None) -> str:
+    return huggingface_hub.hf_hub_url(repo, name, revision=revision, endpoint=constants.ENDPOINT)
 
 
 def _announce(what: str) -> None:

@@ -13,7 +13,7 @@ from ..models.batch import Row
 from ..models.families import DEFAULT, FAMILIES, SERVED, Family, Task
 from ..models.mimi.model import CodecCache
 from ..models.model import Model
-from ..models.resolve import exported_bundles, is_demo, locate, open_folder
+from ..models.resolve import Progress, Wanted, exported_bundles, is_demo, locate, open_folder
 from ..models.tts.voices import CFG
 from ..runtime.bundle.bundle import Bundle, read_manifest
 from ..runtime.bundle.manifest import FILE_NAME, is_bundle
@@ -176,9 +176,13 @@ def _named(fitting: Sequence[ServedModel], name: str | None, usual: tuple[str, .
     raise UnknownModel(f"no model {(name or '')[:80]!r} here; there is {known}")
 
 
-def load_models(config: ServerConfig, note: Callable[[str], object]) -> ModelRegistry:
+def load_models(
+    config: ServerConfig,
+    note: Callable[[str], object],
+    progress: Progress = lambda *_: None,
+) -> ModelRegistry:
     """Load every model, with an engine that is not started yet; `note` gets what was chosen for the
-    user.
+    user, `progress` how far a repository is that is used for the first time.
 
     Raises ModelError for a bundle that is missing, damaged or for another task, ProviderError if it
     cannot run, UsageError for two models of one name, or of two tasks and one path.
@@ -186,7 +190,7 @@ def load_models(config: ServerConfig, note: Callable[[str], object]) -> ModelReg
     codecs = CodecCache()
     served: list[ServedModel] = []
     for wanted in config.served:
-        one = _load(config, wanted, codecs, note)
+        one = _load(config, wanted, codecs, _bundle(config, wanted, note, progress))
         if any(one.name == other.name for other in served):
             raise UsageError(f"two models have the name {one.name}: give each a different one")
         for other in served:
@@ -199,9 +203,8 @@ def load_models(config: ServerConfig, note: Callable[[str], object]) -> ModelReg
 
 
 def _load(
-    config: ServerConfig, wanted: ModelConfig, codecs: CodecCache, note: Callable[[str], object]
+    config: ServerConfig, wanted: ModelConfig, codecs: CodecCache, bundle: Bundle
 ) -> ServedModel:
-    bundle = _bundle(wanted, note)
     family = _family(bundle, wanted)
     options: dict[str, Any] = {
         "provider": wanted.provider or config.provider,
@@ -245,10 +248,15 @@ def _family(bundle: Bundle, wanted: ModelConfig) -> Family:
     return family
 
 
-def _bundle(wanted: ModelConfig, note: Callable[[str], object]) -> Bundle:
+def _bundle(
+    config: ServerConfig,
+    wanted: ModelConfig,
+    note: Callable[[str], object],
+    progress: Progress,
+) -> Bundle:
     """Return the bundle of the configured precision."""
-    if wanted.precision is not None and wanted.model is not None:
-        found = _candidates(wanted.model)
+    found = [] if wanted.model is None else _candidates(wanted.model)
+    if wanted.precision is not None and found:
         fitting = [path for path in found if read_manifest(path).precision == wanted.precision]
         if not fitting:
             raise ModelError(
@@ -256,7 +264,15 @@ def _bundle(wanted: ModelConfig, note: Callable[[str], object]) -> Bundle:
                 f"'kyutai-onnx export --repo {wanted.model} --precision {wanted.precision}'"
             )
         return open_folder(max(fitting, key=lambda path: (path / FILE_NAME).stat().st_mtime))
-    located = locate(wanted.model, FAMILIES[wanted.task] if wanted.task else DEFAULT)
+    family = FAMILIES[wanted.task] if wanted.task else None
+    chosen = Wanted(
+        precision=wanted.precision,
+        provider=wanted.provider or config.provider,
+        only=family,
+        note=note,
+        progress=progress,
+    )
+    located = locate(wanted.model, family or DEFAULT, chosen)
     if located.note:
         note(located.note)
     return open_folder(located.path)

@@ -42,7 +42,7 @@ def bench(
     from ..load import open_model
 
     loop = FrameBenchmark(
-        open_model(model.model, general.quiet),
+        open_model(model, general.quiet),
         **model.loading,
         batch=batch,
         codebooks=codebooks,

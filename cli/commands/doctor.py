@@ -82,7 +82,7 @@ def open_benchmark(model: options.ModelOptions, *, quiet: bool) -> "FrameBenchma
     from ...models.frame_benchmark import FrameBenchmark
     from ..load import open_model
 
-    return FrameBenchmark(open_model(model.model, quiet), **model.loading)
+    return FrameBenchmark(open_model(model, quiet), **model.loading)
 
 
 def attempt(part: Callable[[], Any]) -> Any:

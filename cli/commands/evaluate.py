@@ -61,8 +61,7 @@ def evaluate(
     from ..load import load, require
 
     require("evaluate", "jiwer", "whisper_normalizer")
-    from ...models.families import SPEECH_TO_TEXT
-    from ...models.resolve import SAMPLES
+    from ...models.families import SAMPLES, SPEECH_TO_TEXT
     from ..evaluation import scores
     from ..evaluation.datasets import checked, read_samples
 

@@ -155,7 +155,7 @@ def check_quality(
     QualityError if the bundle does not transcribe what its checkpoint transcribes; the bundle
     stays.
     """
-    from ...models.resolve import SAMPLES
+    from ...models.families import SAMPLES
     from ...runtime.bundle.bundle import Bundle
 
     bundle = Bundle.open(folder)

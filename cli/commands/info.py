@@ -29,7 +29,7 @@ def info(
     from ...runtime.bundle.dataclass_json import dump
     from ..load import open_model
 
-    bundle = open_model(model.model, general.quiet)
+    bundle = open_model(model, general.quiet)
     if as_json:
         print(json.dumps(dump(bundle.manifest), indent=2, ensure_ascii=False))
     else:

@@ -142,7 +142,7 @@ def say(
             synthesis.speak_by(stream, request, (), seed=seed)
         return
     server.refuse()
-    bundle = open_model(model.model, general.quiet, TEXT_TO_SPEECH)
+    bundle = open_model(model, general.quiet, TEXT_TO_SPEECH)
     check_voices(bundle, [*request.voices, *(voice for text in texts for voice in text.voices)])
     loaded = TEXT_TO_SPEECH.model_class.load(bundle, **model.loading, codebooks=count)
     given, seed = synthesis.with_seed(loaded, asked)

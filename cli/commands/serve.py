@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from .. import options
-from ..messages import print_note
+from ..messages import print_note, progress_bar
 from ..options import HARDWARE, MODEL, MODELS, option
 
 if TYPE_CHECKING:
@@ -229,7 +229,8 @@ def run_server(flags: ServerFlags, *, quiet: bool, debug: bool) -> None:
         print_note(note, quiet=quiet)
     open_log(as_json=config.json_logs, quiet=quiet, debug=debug)
     with Server(config) as server:
-        registry = load_models(config, lambda note: print_note(note, quiet=quiet))
+        with progress_bar(quiet=quiet) as progress:
+            registry = load_models(config, lambda note: print_note(note, quiet=quiet), progress)
         asyncio.run(server.run(registry, lambda server: _report(server, quiet=quiet)))
 
 

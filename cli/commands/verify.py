@@ -42,7 +42,7 @@ def verify(
     from ..load import open_model, read_whole
 
     repo = checkpoint.repo
-    bundle = open_model(model.model, general.quiet)
+    bundle = open_model(model, general.quiet)
     opened = open_checkpoint(repo, checkpoint.revision, checkpoint.lora, checkpoint.extra_heads)
     rate, samples = bundle.manifest.audio.sample_rate, frames * bundle.manifest.audio.frame_size
     pcm = synthetic_voice(rate, samples) if audio is None else read_whole(audio, rate)[:samples]

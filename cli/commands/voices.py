@@ -1,9 +1,6 @@
 """`voices list`: the voices that a model can speak in."""
 
-from typing import Annotated
-
 from .. import options
-from ..options import OUTPUT, option
 
 HELP = "List the voices of a model."
 app = options.new_app(help=HELP, no_args_is_help=True)
@@ -19,14 +16,12 @@ def voices() -> None:
 def list_voices(
     *,
     model: options.NamedModel,
-    offline: Annotated[
-        bool, option("--offline", panel=OUTPUT, help="List the voices on this machine only.")
-    ] = False,
     general: options.General,
 ) -> None:
     """List voices, and where each is stored.
 
-    A voice is in the bundle, in the cache or on the Hub.
+    A voice is in the bundle, in the cache or on the Hub; with --offline those on the Hub are left
+    out.
     """
     from ...models.families import TEXT_TO_SPEECH
     from ...models.resolve import open_bundle
@@ -34,8 +29,8 @@ def list_voices(
     from ..load import open_model
     from ..messages import print_note
 
-    bundle = open_bundle(open_model(model.model, general.quiet, TEXT_TO_SPEECH), TEXT_TO_SPEECH)
-    found, reason = Voices(bundle).listed(online=not offline)
+    bundle = open_bundle(open_model(model, general.quiet, TEXT_TO_SPEECH), TEXT_TO_SPEECH)
+    found, reason = Voices(bundle).listed(online=not model.offline)
     for voice in found:
         print(f"{voice.name}\t{voice.place}")
     if reason is not None:

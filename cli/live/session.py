@@ -29,7 +29,7 @@ def run_here(request: LiveRequest, given: ModelOptions) -> None:
 
     Raises UsageError for options that its family does not have.
     """
-    bundle = open_model(given.model, request.quiet)
+    bundle = open_model(given, request.quiet)
     family = FAMILIES[bundle.manifest.family]
     check(request, family, str(bundle.path))
     options = request.options.of(family)

@@ -4,7 +4,7 @@ Knows nothing of what the files hold.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from huggingface_hub import errors
 from ...runtime.bundle.bundle import sha256
 from ...runtime.bundle.manifest import FileEntry, is_inside
 from ...runtime.errors import ModelError, UsageError
-from ...runtime.hub import MissingFileError, download_file
+from ...runtime.hub import MissingFileError, RemoteFile, download_file
 
 HUB = "hf://"
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -29,6 +29,10 @@ class Source(Protocol):
 
     def file(self, name: str) -> Path:
         """The path of a file; raises MissingFileError if there is none of that name."""
+
+    def remote(self, name: str) -> RemoteFile | None:
+        """A file of weights that is to be read where it is; None if it is read as a whole or there
+        is none of that name."""
 
 
 class Folder:
@@ -50,6 +54,9 @@ class Folder:
         except OSError as error:
             raise ModelError(f"{path} cannot be read ({error.strerror})") from None
         raise MissingFileError(f"{self._path} has no file {name}")
+
+    def remote(self, name: str) -> RemoteFile | None:  # noqa: ARG002
+        return None
 
 
 class HubRepository:
@@ -76,6 +83,9 @@ class HubRepository:
         self.revision = commit_of(path) or self.revision
         return path
 
+    def remote(self, name: str) -> RemoteFile | None:  # noqa: ARG002
+        return None
+
     def _raise_if_known_missing(self, name: str) -> None:
         """The cache also remembers which files were asked for and are not in the repository."""
         known = huggingface_hub.try_to_load_from_cache(self._repo, name, revision=self.revision)
@@ -88,6 +98,10 @@ def commit_of(cached: Path) -> str | None:
     return next((part for part in reversed(cached.parts) if COMMIT.fullmatch(part)), None)
 
 
+OpenHub = Callable[[str, str | None], Source]
+"""Opens a repository of the Hub by its name and revision."""
+
+
 class Repository:
     """A checkpoint's files by name. Names are plain or `hf://owner/name[@revision]/path`, and
     never leave their repository. The `file://` of moshi models/loaders.py hf_get is not read.
@@ -95,16 +109,16 @@ class Repository:
     Another repository is read at its own `@revision` or its newest one.
     """
 
-    def __init__(self, name: str, source: Source) -> None:
+    def __init__(self, name: str, source: Source, hub: OpenHub = HubRepository) -> None:
         self.name = name
-        self._source = source
+        self._source, self._hub = source, hub
         self._paths: dict[str, Path] = {}
 
     @staticmethod
-    def open(repo: str, revision: str | None = None) -> "Repository":
+    def open(repo: str, revision: str | None = None, hub: OpenHub = HubRepository) -> "Repository":
         """Opens a folder, or `owner/name` of the Hub, also as `hf://owner/name[@revision]`.
 
-        Nothing is downloaded yet.
+        Nothing is downloaded yet. `hub` opens this repository of the Hub, and those that it names.
 
         Raises:
             ModelError: neither a folder nor a possible name.
@@ -118,9 +132,12 @@ class Repository:
         found = NAME.match(repo.removeprefix(HUB))
         if found is None or folder.is_file():
             raise ModelError(f"{repo!r} is neither a folder nor owner/name of the Hugging Face Hub")
-        return Repository(
-            found["repo"], HubRepository(found["repo"], revision or found["revision"])
-        )
+        source = hub(found["repo"], revision or found["revision"])
+        return Repository(found["repo"], source, hub)
+
+    def other(self, repo: str) -> "Repository":
+        """Opens another repository as this one was opened."""
+        return Repository.open(repo, hub=self._hub)
 
     @property
     def revision(self) -> str | None:
@@ -145,6 +162,12 @@ class Repository:
         except MissingFileError:
             return None
 
+    def remote(self, name: str) -> RemoteFile | None:
+        """A file of weights that is to be read where it is; None if it is read as a whole or there
+        is none of that name. Raises ModelError."""
+        source, plain = self._placed(name)
+        return source.remote(plain)
+
     @property
     def paths(self) -> Mapping[str, Path]:
         """Every file asked for so far, by the name it was asked by."""
@@ -166,9 +189,14 @@ class Repository:
         }
 
     def _find(self, name: str) -> Path:
+        source, plain = self._placed(name)
+        return source.file(plain)
+
+    def _placed(self, name: str) -> tuple[Source, str]:
+        """The repository that holds a file, and its plain name there."""
         if name.startswith(HUB):
             return self._elsewhere(name)
-        return self._source.file(self._checked(name))
+        return self._source, self._checked(name)
 
     def _checked(self, name: str) -> str:
         """A plain name. Raises ModelError: those of a configuration are a stranger's."""
@@ -179,10 +207,10 @@ class Repository:
             )
         return name
 
-    def _elsewhere(self, name: str) -> Path:
+    def _elsewhere(self, name: str) -> tuple[Source, str]:
         found = FILE.match(name.removeprefix(HUB))
         if found is None:
             raise ModelError(f"{name} is not of the form hf://owner/name/path")
         if found["repo"] == self.name and found["revision"] is None:
-            return self._source.file(self._checked(found["file"]))
-        return HubRepository(found["repo"], found["revision"]).file(self._checked(found["file"]))
+            return self._source, self._checked(found["file"])
+        return self._hub(found["repo"], found["revision"]), self._checked(found["file"])

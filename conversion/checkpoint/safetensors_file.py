@@ -13,8 +13,9 @@ from safetensors import SafetensorError, safe_open
 from ...runtime.bundle.dataclass_json import parse_json, read_bounded
 from ...runtime.bundle.manifest import is_inside
 from ...runtime.errors import ModelError
+from ...runtime.hub import RemoteFile
 from ...runtime.typing import Array
-from .tensor_views import Shape, one_line, some
+from .tensor_views import Shape, Tensors, one_line, some
 
 DTYPES: dict[str, Any] = {
     "F64": np.float64,
@@ -33,6 +34,8 @@ DTYPES: dict[str, Any] = {
     "BOOL": np.bool_,
 }
 """What each type is read as, before it is widened to float32 if it is a float."""
+MOST_HEADER = 100_000_000
+"""Bytes of the header of a file, as the format limits it."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,21 @@ def _floats_of_e4m3() -> Array:
 FLOATS_OF_E4M3 = _floats_of_e4m3()
 
 
+def _placed(entry: SafetensorsEntry, dtype: np.dtype[Any], rows: slice | None) -> tuple[int, Shape]:
+    """Where a tensor, or some rows of it, begins in the file, and its shape."""
+    if rows is None:
+        return entry.start, entry.shape
+    first, stop, _ = rows.indices(entry.shape[0])
+    row = math.prod(entry.shape[1:]) * dtype.itemsize
+    return entry.start + first * row, (max(stop - first, 0), *entry.shape[1:])
+
+
+def _known(name: str, stored: str) -> str:
+    if stored not in DTYPES:
+        raise ModelError(f"{name} is stored as {stored}, which is not read")
+    return stored
+
+
 class SafetensorsFile:
     """One safetensors file, of which a tensor is read when it is asked for.
 
@@ -90,18 +108,11 @@ class SafetensorsFile:
         return self._shapes
 
     def dtype(self, name: str) -> str:
-        stored = self._entries[name].dtype
-        if stored not in DTYPES:
-            raise ModelError(f"{name} is stored as {stored}, which is not read")
-        return stored
+        return _known(name, self._entries[name].dtype)
 
     def read(self, name: str, rows: slice | None = None) -> Array:
         entry, dtype = self._entries[name], np.dtype(DTYPES[self.dtype(name)])
-        shape, start = entry.shape, entry.start
-        if rows is not None:
-            first, stop, _ = rows.indices(shape[0])
-            start += first * math.prod(shape[1:]) * dtype.itemsize
-            shape = (max(stop - first, 0), *shape[1:])
+        start, shape = _placed(entry, dtype, rows)
         count = math.prod(shape)
         values = np.fromfile(self._path, dtype, count, offset=start)
         if len(values) < count:
@@ -113,29 +124,83 @@ def _read_entries(path: Path) -> dict[str, SafetensorsEntry]:
     """The header of a file that the library has checked, which keeps the offsets to itself."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
+        return _entries(json.loads(file.read(length)), 8 + length)
+
+
+def _entries(header: dict[str, Any], start: int) -> dict[str, SafetensorsEntry]:
+    """The tensors of a header, whose data begins at `start`."""
     header.pop("__metadata__", None)
     return {
         name: SafetensorsEntry(
-            entry["dtype"], tuple(entry["shape"]), 8 + length + entry["data_offsets"][0]
+            entry["dtype"], tuple(entry["shape"]), start + entry["data_offsets"][0]
         )
         for name, entry in header.items()
     }
 
 
+class RemoteSafetensors:
+    """A safetensors file of the Hub, of which the header and single tensors are downloaded.
+
+    Raises:
+        ModelError: the file is not of that format, or cannot be reached.
+    """
+
+    def __init__(self, file: RemoteFile) -> None:
+        self._file = file
+        try:
+            self._entries = self._read_header()
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise ModelError(
+                f"{file.name} of {file.repo} is not a safetensors file: {one_line(error)}"
+            ) from None
+        self._shapes = {name: entry.shape for name, entry in self._entries.items()}
+
+    def shapes(self) -> Mapping[str, Shape]:
+        return self._shapes
+
+    def dtype(self, name: str) -> str:
+        return _known(name, self._entries[name].dtype)
+
+    def read(self, name: str, rows: slice | None = None) -> Array:
+        entry, dtype = self._entries[name], np.dtype(DTYPES[self.dtype(name)])
+        start, shape = _placed(entry, dtype, rows)
+        size = math.prod(shape) * dtype.itemsize
+        content = self._file.read(start, start + size) if size else b""
+        return as_float32(np.frombuffer(content, dtype).reshape(shape), entry.dtype)
+
+    def _read_header(self) -> dict[str, SafetensorsEntry]:
+        """The tensors by name; raises ValueError and others for what is no header."""
+        length = int.from_bytes(self._file.read(0, 8), "little")
+        if not 0 < length <= min(MOST_HEADER, self._file.size - 8):
+            raise ValueError(f"a header of {length} bytes")
+        entries = _entries(parse_json(self._file.read(8, 8 + length)), 8 + length)
+        for name, entry in entries.items():
+            self._check(name, entry)
+        return entries
+
+    def _check(self, name: str, entry: SafetensorsEntry) -> None:
+        """Raise ValueError for a shape that is none, or a tensor that ends after the file."""
+        if not all(isinstance(extent, int) and extent >= 0 for extent in entry.shape):
+            raise ValueError(f"the shape of {name}")
+        dtype = DTYPES.get(entry.dtype)
+        size = 0 if dtype is None else math.prod(entry.shape) * np.dtype(dtype).itemsize
+        if not 0 < entry.start <= self._file.size - size:
+            raise ValueError(f"the place of {name}")
+
+
 class SafetensorsShards:
     """Several safetensors files and the index that says which holds what.
 
-    `locate` turns a file name of the index into a path; by default its neighbour.
+    `open_file` opens a file of the index by its name; by default the neighbour of the index.
 
     Raises:
         ModelError: the index or a file is missing or damaged, or they disagree.
     """
 
-    def __init__(self, index: Path, locate: Callable[[str], Path] | None = None) -> None:
+    def __init__(self, index: Path, open_file: Callable[[str], Tensors] | None = None) -> None:
         places = _read_index(index)
-        locate = locate or (lambda name: index.parent / name)
-        files = {name: SafetensorsFile(locate(name)) for name in sorted(set(places.values()))}
+        open_file = open_file or (lambda name: SafetensorsFile(index.parent / name))
+        files = {name: open_file(name) for name in sorted(set(places.values()))}
         self._holders = {name: files[place] for name, place in places.items()}
         lost = [name for name, holder in self._holders.items() if name not in holder.shapes()]
         if lost:

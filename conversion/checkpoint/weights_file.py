@@ -4,8 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...runtime.errors import UsageError
+from ...runtime.hub import RemoteFile
 from .repository import Repository
-from .safetensors_file import SafetensorsFile, SafetensorsShards
+from .safetensors_file import RemoteSafetensors, SafetensorsFile, SafetensorsShards
 from .tensor_views import Tensors
 
 SAFETENSORS = (".safetensors", ".sft", ".sfts")
@@ -30,7 +31,15 @@ def find_weights_file(repository: Repository, name: str) -> str | None:
 
 
 def _has(repository: Repository, name: str) -> bool:
-    return repository.optional(name) is not None or _index(repository, name) is not None
+    return (
+        _remote(repository, name) is not None
+        or repository.optional(name) is not None
+        or _index(repository, name) is not None
+    )
+
+
+def _remote(repository: Repository, name: str) -> RemoteFile | None:
+    return repository.remote(name) if name.endswith(SAFETENSORS) else None
 
 
 def _index(repository: Repository, name: str) -> Path | None:
@@ -44,13 +53,20 @@ def open_weights_file(repository: Repository, name: str) -> Tensors:
         ModelError: the file is missing, damaged, or of a form that is not read.
         UsageError: packages are missing that read files of its form.
     """
+    read = _reader(name)
+    if (remote := _remote(repository, name)) is not None:
+        return RemoteSafetensors(remote)
     path = repository.optional(name)
     index = _index(repository, name) if path is None else None
     if index is not None:
         folder = name.removesuffix(name.rpartition("/")[2])
-        return SafetensorsShards(index, lambda shard: repository.file(folder + shard))
-    path = path or repository.file(name)
-    return _reader(name)(path)
+        return SafetensorsShards(index, lambda shard: _open_shard(repository, folder + shard))
+    return read(path or repository.file(name))
+
+
+def _open_shard(repository: Repository, name: str) -> Tensors:
+    remote = _remote(repository, name)
+    return SafetensorsFile(repository.file(name)) if remote is None else RemoteSafetensors(remote)
 
 
 def _reader(name: str) -> Callable[[Path], Tensors]:

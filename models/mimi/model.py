@@ -16,7 +16,7 @@ from ...runtime.graph.graph import GraphPipeline
 from ...runtime.providers.provider import Provider, choose
 from ...runtime.typing import Array, Codes
 from ..families import MIMI
-from ..resolve import open_bundle
+from ..resolve import Wanted, open_bundle
 from .stream import DecoderStream, EncoderStream
 
 Direction = Literal["encode", "decode"]
@@ -89,13 +89,13 @@ class Mimi:
         threads: int | None = None,
         allow_fallback: bool = False,
     ) -> Self:
-        """Load the codec of a bundle of any family: a folder, a repository exported before, or
-        `hf://owner/name`; the embedded demo's by default.
+        """Load the codec of a bundle of any family: a folder, a repository such as
+        `kyutai/mimi`, or `hf://owner/name`; the embedded demo's by default.
 
         Raises ModelError for a bundle that is missing or damaged, ProviderError if it cannot
         run.
         """
-        bundle = open_bundle(model, MIMI)
+        bundle = open_bundle(model, MIMI, Wanted(provider=provider))
         return cls(bundle, provider=provider, threads=threads, allow_fallback=allow_fallback)
 
     def encode(

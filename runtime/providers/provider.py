@@ -149,6 +149,15 @@ def check_name(requested: str) -> None:
         )
 
 
+def target_of(requested: str) -> Target:
+    """What a bundle is made for if this provider is to run it; raises UsageError for one that is
+    unknown."""
+    check_name(requested)
+    if requested == CAPTURING:
+        return "cuda"
+    return "cpu" if requested == "auto" else cast("Target", requested)
+
+
 def choose(requested: str, target: Target, *, allow_fallback: bool = False) -> Provider:
     """The provider for a bundle made for `target`.
 

@@ -20,7 +20,7 @@ from support.serving import HIBIKI, STT, TTS, running
 from support.speech import whole, write_wav
 
 from benchmarks.served import served_process
-from kyutai_onnx.models.resolve import DEMO, SAMPLES
+from kyutai_onnx.models.families import DEMO, SAMPLES
 from kyutai_onnx.server.web.tls import self_signed
 
 PORT = "127.0.0.1:8998"

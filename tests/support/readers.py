@@ -233,7 +233,9 @@ def export_readers(folder: Path) -> list[Reader]:
         Reader(
             "model.safetensors.index.json",
             [index],
-            lambda path: read_all(SafetensorsShards(path, lambda name: folder / name)),
+            lambda path: read_all(
+                SafetensorsShards(path, lambda name: SafetensorsFile(folder / name))
+            ),
         ),
         Reader(
             "lora.safetensors",

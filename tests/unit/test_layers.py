@@ -207,7 +207,9 @@ def test_conversion_needs_no_torch() -> None:
     """But for two forms of files that are read lazily."""
     lazily = ("conversion/checkpoint/gguf_file.py", "conversion/checkpoint/pickle_file.py")
     others = [found for found in foreign("conversion") if found.file not in lazily]
-    assert {found.package for found in others} == {"huggingface_hub", "numpy", "safetensors"}
+    assert {found.package for found in others} == {
+        *("filelock", "huggingface_hub", "numpy", "safetensors")
+    }
     ours = [found for found in imports("conversion") if found.package == OURS]
     forms = [one for one in ours if one.module.endswith(("gguf_file", "pickle_file"))]
     assert len(forms) == 2

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.commands import Command, command_line, run_apart
 
-from kyutai_onnx.models.resolve import DEMO, SAMPLES
+from kyutai_onnx.models.families import DEMO, SAMPLES
 
 LINKS = ("itself", "symbolic", "hard")
 

@@ -18,7 +18,8 @@ from support.speech import Array, wav_bytes, write_wav
 from support.waiting import PATIENCE_SECONDS
 
 from kyutai_onnx.models import Word
-from kyutai_onnx.models.resolve import SAMPLES, VARIABLE
+from kyutai_onnx.models.families import SAMPLES
+from kyutai_onnx.models.resolve import VARIABLE
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and pipes of POSIX")
 

@@ -7,7 +7,7 @@ import pytest
 from support.speech import say_aloud, whole
 
 from kyutai_onnx.models import Hibiki, SpeechToText, TextToSpeech
-from kyutai_onnx.models.resolve import SAMPLES
+from kyutai_onnx.models.families import SAMPLES
 from kyutai_onnx.models.tts.synthesis import SpeechRequest
 
 SENTENCES = (

@@ -18,6 +18,8 @@ from kyutai_onnx.runtime.errors import ModelError
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of bundles, and no network."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setenv("KYUTAI_ONNX_CACHE", str(tmp_path / "cache"))
     bundles_folder().mkdir(parents=True)
     return bundles_folder()

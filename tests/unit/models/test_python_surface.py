@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kyutai_onnx import EndOfTurn, Mimi, Pause, SpeechToText, Word
-from kyutai_onnx.models.resolve import SAMPLES
+from kyutai_onnx.models.families import SAMPLES
 from kyutai_onnx.runtime.errors import UsageError
 
 Array = np.ndarray[Any, Any]

@@ -1,0 +1,257 @@
+"""The first use of a repository: it is downloaded from a stand-in for the Hub, and converted."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="the template of a small model is traced")
+
+from support.checkpoints import TEXT_ONLY, fused, random_lm, random_mimi, write_folder
+from support.hub_server import HubServer, hub_server
+from support.waiting import until
+
+from kyutai_onnx.conversion.checkpoint.checkpoint import open_checkpoint
+from kyutai_onnx.conversion.filling.shipped import write_archive
+from kyutai_onnx.conversion.filling.targets import TARGETS, Precisions
+from kyutai_onnx.conversion.filling.template import design_of
+from kyutai_onnx.export.plan import make_template
+from kyutai_onnx.runtime.bundle.bundle import Bundle
+
+REPO, SISTER = "kyutai/stt-1b-en_fr", "kyutai/stt-1b-en_fr-candle"
+HEADED = TEXT_ONLY | {"extra_heads_num_heads": 4, "extra_heads_dim": 6}
+WEIGHTS = "model.safetensors"
+BLOCKED = ("torch", "onnx", "onnx_ir", "onnxscript", "ml_dtypes", "gguf", "moshi")
+PROGRAM = """
+import sys
+from pathlib import Path
+
+BLOCKED = set(sys.argv[2].split(","))
+
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in BLOCKED:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+sys.meta_path.insert(0, Missing())
+from kyutai_onnx.conversion import first_use
+
+find, archive = first_use.shipped_template, Path(sys.argv[1])
+first_use.shipped_template = lambda design: find(design, archive)
+first_use.PIECE = 10_000
+sys.argv = ["kyutai-onnx", *sys.argv[3:]]
+from kyutai_onnx.cli.main import main
+
+main()
+"""
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Templates of the small model in int8, without and with pause heads."""
+    folder = tmp_path_factory.mktemp("templates")
+    templates = {}
+    for name, values in (("plain", TEXT_ONLY), ("headed", HEADED)):
+        checkpoint = open_checkpoint(str(write_folder(folder / name, values)))
+        design = design_of(checkpoint, TARGETS["cpu"], Precisions("int8"))
+        templates[design.key] = make_template(design)
+    write_archive(folder / "templates.tar.xz", templates, sample="")
+    return folder / "templates.tar.xz"
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[HubServer]:
+    """The model without its pause heads, and its sister with them."""
+    headed, mimi = random_lm(HEADED), fused(random_mimi())
+    plain = {name: value for name, value in headed.items() if not name.startswith("extra_heads.")}
+    folder = tmp_path / "repositories"
+    write_folder(folder / REPO, TEXT_ONLY, fused(plain), mimi)
+    write_folder(folder / SISTER, TEXT_ONLY, fused(headed), mimi)
+    with hub_server(folder) as served:
+        yield served
+
+
+@pytest.fixture
+def start(archive: Path, hub: HubServer, tmp_path: Path) -> Iterator[Start]:
+    """Starts the command in a process that has no torch and no onnx."""
+    running = []
+
+    def begin(*arguments: object, **env: str) -> "subprocess.Popen[str]":
+        program = [sys.executable, "-c", PROGRAM, str(archive), ",".join(BLOCKED)]
+        begun = subprocess.Popen(
+            [*program, *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | hub.environment(tmp_path) | env,
+        )
+        running.append(begun)
+        return begun
+
+    yield begin
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def ended(process: "subprocess.Popen[str]") -> tuple[int, str, list[str]]:
+    """The exit code, the output, and the lines of stderr."""
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err.splitlines()
+
+
+def bundles(home: Path) -> list[Path]:
+    return sorted((home / "cache" / "bundles").glob("[!.]*"))
+
+
+def downloads(home: Path) -> list[Path]:
+    folder = home / "cache" / "downloads"
+    return [path for path in folder.glob("*") if path.suffix != ".lock"]
+
+
+def test_a_repository_is_downloaded_and_converted_at_its_first_use(
+    start: Start, hub: HubServer, tmp_path: Path
+) -> None:
+    code, out, (first, *others) = ended(start("info", REPO, "--json"))
+    assert (code, others) == (0, [])
+    (made,) = bundles(tmp_path)
+    assert REPO in first
+    assert "int8" in first
+    assert str(made) in first
+    manifest = json.loads(out)
+    assert manifest["lm"]["extra_heads"] == 4
+    assert Bundle.open(made).manifest.source.repository == REPO
+    assert downloads(tmp_path) == []
+    weights = (hub.folder / REPO / WEIGHTS).stat().st_size
+    read = [count for repo, name, _, count in hub.sent if (repo, name) == (SISTER, WEIGHTS)]
+    assert 0 < sum(read) < weights
+    sent = len(hub.sent)
+    code, again, lines = ended(start("info", REPO, "--json", "-q"))
+    assert (code, again, lines) == (0, out, [])
+    assert len(hub.sent) == sent
+
+
+def test_without_its_sister_a_model_has_no_pauses(
+    start: Start, hub: HubServer, tmp_path: Path
+) -> None:
+    hub.gated.add(SISTER)
+    code, out, lines = ended(start("info", REPO, "--json"))
+    assert code == 0
+    assert "pause" in lines[0]
+    assert SISTER in lines[0]
+    assert json.loads(out)["lm"]["extra_heads"] == 0
+
+
+def test_a_gated_repository_asks_for_a_login(start: Start, hub: HubServer, tmp_path: Path) -> None:
+    hub.gated.add(REPO)
+    code, _, (line,) = ended(start("info", REPO))
+    assert code == 3
+    assert "hf auth login" in line
+    assert bundles(tmp_path) == []
+
+
+def test_what_is_no_repository_is_one_line(start: Start) -> None:
+    code, _, (line,) = ended(start("info", "nobody/nothing"))
+    assert code == 3
+    assert "nobody/nothing" in line
+
+
+@pytest.mark.parametrize(("option", "env"), [(["--offline"], {}), ([], {"HF_HUB_OFFLINE": "1"})])
+def test_offline_nothing_is_asked_of_the_hub(
+    start: Start, hub: HubServer, option: list[str], env: dict[str, str]
+) -> None:
+    code, _, (line,) = ended(start("info", REPO, *option, **env))
+    assert code == 3
+    assert [*option, *env][0] in line
+    assert hub.sent == []
+
+
+def test_a_model_of_another_family_is_refused_before_its_weights_come(
+    start: Start, hub: HubServer, tmp_path: Path
+) -> None:
+    code, _, (line,) = ended(start("say", "one", "--model", REPO, "-o", tmp_path / "out.wav"))
+    assert code == 3
+    assert "stt" in line
+    weights = (hub.folder / REPO / WEIGHTS).stat().st_size
+    assert hub.bytes_of(WEIGHTS) < weights
+
+
+def test_tensors_that_do_not_fit_are_listed_before_they_come(
+    start: Start, hub: HubServer, tmp_path: Path
+) -> None:
+    lm = random_lm(TEXT_ONLY)
+    lm["strange.weight"] = lm.pop("out_norm.alpha")
+    write_folder(hub.folder / REPO, TEXT_ONLY, fused(lm))
+    code, _, (line,) = ended(start("info", REPO))
+    assert code == 3
+    assert "out_norm" in line or "strange.weight" in line
+    assert (REPO, WEIGHTS) not in {
+        (repo, name) for repo, name, _, count in hub.sent if count > 100_000
+    }
+    assert bundles(tmp_path) == []
+
+
+def test_a_configuration_without_a_template_names_the_extra(
+    start: Start, hub: HubServer, tmp_path: Path
+) -> None:
+    code, _, lines = ended(start("info", REPO, "--precision", "fp32"))
+    assert code == 2
+    assert "export" in lines[-1]
+    assert bundles(tmp_path) == []
+
+
+def test_a_download_that_breaks_off_is_resumed(
+    start: Start, hub: HubServer, tmp_path: Path
+) -> None:
+    hub.cut[REPO, WEIGHTS] = 25_000
+    code, _, lines = ended(start("info", REPO))
+    assert code == 3
+    assert "resume" in lines[-1]
+    assert bundles(tmp_path) == []
+    hub.cut.clear()
+    hub.sent.clear()
+    code, _, _ = ended(start("info", REPO, "-q"))
+    assert code == 0
+    sent = [first for repo, name, first, _ in hub.sent if (repo, name) == (REPO, WEIGHTS)]
+    assert 10_000 not in sent
+    assert 20_000 in sent
+
+
+def test_a_killed_one_leaves_nothing_that_loads_and_is_resumed(
+    start: Start, hub: HubServer, tmp_path: Path
+) -> None:
+    hub.held[REPO, WEIGHTS] = 25_000
+    process = start("info", REPO)
+    until(hub.holding.is_set)
+    process.send_signal(signal.SIGKILL)
+    ended(process)
+    assert bundles(tmp_path) == []
+    hub.release.set()
+    assert ended(start("info", REPO, "-q"))[0] == 0
+    assert len(bundles(tmp_path)) == 1
+    assert downloads(tmp_path) == []
+
+
+def test_of_two_processes_the_second_waits_and_says_so(
+    start: Start, hub: HubServer, tmp_path: Path
+) -> None:
+    hub.held[REPO, WEIGHTS] = 25_000
+    one = start("info", REPO, "--json")
+    until(hub.holding.is_set)
+    other = start("info", REPO, "--json")
+    assert other.stderr is not None
+    line = other.stderr.readline()
+    assert "waiting" in line
+    hub.release.set()
+    first, second = ended(one), ended(other)
+    assert (first[0], second[0]) == (0, 0)
+    assert first[1] == second[1]
+    assert len(bundles(tmp_path)) == 1

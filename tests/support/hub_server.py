@@ -1,0 +1,167 @@
+"""A Hub on this machine: repositories that are folders, over HTTP as the Hub's client asks."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+PIECE = 1 << 16
+MISSING, GATED, NO_FILE = "RepoNotFound", "GatedRepo", "EntryNotFound"
+
+
+@dataclass(eq=False)
+class HubServer:
+    """Serves `folder/owner/name/file`.
+
+    `gated` are repositories that need a login. Of a file in `cut`, by repository and name, nothing
+    is sent from that byte on. A GET of a file in `held` that goes on after that byte waits until
+    `release` is set. `sent` has, for each GET, the repository, the file, the first byte and the
+    number of bytes.
+    """
+
+    folder: Path
+    gated: set[str] = field(default_factory=set)
+    cut: dict[tuple[str, str], int] = field(default_factory=dict)
+    held: dict[tuple[str, str], int] = field(default_factory=dict)
+    sent: list[tuple[str, str, int, int]] = field(default_factory=list)
+    url: str = ""
+
+    def __post_init__(self) -> None:
+        self.release, self.holding = threading.Event(), threading.Event()
+
+    @cache  # noqa: B019
+    def hash_of(self, path: Path) -> str:
+        """The SHA-256 of a file, as the Hub tells it."""
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def bytes_of(self, name: str) -> int:
+        """How many bytes of the files of that name were sent."""
+        return sum(count for _, file, _, count in self.sent if file == name)
+
+    def environment(self, home: Path) -> dict[str, str]:
+        """What a process is given to use this Hub, with caches below `home`."""
+        return {
+            "HF_ENDPOINT": self.url,
+            "HF_HOME": str(home / "hub"),
+            "HF_HUB_DISABLE_XET": "1",
+            "KYUTAI_ONNX_CACHE": str(home / "cache"),
+            "no_proxy": "127.0.0.1",
+        }
+
+
+@contextmanager
+def hub_server(folder: Path) -> Iterator[HubServer]:
+    """Serve until the block ends."""
+    hub = HubServer(folder)
+
+    class Handler(_Handler):
+        served = hub
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    hub.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield hub
+    finally:
+        hub.release.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    served: HubServer
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+    def _answer(self, *, body: bool) -> None:
+        path = unquote(self.path.partition("?")[0]).strip("/")
+        repo, found, rest = path.removeprefix("api/models/").partition("/resolve/")
+        if path.startswith("api/models/"):
+            self._list(path.removeprefix("api/models/").partition("/revision/")[0])
+        elif not found:
+            self._plain(200, b"")
+        else:
+            self._file(repo, rest.partition("/")[2], body=body)
+
+    def _list(self, repo: str) -> None:
+        folder = self.served.folder / repo
+        if not folder.is_dir():
+            self._plain(404, b"", MISSING)
+            return
+        files = [{"rfilename": file.name} for file in sorted(folder.iterdir())]
+        self._plain(200, json.dumps({"id": repo, "sha": COMMIT, "siblings": files}).encode())
+
+    def _file(self, repo: str, name: str, *, body: bool) -> None:
+        folder = self.served.folder / repo
+        if not folder.is_dir():
+            self._plain(404, b"", MISSING)
+        elif repo in self.served.gated:
+            self._plain(403, b"", GATED)
+        elif not (folder / name).is_file():
+            self._plain(404, b"", NO_FILE)
+        else:
+            self._send(repo, name, folder / name, body=body)
+
+    def _plain(self, status: int, content: bytes, code: str | None = None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Content-Type", "application/json")
+        self.send_header("X-Repo-Commit", COMMIT)
+        if code is not None:
+            self.send_header("X-Error-Code", code)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    def _send(self, repo: str, name: str, path: Path, *, body: bool) -> None:
+        size = path.stat().st_size
+        first, last = 0, size - 1
+        given = self.headers.get("Range")
+        if given:
+            start, _, stop = given.removeprefix("bytes=").partition("-")
+            first, last = int(start), min(int(stop or last), last)
+        self.send_response(206 if given else 200)
+        if given:
+            self.send_header("Content-Range", f"bytes {first}-{last}/{size}")
+        self.send_header("Content-Length", str(last + 1 - first))
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("ETag", f'"{self.served.hash_of(path)}"')
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.end_headers()
+        if body:
+            self._write(repo, name, path, first, last + 1)
+
+    def _write(self, repo: str, name: str, path: Path, first: int, stop: int) -> None:
+        hub, whole, position = self.served, stop, first
+        stop = max(first, min(stop, hub.cut.get((repo, name), stop)))
+        if whole > hub.held.get((repo, name), whole):
+            hub.holding.set()
+            hub.release.wait()
+        with path.open("rb") as file:
+            file.seek(first)
+            try:
+                while position < stop:
+                    position += self.wfile.write(file.read(min(PIECE, stop - position)))
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+        hub.sent.append((repo, name, first, position - first))
+        if position < whole:
+            self.close_connection = True
