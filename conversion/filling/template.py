@@ -17,7 +17,7 @@ from ...runtime.bundle.manifest import GraphSpec, Quantization
 from ...runtime.bundle.manifest import Target as TargetName
 from ...runtime.errors import UsageError
 from ..checkpoint.checkpoint import Checkpoint
-from ..checkpoint.config import LMConfig, LutConditioner, MimiConfig
+from ..checkpoint.config import LMConfig, LutConditioner, MimiConfig, TransformerConfig
 from ..checkpoint.tensor_views import Shape, Tensors
 from .formula import Formula, dump_formula, parse_formula
 from .targets import Precisions, Target
@@ -84,7 +84,7 @@ def design_of(
     return Design(
         target=target.name,
         precisions=precisions,
-        mimi=mimi,
+        mimi=replace(mimi, transformer=_of_layers(mimi.transformer)),
         codebooks=codebooks,
         decoder=decoder,
         lm=None if lm is None else _of_graphs(lm),
@@ -100,17 +100,34 @@ def _of_graphs(config: LMConfig) -> LMConfig:
     conditioners = {
         name: replace(given, possible_values=None) if isinstance(given, LutConditioner) else given
         for name, given in config.conditioners.items()
+        if config.is_conditioned
     }
+    depth = config.depformer
+    if depth is not None:
+        own = depth.schedule == tuple(range(depth.codebooks))
+        schedule = None if own else depth.schedule
+        depth = replace(depth, transformer=_of_layers(depth.transformer), schedule=schedule)
     return replace(
         config,
         delays=(0,) * (1 + config.n_q),
         existing_text_padding_id=0,
         existing_text_end_padding_id=0,
         extra_heads_dim=config.extra_heads_dim if config.extra_heads_num_heads else 0,
+        transformer=_of_layers(config.transformer),
+        depformer=depth,
         conditioners=conditioners,
+        fuser=config.fuser if config.is_conditioned else None,
         quantize=False,
         lora=False,
         lora_scaling=0.0,
+    )
+
+
+def _of_layers(config: TransformerConfig) -> TransformerConfig:
+    """The same of a transformer: without positions, a period has no effect."""
+    period = 10_000.0 if config.positional_embedding == "none" else config.max_period
+    return replace(
+        config, max_period=period, layer_scale=None if config.layer_scale is None else 1.0
     )
 
 
