@@ -1,13 +1,16 @@
 """Makes the template of a graph: traced, simplified, and written without its weights."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 import onnxscript.optimizer
 import torch
+from onnxscript.rewriter.pattern import MatchResult, SimplePatternMatcher
 
 from ...conversion.filling.formula import Formula
 from ...conversion.filling.template import GraphTemplate, TemplateTensor, TensorSet
@@ -52,7 +55,7 @@ def graph_template(plan: GraphPlan) -> GraphTemplate:
     """Trace a graph; no weight is read or allocated."""
     traced = trace(plan.build, plan.sizes)
     formulas = _assign(traced)
-    with quiet():
+    with quiet(), _first_operators():
         onnxscript.optimizer.optimize(traced.model)
     _strip(traced.model)
     halves = plan.halves and traced.module.dialect.folds_casts
@@ -61,6 +64,28 @@ def graph_template(plan: GraphPlan) -> GraphTemplate:
     model = ir.serde.serialize_model(traced.model).SerializeToString()
     spec = _graph_spec(plan, traced.module, data if tensors else None)
     return GraphTemplate(plan.weights, spec, model, tensors)
+
+
+@contextmanager
+def _first_operators() -> Iterator[None]:
+    """Try a rule of the optimizer only on nodes with the operator that its pattern begins with.
+
+    No other node matches; without this the optimizer lists all nodes of the graph for each of them.
+    """
+    match = SimplePatternMatcher.match
+
+    def match_first(
+        self: SimplePatternMatcher, model: ir.Model, graph: ir.Graph, node: ir.Node, **options: Any
+    ) -> MatchResult:
+        if not self.pattern.output_nodes[0].op.matches(node.op_type):
+            return MatchResult().fail("another operator")
+        return match(self, model, graph, node, **options)
+
+    SimplePatternMatcher.match = match_first  # type: ignore[method-assign,assignment]
+    try:
+        yield
+    finally:
+        SimplePatternMatcher.match = match  # type: ignore[method-assign]
 
 
 def _assign(traced: Traced) -> dict[str, Formula]:
