@@ -30,7 +30,10 @@ def shipped_template(design: Design, archive: Path = ARCHIVE) -> Template | None
         if found is None:
             return None
         wanted = {name + end for name in found["graphs"].values() for end in (GRAPH, MODEL)}
-        contents = {m.name: _read(members, m) for m in members if m.name in wanted}
+        contents: dict[str, bytes] = {}
+        while contents.keys() < wanted and (member := members.next()) is not None:
+            if member.name in wanted:
+                contents[member.name] = _read(members, member)
     graphs = {
         name: parse_graph(json.loads(contents[member + GRAPH]), contents[member + MODEL])
         for name, member in found["graphs"].items()
@@ -39,8 +42,8 @@ def shipped_template(design: Design, archive: Path = ARCHIVE) -> Template | None
 
 
 def read_index(members: tarfile.TarFile) -> dict[str, Any]:
-    """The index of an archive: `templates` by the keys of their designs, and `sample`, the hash of
-    templates that the tests trace again."""
+    """The index of an archive: `templates` by the keys of their designs, and what the tests hold
+    against the code that traces: `made_by` by model, and `sample`."""
     first = members.next()
     assert first is not None
     index: dict[str, Any] = json.loads(_read(members, first))
@@ -53,8 +56,14 @@ def _read(members: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return file.read()
 
 
-def write_archive(path: Path, templates: Mapping[str, Template], sample: str) -> None:
-    """Write templates by the keys of their designs, compressed together."""
+def write_archive(
+    path: Path, templates: Mapping[str, Template], made_by: Mapping[str, str], sample: str
+) -> None:
+    """Write templates by the keys of their designs, compressed together.
+
+    `made_by` are digests of the code that traced them, by model, and `sample` is the digest of
+    templates that the tests trace again if that code changes.
+    """
     contents: dict[str, bytes] = {}
     index: dict[str, Any] = {}
     for key, template in sorted(templates.items()):
@@ -66,7 +75,8 @@ def write_archive(path: Path, templates: Mapping[str, Template], sample: str) ->
             contents[graphs[name] + GRAPH] = described
             contents[graphs[name] + MODEL] = graph.model
         index[key] = dump_template(template) | {"graphs": graphs}
-    first = json.dumps({"sample": sample, "templates": index}, indent=1).encode()
+    whole = {"made_by": dict(sorted(made_by.items())), "sample": sample, "templates": index}
+    first = json.dumps(whole, indent=1).encode()
     with tarfile.open(path, "w:xz", preset=9) as archive:
         for name, content in [(INDEX, first), *sorted(contents.items(), key=_alike)]:
             member = tarfile.TarInfo(name)

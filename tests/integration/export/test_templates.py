@@ -120,7 +120,7 @@ def template_of(
         template = plan.make_template(design)
     with TemporaryDirectory() as folder:
         archive = Path(folder) / "templates.tar.xz"
-        write_archive(archive, {design.key: template}, sample="")
+        write_archive(archive, {design.key: template}, {}, sample="")
         written = shipped_template(design, archive)
         assert shipped_template(replace(design, codebooks=1), archive) is None
     assert written == template
@@ -162,13 +162,22 @@ def test_a_template_of_one_checkpoint_filled_with_another_is_the_export_of_that(
     assert made["temporal_transformer.data"] != again["temporal_transformer.data"]
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_all_checkpoints_of_a_configuration_have_one_design(
+    family: str, checkpoint: Callable[[str, int], Checkpoint]
+) -> None:
+    """Tracing reads nothing but the design, so their templates are one as well."""
+    one, other = checkpoint(family, 0), checkpoint(family, 1)
+    keys = [design_for(one, *made_for).key for made_for in EVERY]
+    assert [design_for(other, *made_for).key for made_for in EVERY] == keys
+    assert len(set(keys)) == len(EVERY)
+
+
 @pytest.mark.parametrize(("target", "precision"), EVERY)
 def test_every_weight_lies_outside_the_graph(
     target: TargetName, precision: Precision, checkpoint: Callable[[str, int], Checkpoint]
 ) -> None:
-    known, other = checkpoint("stt", 0), checkpoint("stt", 1)
-    assert design_for(known, target, precision) == design_for(other, target, precision)
-    one = template_of(known, target, precision, codec=False)
+    one = template_of(checkpoint("stt", 0), target, precision, codec=False)
     graph = onnx.ModelProto.FromString(one.graphs["temporal_transformer"].model).graph
     outside = {t.name for t in graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL}
     assert outside == {tensor.name for tensor in one.graphs["temporal_transformer"].tensors}
@@ -227,10 +236,23 @@ def test_settings_that_reach_no_graph_do_not_change_the_design(
     design = design_of(known, TARGETS["cpu"], Precisions("int8"))
     lm = known.config.lm
     assert lm is not None
-    changed = replace(lm, delays=(3,) * len(lm.delays), lora=True, existing_text_padding_id=1)
+    depth = lm.depformer
+    assert depth is not None
+    depth = replace(
+        depth,
+        transformer=replace(depth.transformer, max_period=5),
+        schedule=tuple(range(depth.codebooks)),
+    )
+    changed = replace(
+        lm,
+        delays=(3,) * len(lm.delays),
+        lora=True,
+        existing_text_padding_id=1,
+        depformer=depth,
+    )
     other = replace(known, config=replace(known.config, lm=changed, model_type="moshi"))
     assert design_of(other, TARGETS["cpu"], Precisions("int8")).key == design.key
-    wider = replace(lm, text_card=lm.text_card + 1)
+    wider = replace(lm, transformer=replace(lm.transformer, max_period=5))
     other = replace(known, config=replace(known.config, lm=wider))
     assert design_of(other, TARGETS["cpu"], Precisions("int8")).key != design.key
     assert design_of(known, TARGETS["cpu"], Precisions("int4")).key != design.key
@@ -292,13 +314,13 @@ def test_a_template_is_filled_without_torch_and_onnx(
     template = template_of(known, "cpu", "int4")
     expected = filled(template, known, tmp_path / "expected")
     archive, out = tmp_path / "templates.tar.xz", tmp_path / "filled"
-    write_archive(archive, {design_for(known, "cpu", "int4").key: template}, sample="")
+    write_archive(archive, {design_for(known, "cpu", "int4").key: template}, {}, sample="")
     command = [sys.executable, "-W", "error", "-c", WITHOUT_TORCH]
     arguments = [str(archive), known.repository.name, str(out)]
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert contents(out) == expected
-    write_archive(archive, {}, sample="")
+    write_archive(archive, {}, {}, sample="")
     arguments[2] = str(tmp_path / "none")
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
     assert "torch is missing" in done.stderr.splitlines()[-1]
