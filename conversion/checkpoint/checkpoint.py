@@ -15,6 +15,7 @@ from .config.keys import Keys, located, read_json, read_toml
 from .config.rust import from_rust
 from .layouts import canonical_lm, canonical_mimi, is_quantized, with_widths
 from .lora import Lora, open_adapter, wants_adapter
+from .personaplex import models_partner, with_partner, without_partner
 from .repository import Repository
 from .tensor_views import Overlay, Piece, Renamed, TensorAssembly, Tensors, renamed, whole
 from .weights_file import OTHERS, find_weights_file, open_weights_file
@@ -78,8 +79,7 @@ def read_checkpoint(
         mimi = canonical_mimi(codec, mimi_config)
     lm: Tensors | None = None
     if config.lm is not None:
-        lm, lm_config = open_lm(repository, config, config.lm, lora, extra_heads)
-        config = replace(config, lm=lm_config)
+        lm, config = open_lm(repository, config, config.lm, lora, extra_heads)
     elif lora is not None or extra_heads is not None:
         raise UsageError(f"{repository.name} holds a codec alone: it takes no LoRA and no heads")
     return Checkpoint(repository, config, mimi_config, lm, mimi, tokenizer)
@@ -147,11 +147,16 @@ def open_lm(
     lm_config: LMConfig,
     lora: str | None,
     extra_heads: str | None,
-) -> tuple[Tensors, LMConfig]:
-    """The language model with all that is put on top of it, and what its configuration becomes."""
+) -> tuple[Tensors, RepositoryConfig]:
+    """The language model with all that is put on top of it, and what the configuration becomes."""
     name = find_weights_file(repository, config.moshi_name) or config.moshi_name
     source = open_weights_file(repository, name)
-    lm, lm_config = _canonical(repository, source, lm_config)
+    if config.model_type == "moshi" and models_partner(source, lm_config):
+        lm, lm_config = _canonical(repository, source, with_partner(lm_config))
+        lm, lm_config = without_partner(lm, lm_config)
+        config = replace(config, takes_prompt=True)
+    else:
+        lm, lm_config = _canonical(repository, source, lm_config)
     heads = None if extra_heads is None else take_heads(extra_heads, repository, lm, lm_config)
     if wants_adapter(config, lm_config, lora, name):
         if lm_config.quantize or is_quantized(source):
@@ -166,7 +171,7 @@ def open_lm(
         lm, lm_config = Overlay(lm, heads), count_heads(lm_config, heads)
     if config.model_type == "hibiki":
         lm = with_padding_for_end(lm)
-    return lm, lm_config
+    return lm, replace(config, lm=lm_config)
 
 
 def _canonical(

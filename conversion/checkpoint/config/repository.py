@@ -4,7 +4,7 @@ The rules are those of moshi models/loaders.py CheckpointInfo.from_hf_repo.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .keys import Keys, located, require, require_one_of
 from .lm import LMConfig
@@ -13,6 +13,10 @@ from .transformers_format import FORMATS, read_mimi, read_speech_to_text
 
 MODEL_TYPES = ("moshi", "hibiki", "stt", "tts")
 FAMILIES = ("mimi", *MODEL_TYPES)
+PERSONAPLEX = "personaplex"
+"""What the configuration of NVIDIA's fine-tune of Moshi may call itself."""
+LAYERS = "num_layers"
+"""A key that no configuration of a language model lacks."""
 
 MOSHI_NAME = "model.safetensors"
 MIMI_NAME = "tokenizer-e351c8d8-checkpoint125.safetensors"
@@ -62,7 +66,8 @@ class RepositoryConfig:
 
     `mimi` is set if `config.json` itself describes the codec (transformers' format);
     elsewhere `mimi_config_name` names a file that does, or None the built-in Mimi v0.1.
-    `tokenizer_name` is None if the repository has no SentencePiece model.
+    `tokenizer_name` is None if the repository has no SentencePiece model. `takes_prompt`: a Moshi
+    that was trained to be given a role and a voice before a conversation.
     """
 
     moshi_name: str = MOSHI_NAME
@@ -76,6 +81,7 @@ class RepositoryConfig:
     lm_gen: Mapping[str, object] = field(default_factory=dict, hash=False)
     stt: SttConfig = SttConfig()
     tts: TtsConfig = TtsConfig()
+    takes_prompt: bool = False
     model_id: Mapping[str, object] = field(default_factory=dict, hash=False)
     raw: Mapping[str, object] = field(default_factory=dict, hash=False)
 
@@ -111,13 +117,18 @@ class RepositoryConfig:
             ModelError: a value or format that cannot be exported, named by its key.
         """
         with located("config.json"):
+            if values.get("model_type") == PERSONAPLEX:
+                return _from_personaplex(values)
             if _is_transformers(values):
                 return _from_transformers(values)
+            if not {"model_type", LAYERS} & values.keys():
+                return replace(RepositoryConfig.legacy(), raw=dict(values))
             return _from_kyutai(values)
 
     @staticmethod
     def legacy() -> "RepositoryConfig":
-        """A repository without `config.json`: the first Moshi 7B ones."""
+        """A repository without `config.json`, or with one that describes no model: the first Moshi
+        7B ones."""
         return RepositoryConfig(lm=LMConfig.moshi_7b())
 
 
@@ -147,6 +158,14 @@ def _from_kyutai(values: Mapping[str, object]) -> RepositoryConfig:
         lm=LMConfig.from_json({name: values[name] for name in keys.unread()}),
         raw=dict(values),
     )
+
+
+def _from_personaplex(values: Mapping[str, object]) -> RepositoryConfig:
+    """NVIDIA's programs read nothing of it: without dimensions they are those of Moshi 7B."""
+    config = RepositoryConfig.legacy()
+    if LAYERS in values:
+        config = _from_kyutai({**values, "model_type": "moshi"})
+    return replace(config, takes_prompt=True, raw=dict(values))
 
 
 def _from_transformers(values: Mapping[str, object]) -> RepositoryConfig:

@@ -20,6 +20,7 @@ from support.checkpoints import (
     Json,
     candle,
     fused,
+    lm_config,
     mlx,
     random_lm,
     random_mimi,
@@ -30,7 +31,8 @@ from support.checkpoints import (
 )
 
 from kyutai_onnx.conversion.checkpoint.checkpoint import open_checkpoint
-from kyutai_onnx.conversion.checkpoint.config import MimiConfig
+from kyutai_onnx.conversion.checkpoint.config import MimiConfig, RepositoryConfig
+from kyutai_onnx.conversion.checkpoint.layouts import lm_shapes
 from kyutai_onnx.conversion.checkpoint.safetensors_file import SafetensorsFile
 from kyutai_onnx.runtime.errors import ModelError, UsageError
 
@@ -311,3 +313,54 @@ def test_opening_reads_no_weights(tmp_path, monkeypatch):
     write_adapter(write_folder(tmp_path, values) / "lora.safetensors")
     open_checkpoint(str(tmp_path))
     assert reads == []
+
+
+PERSONAPLEX: Json = MOSHI | {
+    "card": 2048,
+    "n_q": 16,
+    "dep_q": 16,
+    "delays": [0, *[0, 1, 1, 1, 1, 1, 1, 1] * 2],
+}
+OWN: Json = PERSONAPLEX | {"dep_q": 8}
+
+
+@pytest.mark.parametrize("dep_q", [8, 16])
+def test_personaplex_opens_as_the_moshi_of_its_own_side(tmp_path, dep_q):
+    state = random_lm(PERSONAPLEX)
+    checkpoint = open_checkpoint(
+        str(write_folder(tmp_path, PERSONAPLEX | {"dep_q": dep_q}, fused(state)))
+    )
+    plain = open_checkpoint(str(write_folder(tmp_path / "own", OWN)))
+    assert checkpoint.config.takes_prompt
+    assert not plain.config.takes_prompt
+    assert checkpoint.config.lm == plain.config.lm
+    assert (checkpoint.family, checkpoint.config.mimi_codebooks) == ("moshi", 8)
+    assert checkpoint.lm is not None
+    expected = lm_shapes(lm_config(OWN))
+    assert dict(checkpoint.lm.shapes()) == expected
+    assert all(np.array_equal(checkpoint.lm.read(name), state[name]) for name in expected)
+
+
+def test_personaplex_with_the_models_own_steps_alone_is_known_by_its_configuration(tmp_path):
+    values = OWN | {"model_type": "personaplex"}
+    checkpoint = open_checkpoint(str(write_folder(tmp_path, values, fused(random_lm(OWN)))))
+    assert checkpoint.config.takes_prompt
+    assert checkpoint.family == "moshi"
+
+
+@pytest.mark.parametrize("values", [{}, {"version": "7b-v1"}, {"model_type": "personaplex"}])
+def test_personaplex_may_have_a_configuration_without_dimensions(tmp_path, monkeypatch, values):
+    own = RepositoryConfig.from_json(OWN)
+    monkeypatch.setattr(RepositoryConfig, "legacy", staticmethod(lambda: own))
+    folder = write_folder(tmp_path, OWN, fused(random_lm(PERSONAPLEX)))
+    (folder / "config.json").write_text(json.dumps(values))
+    checkpoint = open_checkpoint(str(folder))
+    assert checkpoint.config.takes_prompt
+    assert checkpoint.config.lm == own.lm
+
+
+def test_sides_with_other_delays_are_not_personaplex(tmp_path):
+    values = PERSONAPLEX | {"delays": [0, *[0, 1, 1, 1, 1, 1, 1, 1], *[0, 2, 2, 2, 2, 2, 2, 2]]}
+    checkpoint = open_checkpoint(str(write_folder(tmp_path, values)))
+    assert not checkpoint.config.takes_prompt
+    assert checkpoint.config.lm == lm_config(values)
