@@ -155,12 +155,25 @@ def _option(given: Parameter) -> Any:
     positive = given.range is not None and given.range.least == 0
     return option(
         given.flag,
-        help=f"{given.help} @FILE reads them from a file." if given.long else given.help,
+        help=f"{given.help} @FILE takes the text of a file." if given.long else given.help,
         panel=given.group,
         min=0 if positive else None,
-        metavar="TEXT|@FILE" if given.long else given.unit and given.unit.upper(),
-        callback=read_text if given.long else None,
+        metavar=_metavar(given),
+        callback=read_text if given.long else declare_input if given.is_file else None,
     )
+
+
+def _metavar(given: Parameter) -> str | None:
+    if given.long:
+        return "TEXT|@FILE"
+    return "FILE" if given.is_file else given.unit and given.unit.upper()
+
+
+def declare_input(given: str | None) -> str | None:
+    """Return the name of a file, which no output may replace."""
+    if given is not None:
+        Declared.inputs.append(Path(given))
+    return given
 
 
 def read_text(given: str | None) -> str | None:

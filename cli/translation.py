@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..server.client import RemoteTalk
 
 
-SAVED = ("temperature", "text_temperature", "cfg_coef")
+SAVED = ("temperature", "text_temperature", "cfg_coef", "role", "voice_prompt")
 """Options that a saved stream brings."""
 
 
@@ -94,6 +94,8 @@ def answer(
     )
     request.check(force=recording.force)
     check_recording(request.audio, channel=request.channel, raw=request.raw)
+    for name in asked.recordings:
+        check_recording(name)
     loaded, trace = load(family, model, quiet=quiet), request.trace()
     stream = loaded.stream(options=asked, trace=trace)
     resume(stream, request, asked)

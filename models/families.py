@@ -14,8 +14,8 @@ from typing import Any
 from ..runtime.bundle.manifest import Family as FamilyName
 from .options import (
     CodecOptions,
+    ConversationOptions,
     SpeechOptions,
-    SpeechToSpeechOptions,
     SpeechToTextOptions,
     StreamOptions,
     TranslationOptions,
@@ -144,7 +144,7 @@ MOSHI = Family(
     task=Task.SPEECH_TO_SPEECH,
     reads=AUDIO,
     writes=AUDIO | TEXT,
-    options=SpeechToSpeechOptions,
+    options=ConversationOptions,
     demo=Demo(None, "", "kyutai/moshiko-pytorch-bf16"),
     socket="/api/chat",
     home="speech_to_speech.moshi:Moshi",

@@ -55,7 +55,7 @@ class Parameter:
     """What is known of an option: `flag` is its name in commands, `group` the heading of their
     help, `live` its default in `stream` if that is another one than in Python. Without a range it
     is text, one of `choices` if there are any; if it is `long`, commands read it from a file
-    too."""
+    too. `is_file`: it names a file to read."""
 
     help: str
     range: Range | None = None
@@ -65,11 +65,17 @@ class Parameter:
     unit: str | None = None
     choices: tuple[str, ...] = ()
     long: bool = False
+    is_file: bool = False
 
 
 @dataclass(frozen=True)
 class StreamOptions:
     """Options of a stream. Raises UsageError for a value out of range."""
+
+    @property
+    def recordings(self) -> tuple[str, ...]:
+        """Files of audio that they name, which may be checked before a model is loaded."""
+        return ()
 
     def __post_init__(self) -> None:
         for name, parameter in parameters(type(self)).items():
@@ -361,6 +367,57 @@ class SpeechToSpeechKwargs(TypedDict, total=False):
     top_k: int | None
     text_top_k: int | None
     seed: int | None
+
+
+@dataclass(frozen=True)
+class ConversationOptions(SpeechToSpeechOptions):
+    """How a stream talks: as `SpeechToSpeechOptions`, and for a model that was trained for it a
+    `role`, a text that says who it is, and the file of a recording whose voice it speaks with.
+    Raises UsageError for a file of another kind."""
+
+    role: Annotated[
+        str | None,
+        Parameter(
+            "Who the model is and how it behaves, for PersonaPlex.",
+            flag="--role",
+            group="Model",
+            long=True,
+        ),
+    ] = None
+    voice_prompt: Annotated[
+        str | None,
+        Parameter(
+            "Recording of the voice that the model speaks with, for PersonaPlex.",
+            flag="--voice-prompt",
+            offered=Offered.FILES | Offered.LIVE,
+            group="Model",
+            is_file=True,
+        ),
+    ] = None
+
+    @property
+    def recordings(self) -> tuple[str, ...]:
+        return () if self.voice_prompt is None else (self.voice_prompt,)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.voice_prompt is not None and self.voice_prompt.lower().endswith(EMBEDDED_VOICES):
+            raise UsageError(
+                f"{self.voice_prompt}: holds embeddings of a voice, which no graph takes; give a "
+                "recording of the voice, such as a wav of 10 s"
+            )
+
+
+EMBEDDED_VOICES = (".pt", ".safetensors", ".npz")
+"""How the files of voices end that are no recordings: PersonaPlex's own, and those of text to
+speech."""
+
+
+class ConversationKwargs(SpeechToSpeechKwargs, total=False):
+    """`ConversationOptions` as keyword arguments."""
+
+    role: str | None
+    voice_prompt: str | None
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from msgspec import Meta
 
 from ..models.families import Family, Task
 from ..models.options import (
+    ConversationOptions,
     Offered,
     Parameter,
     SpeechOptions,
-    SpeechToSpeechOptions,
     SpeechToTextOptions,
     TranslationOptions,
     parameters,
@@ -177,7 +177,7 @@ QUERIES: Mapping[Task, Sequence[Field]] = {
     ],
     Task.SPEECH_TO_SPEECH: [
         MODEL,
-        *_options(parameters(SpeechToSpeechOptions, Offered.CLIENTS), moshi.OPTION_NAMES),
+        *_options(parameters(ConversationOptions, Offered.CLIENTS), moshi.OPTION_NAMES),
     ],
 }
 

@@ -1,6 +1,6 @@
 """`chat`: Moshi on a recorded side of a conversation."""
 
-from ...models.options import SpeechToSpeechOptions
+from ...models.options import ConversationOptions
 from .. import options
 
 app = options.new_app()
@@ -13,7 +13,7 @@ def chat(
     recording: options.Recording,
     raw: options.RawInput,
     model: options.ModelOptions,
-    asked: SpeechToSpeechOptions,
+    asked: ConversationOptions,
     state: options.StateFiles,
     general: options.General,
 ) -> None:

@@ -34,6 +34,8 @@ def run_here(request: LiveRequest, given: ModelOptions) -> None:
     check(request, family, str(bundle.path))
     options = request.options.of(family)
     check_input(request, family)
+    for name in options.recordings:
+        check_recording(name)
     if request.voices:
         check_voices(bundle, request.voices)
     model = family.model_class.load(bundle, **given.loading)

@@ -1,5 +1,6 @@
 """Hibiki and Moshi, live: speech answers the microphone, and its text is printed."""
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ...models.batch import Stream
@@ -40,9 +41,12 @@ class LiveTranslation:
 
 
 def open_stream(request: LiveRequest, model: Any, options: SpeechToSpeechOptions) -> Stream[Any]:
-    """Open a stream of a model of this machine, or continue a saved one."""
+    """Open a stream of a model of this machine, or continue a saved one. A prompt is stepped here,
+    before the audio begins."""
     stream: Stream[Any] = model.stream(options=options)
     resume(stream, _as_recording(request), options)
+    if request.load_state is None:
+        deque(stream.events(), maxlen=0)
     return stream
 
 

@@ -8,14 +8,19 @@ makes the same.
 import re
 from dataclasses import replace
 
+from ...runtime.bundle.manifest import PromptSettings
 from .config import LMConfig
 from .tensor_views import Renamed, Tensors, renamed
 
-SILENCE = (948, 243, 1178, 546, 1736, 1030, 1978, 2008)
-"""Codes of silence by Kyutai's Mimi, which the model says in its prompt."""
-SINE = (430, 1268, 381, 1611, 1095, 1495, 56, 472)
-"""Codes of a sine of 440 Hz by Kyutai's Mimi, which its partner says meanwhile."""
-CODEBOOKS = len(SILENCE)
+PROMPT = PromptSettings(
+    silence=(948, 243, 1178, 546, 1736, 1030, 1978, 2008),
+    partner=(430, 1268, 381, 1611, 1095, 1495, 56, 472),
+    pause_frames=6,
+    role_mark="<system>",
+    loudness=-24.0,
+)
+"""The codes are those of Kyutai's Mimi for silence, and for a sine of 440 Hz (models/lm.py)."""
+CODEBOOKS = len(PROMPT.silence)
 
 STEP = re.compile(r"linears\.(\d+)\.weight$")
 OF_STEP = re.compile(

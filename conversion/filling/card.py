@@ -11,6 +11,20 @@ They were changed: converted to ONNX graphs by kyutai-onnx{precision}.
 No warranties are given. Whoever shares this bundle must keep this notice.
 """
 
+NON_COMMERCIAL = """\
+The weights in this bundle were made by Kyutai (https://kyutai.org) and published at
+https://huggingface.co/{repository} under the Creative Commons
+Attribution-NonCommercial 4.0 International licence, on conditions that its page states:
+https://creativecommons.org/licenses/by-nc/4.0/
+
+They were changed: converted to ONNX graphs by kyutai-onnx{precision}.
+No warranties are given. Whoever shares this bundle must keep this notice, and must not use it
+commercially.
+"""
+
+NON_COMMERCIAL_REPOSITORIES = ("kyutai/moshika-rl-seamless", "kyutai/personaplex-rl-seamless")
+"""The second is under the NVIDIA Open Model License too."""
+
 OTHER = """\
 The weights in this bundle come from {repository} and stay under the licence of that repository.
 They were changed: converted to ONNX graphs by kyutai-onnx{precision}.
@@ -82,8 +96,10 @@ TASKS = {
 
 def license_text(manifest: Manifest) -> str:
     """The notice that goes into the bundle's `LICENSE`."""
-    text = CC_BY if by_kyutai(manifest) else OTHER
     source = manifest.source.repository
+    text = CC_BY if by_kyutai(manifest) else OTHER
+    if source in NON_COMMERCIAL_REPOSITORIES:
+        text = NON_COMMERCIAL
     return text.format(repository=source, precision=ROUNDED[manifest.precision])
 
 
@@ -101,7 +117,7 @@ def model_card(manifest: Manifest) -> str:
         for name, g in manifest.graphs.items()
     ]
     return CARD.format(
-        license="cc-by-4.0" if by_kyutai(manifest) else "other",
+        license=_license(manifest),
         task=task,
         base=f"base_model: {source.repository}\n" if by_kyutai(manifest) else "",
         name=manifest.name,
@@ -114,6 +130,12 @@ def model_card(manifest: Manifest) -> str:
         graphs="\n".join(rows),
         notice=license_text(manifest),
     )
+
+
+def _license(manifest: Manifest) -> str:
+    if manifest.source.repository in NON_COMMERCIAL_REPOSITORIES:
+        return "cc-by-nc-4.0"
+    return "cc-by-4.0" if by_kyutai(manifest) else "other"
 
 
 def _names(ports: tuple[TensorSpec, ...]) -> str:

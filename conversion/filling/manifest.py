@@ -21,6 +21,7 @@ from ...runtime.bundle.manifest import (
 )
 from ..checkpoint.checkpoint import Checkpoint
 from ..checkpoint.config import LMConfig, LutConditioner, RepositoryConfig
+from ..checkpoint.personaplex import PROMPT
 from .targets import target
 from .template import Template
 
@@ -62,6 +63,7 @@ def make_manifest(
         sampling=None if lm is None else _sampling(checkpoint),
         stt=_speech_to_text(config) if config.family == "stt" else None,
         tts=_text_to_speech(config) if config.family == "tts" else None,
+        prompt=PROMPT if config.takes_prompt else None,
         tokenizer="tokenizer.model" if checkpoint.tokenizer is not None else None,
         graphs=graphs,
         files=files,

@@ -15,17 +15,17 @@ class FrameQueue:
     """Frames that wait for their codes, and codes that wait for their step.
 
     The first codes are given twice, since the language model reads its initial tokens instead of
-    the first ones that it is given (moshi run_inference.py).
+    the first ones that it is given (moshi run_inference.py), unless it `has_begun` before.
     """
 
-    def __init__(self, frame_size: int, codebooks: int) -> None:
+    def __init__(self, frame_size: int, codebooks: int, *, has_begun: bool = False) -> None:
         self._codebooks = codebooks
         self.doubled = False
         """Whether the codes given last are given again."""
         self.pcm = np.empty(0, np.float32)
         """The samples `[frame_size]` of which they were made; none if they came as codes."""
         self._framer = Framer(frame_size)
-        self._begun = False
+        self._begun = has_begun
         self._frames: deque[Array] = deque()
         self._codes: deque[tuple[Array, Array]] = deque()
 

@@ -10,9 +10,10 @@ from ...runtime.typing import Array
 from ..batch import Stream, TokenTrace
 from ..events import Word
 from ..families import MOSHI, Family
-from ..options import SpeechToSpeechKwargs, SpeechToSpeechOptions
+from ..options import ConversationKwargs, ConversationOptions
 from .model import SpeechModel
-from .task import SpeechToSpeechTask
+from .prompt import make_prompt
+from .task import ConversationTask
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,7 @@ class Moshi(SpeechModel):
         *,
         sample_rate: int | None = None,
         channel: int | None = None,
-        **options: Unpack[SpeechToSpeechKwargs],
+        **options: Unpack[ConversationKwargs],
     ) -> Reply:
         """Reply to a file, its bytes, or an array at `sample_rate`, the model's own unless given.
 
@@ -64,23 +65,25 @@ class Moshi(SpeechModel):
     def stream(
         self,
         *,
-        options: SpeechToSpeechOptions | None = None,
+        options: ConversationOptions | None = None,
         trace: TokenTrace | None = None,
-        **named: Unpack[SpeechToSpeechKwargs],
-    ) -> Stream[SpeechToSpeechTask]:
-        """One independent stream, by `SpeechToSpeechOptions`: as a whole, or by name (temperatures
-        of 0 keep Moshi silent). `trace` is filled with codes and tokens.
+        **named: Unpack[ConversationKwargs],
+    ) -> Stream[ConversationTask]:
+        """One independent stream, by `ConversationOptions`: as a whole, or by name (temperatures
+        of 0 keep Moshi silent). `trace` is filled with codes and tokens, without those of a prompt.
 
-        Raises UsageError for a value out of range.
+        Raises UsageError for a value out of range, and for a role or a voice that the model does
+        not take; AudioError for a voice that cannot be read.
         """
         return Stream(self.batch, self.task(options=options, trace=trace, **named))
 
     def task(
         self,
         *,
-        options: SpeechToSpeechOptions | None = None,
+        options: ConversationOptions | None = None,
         trace: TokenTrace | None = None,
-        **named: Unpack[SpeechToSpeechKwargs],
-    ) -> SpeechToSpeechTask:
+        **named: Unpack[ConversationKwargs],
+    ) -> ConversationTask:
         """What a row of a batch is to do; options and errors as those of `stream`."""
-        return SpeechToSpeechTask(self, options or SpeechToSpeechOptions(**named), trace=trace)
+        chosen = options or ConversationOptions(**named)
+        return ConversationTask(self, chosen, make_prompt(self, chosen), trace=trace)

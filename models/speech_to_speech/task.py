@@ -21,8 +21,9 @@ from ..lm.language_model import Conditions, Guidance, SamplingParams
 from ..mimi.frame_queue import FrameQueue
 from ..model import Model
 from ..options import SpeechToSpeechOptions, TranslationOptions
-from ..stream_state import Field, Flag, Integer, Record
+from ..stream_state import Field, Flag, Integer, Record, Tensor
 from ..text.detokenizer import TimedDetokenizer
+from .prompt import PromptHooks
 
 TAIL_SECONDS = 30.0
 """By how much a translation may go on for longer than its input."""
@@ -156,6 +157,81 @@ class SpeechToSpeechTask(RowTask):
             if self.trace is not None:
                 self.trace.codes.append(codes)
         return codes
+
+
+class ConversationTask(SpeechToSpeechTask):
+    """Steps through a prompt, int64 `[1 + dep_q, frames]`, before the first frame of its audio, if
+    the model takes one. Nothing comes out meanwhile."""
+
+    hooks: PromptHooks
+
+    def __init__(
+        self,
+        model: Model,
+        options: SpeechToSpeechOptions,
+        prompt: Array,
+        *,
+        trace: TokenTrace | None = None,
+    ) -> None:
+        self._prompt = prompt
+        super().__init__(model, options, trace=trace)
+
+    @property
+    def waiting(self) -> int:
+        """Frames that could be stepped now, those of the prompt too."""
+        return self.hooks.left + self.queue.waiting
+
+    @property
+    def ready(self) -> bool:
+        return self.hooks.left > 0 or self.queue.encoded > 0
+
+    def close(self) -> None:
+        super().close()
+        self._give(self._prompt[:, :0])
+
+    def next_codes(self) -> Array:
+        settings = self.model.bundle.manifest.prompt
+        if not self.hooks.left or settings is None:
+            return super().next_codes()
+        return np.array(settings.partner)
+
+    def on_step(self, output: StepOutput, index: int) -> Array | None:
+        """A frame of the prompt is no part of the conversation."""
+        in_prompt = self.hooks.left > 0
+        self.hooks.step += 1
+        return None if in_prompt else super().on_step(output, index)
+
+    @staticmethod
+    def fields(model: Model) -> Record:
+        fields, spec = SpeechToSpeechTask.fields(model), model.language_model.spec
+        if model.bundle.manifest.prompt is None:
+            return fields
+        most = np.full((1 + spec.dep_q, 1), spec.card - 1)
+        most[0] = spec.text_card
+        tokens = Tensor("int64", (1 + spec.dep_q, "prompt_frames"), 0, most)
+        return fields | Record({"prompt": tokens, "prompt_step": Integer()})
+
+    def save(self) -> dict[str, Any]:
+        saved = super().save()
+        if self.model.bundle.manifest.prompt is None:
+            return saved
+        return {**saved, "prompt": self.hooks.prompt, "prompt_step": self.hooks.step}
+
+    def load(self, saved: dict[str, Any]) -> None:
+        super().load(saved)
+        if "prompt" in saved:
+            self._give(saved["prompt"], saved["prompt_step"])
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._give(self._prompt)
+        if self.hooks.left:
+            size, codebooks = self.model.frame_size, self._spec.n_q - self._spec.dep_q
+            self.queue = FrameQueue(size, codebooks, has_begun=True)
+
+    def _give(self, prompt: Array, step: int = 0) -> None:
+        made = 1 + self._spec.dep_q
+        self.hooks = PromptHooks(prompt, np.array(self._spec.delays[:made]), step)
 
 
 class TranslationTask(SpeechToSpeechTask):

@@ -41,6 +41,8 @@ Width = Annotated[int, Between(1, 1 << 20)]
 Classes = Annotated[int, Between(0, 1 << 20)]
 Vocabulary = Annotated[int, Between(1, 1 << 24)]
 Token = Annotated[int, Between(-2, 1 << 24)]
+Code = Annotated[int, Between(0, 1 << 20)]
+Loudness = Annotated[float, Between(-70, 0)]
 Temperature = Annotated[float, Between(0, 100)]
 Count = Annotated[int, Between(0, (1 << 31) - 1)]
 Initial = Annotated[float, Between(-65_504, 65_504)]
@@ -252,6 +254,23 @@ class TextToSpeechSettings:
 
 
 @dataclass(frozen=True)
+class PromptSettings:
+    """What may come before a conversation: a voice, `pause_frames`, a role between two
+    `role_mark`s, and `pause_frames` again, each frame a step.
+
+    Meanwhile the model's own codes are those of the voice, else `silence`, those that it reads are
+    `partner`, one a codebook, and its text is padding but for the role. The voice is a recording,
+    brought to a `loudness` in LUFS.
+    """
+
+    silence: tuple[Code, ...]
+    partner: tuple[Code, ...]
+    pause_frames: Delay
+    role_mark: Text
+    loudness: Loudness
+
+
+@dataclass(frozen=True)
 class Quantization:
     """Weights in blocks along the input axis, with smaller blocks if a row is no multiple of them;
     the text and extra heads may keep more bits."""
@@ -287,6 +306,7 @@ class Manifest:
     sampling: Sampling | None = None
     stt: SpeechToTextSettings | None = None
     tts: TextToSpeechSettings | None = None
+    prompt: PromptSettings | None = None
     tokenizer: str | None = None
 
 
@@ -374,6 +394,8 @@ def check_manifest(manifest: Manifest) -> None:
     if manifest.tts is not None:
         suffix = manifest.tts.voice_suffix
         _require(is_inside(f"a{suffix}") and "/" not in suffix, "tts.voice_suffix: no ending")
+    if manifest.prompt is not None:
+        _check_prompt(manifest.prompt, manifest.lm)
     for name in NEEDED.get(manifest.family, ()):
         given = getattr(manifest, name) is not None
         _require(given, f"{name}: missing, and family {manifest.family} needs it")
@@ -451,6 +473,19 @@ def _check_language_model(lm: LanguageModel, manifest: Manifest) -> None:
         takes |= {f"{n}.mask" for n, c in lm.conditioners.items() if c.kind == "tensor"}
         conditions = _graph("lm.conditions", lm.conditions, manifest)
         _check_io("lm.conditions", conditions, takes, constants)
+
+
+def _check_prompt(prompt: PromptSettings, lm: LanguageModel | None) -> None:
+    _require(lm is not None, "prompt: there is no lm to give it to")
+    assert lm is not None
+    sides = {"silence": (prompt.silence, lm.dep_q), "partner": (prompt.partner, lm.n_q - lm.dep_q)}
+    for name, (codes, codebooks) in sides.items():
+        fits = len(codes) == codebooks and max(codes, default=0) < lm.card
+        _require(fits, f"prompt.{name}: expected {codebooks} codes below {lm.card}")
+    own = lm.delays[1 : 1 + lm.dep_q]
+    _require(
+        list(own) == sorted(own), "prompt: a codebook is delayed less than one before it in lm"
+    )
 
 
 def _check_conditioner(place: str, conditioner: Conditioner) -> None:

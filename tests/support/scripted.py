@@ -5,13 +5,20 @@ text of step `t` is what the script says of it.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 
 from kyutai_onnx.models import Hibiki, Moshi
-from kyutai_onnx.runtime.bundle.manifest import LanguageModel, Sampling, StateSpec, Tokens
+from kyutai_onnx.runtime.bundle.manifest import (
+    LanguageModel,
+    PromptSettings,
+    Sampling,
+    StateSpec,
+    Tokens,
+)
 
 Array = np.ndarray[Any, Any]
 Script = Callable[[int, Array], int]
@@ -52,6 +59,9 @@ class Spelling:
 
     def eos_id(self) -> int:
         return END
+
+    def encode(self, text: str) -> list[int]:
+        return [PIECES.index(f"▁{word}") for word in text.split() if f"▁{word}" in PIECES]
 
 
 class RowState:
@@ -124,7 +134,7 @@ class Decoder(RowState):
 def scripted(family: type[Any], script: Script) -> Any:
     """A model of a family that follows a script, greedy."""
     made = family.__new__(family)
-    manifest = SimpleNamespace(name="scripted", precision="fp32", family=family.family)
+    manifest = SimpleNamespace(name="scripted", precision="fp32", family=family.family, prompt=None)
     made.sampling = Sampling(0.0, 0.0, 5, 5)
     made.bundle = SimpleNamespace(manifest=manifest, identity="x")
     made.sample_rate, made.frame_size, made.frame_rate = RATE, SIZE, 12.5
@@ -134,6 +144,7 @@ def scripted(family: type[Any], script: Script) -> Any:
         codebooks=SPEC.dep_q,
         frame_size=SIZE,
         open=lambda _direction: SimpleNamespace(max_frames=3, states=[STEPS]),
+        encode=lambda pcm, codebooks: np.tile(np.arange(len(pcm) // SIZE), (codebooks, 1)),
         batch_state=lambda direction, rows: (Encoder if direction == "encode" else Decoder)(rows),
     )
     made.language_model = SimpleNamespace(
@@ -157,6 +168,16 @@ def hibiki(script: Script) -> Hibiki:
 
 def moshi(script: Script) -> Moshi:
     return cast("Moshi", scripted(Moshi, script))
+
+
+def prompted(script: Script) -> Moshi:
+    """A Moshi that takes a prompt."""
+    made: Any = scripted(Moshi, script)
+    made.bundle.manifest.prompt = PromptSettings(
+        silence=(7, 8), partner=(50, 51), pause_frames=1, role_mark="<role>", loudness=-24.0
+    )
+    made.language_model.spec = replace(SPEC, context=30)
+    return cast("Moshi", made)
 
 
 def tokens(*said: int) -> Script:

@@ -169,6 +169,16 @@ ONE_SET: Json = {
 }
 """One weight set for all codebooks, rotated by their place; nothing is received."""
 
+PERSONAPLEX: Json = {
+    **MOSHI,
+    "card": 2048,
+    "n_q": 16,
+    "dep_q": 16,
+    "delays": [0, *[0, 1, 1, 1, 1, 1, 1, 1] * 2],
+    "context": 90,
+}
+"""Its depth transformer models both sides."""
+
 FAMILIES: dict[str, Json] = {
     "moshi": MOSHI,
     "hibiki": HIBIKI,

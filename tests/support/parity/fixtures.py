@@ -35,10 +35,11 @@ def checkpoint(shared: Shared) -> Checkpoints:
 
 def codebooks_of(mimi: str, lm: str | None) -> int:
     """As many as a model needs; of the light codec all, so that all models share it."""
+    most = int(MIMIS[mimi]["quantizer"]["n_q"])  # type: ignore[index]
     if mimi == "light" or lm is None:
-        return int(MIMIS[mimi]["quantizer"]["n_q"])  # type: ignore[index]
+        return most
     made, all_streams = int(str(LMS[lm]["dep_q"])), int(str(LMS[lm]["n_q"]))
-    return max(made, all_streams - made)
+    return min(most, max(made, all_streams - made))
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """The configurations that are compared: together they take every branch the reference has."""
 
 from support.checkpoints import Json
-from support.parity.families import FAMILIES
+from support.parity.families import FAMILIES, PERSONAPLEX
 
 MIMI: Json = {
     "sample_rate": 24000,
@@ -111,12 +111,16 @@ LIGHT_MIMI: Json = {
 }
 """For models that are looked at without their codec."""
 
+PUBLISHED_CODES: Json = {**MIMI, "quantizer": {**MIMI["quantizer"], "bins": 2048}}  # type: ignore[dict-item]
+"""As many codes as Kyutai's own codec has."""
+
 MIMIS: dict[str, Json] = {
     "mimi": MIMI,
     "odd": ODD_MIMI,
     "same-rate": SAME_RATE_MIMI,
     "wide": WIDE_MIMI,
     "light": LIGHT_MIMI,
+    "published-codes": PUBLISHED_CODES,
 }
 
 LM: Json = {
@@ -152,6 +156,7 @@ LM: Json = {
 
 LMS: dict[str, Json] = {
     **FAMILIES,
+    "personaplex": PERSONAPLEX,
     "stt": LM,
     "grouped": {
         **LM,

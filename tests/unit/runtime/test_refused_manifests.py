@@ -285,6 +285,40 @@ def test_a_language_model_that_does_not_hold_together_is_refused(
     assert invalid == said_by_schema
 
 
+PROMPT = {
+    "silence": [1] * 8,
+    "partner": [2] * 8,
+    "pause_frames": 6,
+    "role_mark": "<system>",
+    "loudness": -24,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "reported"),
+    [
+        (put("prompt/silence", [1] * 7), "prompt.silence: expected 8 codes"),
+        (put("prompt/partner", [*[2] * 7, 1 << 20]), "prompt.partner: expected 8 codes"),
+        (put("prompt/loudness", 1), "prompt.loudness: expected -70 to 0"),
+        (put("prompt/role_mark", "a\nb"), "prompt.role_mark: expected a text"),
+        (put("lm/delays/8", 0), "prompt: a codebook"),
+    ],
+)
+def test_a_prompt_that_does_not_fit_the_model_is_refused(
+    change: Change, reported: str, tmp_path: Path
+) -> None:
+    content = read_manifest(DEMO / "hibiki")
+    write_manifest(tmp_path, content | {"prompt": PROMPT})
+    line, _ = refusal(tmp_path, change)
+    assert reported in line
+
+
+def test_a_prompt_needs_a_language_model(tmp_path: Path) -> None:
+    folder = Toy().write(tmp_path)
+    line, _ = refusal(folder, lambda content: content.update(prompt=PROMPT))
+    assert "prompt: " in line
+
+
 def test_a_language_model_must_give_what_it_has(tmp_path: Path) -> None:
     write_manifest(tmp_path, read_manifest(DEMO / "stt"))
     outputs = "graphs/temporal_transformer/outputs"
