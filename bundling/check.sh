@@ -15,8 +15,9 @@ done
 for folder in kyutai-onnx kyutai-desktop; do
     found=$(find "$out/$folder" \( -iname 'torch*' -o -iname 'libtorch*' -o -name 'libasound*' \))
     test -z "$found" || { echo "$folder holds what it must not: $found"; exit 1; }
+    test -n "$(find "$out/$folder" -name '*.tar.xz')" || { echo "$folder lacks templates"; exit 1; }
     size=$(du -sm "$out/$folder" | cut -f1)
-    test "$size" -lt 200 || { echo "$folder: $size MB are too many"; exit 1; }
+    test "$size" -lt 150 || { echo "$folder: $size MB are too many"; exit 1; }
     echo "$folder: $size MB, no torch"
 done
 

@@ -190,6 +190,12 @@ def test_neither_onnxruntime_nor_torch_comes_unasked(about: Message) -> None:
     assert [name for name in base(about) if name.startswith(("onnx", "torch"))] == []
 
 
+def test_the_pages_say_why_each_dependency_is_needed(about: Message) -> None:
+    page = (ROOT / "docs" / "development.md").read_text("utf-8")
+    section = page.partition("## Dependencies\n")[2].partition("\n## ")[0]
+    assert [name for name in base(about) if f"\n| `{name}`" not in section] == []
+
+
 def test_every_extra_is_there(about: Message) -> None:
     extras = set(about.get_all("Provides-Extra", []))
     assert extras >= EXTRAS
