@@ -145,14 +145,15 @@ def _language_model(
 
 def _sampling(checkpoint: Checkpoint) -> Sampling:
     """What the repository sets of moshi LMGen's arguments, and its defaults for the rest; text to
-    speech has one temperature (moshi models/tts.py)."""
-    given, default = checkpoint.config.lm_gen, Sampling()
+    speech has one temperature (moshi models/tts.py). `top_k` is at most the number of codes."""
+    given, default, lm = checkpoint.config.lm_gen, Sampling(), checkpoint.config.lm
+    assert lm is not None
     if checkpoint.family == "tts":
         default = Sampling(temp=SPEECH_TEMPERATURE)
         given = {**given, "temp_text": given.get("temp", default.temp)}
     return Sampling(
         temp=float(str(given.get("temp", default.temp))),
         temp_text=float(str(given.get("temp_text", default.temp_text))),
-        top_k=int(str(given.get("top_k", default.top_k))),
+        top_k=min(int(str(given.get("top_k", default.top_k))), lm.card),
         top_k_text=int(str(given.get("top_k_text", default.top_k_text))),
     )
