@@ -2,16 +2,20 @@
 
 import asyncio
 import json
+import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import aiohttp
 import numpy as np
 import pytest
+from support.saved_streams import FOLDER as STREAMS
 from support.serving import CHAT, FRAME, HIBIKI, Client, Running, connected, running, silence, tight
 from support.speech import Array, say_aloud
 
 from kyutai_onnx.models import Hibiki
 from kyutai_onnx.models.events import Text
+from kyutai_onnx.server.config import ModelConfig
 from kyutai_onnx.server.wire.ogg_opus import OpusDecoder, OpusEncoder
 
 GREEDY = "?audio_temperature=0&text_temperature=0"
@@ -189,3 +193,44 @@ def test_the_second_waits_and_the_third_is_refused() -> None:
 
     with running(HIBIKI, slots=1, limits=tight(queue=1)) as server:
         asyncio.run(talk(server))
+
+
+@pytest.mark.parametrize(("takes_prompt", "role"), [(False, "hello"), (True, "hello " * 200)])
+def test_a_role_that_a_model_does_not_take_is_refused(
+    takes_prompt: bool, role: str, tmp_path: Path
+) -> None:
+    async def talk(server: Running) -> tuple[int | None, str] | None:
+        async with connected(server, f"{CHAT}{LIKELIEST}&role={role}") as client:
+            assert await client.next_bytes() is None
+            return client.ended
+
+    with running(ModelConfig(model=str(tiny_moshi(tmp_path, takes_prompt)))) as server:
+        code, reason = asyncio.run(talk(server)) or (None, "")
+        server.until_free()
+    assert code == 1011
+    assert "tiny-moshi" in reason
+
+
+def test_a_role_is_given_and_no_file_of_the_server_is_read(tmp_path: Path) -> None:
+    async def talk(server: Running) -> list[bytes | None]:
+        query = f"{LIKELIEST}&role=hello&voice_prompt={tmp_path / 'bundle.json'}"
+        async with connected(server, CHAT + query) as client:
+            return [await client.next_bytes(), await client.next_bytes()]
+
+    with running(ModelConfig(model=str(tiny_moshi(tmp_path, takes_prompt=True)))) as server:
+        _, handshake = asyncio.run(talk(server))
+        assert handshake == bytes(9)
+        server.until_free()
+
+
+def tiny_moshi(folder: Path, takes_prompt: bool) -> Path:
+    """A bundle of random weights, with codes of a prompt or without."""
+    with zipfile.ZipFile(STREAMS / "tiny-moshi.zip") as archive:
+        archive.extractall(folder)
+    file = folder / "tiny-moshi" / "bundle.json"
+    manifest = json.loads(file.read_text())
+    manifest["lm"]["context"] = 60
+    codes = {"silence": [1] * 4, "partner": [2] * 4}
+    prompt = codes | {"pause_frames": 6, "role_mark": "<system>", "loudness": -24}
+    file.write_text(json.dumps(manifest | ({"prompt": prompt} if takes_prompt else {})))
+    return file.parent

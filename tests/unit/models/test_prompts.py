@@ -135,7 +135,7 @@ def test_an_empty_role_is_none() -> None:
 
 
 def test_a_prompt_is_shorter_than_the_memory_of_the_model() -> None:
-    with pytest.raises(UsageError, match="42 frames, 0 .* 40 of"):
+    with pytest.raises(UsageError, match=r"42 frames, 0 .* 40 of"):
         prompted(mixed).stream(role="one two " * 20)
 
 
