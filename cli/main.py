@@ -24,6 +24,7 @@ COMMANDS = {
     "chat": "Speech",
     "stream": "Speech",
     "serve": "Speech",
+    "models": "Models",
     "export": "Models",
     "verify": "Models",
     "info": "Models",

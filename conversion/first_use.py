@@ -75,8 +75,11 @@ class FirstUse:
                 "the model; connect to the network, or name a bundle's folder"
             )
         folder = downloads_folder() / self.repo.replace("/", "--")
-        with self._alone(folder):
+        with lock_of(self.repo, self._say_waiting):
             return self._convert(folder)
+
+    def _say_waiting(self) -> None:
+        self.note(f"another process converts {self.repo}; waiting for it")
 
     def _convert(self, folder: Path) -> Path:
         downloads = _Downloads(folder)
@@ -134,20 +137,28 @@ class FirstUse:
             f"({_amount(size)}) in {out}"
         )
 
-    @contextmanager
-    def _alone(self, folder: Path) -> Iterator[None]:
-        """Hold the lock of a repository, which a kill releases."""
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.with_name(f"{folder.name}.lock"))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            self.note(f"another process converts {self.repo}; waiting for it")
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
+
+@contextmanager
+def lock_of(repo: str, waiting: Callable[[], object] | None = None) -> Iterator[bool]:
+    """Hold the lock of a repository, which a kill releases; yields whether it is held.
+
+    If another process holds it, `waiting` is called and the lock is waited for; without `waiting`
+    it is not.
+    """
+    downloads_folder().mkdir(parents=True, exist_ok=True)
+    lock = FileLock(downloads_folder() / f"{repo.replace('/', '--')}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if waiting is None:
+            yield False
+            return
+        waiting()
+        lock.acquire()
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 @dataclass

@@ -17,6 +17,8 @@ from ...runtime.bundle.dataclass_json import parse
 from .template import Design, Template, dump_graph, dump_template, parse_graph
 
 ARCHIVE = Path(__file__).parent / "templates.tar.xz"
+REPOSITORIES = ("kyutai/stt-1b-en_fr",)
+"""The repositories that the templates are for."""
 INDEX = "index.json"
 GRAPH, MODEL = ".json", ".onnx"
 
