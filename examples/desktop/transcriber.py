@@ -58,14 +58,20 @@ class Broken:
 
 
 Message = Ready | Transcribed | Note | Ended | Broken
-Load = Callable[[str | None], SpeechToText]
+Progress = Callable[[str, int, int], None]
+Load = Callable[[str | None, Progress], SpeechToText]
+
+
+def load_model(name: str | None, progress: Progress) -> SpeechToText:
+    """Loads a model; a repository is downloaded and converted at its first use."""
+    return SpeechToText.load(name, progress=progress)
 
 
 @dataclass
 class Transcriber:
     """Loads models and transcribes sources, one after another, in a thread of its own."""
 
-    load_model: Load = SpeechToText.load
+    load_model: Load = load_model
     messages: "queue.SimpleQueue[Message]" = field(default_factory=queue.SimpleQueue)
 
     def __post_init__(self) -> None:
@@ -101,7 +107,7 @@ class Transcriber:
 
     def _load(self, name: str | None) -> None:
         try:
-            self._model = self.load_model(name)
+            self._model = self.load_model(name, self._report)
         except KyutaiOnnxError as error:
             self.messages.put(Broken(str(error)))
         else:
@@ -138,6 +144,9 @@ class Transcriber:
             error = str(broken)
         report(stream.flush(), 0.0)
         return error
+
+    def _report(self, what: str, done: int, total: int) -> None:
+        self._note(f"{what}: {100 * done // total} %" if total else f"{what} …")
 
     def _note(self, text: str) -> None:
         self.messages.put(Note(text))

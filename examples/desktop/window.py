@@ -5,6 +5,8 @@ from collections.abc import Callable
 from tkinter import filedialog, ttk
 from tkinter.scrolledtext import ScrolledText
 
+from kyutai_onnx.models.families import SPEECH_TO_TEXT
+
 from .controller import DEFAULT, Controller
 
 POLL_MILLISECONDS = 40
@@ -22,7 +24,7 @@ class Window:
         self.root.minsize(520, 280)
         self._device = tk.StringVar(value=DEFAULT)
         self._note = tk.StringVar()
-        self._buttons: list[ttk.Button] = []
+        self._buttons: list[ttk.Widget] = []
         self._controller: Controller | None = None
         self._partial = ""
         self._build_bar()
@@ -109,13 +111,28 @@ class Window:
         self._devices.pack(side="left", fill="x", expand=True, padx=PAD)
         for name, command in (
             ("Open recording …", self._open_file),
-            ("Model …", self._open_model),
             ("Save …", self._save),
             ("Clear", lambda: self._do(Controller.clear)),
         ):
             button = ttk.Button(bar, text=name, command=command)
             button.pack(side="left", padx=(0, 4))
             self._buttons.append(button)
+        self._build_models(bar)
+
+    def _build_models(self, bar: ttk.Frame) -> None:
+        """The demo, Kyutai's model, and any bundle."""
+        button = ttk.Menubutton(bar, text="Model")
+        menu = tk.Menu(button, tearoff=False)
+        kyutai = SPEECH_TO_TEXT.demo.repository
+        menu.add_command(label="Demo", command=lambda: self._choose("demo/stt"))
+        menu.add_command(label=kyutai, command=lambda: self._choose(kyutai))
+        menu.add_command(label="Folder …", command=self._open_model)
+        button["menu"] = menu
+        button.pack(side="left", padx=(0, 4))
+        self._buttons.append(button)
+
+    def _choose(self, model: str) -> None:
+        self._do(lambda controller: controller.choose_model(model))
 
     def _build_meter(self) -> None:
         self._meter = tk.Canvas(self.root, height=10, background=TROUGH, highlightthickness=0)

@@ -12,7 +12,7 @@ from support.threaded_card import ThreadedCard, be_patient
 
 from examples.desktop.controller import DEFAULT, Controller
 from examples.desktop.sources import microphones
-from examples.desktop.transcriber import Transcriber, in_order, loudness, text_of
+from examples.desktop.transcriber import Progress, Transcriber, in_order, loudness, text_of
 from kyutai_onnx.models import EndOfTurn, Pause, Restart, SpeechToText, Word
 from kyutai_onnx.runtime.audio.live import Device
 from kyutai_onnx.runtime.errors import AudioError, ModelError
@@ -70,7 +70,7 @@ def opened(
     model: SpeechToText, card: Callable[[], Card] = no_card
 ) -> tuple[Controller, Remembered]:
     window = Remembered()
-    controller = Controller(window, Transcriber(lambda _: model), None, card)
+    controller = Controller(window, Transcriber(lambda *_: model), None, card)
     until(controller, lambda: window.ready)
     return controller, window
 
@@ -152,7 +152,8 @@ def test_what_cannot_be_read_is_reported_and_the_next_one_is(
 
 
 def test_a_model_that_is_missing_leaves_the_one_before(model: SpeechToText) -> None:
-    def load(name: str | None) -> SpeechToText:
+    def load(name: str | None, progress: Progress) -> SpeechToText:
+        progress("downloading", 1, 4)
         if name is None:
             return model
         raise ModelError(f"{name}: no bundle of that name")
@@ -160,6 +161,7 @@ def test_a_model_that_is_missing_leaves_the_one_before(model: SpeechToText) -> N
     window = Remembered()
     controller = Controller(window, Transcriber(load), "nowhere", no_card)
     until(controller, lambda: "nowhere: no bundle of that name" in window.notes)
+    assert "downloading: 25 %" in window.notes
     assert not window.ready
     controller.choose_model(None)
     until(controller, lambda: window.ready)
@@ -171,7 +173,7 @@ def test_a_model_that_is_missing_leaves_the_one_before(model: SpeechToText) -> N
 
 def test_a_recording_waits_for_the_model(model: SpeechToText, speech: Path) -> None:
     window = Remembered()
-    controller = Controller(window, Transcriber(lambda _: model), None, no_card)
+    controller = Controller(window, Transcriber(lambda *_: model), None, no_card)
     controller.hear_file(str(speech))
     until(controller, lambda: window.recording)
     controller.close()
