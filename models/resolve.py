@@ -125,14 +125,13 @@ def embedded_demo(family: Family) -> ResolvedBundle:
     path = DEMO / (demo.folder or "")
     if not is_bundle(path):
         raise ModelError(
-            f"there is no embedded demo for this: give '--model' a bundle, such as the one that "
-            f"'kyutai-onnx export --repo {demo.repository}' makes (needs the export extra)"
+            f"there is no embedded demo for this: give a bundle or a repository, such as '--model "
+            f"{demo.repository}'"
         )
     return ResolvedBundle(
         path,
         f"no --model given: using the embedded demo, a toy that {demo.knows}; it is not Kyutai's "
-        f"model. For that one: kyutai-onnx export --repo {demo.repository} (needs the export "
-        "extra)",
+        f"model. For that one, which is downloaded at its first use: --model {demo.repository}",
     )
 
 

@@ -29,7 +29,7 @@ def test_without_a_model_stderr_says_what_is_used_instead(command: Command, spee
     (note,) = command("transcribe", speech).err.splitlines()
     assert "embedded demo" in note
     assert "not Kyutai's model" in note
-    assert "kyutai-onnx export --repo kyutai/" in note
+    assert "--model kyutai/" in note
 
 
 def test_quiet_leaves_stderr_empty(command: Command, speech: Path) -> None:
