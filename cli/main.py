@@ -26,6 +26,7 @@ COMMANDS = {
     "serve": "Speech",
     "models": "Models",
     "export": "Models",
+    "publish": "Models",
     "verify": "Models",
     "info": "Models",
     "voices": "Models",

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..conversion.filling.targets import TARGETS
 from ..runtime.bundle.bundle import Bundle, read_manifest
 from ..runtime.bundle.manifest import FILE_NAME, Precision, is_bundle
+from ..runtime.bundle.variants import read_index
 from ..runtime.cache_folder import bundles_folder
 from ..runtime.errors import ModelError
 from ..runtime.output_file import is_folder
-from ..runtime.providers.provider import target_of
+from ..runtime.providers.provider import load_onnxruntime, target_of
 from .families import DEFAULT, DEMO, FAMILIES, Family, Task, demo_names
 
 LOG = logging.getLogger(__name__)
@@ -68,9 +70,7 @@ def locate(
         return embedded_demo(family)
     name = os.fspath(chosen)
     if name.startswith(HUB):
-        from ..runtime.hub import download_bundle
-
-        return ResolvedBundle(download_bundle(name.removeprefix(HUB)))
+        return _published(name, wanted)
     if is_bundle(Path(name)):
         return ResolvedBundle(Path(name))
     exported = exported_bundles(name, wanted.precision)
@@ -97,6 +97,33 @@ def open_folder(path: Path) -> Bundle:
     return Bundle.open(path, DEMO / (DEFAULT.demo.folder or "") if is_demo(path) else None)
 
 
+def _published(name: str, wanted: Wanted) -> ResolvedBundle:
+    """Download a bundle that was published, of several variants the one that is wanted."""
+    from ..runtime.hub import download_bundle
+
+    chosen: list[str] = []
+
+    def choose(file: Path) -> str:
+        index = read_index(file)
+        _check_family(name, index.family, wanted.only)
+        variant = index.choose(
+            None if wanted.provider == "auto" else target_of(wanted.provider),
+            wanted.precision,
+            {target.name: target.default_precision for target in TARGETS.values()},
+            load_onnxruntime().__version__,
+        )
+        chosen.append(variant.folder)
+        return variant.folder
+
+    path = download_bundle(name.removeprefix(HUB), choose)
+    return ResolvedBundle(path, f"using {chosen[0]} of {name}" if chosen else None)
+
+
+def _check_family(name: str, found: str, only: Family | None) -> None:
+    if only is not None and only.task is not Task.CODEC and found != only.name:
+        raise ModelError(_another(name, found, only))
+
+
 def _converted(name: str, wanted: Wanted) -> Path:
     """Download and convert a repository of the Hub."""
     from huggingface_hub import constants
@@ -108,9 +135,7 @@ def _converted(name: str, wanted: Wanted) -> Path:
     from .calibration_run import cache_entries
 
     def check(found: str) -> None:
-        only = wanted.only
-        if only is not None and only.task is not Task.CODEC and found != only.name:
-            raise ModelError(_another(name, found, only))
+        _check_family(name, found, wanted.only)
 
     target = target_of(wanted.provider)
     use = FirstUse(

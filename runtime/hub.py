@@ -5,7 +5,7 @@ With HF_HUB_OFFLINE=1 only the cache is asked. A token is taken from HF_TOKEN or
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -24,6 +24,8 @@ from huggingface_hub.utils.tqdm import (
     enable_progress_bars,
 )
 
+from .bundle.manifest import FILE_NAME
+from .bundle.variants import INDEX
 from .errors import ModelError
 
 LOG = logging.getLogger(__name__)
@@ -33,30 +35,115 @@ HTTP_ERROR = cast("type[Exception]", errors.HfHubHTTPError.__bases__[0])
 
 REACH_SECONDS = 10.0
 READ_SECONDS = 30.0
+CHANGED = 412
+"""HTTP status of a commit whose parent is not the last commit."""
 
 _BUNDLE = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?$")
+
+
+class MissingRepositoryError(ModelError):
+    """There is no such repository, or it is private."""
 
 
 class MissingFileError(ModelError):
     """The repository is there; the file in it is not."""
 
 
-def download_bundle(name: str) -> Path:
+def download_bundle(name: str, choose: Callable[[Path], str]) -> Path:
     """Download the bundle `owner/name[@revision]` and return its folder.
 
-    Raises ModelError if it is not available.
+    If the repository has an index of variants, `choose` returns the folder of one of them by the
+    path of the index, and no other folder is downloaded. Raises ModelError if it is not available,
+    and as `choose` does.
     """
     found = _BUNDLE.match(name)
     if found is None:
         raise ModelError(f"'hf://{name}' is not of the form hf://owner/name[@revision]")
-    with hub_errors(found["repo"], "the bundle", found["revision"]):
-        local = not is_reachable()
-        if not local:
+    repo, revision = found["repo"], found["revision"]
+    index = _snapshot(repo, revision, [INDEX, FILE_NAME]) / INDEX
+    if not index.is_file():
+        if is_reachable():
             _announce(f"fetching the bundle {name}")
-        folder = huggingface_hub.snapshot_download(
-            found["repo"], revision=found["revision"], local_files_only=local
+        return _snapshot(repo, revision)
+    folder = choose(index)
+    if is_reachable():
+        _announce(f"fetching {folder} of {name}")
+    bundle = _snapshot(repo, index.parent.name, [f"{folder}/*"]) / folder
+    if not bundle.is_dir():
+        raise ModelError(_unreached(repo, folder))
+    return bundle
+
+
+def _snapshot(repo: str, revision: str | None, patterns: list[str] | None = None) -> Path:
+    with hub_errors(repo, "the bundle", revision):
+        return Path(
+            huggingface_hub.snapshot_download(
+                repo,
+                revision=revision,
+                allow_patterns=patterns,
+                local_files_only=not is_reachable(),
+            )
         )
-        return Path(folder)
+
+
+@dataclass(frozen=True)
+class RepositoryState:
+    """A repository at a commit: the names of its files."""
+
+    revision: str
+    files: list[str]
+
+
+def find_repository(repo: str) -> RepositoryState | None:
+    """Ask the Hub what is in a repository; None if there is none of that name.
+
+    Raises ModelError if the Hub cannot be reached.
+    """
+    try:
+        with hub_errors(repo, "the list of files", None):
+            if not is_reachable():
+                raise errors.OfflineModeIsEnabled
+            found = huggingface_hub.HfApi().model_info(repo)
+    except MissingRepositoryError:
+        return None
+    return RepositoryState(found.sha or "", [file.rfilename for file in found.siblings or []])
+
+
+def upload(
+    repo: str,
+    files: Mapping[str, Path | bytes],
+    removed: Sequence[str],
+    before: RepositoryState | None,
+    message: str,
+) -> None:
+    """Upload files to a repository, by their names there, and remove others, in one commit.
+
+    A new repository is created. Raises ModelError, also if it has changed since `before`.
+    """
+    if huggingface_hub.get_token() is None:
+        raise ModelError(
+            f"{repo} cannot be written without a login: run `hf auth login`, or set HF_TOKEN"
+        )
+    _announce(f"uploading to {repo}")
+    operations: list[huggingface_hub.CommitOperationAdd | huggingface_hub.CommitOperationDelete] = [
+        *(huggingface_hub.CommitOperationAdd(file, content) for file, content in files.items()),
+        *(huggingface_hub.CommitOperationDelete(file) for file in removed),
+    ]
+    api = huggingface_hub.HfApi()
+    with hub_errors(repo, "the bundle", None, "uploaded"):
+        if before is None:
+            api.create_repo(repo)
+        try:
+            api.create_commit(
+                repo,
+                operations,
+                commit_message=message,
+                parent_commit=before.revision if before else None,
+            )
+        except errors.HfHubHTTPError as error:
+            if error.response.status_code != CHANGED:
+                raise
+            raise ModelError(f"{repo} has changed during the upload; run it again") from error
 
 
 def download_file(repo: str, name: str, revision: str | None = None) -> Path:
@@ -177,7 +264,9 @@ def is_reachable() -> bool:
 
 
 @contextmanager
-def hub_errors(repo: str, name: str, revision: str | None) -> Iterator[None]:
+def hub_errors(
+    repo: str, name: str, revision: str | None, action: str = "downloaded"
+) -> Iterator[None]:
     """Turn what the Hub's client raises into a ModelError of one line that says what to do."""
     try:
         yield
@@ -187,7 +276,7 @@ def hub_errors(repo: str, name: str, revision: str | None) -> Iterator[None]:
             "with `hf auth login` or set HF_TOKEN"
         ) from error
     except errors.RepositoryNotFoundError as error:
-        raise ModelError(
+        raise MissingRepositoryError(
             f"{repo} is not a repository of the Hugging Face Hub, or it is private: check the "
             "name, or log in with `hf auth login`"
         ) from error
@@ -201,7 +290,7 @@ def hub_errors(repo: str, name: str, revision: str | None) -> Iterator[None]:
         raise ModelError(f"{repo!r} is not a name of the form owner/name") from error
     except (HTTP_ERROR, OSError) as error:
         cause = str(error).partition("\n")[0]
-        raise ModelError(f"{name} of {repo} could not be downloaded: {cause}") from error
+        raise ModelError(f"{name} of {repo} could not be {action}: {cause}") from error
 
 
 def _unreached(repo: str, name: str) -> str:

@@ -1,6 +1,9 @@
 """The texts that go with a bundle: whose weights these are, and a card ready to publish."""
 
+from dataclasses import replace
+
 from ...runtime.bundle.manifest import Manifest, TensorSpec
+from ...runtime.bundle.variants import VariantIndex
 
 CC_BY = """\
 The weights in this bundle were made by Kyutai (https://kyutai.org) and published at
@@ -48,21 +51,32 @@ tags:
 - speech
 {base}---
 
-# {name} for ONNX Runtime ({precision}, {target})
+# {name} for ONNX Runtime{variant}
 
 Made from {source} by [kyutai-onnx]. {what}
 
     pip install "kyutai-onnx[{extra}]"
     kyutai-onnx {command}
 
+{content}
+
+{notice}
+[kyutai-onnx]: https://pypi.org/project/kyutai-onnx
+"""
+
+GRAPHS = """\
 `bundle.json` says how any program can run the graphs: their inputs, outputs and states.
 
 | graph | inputs | outputs | states |
 |---|---|---|---|
-{graphs}
+"""
 
-{notice}
-[kyutai-onnx]: https://pypi.org/project/kyutai-onnx
+VARIANTS = """\
+Each folder is a bundle: one target and precision. `variants.json` lists them, and kyutai-onnx
+downloads the one that fits `--provider`, `--precision` and the installed onnxruntime.
+
+| folder | for | precision | onnxruntime | MB |
+|---|---|---|---|---|
 """
 
 TASKS = {
@@ -109,30 +123,47 @@ def by_kyutai(manifest: Manifest) -> bool:
 
 def model_card(manifest: Manifest) -> str:
     """The `README.md` of a bundle, with the header that the Hugging Face Hub reads."""
-    task, what, command = TASKS[manifest.family]
-    source = manifest.source
-    revision = f" at {source.revision}" if source.revision else ""
     rows = [
         f"| `{name}` | {_names(g.inputs)} | {_names(g.outputs)} | {len(g.states)} |"
         for name, g in manifest.graphs.items()
     ]
+    variant = f" ({manifest.precision}, {manifest.target})"
+    notice = license_text(manifest)
+    return _card(manifest, "OWNER/NAME", variant, GRAPHS + "\n".join(rows), notice)
+
+
+def repository_card(manifest: Manifest, repo: str, index: VariantIndex) -> str:
+    """The `README.md` of a repository with variants; `manifest` is that of one of them."""
+    rows = [
+        f"| `{one.folder}` | {one.target} | {one.precision} | {one.minimum_onnxruntime} or newer "
+        f"| {one.bytes / 1e6:.1f} |"
+        for one in index.variants
+    ]
+    notice = license_text(replace(manifest, precision="fp32"))
+    return _card(manifest, repo, "", VARIANTS + "\n".join(rows), notice)
+
+
+def _card(manifest: Manifest, repo: str, variant: str, content: str, notice: str) -> str:
+    task, what, command = TASKS[manifest.family]
+    source = manifest.source
+    revision = f" at {source.revision}" if source.revision else ""
     return CARD.format(
-        license=_license(manifest),
+        license=license_name(manifest),
         task=task,
         base=f"base_model: {source.repository}\n" if by_kyutai(manifest) else "",
         name=manifest.name,
-        precision=manifest.precision,
-        target=manifest.target,
+        variant=variant,
         source=f"`{source.repository}`{revision}",
         what=what,
         extra="cpu" if manifest.target == "coreml" else manifest.target,
-        command=command.format(model="hf://OWNER/NAME"),
-        graphs="\n".join(rows),
-        notice=license_text(manifest),
+        command=command.format(model=f"hf://{repo}"),
+        content=content,
+        notice=notice,
     )
 
 
-def _license(manifest: Manifest) -> str:
+def license_name(manifest: Manifest) -> str:
+    """The licence of the weights, as the Hub calls it; `other` if it is not known here."""
     if manifest.source.repository in NON_COMMERCIAL_REPOSITORIES:
         return "cc-by-nc-4.0"
     return "cc-by-4.0" if by_kyutai(manifest) else "other"

@@ -1,5 +1,6 @@
 """A Hub on this machine: repositories that are folders, over HTTP as the Hub's client asks."""
 
+import base64
 import hashlib
 import json
 import threading
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -20,10 +22,11 @@ MISSING, GATED, NO_FILE = "RepoNotFound", "GatedRepo", "EntryNotFound"
 class HubServer:
     """Serves `folder/owner/name/file`.
 
-    `gated` are repositories that need a login. Of a file in `cut`, by repository and name, nothing
-    is sent from that byte on. A GET of a file in `held` that goes on after that byte waits until
-    `release` is set. `sent` has, for each GET, the repository, the file, the first byte and the
-    number of bytes.
+    A commit writes into these folders, and is refused if its parent is not the last one. `gated`
+    are repositories that need a login. Of a file in `cut`, by repository and name, nothing is sent
+    from that byte on. A GET of a file in `held` that goes on after that byte waits until `release`
+    is set. `sent` has, for each GET, the repository, the file, the first byte and the number of
+    bytes. If `overtaken`, another commit comes before each upload.
     """
 
     folder: Path
@@ -32,6 +35,8 @@ class HubServer:
     held: dict[tuple[str, str], int] = field(default_factory=dict)
     sent: list[tuple[str, str, int, int]] = field(default_factory=list)
     url: str = ""
+    commits: int = 0
+    overtaken: bool = False
 
     def __post_init__(self) -> None:
         self.release, self.holding = threading.Event(), threading.Event()
@@ -41,6 +46,11 @@ class HubServer:
         """The SHA-256 of a file, as the Hub tells it."""
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+
+    @property
+    def commit(self) -> str:
+        """The hash of the last commit, of all repositories."""
+        return f"{int(COMMIT, 16) + self.commits:040x}"
 
     def bytes_of(self, name: str) -> int:
         """How many bytes of the files of that name were sent."""
@@ -88,6 +98,54 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer(body=True)
 
+    def do_POST(self) -> None:
+        path, content = self.path.partition("?")[0].strip("/"), self._received()
+        repo, _, verb = path.removeprefix("api/models/").rpartition("/")[0].rpartition("/")
+        if path == "api/repos/create":
+            asked = json.loads(content)
+            made = f"{asked['organization']}/{asked['name']}"
+            (self.served.folder / made).mkdir(parents=True)
+            self._plain(200, json.dumps({"url": f"{self.served.url}/{made}"}).encode())
+        elif verb == "preupload":
+            self.served.commits += self.served.overtaken
+            files = [
+                {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
+                for file in json.loads(content)["files"]
+            ]
+            self._plain(200, json.dumps({"files": files}).encode())
+        elif verb == "commit":
+            self._commit(repo, [json.loads(line) for line in content.splitlines()])
+        else:
+            self._plain(200, b'{"errors": [], "warnings": []}')
+
+    def _received(self) -> bytes:
+        if "Content-Length" in self.headers:
+            return self.rfile.read(int(self.headers["Content-Length"]))
+        content = b""
+        while size := int(self.rfile.readline(), 16):
+            content += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return content
+
+    def _commit(self, repo: str, lines: list[dict[str, Any]]) -> None:
+        header, *changes = lines
+        if header["value"].get("parentCommit") not in (None, self.served.commit):
+            self._plain(412, b'{"error": "the parent is not the last commit"}')
+            return
+        for change in changes:
+            file = self.served.folder / repo / change["value"]["path"]
+            if change["key"] == "deletedFile":
+                file.unlink()
+                continue
+            file.parent.mkdir(exist_ok=True)
+            file.write_bytes(base64.b64decode(change["value"]["content"]))
+        self.served.commits += 1
+        self.served.hash_of.cache_clear()
+        url = f"{self.served.url}/{repo}/commit/{self.served.commit}"
+        made = {"commitUrl": url, "commitOid": self.served.commit}
+        self._plain(200, json.dumps(made).encode())
+
     def log_message(self, *_: object) -> None:
         """Print nothing."""
 
@@ -95,19 +153,30 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(self.path.partition("?")[0]).strip("/")
         repo, found, rest = path.removeprefix("api/models/").partition("/resolve/")
         if path.startswith("api/models/"):
-            self._list(path.removeprefix("api/models/").partition("/revision/")[0])
+            repo, tree, _ = path.removeprefix("api/models/").partition("/tree/")
+            self._list(repo.partition("/revision/")[0], as_tree=bool(tree))
         elif not found:
             self._plain(200, b"")
         else:
             self._file(repo, rest.partition("/")[2], body=body)
 
-    def _list(self, repo: str) -> None:
+    def _list(self, repo: str, *, as_tree: bool) -> None:
         folder = self.served.folder / repo
         if not folder.is_dir():
             self._plain(404, b"", MISSING)
             return
-        files = [{"rfilename": file.name} for file in sorted(folder.iterdir())]
-        self._plain(200, json.dumps({"id": repo, "sha": COMMIT, "siblings": files}).encode())
+        names = {
+            file.relative_to(folder).as_posix(): file
+            for file in sorted(folder.rglob("*"))
+            if file.is_file()
+        }
+        tree = [
+            {"type": "file", "path": name, "size": file.stat().st_size, "oid": "0" * 40}
+            for name, file in names.items()
+        ]
+        files = [{"rfilename": name} for name in names]
+        listing = {"id": repo, "sha": self.served.commit, "siblings": files}
+        self._plain(200, json.dumps(tree if as_tree else listing).encode())
 
     def _file(self, repo: str, name: str, *, body: bool) -> None:
         folder = self.served.folder / repo
@@ -124,11 +193,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
         self.send_header("Content-Type", "application/json")
-        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("X-Repo-Commit", self.served.commit)
         if code is not None:
             self.send_header("X-Error-Code", code)
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(content)
 
     def _send(self, repo: str, name: str, path: Path, *, body: bool) -> None:
@@ -144,7 +213,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(last + 1 - first))
         self.send_header("Accept-Ranges", "bytes")
         self.send_header("ETag", f'"{self.served.hash_of(path)}"')
-        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("X-Repo-Commit", self.served.commit)
         self.end_headers()
         if body:
             self._write(repo, name, path, first, last + 1)
