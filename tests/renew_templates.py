@@ -41,7 +41,17 @@ from kyutai_onnx.runtime.bundle.manifest import Precision
 from kyutai_onnx.runtime.bundle.manifest import Target as TargetName
 from tests.support.checkpoints import MIMI, SPEAKING, TEXT_ONLY
 
-SHIPPED = ("stt-1b-en_fr", "stt-1b-en_fr-candle")
+SHIPPED = (
+    "mimi",
+    "stt-1b-en_fr",
+    "stt-1b-en_fr-candle",
+    "stt-2.6b-en",
+    "tts-1.6b-en_fr",
+    "tts-0.75b-en-public",
+    "hibiki-1b",
+    "hibiki-2b",
+    "moshi-7b",
+)
 CONFIGS: dict[str, Config] = {
     name: {"mimi": TRANSFORMERS_MIMI, **PUBLISHED}[name] for name in SHIPPED
 }

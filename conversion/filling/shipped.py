@@ -17,7 +17,17 @@ from ...runtime.bundle.dataclass_json import parse
 from .template import Design, Template, dump_graph, dump_template, parse_graph
 
 ARCHIVE = Path(__file__).parent / "templates.tar.xz"
-REPOSITORIES = ("kyutai/stt-1b-en_fr",)
+REPOSITORIES = (
+    "kyutai/stt-1b-en_fr",
+    "kyutai/stt-2.6b-en",
+    "kyutai/tts-1.6b-en_fr",
+    "kyutai/tts-0.75b-en-public",
+    "kyutai/hibiki-1b-pytorch-bf16",
+    "kyutai/hibiki-2b-pytorch-bf16",
+    "kyutai/moshiko-pytorch-bf16",
+    "kyutai/moshika-pytorch-bf16",
+    "kyutai/mimi",
+)
 """The repositories that the templates are for."""
 INDEX = "index.json"
 GRAPH, MODEL = ".json", ".onnx"
