@@ -63,7 +63,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
         checkpoint = open_checkpoint(str(write_folder(folder / name, values)))
         design = design_of(checkpoint, TARGETS["cpu"], Precisions("int8"))
         templates[design.key] = make_template(design)
-    write_archive(folder / "templates.tar.xz", templates, sample="")
+    write_archive(folder / "templates.tar.xz", templates, {}, sample="")
     return folder / "templates.tar.xz"
 
 
