@@ -262,7 +262,7 @@ def test_without_a_model_it_is_said_how_to_get_one(
         pytest.skip("there is a demo")
     done = command("chat", source, out)
     assert done.code == 3
-    assert "kyutai-onnx export" in done.error
+    assert "--model kyutai/" in done.error
 
 
 def test_live_speech_to_text_goes_on_from_a_state(
