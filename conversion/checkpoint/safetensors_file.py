@@ -86,23 +86,12 @@ def _known(name: str, stored: str) -> str:
     return stored
 
 
-class SafetensorsFile:
-    """One safetensors file, of which a tensor is read when it is asked for.
+class _Tensors:
+    """The tensors of a safetensors file by the entries of its header."""
 
-    Raises:
-        ModelError: the file is missing, cut short, or not of that format.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            with safe_open(path, framework="np"):
-                self._entries = _read_entries(path)
-        except (SafetensorError, OSError, ValueError) as error:
-            raise ModelError(
-                f"{path} is not a whole safetensors file: {one_line(error)}"
-            ) from error
-        self._shapes = {name: entry.shape for name, entry in self._entries.items()}
+    def __init__(self, entries: dict[str, SafetensorsEntry]) -> None:
+        self._entries = entries
+        self._shapes = {name: entry.shape for name, entry in entries.items()}
 
     def shapes(self) -> Mapping[str, Shape]:
         return self._shapes
@@ -113,11 +102,35 @@ class SafetensorsFile:
     def read(self, name: str, rows: slice | None = None) -> Array:
         entry, dtype = self._entries[name], np.dtype(DTYPES[self.dtype(name)])
         start, shape = _placed(entry, dtype, rows)
-        count = math.prod(shape)
+        return as_float32(self._values(start, math.prod(shape), dtype).reshape(shape), entry.dtype)
+
+    def _values(self, start: int, count: int, dtype: np.dtype[Any]) -> Array:
+        """So many numbers from a byte of the file on."""
+        raise NotImplementedError
+
+
+class SafetensorsFile(_Tensors):
+    """One safetensors file, of which a tensor is read when it is asked for.
+
+    Raises:
+        ModelError: the file is missing, cut short, or not of that format.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            with safe_open(path, framework="np"):
+                super().__init__(_read_entries(path))
+        except (SafetensorError, OSError, ValueError) as error:
+            raise ModelError(
+                f"{path} is not a whole safetensors file: {one_line(error)}"
+            ) from error
+
+    def _values(self, start: int, count: int, dtype: np.dtype[Any]) -> Array:
         values = np.fromfile(self._path, dtype, count, offset=start)
         if len(values) < count:
             raise ModelError(f"{self._path} became shorter while it was read")
-        return as_float32(values.reshape(shape), entry.dtype)
+        return values
 
 
 def _read_entries(path: Path) -> dict[str, SafetensorsEntry]:
@@ -138,7 +151,7 @@ def _entries(header: dict[str, Any], start: int) -> dict[str, SafetensorsEntry]:
     }
 
 
-class RemoteSafetensors:
+class RemoteSafetensors(_Tensors):
     """A safetensors file of the Hub, of which the header and single tensors are downloaded.
 
     Raises:
@@ -148,25 +161,15 @@ class RemoteSafetensors:
     def __init__(self, file: RemoteFile) -> None:
         self._file = file
         try:
-            self._entries = self._read_header()
+            super().__init__(self._read_header())
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise ModelError(
                 f"{file.name} of {file.repo} is not a safetensors file: {one_line(error)}"
             ) from None
-        self._shapes = {name: entry.shape for name, entry in self._entries.items()}
 
-    def shapes(self) -> Mapping[str, Shape]:
-        return self._shapes
-
-    def dtype(self, name: str) -> str:
-        return _known(name, self._entries[name].dtype)
-
-    def read(self, name: str, rows: slice | None = None) -> Array:
-        entry, dtype = self._entries[name], np.dtype(DTYPES[self.dtype(name)])
-        start, shape = _placed(entry, dtype, rows)
-        size = math.prod(shape) * dtype.itemsize
-        content = self._file.read(start, start + size) if size else b""
-        return as_float32(np.frombuffer(content, dtype).reshape(shape), entry.dtype)
+    def _values(self, start: int, count: int, dtype: np.dtype[Any]) -> Array:
+        size = count * dtype.itemsize
+        return np.frombuffer(self._file.read(start, start + size) if size else b"", dtype)
 
     def _read_header(self) -> dict[str, SafetensorsEntry]:
         """The tensors by name; raises ValueError and others for what is no header."""

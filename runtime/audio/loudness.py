@@ -14,7 +14,7 @@ BLOCK_SECONDS, OVERLAP = 0.4, 0.75
 SILENCE, BELOW_MEAN = -70.0, -10.0
 """Gates: blocks below the first do not count, nor those so far below the mean of the others."""
 DECAY_SECONDS = 0.5
-"""After which the filters' responses are below what float64 tells from nothing."""
+"""After which the filters' responses are below what float64 distinguishes from zero."""
 
 
 def loudness(pcm: Array, sample_rate: int) -> float:

@@ -43,7 +43,7 @@ class HubServer:
 
     @cache  # noqa: B019
     def hash_of(self, path: Path) -> str:
-        """The SHA-256 of a file, as the Hub tells it."""
+        """The SHA-256 of a file, as the Hub reports it."""
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
