@@ -17,16 +17,24 @@ No warranties are given. Whoever shares this bundle must keep this notice.
 NON_COMMERCIAL = """\
 The weights in this bundle were made by Kyutai (https://kyutai.org) and published at
 https://huggingface.co/{repository} under the Creative Commons
-Attribution-NonCommercial 4.0 International licence, on conditions that its page states:
-https://creativecommons.org/licenses/by-nc/4.0/
+{title} 4.0 International licence, on conditions that its page states:
+https://creativecommons.org/licenses/{code}/4.0/
 
 They were changed: converted to ONNX graphs by kyutai-onnx{precision}.
 No warranties are given. Whoever shares this bundle must keep this notice, and must not use it
 commercially.
 """
 
-NON_COMMERCIAL_REPOSITORIES = ("kyutai/moshika-rl-seamless", "kyutai/personaplex-rl-seamless")
-"""The second is under the NVIDIA Open Model License too."""
+TITLES = {
+    "by-nc": "Attribution-NonCommercial",
+    "by-nc-sa": "Attribution-NonCommercial-ShareAlike",
+}
+NON_COMMERCIAL_REPOSITORIES = {
+    "kyutai/moshika-rl-seamless": "by-nc",
+    "kyutai/personaplex-rl-seamless": "by-nc",
+    "kyutai/hibiki-zero-3b-pytorch-bf16": "by-nc-sa",
+}
+"""PersonaPlex is under the NVIDIA Open Model License too."""
 
 OTHER = """\
 The weights in this bundle come from {repository} and stay under the licence of that repository.
@@ -112,9 +120,15 @@ def license_text(manifest: Manifest) -> str:
     """The notice that goes into the bundle's `LICENSE`."""
     source = manifest.source.repository
     text = CC_BY if by_kyutai(manifest) else OTHER
-    if source in NON_COMMERCIAL_REPOSITORIES:
+    code = NON_COMMERCIAL_REPOSITORIES.get(source, "")
+    if code:
         text = NON_COMMERCIAL
-    return text.format(repository=source, precision=ROUNDED[manifest.precision])
+    return text.format(
+        repository=source,
+        precision=ROUNDED[manifest.precision],
+        code=code,
+        title=TITLES.get(code),
+    )
 
 
 def by_kyutai(manifest: Manifest) -> bool:
@@ -164,8 +178,8 @@ def _card(manifest: Manifest, repo: str, variant: str, content: str, notice: str
 
 def license_name(manifest: Manifest) -> str:
     """The licence of the weights, as the Hub calls it; `other` if it is not known here."""
-    if manifest.source.repository in NON_COMMERCIAL_REPOSITORIES:
-        return "cc-by-nc-4.0"
+    if code := NON_COMMERCIAL_REPOSITORIES.get(manifest.source.repository):
+        return f"cc-{code}-4.0"
     return "cc-by-4.0" if by_kyutai(manifest) else "other"
 
 

@@ -72,11 +72,19 @@ def test_without_push_nothing_is_uploaded(run: Run, hub: HubServer, tmp_path: Pa
     assert files_of(hub) == set()
 
 
-def test_a_license_that_forbids_commerce_is_stated(run: Run, tmp_path: Path) -> None:
-    source = {"repository": "kyutai/moshika-rl-seamless", "files": {}}
-    done = run("publish", bundle(tmp_path / "one", source=source), REPO)
-    (text,) = [row[1] for row in rows(done) if row[0] == "license"]
-    assert text.startswith("cc-by-nc-4.0")
+@pytest.mark.parametrize(
+    ("source", "license"),
+    [
+        ("kyutai/moshika-rl-seamless", "cc-by-nc-4.0"),
+        ("kyutai/hibiki-zero-3b-pytorch-bf16", "cc-by-nc-sa-4.0"),
+    ],
+)
+def test_a_license_that_forbids_commerce_is_stated(
+    source: str, license: str, run: Run, tmp_path: Path
+) -> None:
+    path = bundle(tmp_path / "one", source={"repository": source, "files": {}})
+    (text,) = [row[1] for row in rows(run("publish", path, REPO)) if row[0] == "license"]
+    assert text.startswith(f"{license}:")
     assert "non-commercial" in text
 
 
