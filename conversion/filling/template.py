@@ -24,14 +24,17 @@ from .targets import Precisions, Target
 
 TensorSet = Literal["mimi", "lm"]
 """The tensors that a graph is made from: the codec's or the language model's."""
+CANDIDATES = 250
+"""Likeliest codes that a graph samples among (moshi LMGen's `top_k`): a smaller top-k needs no graph
+of its own."""
 
 
 @dataclass(frozen=True)
 class Design:
     """All that a template depends on: the canonical configuration, the target and the precisions.
 
-    Settings that reach no graph have one value. `candidates` is how many of the likeliest codes a
-    code is sampled from. `halves` names the parts whose tensors are all float16: their weights are
+    Settings that reach no graph have one value. `candidates` is the most of the likeliest codes that
+    a code is sampled from. `halves` names the parts whose tensors are all float16: their weights are
     stored in 16 bits where a graph keeps them in float32, and nothing but moves them.
     """
 
@@ -89,10 +92,16 @@ def design_of(
         decoder=decoder,
         lm=None if lm is None else _of_graphs(lm),
         max_speakers=0 if lm is None else config.tts.max_speakers,
-        candidates=0 if lm is None else min(lm.card, config.top_k or lm.card),
+        candidates=0 if lm is None else _candidates(lm, config.top_k),
         batch=batch,
         halves=tuple(part for part, tensors in parts.items() if _is_half(tensors)),
     )
+
+
+def _candidates(lm: LMConfig, top_k: int) -> int:
+    """All codes for a top-k of none or of more than usual."""
+    usual = lm.depformer is None or 0 < top_k <= CANDIDATES
+    return min(lm.card, CANDIDATES) if usual else lm.card
 
 
 def _of_graphs(config: LMConfig) -> LMConfig:

@@ -75,6 +75,10 @@ FORMS: dict[str, tuple[str, RepositoryConfig]] = {
             | {"fuser": {"sum": [], "cross": [], "cross_attention_pos_emb": True}}
         ),
     ),
+    "another top-k": (
+        "hibiki-1b",
+        RepositoryConfig.from_json(PUBLISHED["hibiki-1b"] | {"lm_gen_config": {"top_k": 100}}),
+    ),
     "periods without positions": (
         "hibiki-1b",
         RepositoryConfig.from_json(PUBLISHED["hibiki-1b"] | {"depformer_max_period": 10000}),

@@ -59,7 +59,7 @@ DESCRIBED: Json = MOSHI | {
 FAMILIES: dict[str, Json] = {
     "stt": TEXT_ONLY | {"extra_heads_num_heads": 2},
     "tts": SPEAKING,
-    "hibiki": DESCRIBED | {"lm_gen_config": {"top_k": 5, "top_k_text": 5}},
+    "hibiki": DESCRIBED,
     "moshi": MOSHI,
 }
 SHOWN: tuple[tuple[str, Precision], ...] = (
