@@ -113,6 +113,11 @@ class ServedProcess:
         finally:
             self._process.kill()
 
+    def kill(self) -> None:
+        """Ends it, if it has not ended, without a word."""
+        self._process.kill()
+        self._process.wait()
+
     def stop(self) -> None:
         """Interrupts it, if it has not ended; RuntimeError where it does not end well. Windows has
         no signal for that: there it is killed."""

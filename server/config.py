@@ -102,7 +102,8 @@ class Tls:
 @dataclass(frozen=True)
 class ServerConfig:
     """The configuration of `serve`. `static` is a folder, `page` for our own page, or `none`.
-    `no_auth` admits other machines without keys. `spool` is the folder of posted bodies, the
+    `no_auth` admits other machines without keys. When the server is to stop, its sessions may go on
+    for `drain` seconds. `spool` is the folder of posted bodies, the
     system's for temporary files by default."""
 
     models: tuple[ModelConfig, ...] = ()
@@ -148,6 +149,8 @@ class ServerConfig:
             raise UsageError(f"static {self.static}: no such folder")
         if self.spool is not None and not os.access(self.spool, os.W_OK | os.X_OK):
             raise UsageError(f"spool {self.spool}: give a writable folder")
+        if not self.drain >= 0:
+            raise UsageError(f"drain {self.drain}: give 0 seconds or more")
         if any(not key for key in self.api_keys):
             raise UsageError("an API key is empty: give a key, or none")
         self.limits.check()

@@ -41,8 +41,12 @@ KEEP_ALIVE = 30.0
 """Seconds for which a connection may be idle after an answer."""
 LINGER = 2.0
 """Seconds for the rest of a body that is refused."""
+LAST_INPUT = 5.0
+"""Seconds for what clients sent before their sessions are cut."""
 LAST_WORDS = 5.0
 """Seconds for handlers to finish, once the engines have stopped."""
+URGENT_WORDS = 0.5
+"""The same for a server that ends at once."""
 BACKLOG = 1024
 """Connections that wait to be accepted."""
 ACCEPTED_AT_ONCE = 16
@@ -217,11 +221,45 @@ class Server:
             with _listening(config.wyoming_host, config.wyoming_port, WYOMING_FLAGS):
                 await self._wyoming.start(self._wyoming_sockets)
 
-    async def stop(self) -> None:
-        """Refuse new clients, let sessions finish for a while, end the others, and stop."""
+    async def drain(self, urged: asyncio.Event) -> int:
+        """Refuse new sessions, and let those that run go on until they end, the time of
+        `ServerConfig.drain` is over, or `urged` is set. Return how many are left."""
+        if self._app is None:
+            return 0
+        sessions = self._app[CONTEXT].sessions
+        log("stopping", drain=self.config.drain, sessions=sessions.running)
+        sessions.shut()
+        if self._wyoming is not None:
+            self._wyoming.shut()
+        waits = [asyncio.create_task(each) for each in (sessions.until_none(), urged.wait())]
+        await asyncio.wait(waits, timeout=self.config.drain, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        return sessions.running
+
+    async def stop(self, urged: asyncio.Event | None = None) -> None:
+        """Refuse new sessions, end those that are left, and stop. Once `urged` is set, nothing
+        waits for clients."""
+        hurrying = None if urged is None else asyncio.create_task(self._hurry(urged))
+        try:
+            await self._stop()
+        finally:
+            if hurrying is not None:
+                hurrying.cancel()
+
+    async def _hurry(self, urged: asyncio.Event) -> None:
+        await urged.wait()
+        for served in self.registry.all:
+            served.engine.loop.stop(0.0)
+        await asyncio.sleep(URGENT_WORDS)
+        if self._limiter is not None:
+            self._limiter.abort()
+
+    async def _stop(self) -> None:
         if self._app is not None:
-            self._app[CONTEXT].stopping = True
-        stopping = (asyncio.to_thread(s.engine.stop, self.config.drain) for s in self.registry.all)
+            self._app[CONTEXT].sessions.shut()
+        last = min(self.config.drain, LAST_INPUT)
+        stopping = (asyncio.to_thread(served.engine.stop, last) for served in self.registry.all)
         await asyncio.gather(*stopping)
         if self._app is not None:
             self._app[CONTEXT].stopped.set()
@@ -237,10 +275,14 @@ class Server:
 
     async def run(self, registry: ModelRegistry, started: Callable[["Server"], object]) -> None:
         """Serve models until the process gets a signal to stop; a second signal ends it at once.
-        `started` is called when the server listens."""
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        with _signals(loop, stop):
+        `started` is called when the server listens.
+
+        Raises CutSessionsError if sessions were left after `ServerConfig.drain` seconds, and
+        UrgedStopError if a second signal came.
+        """
+        stop, urged = asyncio.Event(), asyncio.Event()
+        left = 0
+        with _signals(asyncio.get_running_loop(), stop, urged):
             try:
                 await self.start(registry)
                 started(self)
@@ -249,9 +291,16 @@ class Server:
                 gc.collect()
                 gc.freeze()
                 await stop.wait()
-                log("stopping", drain=self.config.drain)
+                left = await self.drain(urged)
             finally:
-                await self.stop()
+                await self.stop(urged)
+        if urged.is_set():
+            raise UrgedStopError(f"stopped at once by a second signal, with {left} sessions left")
+        if left:
+            raise CutSessionsError(
+                f"{left} sessions had not ended after {self.config.drain:g} s; give '--drain' more "
+                "seconds"
+            )
 
     async def _load_decoders(self) -> None:
         """Load the decoders before the first client needs them, if clients send audio."""
@@ -264,6 +313,18 @@ class Server:
 
 class ListenError(KyutaiOnnxError):
     """A port cannot be listened on."""
+
+
+class CutSessionsError(KyutaiOnnxError):
+    """The server ended before the sessions of its clients."""
+
+    exit_code = 7
+
+
+class UrgedStopError(KyutaiOnnxError):
+    """The server ended at once, by a second signal."""
+
+    exit_code = 130
 
 
 def _bind(
@@ -331,13 +392,18 @@ def _listening(host: str, port: int, flags: tuple[str, str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> Iterator[None]:
-    """Set `stop` on the first signal, and let the next one act as usual."""
+def _signals(
+    loop: asyncio.AbstractEventLoop, stop: asyncio.Event, urged: asyncio.Event
+) -> Iterator[None]:
+    """Set `stop` on the first signal, `urged` on the second, and let the next one act as usual."""
     found = [signal.Signals[name] for name in SIGNALS if hasattr(signal, name)]
     numbers = [n for n in found if n.name != "SIGHUP" or signal.getsignal(n) != signal.SIG_IGN]
 
     def ask() -> None:
-        stop.set()
+        if not stop.is_set():
+            stop.set()
+            return
+        urged.set()
         for number in numbers:
             with contextlib.suppress(NotImplementedError):
                 loop.remove_signal_handler(number)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ...server.config import ServerConfig
     from ...server.server import Server
 
-NETWORK, ACCESS, LOGS = "Network", "Access", "Logs"
+NETWORK, ACCESS, BALANCER, LOGS = "Network", "Access", "Behind a balancer", "Logs"
 app = options.new_app()
 
 
@@ -129,6 +129,16 @@ def serve(
             help="Site whose pages may use the server; * is any. May be repeated.",
         ),
     ] = None,
+    drain: Annotated[
+        float | None,
+        option(
+            "--drain",
+            metavar="SECONDS",
+            min=0,
+            panel=BALANCER,
+            help="Time for sessions to end after a signal to stop. Default: 10.",
+        ),
+    ] = None,
     json_logs: Annotated[
         bool, option("--json-logs", panel=LOGS, help="Log a JSON object per line.")
     ] = False,
@@ -150,6 +160,7 @@ def serve(
         "host": host,
         "port": port,
         "slots": slots,
+        "drain": drain,
         "static": static,
         "wyoming_port": wyoming_port,
         "wyoming_host": wyoming_host,
@@ -213,7 +224,7 @@ def run_server(flags: ServerFlags, *, quiet: bool, debug: bool) -> None:
     loaded.
 
     Raises UsageError for an invalid configuration, ListenError for a port that is taken, ModelError
-    and ProviderError for models that cannot be loaded.
+    and ProviderError for models that cannot be loaded, and as `Server.run` does.
     """
     import asyncio
 

@@ -116,6 +116,11 @@ class ConnectionLimiter:
 
         return open_connection if tls is None else functools.partial(over_tls, tls)
 
+    def abort(self) -> None:
+        """Reset all connections."""
+        for connection in (*self._kept, *self._spare):
+            connection.abort()
+
     async def close(self) -> None:
         """Reset the connections whose clients have not agreed to the end of TLS. asyncio would
         leave them to the garbage collector."""

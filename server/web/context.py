@@ -47,7 +47,6 @@ class Context:
         self.sessions = SessionCounts(limits.sessions)
         self.uploads = Uploads(limits, config.spool)
         self._turns = asyncio.Semaphore(AT_ONCE)
-        self.stopping = False
         self.stopped = asyncio.Event()
         """Set once all engines have stopped."""
         self.decoders = Decoders(limits, sum(map(_sessions, registry.all)))
@@ -62,7 +61,7 @@ class Context:
     @property
     def is_ready(self) -> bool:
         """Whether all models take sessions."""
-        return not self.stopping and self.is_alive
+        return not self.sessions.is_shut and self.is_alive
 
     async def work(
         self,

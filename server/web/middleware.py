@@ -73,12 +73,13 @@ async def check_request(request: web.Request, handler: Handler) -> web.StreamRes
 
 
 async def set_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Set the headers of CORS and of safety; close a spare connection after one answer."""
-    origins = request.app[CONTEXT].origins
-    response.headers.update(origins.headers(request.headers.get("Origin")))
+    """Set the headers of CORS and of safety; close a spare connection after one answer, and any
+    connection of a server that stops."""
+    context = request.app[CONTEXT]
+    response.headers.update(context.origins.headers(request.headers.get("Origin")))
     response.headers.update(SAFE)
     connection = LimitedConnection.of(request.transport)
-    if connection is not None and connection.spare:
+    if context.sessions.is_shut or (connection is not None and connection.spare):
         response.force_close()
         response.headers["Connection"] = "close"
 

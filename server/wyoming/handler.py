@@ -69,10 +69,14 @@ class WyomingServer:
             listening = asyncio.get_running_loop().create_server(opener, sock=bound)
             self._servers.append(await listening)
 
-    async def stop(self) -> None:
-        """Lets nobody in any more, and ends what is left."""
+    def shut(self) -> None:
+        """Lets nobody in any more. A balancer goes elsewhere if a connection is refused."""
         for server in self._servers:
             server.close()
+
+    async def stop(self) -> None:
+        """Lets nobody in any more, and ends what is left."""
+        self.shut()
         for client in self._clients:
             client.cancel()
         await asyncio.gather(*self._clients, return_exceptions=True)

@@ -1,6 +1,7 @@
 """Servers on loopback, each with an event loop in a thread of its own, and clients for them."""
 
 import asyncio
+import concurrent.futures
 import dataclasses
 import socket
 import struct
@@ -18,6 +19,7 @@ from kyutai_onnx.server.config import ModelConfig, ServerConfig
 from kyutai_onnx.server.limits import Limits
 from kyutai_onnx.server.registry import load_models
 from kyutai_onnx.server.server import Server
+from kyutai_onnx.server.web.context import CONTEXT
 
 Array = np.ndarray[Any, Any]
 Message = dict[str, Any]
@@ -35,6 +37,7 @@ class Running:
 
     def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
         self.server, self._loop = server, loop
+        self._urged = asyncio.Event()
 
     @property
     def url(self) -> str:
@@ -44,6 +47,12 @@ class Running:
     def used(self) -> list[int]:
         """Slots in use, of each model."""
         return [served.engine.used for served in self.server.registry.all]
+
+    @property
+    def sessions(self) -> int:
+        """Sessions of clients, those without a slot included."""
+        app = self.server._app
+        return 0 if app is None else app[CONTEXT].sessions.running
 
     def until_free(self) -> None:
         """Waits until no slot is in use."""
@@ -73,17 +82,24 @@ class Running:
         yield
         over.set()
 
+    def drain(self) -> "concurrent.futures.Future[int]":
+        """Starts what a signal to stop starts; the result is how many sessions were left."""
+        return asyncio.run_coroutine_threadsafe(self.server.drain(self._urged), self._loop)
+
+    def urge(self) -> None:
+        """What a second signal does."""
+        self._loop.call_soon_threadsafe(self._urged.set)
+
     def stop(self) -> None:
-        """As an interrupt does."""
+        """Ends all sessions, and the server."""
         asyncio.run_coroutine_threadsafe(self.server.stop(), self._loop).result(SECONDS)
 
 
 @contextmanager
 def running(*models: ModelConfig, limits: Limits | None = None, **config: Any) -> Iterator[Running]:
-    """A server of some models, on a port that is free."""
-    settings = ServerConfig(
-        models=models or (STT,), port=0, limits=limits or Limits(), drain=0.0, **config
-    )
+    """A server of some models, on a port that is free; it gives sessions no time to end."""
+    given: dict[str, Any] = {"drain": 0.0, **config}
+    settings = ServerConfig(models=models or (STT,), port=0, limits=limits or Limits(), **given)
     settings.check()
     registry = load_models(settings, lambda _: None)
     server = Server(settings)

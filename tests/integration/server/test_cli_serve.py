@@ -47,28 +47,6 @@ def test_it_serves_the_demos_until_it_is_stopped(
     assert "Traceback" not in said
 
 
-@posix
-def test_clients_are_reported_when_it_ends() -> None:
-    with served_process("--model", DEMO / "stt") as server:
-        with socket.create_connection(("127.0.0.1", server.port)) as raw:
-            raw.settimeout(PATIENCE_SECONDS)
-            raw.sendall(
-                b"GET /api/asr-streaming HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
-                b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-                b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-            )
-            found = b""
-            while b"Ready" not in found:
-                more = raw.recv(1000)
-                assert more, found
-                found += more
-            server.signal(signal.SIGINT)
-            while data := raw.recv(1000):
-                found += data
-        assert b"the server is shutting down" in found
-        assert server.wait() == 0
-
-
 def test_quiet_servers_say_where_they_are_alone(tmp_path: Path) -> None:
     config = tmp_path / "server.toml"
     config.write_text(
