@@ -16,8 +16,8 @@ app = options.new_app()
 LICENSES = {
     "other": "other: not known here; see the page of {source}, and publish only if it permits that",
     "cc-by-nc-4.0": "cc-by-nc-4.0: non-commercial; see the page of {source} for its conditions",
-    "cc-by-nc-sa-4.0": "cc-by-nc-sa-4.0: non-commercial, shared under the same licence; see the page "
-    "of {source} for its conditions",
+    "cc-by-nc-sa-4.0": "cc-by-nc-sa-4.0: non-commercial, shared under the same licence; see the "
+    "page of {source} for its conditions",
 }
 
 

@@ -25,16 +25,16 @@ from .targets import Precisions, Target
 TensorSet = Literal["mimi", "lm"]
 """The tensors that a graph is made from: the codec's or the language model's."""
 CANDIDATES = 250
-"""Likeliest codes that a graph samples among (moshi LMGen's `top_k`): a smaller top-k needs no graph
-of its own."""
+"""Likeliest codes that a graph samples among (moshi LMGen's `top_k`): a smaller top-k needs no
+other graph."""
 
 
 @dataclass(frozen=True)
 class Design:
     """All that a template depends on: the canonical configuration, the target and the precisions.
 
-    Settings that reach no graph have one value. `candidates` is the most of the likeliest codes that
-    a code is sampled from. `halves` names the parts whose tensors are all float16: their weights are
+    Settings that reach no graph have one value. `candidates` is among how many of the likeliest a
+    code may be sampled. `halves` names the parts whose tensors are all float16: their weights are
     stored in 16 bits where a graph keeps them in float32, and nothing but moves them.
     """
 

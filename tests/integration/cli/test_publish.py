@@ -73,18 +73,18 @@ def test_without_push_nothing_is_uploaded(run: Run, hub: HubServer, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("source", "license"),
+    ("source", "name"),
     [
         ("kyutai/moshika-rl-seamless", "cc-by-nc-4.0"),
         ("kyutai/hibiki-zero-3b-pytorch-bf16", "cc-by-nc-sa-4.0"),
     ],
 )
 def test_a_license_that_forbids_commerce_is_stated(
-    source: str, license: str, run: Run, tmp_path: Path
+    source: str, name: str, run: Run, tmp_path: Path
 ) -> None:
     path = bundle(tmp_path / "one", source={"repository": source, "files": {}})
     (text,) = [row[1] for row in rows(run("publish", path, REPO)) if row[0] == "license"]
-    assert text.startswith(f"{license}:")
+    assert text.startswith(f"{name}:")
     assert "non-commercial" in text
 
 
