@@ -38,6 +38,11 @@ class LiveFormat(enum.StrEnum):
     JSONL = "jsonl"
 
 
+class WhenFull(enum.StrEnum):
+    MESSAGE = "message"
+    STATUS = "503"
+
+
 class Normalizer(enum.StrEnum):
     ENGLISH = "english"
     BASIC = "basic"

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..models.families import SERVED, served_demos
 from ..models.options import PARAMETERS, check_parameters
@@ -22,6 +22,7 @@ from .moshi_config import MODULES, translate
 from .web.auth import is_loopback
 
 PAGE, NOTHING = "page", "none"
+WhenFull = Literal["message", "503"]
 
 _VARIABLE = re.compile(r"\$(\w+)|\$\{(\w+)\}")
 
@@ -102,8 +103,10 @@ class Tls:
 @dataclass(frozen=True)
 class ServerConfig:
     """The configuration of `serve`. `static` is a folder, `page` for our own page, or `none`.
-    `no_auth` admits other machines without keys. When the server is to stop, its sessions may go on
-    for `drain` seconds. `spool` is the folder of posted bodies, the
+    `no_auth` admits other machines without keys. A websocket for which no slot is free is refused
+    as `when_full` says: by a message after its upgrade, as moshi-server does, or by status 503
+    before it, which a balancer can try elsewhere; then it does not wait for a slot either. When the
+    server is to stop, its sessions may go on for `drain` seconds. `spool` is the folder of posted bodies, the
     system's for temporary files by default."""
 
     models: tuple[ModelConfig, ...] = ()
@@ -124,6 +127,7 @@ class ServerConfig:
     spool: str | None = None
     json_logs: bool = False
     instance_name: str = "kyutai-onnx"
+    when_full: WhenFull = "message"
     drain: float = 10.0
     limits: Limits = field(default_factory=Limits)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from .. import options
 from ..messages import print_note, progress_bar
+from ..option_values import WhenFull
 from ..options import HARDWARE, MODEL, MODELS, option
 
 if TYPE_CHECKING:
@@ -129,6 +130,16 @@ def serve(
             help="Site whose pages may use the server; * is any. May be repeated.",
         ),
     ] = None,
+    when_full: Annotated[
+        WhenFull | None,
+        option(
+            "--when-full",
+            panel=BALANCER,
+            help="How to refuse a websocket if no slot is free: by a message after the upgrade, as "
+            "moshi-server does, or by status 503 before it, so that a balancer tries another "
+            "server. Default: message.",
+        ),
+    ] = None,
     drain: Annotated[
         float | None,
         option(
@@ -160,6 +171,7 @@ def serve(
         "host": host,
         "port": port,
         "slots": slots,
+        "when_full": when_full and when_full.value,
         "drain": drain,
         "static": static,
         "wyoming_port": wyoming_port,

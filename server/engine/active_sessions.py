@@ -8,6 +8,7 @@ from typing import Any
 
 from ...models.batch import Batch, Row
 from ...runtime.errors import KyutaiOnnxError, UsageError
+from ..wire import NO_ROOM
 from .commands import CommandQueue, Join, Wake
 from .engine_session import EngineSession
 from .events import INTERNAL_ERROR, Busy, Ended, Ready, Reason, SessionEvent
@@ -41,7 +42,7 @@ class Admission:
                 self._waiting.append(session)
                 self._commands.put(Wake())
             else:
-                raise Busy("no free channels")
+                raise Busy(NO_ROOM)
 
     def leave(self, session: EngineSession) -> None:
         """Free its slot, or its place in the queue."""

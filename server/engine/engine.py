@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from ...models.families import Family
 from ...runtime.bundle.bundle import Bundle
 from ..limits import Limits
+from ..wire import NO_ROOM
 from .active_sessions import Admission
 from .commands import CommandQueue
 from .engine_session import AudioIntake, Backlog, EngineSession, Intake, MakeRow, Pace, TextIntake
@@ -87,6 +88,17 @@ class Engine:
     def used(self) -> int:
         """Slots that are taken."""
         return self.admission.used
+
+    @property
+    def free(self) -> int:
+        """Slots that are not taken."""
+        return self.slots - self.used
+
+    def check_room(self) -> None:
+        """Raise Busy, and count a refused session, if no slot is free."""
+        if not self.free:
+            self.statistics.refused += 1
+            raise Busy(NO_ROOM)
 
     @property
     def queued(self) -> int:

@@ -240,6 +240,7 @@ async def serve_tts(context: Context, socket: WebSocket, query: TtsQuery) -> Non
 
 
 async def _tell_fault(socket: WebSocket, form: messages.TtsFormat, message: str) -> None:
+    await socket.open()
     if form.has_messages:
         await refuse(socket, [pack(messages.ErrorMessage(message))])
     else:

@@ -11,9 +11,8 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from ...runtime.errors import UsageError
 from ..engine.events import Busy, Ended, SessionEvent
 from ..engine.session import Session
-from ..limits import Limits
 from ..registry import ServedModel, UnknownModel
-from ..wire import ProtocolError
+from ..wire import NO_ROOM, ProtocolError
 from .async_session import AsyncSession
 from .auth import TooManySessions
 from .client_timeout import client_timeout
@@ -36,17 +35,14 @@ class ClientGone(Exception):  # noqa: N818
 
 
 class WebSocket:
-    """The websocket of one client, which speaks one of `protocols` if it asks for any; `take_turn`
-    waits for its turn among all. `caller` is whom its requests are counted for."""
+    """The websocket of one client, which speaks one of `protocols` if it asks for any. `caller` is
+    whom its requests are counted for. Until it is opened, the client may be refused by a status."""
 
-    def __init__(
-        self,
-        limits: Limits,
-        take_turn: Callable[[], Awaitable[None]],
-        caller: str,
-        protocols: Sequence[str] = (),
-    ) -> None:
+    def __init__(self, request: web.Request, caller: str, protocols: Sequence[str] = ()) -> None:
+        context = request.app[CONTEXT]
+        limits = context.limits
         self.caller = caller
+        self.is_open = False
         self._ws = web.WebSocketResponse(
             timeout=CLOSE_SECONDS,
             autoclose=False,
@@ -57,24 +53,27 @@ class WebSocket:
         )
         self._limits = limits
         self._loop = asyncio.get_running_loop()
-        self._request: web.Request | None = None
+        self._request = request
         self._pings: asyncio.Task[None] | None = None
         self._sent = 0.0
-        self._take_turn = take_turn
+        self._take_turn = context.take_turn
         self._handled, self._next_turn = 0, 0.0
         self.on_quiet: bytes | None = None
         """Sent besides a ping when the client got nothing for a while."""
 
-    async def open(self, request: web.Request) -> None:
-        """Accept the client."""
-        self._request = request
-        await self._ws.prepare(request)
+    async def open(self) -> None:
+        """Accept the client, unless that was done."""
+        if self.is_open:
+            return
+        self.is_open = True
+        await self._ws.prepare(self._request)
         self._sent = self._loop.time()
         self._pings = asyncio.create_task(self._ping())
+        log("client came", path=self._request.path, caller=self.caller)
 
     def header(self, name: str) -> str:
         """Return a header of the request, empty if it has none."""
-        return "" if self._request is None else self._request.headers.get(name, "")
+        return self._request.headers.get(name, "")
 
     @property
     def response(self) -> web.WebSocketResponse:
@@ -163,18 +162,16 @@ class WebSocket:
     def drop(self) -> None:
         """Drop the client without closing the websocket."""
         self._stop()
-        transport = self._request.transport if self._request is not None else None
-        if transport is not None:
-            transport.abort()
+        if self._request.transport is not None:
+            self._request.transport.abort()
 
     def _stop(self) -> None:
         if self._pings is not None:
             self._pings.cancel()
 
     def _hang_up(self) -> None:
-        transport = self._request.transport if self._request is not None else None
-        if transport is not None:
-            transport.close()
+        if self._request.transport is not None:
+            self._request.transport.close()
 
     async def _ping(self) -> None:
         """Ping the client whenever it got nothing for a while."""
@@ -199,7 +196,8 @@ def websocket_route(
     protocols: Sequence[str] = (),
 ) -> Handler:
     """Return a handler that accepts clients with a valid query and a key, and serves each in a
-    session, by one of the protocols if it asks for any."""
+    session, by one of the protocols if it asks for any. `serve` has to open the websocket: it is
+    open already unless a client without a slot is refused by a status."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         context = request.app[CONTEXT]
@@ -211,18 +209,20 @@ def websocket_route(
         except (ProtocolError, ValueError) as error:
             raise web.HTTPBadRequest(text=f"{error}\n") from None
         caller = admit(request, context, query=True)
-        socket = WebSocket(context.limits, context.take_turn, caller, protocols)
+        socket = WebSocket(request, caller, protocols)
         try:
             with context.sessions.session(caller), keeping_place(request):
-                await socket.open(request)
-                log("client came", path=request.path, caller=caller)
+                if context.config.when_full == "message":
+                    await socket.open()
                 try:
                     await serve(context, socket, query)
                 except BaseException:
-                    socket.drop()
+                    if socket.is_open:
+                        socket.drop()
                     raise
                 finally:
-                    log("client left", path=request.path, caller=caller)
+                    if socket.is_open:
+                        log("client left", path=request.path, caller=caller)
         except TooManySessions as error:
             raise web.HTTPTooManyRequests(text=f"{error}\n") from None
         return socket.response
@@ -272,14 +272,17 @@ async def run_session(
     **given: Any,
 ) -> None:
     """Pass messages and events until the client leaves or the session ends, then close the
-    websocket. The session waits for a slot for `wait` seconds; `given` are arguments of
-    `ServedModel.join`."""
+    websocket. The session of an open websocket waits for a slot for `wait` seconds; `given` are
+    arguments of `ServedModel.join`. Raises Busy if there is no slot for one that is not open."""
     try:
-        session = AsyncSession(served, wait=wait, **given)
+        session = AsyncSession(served, wait=wait if socket.is_open else 0.0, **given)
     except Busy:
+        if not socket.is_open:
+            raise
         await refuse(socket, handler.refuse())
         return
     with session:
+        await socket.open()
         await _exchange(socket, session, handler)
 
 
@@ -310,7 +313,7 @@ async def refuse(socket: WebSocket, messages: Sequence[bytes]) -> None:
     if messages:
         await socket.finish()
     else:
-        await socket.finish(TRY_AGAIN_LATER, "no free channels")
+        await socket.finish(TRY_AGAIN_LATER, NO_ROOM)
 
 
 async def _first(*works: Coroutine[Any, Any, Any]) -> Any:

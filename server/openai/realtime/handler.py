@@ -514,7 +514,12 @@ def _has_pauses(served: ServedModel) -> bool:
 
 
 async def serve_realtime(context: Context, socket: WebSocket, query: RealtimeQuery) -> None:
-    """One client of the websocket."""
+    """One client of the websocket. Raises Busy if it is not open, and no slot is free: its session
+    takes one later, with the first audio or response."""
+    first = query.transcriber or query.speaker
+    if first is not None and not socket.is_open:
+        first.engine.check_room()
+        await socket.open()
     try:
         async with asyncio.TaskGroup() as tasks:
             await RealtimeClient(context, socket, query, tasks).serve()
