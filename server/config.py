@@ -4,6 +4,7 @@ moshi-server's configurations."""
 import dataclasses
 import os
 import re
+import socket
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -100,14 +101,20 @@ class Tls:
             raise UsageError("tls: give both a certificate and its key, or self-signed")
 
 
+def _machine() -> str:
+    """Return the name of this machine as a header can have it."""
+    return re.sub(r"[^!-~]", "-", socket.gethostname())[:100] or "kyutai-onnx"
+
+
 @dataclass(frozen=True)
 class ServerConfig:
     """The configuration of `serve`. `static` is a folder, `page` for our own page, or `none`.
-    `no_auth` admits other machines without keys. A websocket for which no slot is free is refused
-    as `when_full` says: by a message after its upgrade, as moshi-server does, or by status 503
-    before it, which a balancer can try elsewhere; then it does not wait for a slot either. When the
-    server is to stop, its sessions may go on for `drain` seconds. `spool` is the folder of posted bodies, the
-    system's for temporary files by default."""
+    `no_auth` admits other machines without keys. `instance_name` is the server's in its answers,
+    metrics and JSON logs, the name of the machine by default. A websocket for which no slot is free
+    is refused as `when_full` says: by a message after its upgrade, as moshi-server does, or by
+    status 503 before it, which a balancer can try elsewhere; then it does not wait for a slot
+    either. When the server is to stop, its sessions may go on for `drain` seconds. `spool` is the
+    folder of posted bodies, the system's for temporary files by default."""
 
     models: tuple[ModelConfig, ...] = ()
     host: str = "127.0.0.1"
@@ -126,7 +133,7 @@ class ServerConfig:
     hub_voices: bool = False
     spool: str | None = None
     json_logs: bool = False
-    instance_name: str = "kyutai-onnx"
+    instance_name: str = field(default_factory=_machine)
     when_full: WhenFull = "message"
     drain: float = 10.0
     limits: Limits = field(default_factory=Limits)
@@ -153,6 +160,11 @@ class ServerConfig:
             raise UsageError(f"static {self.static}: no such folder")
         if self.spool is not None and not os.access(self.spool, os.W_OK | os.X_OK):
             raise UsageError(f"spool {self.spool}: give a writable folder")
+        if not re.fullmatch(r"[!-~]{1,100}", self.instance_name):
+            raise UsageError(
+                f"instance_name {self.instance_name!r}: give up to 100 characters of ASCII, and no "
+                "space"
+            )
         if not self.drain >= 0:
             raise UsageError(f"drain {self.drain}: give 0 seconds or more")
         if any(not key for key in self.api_keys):

@@ -97,7 +97,7 @@ def make_app(
     app.router.add_get("/api/voices", keyed(status.voices, session=False))
     app.router.add_get("/health", status.health)
     app.router.add_get("/ready", status.ready)
-    app.router.add_get("/metrics", Metrics(registry).show)
+    app.router.add_get("/metrics", Metrics(app[CONTEXT]).show)
     app.router.add_get("/api/build_info", status.build)
     app.router.add_get("/api/modules_info", status.modules)
     description = Description(registry, sockets, has_keys=bool(config.api_keys))

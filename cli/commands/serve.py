@@ -150,6 +150,16 @@ def serve(
             help="Time for sessions to end after a signal to stop. Default: 10.",
         ),
     ] = None,
+    instance: Annotated[
+        str | None,
+        option(
+            "--instance",
+            metavar="NAME",
+            panel=BALANCER,
+            help="Name of this server in its answers, metrics and JSON logs. Default: that of the "
+            "machine.",
+        ),
+    ] = None,
     json_logs: Annotated[
         bool, option("--json-logs", panel=LOGS, help="Log a JSON object per line.")
     ] = False,
@@ -173,6 +183,7 @@ def serve(
         "slots": slots,
         "when_full": when_full and when_full.value,
         "drain": drain,
+        "instance_name": instance,
         "static": static,
         "wyoming_port": wyoming_port,
         "wyoming_host": wyoming_host,
@@ -250,7 +261,7 @@ def run_server(flags: ServerFlags, *, quiet: bool, debug: bool) -> None:
     config, notes = configured(flags)
     for note in notes:
         print_note(note, quiet=quiet)
-    open_log(as_json=config.json_logs, quiet=quiet, debug=debug)
+    open_log(instance=config.instance_name if config.json_logs else None, quiet=quiet, debug=debug)
     with Server(config) as server:
         with progress_bar(quiet=quiet) as progress:
             registry = load_models(config, lambda note: print_note(note, quiet=quiet), progress)

@@ -63,6 +63,10 @@ class Context:
         """Whether all models take sessions."""
         return not self.sessions.is_shut and self.is_alive
 
+    def free(self, served: ServedModel) -> int:
+        """Return how many sessions a model would take now: none once the server is to stop."""
+        return 0 if self.sessions.is_shut else served.engine.free
+
     async def work(
         self,
         function: Callable[_Params, _Result],

@@ -45,13 +45,18 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: `time`, `level`, `event` and the fields."""
+    """One object a line: `time`, `level`, `event`, the `instance` and the fields."""
+
+    def __init__(self, instance: str) -> None:
+        super().__init__()
+        self._instance = instance
 
     def format(self, record: logging.LogRecord) -> str:
         fields: dict[str, Any] = {
             "time": _time(record),
             "level": record.levelname.lower(),
             "event": record.getMessage(),
+            "instance": self._instance,
             **_fields(record),
         }
         if record.exc_info and record.exc_info[0] is not None:
@@ -71,10 +76,11 @@ class InvalidRequestFilter(logging.Filter):
         return record.levelno >= LOG.level
 
 
-def open_log(*, as_json: bool, quiet: bool = False, debug: bool = False) -> None:
-    """Send the log to standard error; `quiet` leaves warnings and errors."""
+def open_log(*, instance: str | None, quiet: bool = False, debug: bool = False) -> None:
+    """Send the log to standard error, as JSON with the name of an `instance` or as text; `quiet`
+    leaves warnings and errors."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
+    handler.setFormatter(TextFormatter() if instance is None else JsonFormatter(instance))
     handler.addFilter(InvalidRequestFilter())
     level = logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO
     levels = {

@@ -9,13 +9,16 @@ from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
     HistogramMetricFamily,
+    InfoMetricFamily,
     Metric,
 )
 from prometheus_client.registry import Collector
 
 from ...models.families import Task
 from ..engine.statistics import Distribution
-from ..registry import ModelRegistry, ServedModel
+from ..registry import ServedModel
+from .context import Context
+from .status import package_version
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 ALL = {"handler": "all"}
@@ -74,16 +77,43 @@ GAUGES: Mapping[str, tuple[str, Callable[[ServedModel], float]]] = {
 class Metrics:
     """The server's own Prometheus registry: it has nothing else of the process."""
 
-    def __init__(self, registry: ModelRegistry) -> None:
+    def __init__(self, context: Context) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        self._registry.register(EngineCollector(registry.all))
+        self._registry.register(EngineCollector(context.registry.all))
+        self._registry.register(ServerCollector(context))
 
     async def show(self, _: web.Request) -> web.Response:
         """Return all metrics in Prometheus' text format."""
         return web.Response(
             body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE}
         )
+
+
+class ServerCollector(Collector):
+    """Read what belongs to the server as a whole, and what depends on whether it is to stop."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def collect(self) -> Iterator[Metric]:
+        context = self._context
+        named = {"instance_name": context.config.instance_name, "version": package_version()}
+        yield InfoMetricFamily("kyutai_server", "Name and version of the server", named)
+        yield GaugeMetricFamily(
+            "kyutai_ready", "Whether the server takes sessions", int(context.is_ready)
+        )
+        yield GaugeMetricFamily(
+            "kyutai_sessions_running",
+            "Sessions of clients, with those that wait for a slot or for their client",
+            context.sessions.running,
+        )
+        free = GaugeMetricFamily(
+            "kyutai_slots_free", "Sessions that would be taken now", labels=["model"]
+        )
+        for served in context.registry.all:
+            free.add_metric([served.name], context.free(served))
+        yield free
 
 
 class EngineCollector(Collector):

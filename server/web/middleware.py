@@ -24,6 +24,8 @@ RETRY_SECONDS = "1"
 PROBES = ("/health", "/ready", "/metrics")
 """Requests that monitor the server: answered under any host name and beyond the connection
 limit."""
+INSTANCE = "Kyutai-Instance"
+"""The header with the name of the server."""
 SAFE = {
     "Server": "kyutai-onnx",
     "X-Content-Type-Options": "nosniff",
@@ -73,11 +75,12 @@ async def check_request(request: web.Request, handler: Handler) -> web.StreamRes
 
 
 async def set_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Set the headers of CORS and of safety; close a spare connection after one answer, and any
-    connection of a server that stops."""
+    """Set the headers of CORS, of safety and with the server's name; close a spare connection after
+    one answer, and any connection of a server that stops."""
     context = request.app[CONTEXT]
     response.headers.update(context.origins.headers(request.headers.get("Origin")))
     response.headers.update(SAFE)
+    response.headers[INSTANCE] = context.config.instance_name
     connection = LimitedConnection.of(request.transport)
     if context.sessions.is_shut or (connection is not None and connection.spare):
         response.force_close()

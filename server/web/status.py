@@ -55,18 +55,24 @@ async def health(request: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    """Report whether the server takes sessions, and how many run."""
+    """Report whether the server takes sessions, how many run, and how many more it would take."""
     context = request.app[CONTEXT]
     models = [
         {
             "model": served.name,
             "used": served.engine.used,
+            "free": context.free(served),
             "slots": served.engine.slots,
             "queued": served.engine.queued,
         }
         for served in context.registry.all
     ]
-    report = {"status": "ready" if context.is_ready else "stopping", "models": models}
+    report = {
+        "status": "ready" if context.is_ready else "stopping",
+        "instance": context.config.instance_name,
+        "sessions": context.sessions.running,
+        "models": models,
+    }
     return web.json_response(report, status=200 if context.is_ready else 503)
 
 

@@ -13,6 +13,8 @@ from typer.main import get_command
 from kyutai_onnx.cli.main import app
 from kyutai_onnx.server.config import ModelConfig, ServerConfig
 from kyutai_onnx.server.registry import load_models
+from kyutai_onnx.server.web.connections import ConnectionLimiter
+from kyutai_onnx.server.web.context import Context
 from kyutai_onnx.server.web.metrics import Metrics
 
 DEPLOY = ROOT / "deploy"
@@ -22,6 +24,7 @@ SAMPLES = {
     "counter": ("_total",),
     "histogram": ("_bucket", "_sum", "_count"),
     "gauge": ("",),
+    "info": ("_info",),
     "unknown": ("",),
 }
 """What stands behind the name of a metric of each type."""
@@ -31,7 +34,8 @@ SAMPLES = {
 def exported() -> set[str]:
     """All that a server shows, whether it has been used yet or not."""
     config = ServerConfig(models=(ModelConfig(task="stt"), ModelConfig(task="tts")))
-    metrics = Metrics(load_models(config, lambda _: None))
+    registry = load_models(config, lambda _: None)
+    metrics = Metrics(Context(config, registry, ConnectionLimiter(config.limits, 1)))
     return {
         family.name + suffix
         for family in metrics._registry.collect()

@@ -1,8 +1,10 @@
 """How a server is watched: health, metrics, what was built, and its log."""
 
 import asyncio
+import functools
 import json
 import logging
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.serving import (
     HIBIKI,
     LISTEN,
+    SECONDS,
     STT,
     TTS,
     Running,
@@ -22,7 +25,7 @@ from support.serving import (
     transcribed,
 )
 from support.speech import Array, hiss, wav_bytes
-from support.waiting import until
+from support.waiting import until, until_async
 
 from kyutai_onnx.server.web.logs import LOG, JsonFormatter, TextFormatter, log, open_log
 
@@ -45,7 +48,11 @@ def _log_as_it_was_imported(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def metrics(server: Running) -> dict[tuple[str, str], float]:
     """Each value by its name and what its labels say."""
-    _, body, headers = asyncio.run(get(server, "/metrics"))
+    return asyncio.run(metrics_of(server))
+
+
+async def metrics_of(server: Running) -> dict[tuple[str, str], float]:
+    _, body, headers = await get(server, "/metrics")
     assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
     return {
         (sample.name, ",".join(sample.labels.values())): sample.value
@@ -89,16 +96,65 @@ def test_metrics_by_our_own(server: Running, pcm: Array) -> None:
 
 
 def test_slots_are_seen_while_they_are_in_use(server: Running) -> None:
-    async def talk() -> tuple[str, float]:
+    async def talk() -> None:
         async with connected(server, LISTEN) as client:
             await client.until("Ready")
             _, body, _ = await get(server, "/api/modules_info")
             module = next(m for m in json.loads(body) if m["type"] == "batched_asr")
+            assert module["used_slots"] == "1"
             _, body, _ = await get(server, "/ready")
-            return module["used_slots"], json.loads(body)["models"][0]["used"]
+            reported = json.loads(body)
+            model = reported["models"][0]
+            assert (model["used"], model["free"], model["slots"]) == (1, 2, 3)
+            assert (reported["sessions"], reported["instance"]) == (1, socket.gethostname())
 
-    assert asyncio.run(talk()) == ("1", 1)
+    asyncio.run(talk())
     server.until_free()
+
+
+def test_a_server_that_stops_has_no_free_slots() -> None:
+    async def talk(server: Running) -> tuple[float, ...]:
+        async with connected(server, LISTEN) as client:
+            await client.until("Ready")
+            assert (await metrics_of(server))["kyutai_slots_free", "stt-demo-en"] == 2
+            draining = asyncio.wrap_future(server.drain())
+            await until_async(functools.partial(is_draining, server))
+            found = await metrics_of(server)
+            _, body, _ = await get(server, "/ready")
+            assert json.loads(body)["models"][0]["free"] == 0
+        assert await draining == 0
+        names = ("kyutai_ready", "kyutai_sessions_running")
+        return (found["kyutai_slots_free", "stt-demo-en"], *(found[name, ""] for name in names))
+
+    with running(STT, slots=3, drain=float("inf")) as server:
+        assert asyncio.run(talk(server)) == (0, 0, 1)
+
+
+async def is_draining(server: Running) -> bool:
+    return (await get(server, "/ready"))[0] == 503
+
+
+def test_a_server_says_which_it_is() -> None:
+    async def talk(server: Running) -> None:
+        for path in ("/health", "/no/such/page", "/v1/models"):
+            assert (await get(server, path))[2]["Kyutai-Instance"] == "two"
+        async with connected(server, LISTEN) as client:
+            response = client.socket._response
+            assert response.headers["Kyutai-Instance"] == "two"
+        found = await metrics_of(server)
+        assert any(name == "kyutai_server_info" and "two" in said for name, said in found)
+
+    with running(STT, instance_name="two") as server:
+        asyncio.run(talk(server))
+
+
+def test_probes_need_no_host_and_no_place(server: Running) -> None:
+    """As HAProxy asks over HTTP/1.0, and Kubernetes by the address of a pod."""
+    for path in ("/health", "/ready", "/metrics"):
+        for head in ("HTTP/1.0\r\n", "HTTP/1.1\r\nHost: 10.0.0.7:8998\r\nConnection: close\r\n"):
+            with socket.create_connection(("127.0.0.1", server.server.port), SECONDS) as raw:
+                raw.sendall(f"GET {path} {head}\r\n".encode())
+                assert raw.recv(1 << 16).split()[1] == b"200"
 
 
 def test_health(server: Running) -> None:
@@ -160,7 +216,7 @@ def test_the_log_has_neither_keys_nor_what_is_said(
         asyncio.run(talk())
         server.until_free()
     lines = "\n".join(TextFormatter().format(record) for record in caplog.records)
-    lines += "\n".join(JsonFormatter().format(record) for record in caplog.records)
+    lines += "\n".join(JsonFormatter("here").format(record) for record in caplog.records)
     assert "client came" in lines
     assert "key refused" in lines
     for secret in (key, "wrong-key", "butter", "alarm"):
@@ -172,7 +228,7 @@ def opened_log(capsys: pytest.CaptureFixture[str]) -> Iterator[pytest.CaptureFix
     """Where the log goes as `serve` opens it, until the test ends."""
     loggers = [logging.getLogger(name) for name in (LOG.name, "aiohttp", "aiohttp.websocket")]
     before = [(each.handlers, each.propagate, each.level) for each in loggers]
-    open_log(as_json=False)
+    open_log(instance=None)
     yield capsys
     for logger, (handlers, propagate, level) in zip(loggers, before, strict=True):
         logger.handlers, logger.propagate = handlers, propagate
@@ -208,10 +264,11 @@ def test_lines_for_people_and_programs(caplog: pytest.LogCaptureFixture) -> None
     assert TextFormatter().format(record).partition(" ")[2] == (
         'info client left path="/a b" seconds=1.235 why="x\\ny"'
     )
-    reported = json.loads(JsonFormatter().format(record))
-    assert {name: reported[name] for name in ("level", "event", "path", "why")} == {
+    reported = json.loads(JsonFormatter("here").format(record))
+    assert {name: reported[name] for name in ("level", "event", "instance", "path", "why")} == {
         "level": "info",
         "event": "client left",
+        "instance": "here",
         "path": "/a b",
         "why": "x\ny",
     }

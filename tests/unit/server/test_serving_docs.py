@@ -16,6 +16,7 @@ from kyutai_onnx.server.moshi_config import SETTINGS, TASKS, TOP, UNSERVED
 from kyutai_onnx.server.registry import ModelRegistry, load_models
 from kyutai_onnx.server.server import make_app
 from kyutai_onnx.server.web.connections import ConnectionLimiter
+from kyutai_onnx.server.web.context import Context
 from kyutai_onnx.server.web.metrics import Metrics
 from kyutai_onnx.server.web.pages import Pages
 
@@ -66,7 +67,8 @@ def test_every_path_is_there(registry: ModelRegistry) -> None:
 
 
 def test_every_metric_is_there(registry: ModelRegistry) -> None:
-    families = {family.name for family in Metrics(registry)._registry.collect()}
+    metrics = Metrics(Context(ServerConfig(), registry, ConnectionLimiter(Limits(), 1)))
+    families = {family.name for family in metrics._registry.collect()}
     assert {name for name in families if not name.startswith("process_")} - NAMED == set()
 
 
