@@ -66,6 +66,7 @@ def statements(tree: ast.AST, *, lazy: bool) -> Iterator[tuple[ast.Import | ast.
             yield from statements(node, lazy=lazy or typing or later)
 
 
+@cache
 def imports(folder: str) -> list[Import]:
     files = sorted((ROOT / folder).rglob("*.py"))
     assert len(files) > 5

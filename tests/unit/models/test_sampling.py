@@ -26,7 +26,7 @@ def logits(*shape: int, seed: int = 0) -> Array:
     return 3 * np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def draws(values: Array, temperature: float, top_k: int, count: int = 20000) -> Array:
+def draws(values: Array, temperature: float, top_k: int, count: int = 5000) -> Array:
     """How often each token comes up."""
     many = np.broadcast_to(values, (count, len(values)))
     tokens = sample_token(many, temperature, top_k, np.random.default_rng(3))
@@ -72,8 +72,8 @@ def test_tokens_come_up_by_their_probability() -> None:
     values = logits(8)
     for temperature in (0.7, 1.0, 2.0):
         wanted = probabilities(values, temperature)
-        assert abs(draws(values, temperature, 0) - wanted).max() < 0.015
-        assert abs(draws(values, temperature, 8) - wanted).max() < 0.015
+        assert abs(draws(values, temperature, 0) - wanted).max() < 0.03
+        assert abs(draws(values, temperature, 8) - wanted).max() < 0.03
 
 
 def test_only_the_likeliest_are_drawn_from() -> None:
@@ -82,7 +82,7 @@ def test_only_the_likeliest_are_drawn_from() -> None:
     best = np.argsort(-chances)[:3]
     wanted = np.zeros(8)
     wanted[best] = chances[best] / chances[best].sum()
-    assert abs(draws(values, 1.5, 3) - wanted).max() < 0.015
+    assert abs(draws(values, 1.5, 3) - wanted).max() < 0.03
 
 
 @pytest.mark.parametrize("shape", [(4000,), (3, 50), (2, 4, 300)])
@@ -107,7 +107,7 @@ def test_what_is_ruled_out_is_never_drawn() -> None:
     for top_k in (0, 2, 5, 9):
         frequencies = draws(values, 1.0, top_k)
         assert frequencies[[0, 2, 3, 5]].sum() == 0
-        assert abs(frequencies - probabilities(values, 1.0)).max() < 0.015
+        assert abs(frequencies - probabilities(values, 1.0)).max() < 0.03
 
 
 def test_a_seed_repeats_its_draws_and_logits_stay_as_they_are() -> None:
@@ -147,7 +147,7 @@ def test_equal_scores_are_drawn_equally(temperature: float) -> None:
     for values, count in ((ordinary, 2), (infinite, 2), (np.full(4, -np.inf, np.float32), 4)):
         for top_k in (0, 4):
             frequencies = draws(values, temperature, top_k)
-            assert abs(frequencies[:count] - 1 / count).max() < 0.015
+            assert abs(frequencies[:count] - 1 / count).max() < 0.03
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8, 1e-40])
