@@ -1,6 +1,7 @@
 """Frozen dataclasses from JSON and back, every type checked and every error naming its place."""
 
 import dataclasses
+import functools
 import json
 import math
 import re
@@ -147,7 +148,7 @@ def _parse(kind: Any, value: object, place: str) -> Any:
 
 def _parse_dataclass(kind: Any, value: object, place: str) -> Any:
     entries = _check(isinstance(value, dict), value, place, "an object")
-    hints = get_type_hints(kind, include_extras=True)
+    hints = _hints(kind)
     arguments = {}
     for field in dataclasses.fields(kind):
         where = f"{place}.{field.name}".strip(".")
@@ -156,6 +157,11 @@ def _parse_dataclass(kind: Any, value: object, place: str) -> Any:
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ValueError(f"{where}: missing")
     return kind(**arguments)
+
+
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
 
 
 def _parse_union(kinds: tuple[Any, ...], value: object, place: str) -> Any:
