@@ -20,9 +20,9 @@ fi
 
 # Optional: espeak-ng makes speech for the demo's tests, in chromium the server's page is opened,
 # chromium-common brings SwiftShader, on which WebGPU runs without a GPU, and of the others a sound
-# card is made that has no hardware.
+# card is made that has no hardware. haproxy balances two servers, and docker-compose checks a file.
 sound="pulseaudio pulseaudio-utils libasound2-plugins libportaudio2"
-packages="espeak-ng chromium chromium-common $sound"
+packages="espeak-ng chromium chromium-common haproxy docker-compose $sound"
 # shellcheck disable=SC2086
 if command -v apt-get >/dev/null && ! dpkg -s $packages >/dev/null 2>&1; then
     if [ "$(id -u)" = 0 ]; then
@@ -36,6 +36,8 @@ command -v espeak-ng >/dev/null || echo "skipped: tests of the demo's speech (no
 [ -e /usr/lib/chromium/vk_swiftshader_icd.json ] ||
     echo "skipped: tests of WebGPU (no SwiftShader; Debian: chromium-common)"
 command -v chromium >/dev/null || echo "skipped: tests of the server's page (no chromium)"
+command -v haproxy >/dev/null || echo "skipped: tests of a balancer (no haproxy)"
+command -v docker-compose >/dev/null || echo "skipped: a check of the Swarm file (no docker-compose)"
 [ -n "${KYUTAI_PAGE:-}" ] || echo "skipped: Kyutai's own page (build it, name its dist by KYUTAI_PAGE)"
 command -v pulseaudio >/dev/null && command -v pactl >/dev/null ||
     echo "skipped: tests on a sound card of software (Debian: $sound)"
