@@ -49,7 +49,9 @@ SHIPPED = (
     "tts-1.6b-en_fr",
     "tts-0.75b-en-public",
     "hibiki-1b",
+    "hibiki-1b-context-3000",
     "hibiki-2b",
+    "hibiki-zero-3b",
     "moshi-7b",
 )
 CONFIGS: dict[str, Config] = {
