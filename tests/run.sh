@@ -20,9 +20,9 @@ fi
 
 # Optional: espeak-ng makes speech for the demo's tests, in chromium the server's page is opened,
 # chromium-common brings SwiftShader, on which WebGPU runs without a GPU, and of the others a sound
-# card is made that has no hardware. haproxy balances two servers, and docker-compose checks a file.
+# card is made that has no hardware. haproxy balances two servers.
 sound="pulseaudio pulseaudio-utils libasound2-plugins libportaudio2"
-packages="espeak-ng chromium chromium-common haproxy docker-compose $sound"
+packages="espeak-ng chromium chromium-common haproxy $sound"
 # shellcheck disable=SC2086
 if command -v apt-get >/dev/null && ! dpkg -s $packages >/dev/null 2>&1; then
     if [ "$(id -u)" = 0 ]; then
