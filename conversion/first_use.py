@@ -41,6 +41,7 @@ MARGIN = 50_000_000
 PIECE = 1 << 24
 """Bytes that are downloaded at once."""
 TRIES = 3
+ELSEWHERE = "set KYUTAI_ONNX_CACHE to a folder on another disk"
 
 
 @dataclass(frozen=True)
@@ -98,12 +99,13 @@ class FirstUse:
                 "export extra)"
             )
         waiting = [file for file in downloads.weights.values() if file.repo != heads]
+        _clear(out)
         self._announce(template, out, sum(map(downloads.missing, waiting)))
         downloads.fetch(waiting, self.progress)
         checkpoint = read_checkpoint(
             Repository.open(self.repo, repository.revision, hub=downloads.open), extra_heads=heads
         )
-        with atomic_folder(out, force=False) as partial:
+        with atomic_folder(out, force=False, elsewhere=ELSEWHERE) as partial:
             fill_template(template, checkpoint, partial, self.cache_entries, self.progress)
         shutil.rmtree(folder, ignore_errors=True)
         return out
@@ -129,7 +131,7 @@ class FirstUse:
         if free < needed:
             raise KyutaiOnnxError(
                 f"{out.parent}: {self.repo} needs {_amount(needed)} of disk and {_amount(free)} "
-                "are free; free some, or set KYUTAI_ONNX_CACHE to a folder on another disk"
+                f"are free; free some, or {ELSEWHERE}"
             )
         self.note(
             f"{self.repo} is used for the first time: downloading {_amount(download)}, "
@@ -143,11 +145,12 @@ def lock_of(repo: str, waiting: Callable[[], object] | None = None) -> Iterator[
     """Hold the lock of a repository, which a kill releases; yields whether it is held.
 
     If another process holds it, `waiting` is called and the lock is waited for; without `waiting`
-    it is not.
+    it is not. Raises KyutaiOnnxError if the cache cannot be written.
     """
-    downloads_folder().mkdir(parents=True, exist_ok=True)
-    lock = FileLock(downloads_folder() / f"{repo.replace('/', '--')}.lock")
+    folder = downloads_folder()
+    lock = FileLock(folder / f"{repo.replace('/', '--')}.lock")
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         if waiting is None:
@@ -155,6 +158,8 @@ def lock_of(repo: str, waiting: Callable[[], object] | None = None) -> Iterator[
             return
         waiting()
         lock.acquire()
+    except OSError as error:
+        raise KyutaiOnnxError(f"{folder}: {error.strerror}; {ELSEWHERE}") from None
     try:
         yield True
     finally:
@@ -202,8 +207,7 @@ class _Downloads:
                 self._complete(file, place)
             except OSError as error:
                 raise KyutaiOnnxError(
-                    f"{place}: {error.strerror}; free space, or set KYUTAI_ONNX_CACHE to a folder "
-                    "on another disk"
+                    f"{place}: {error.strerror}; free space, or {ELSEWHERE}"
                 ) from None
             before += file.size
         progress("downloading", total, total)
@@ -220,6 +224,17 @@ class _Downloads:
 
     def _place(self, repo: str, name: str, revision: str) -> Path:
         return self.folder / "weights" / repo.replace("/", "--") / revision / name
+
+
+def _clear(out: Path) -> None:
+    """Remove what is left of a bundle whose manifest was removed; raises KyutaiOnnxError."""
+    try:
+        if out.exists():
+            shutil.rmtree(out)
+    except OSError as error:
+        raise KyutaiOnnxError(
+            f"{out} holds no bundle and cannot be removed ({error.strerror}); remove it"
+        ) from None
 
 
 def _part(place: Path) -> Path:

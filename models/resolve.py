@@ -3,7 +3,8 @@
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from ..runtime.bundle.bundle import Bundle, read_manifest
 from ..runtime.bundle.manifest import FILE_NAME, Precision, is_bundle
 from ..runtime.bundle.variants import read_index
 from ..runtime.cache_folder import bundles_folder
-from ..runtime.errors import ModelError
+from ..runtime.errors import KyutaiOnnxError, ModelError
 from ..runtime.output_file import is_folder
 from ..runtime.providers.provider import load_onnxruntime, target_of
 from .families import DEFAULT, DEMO, FAMILIES, Family, Task, demo_names
@@ -94,7 +95,26 @@ def open_folder(path: Path) -> Bundle:
 
     Raises ModelError as `Bundle.open` does.
     """
-    return Bundle.open(path, DEMO / (DEFAULT.demo.folder or "") if is_demo(path) else None)
+    with _removable(path):
+        return Bundle.open(path, DEMO / (DEFAULT.demo.folder or "") if is_demo(path) else None)
+
+
+@contextmanager
+def _removable(path: Path) -> Iterator[None]:
+    """Add to an error of a bundle in the cache how to remove it, after which it is made again."""
+    try:
+        yield
+    except ModelError as error:
+        if not _is_cached(path):
+            raise
+        raise ModelError(f"{error}; 'kyutai-onnx models --remove {path.name}' removes it") from None
+
+
+def _is_cached(path: Path) -> bool:
+    try:
+        return path.parent == bundles_folder()
+    except KyutaiOnnxError:  # a user without a home has no cache
+        return False
 
 
 def _published(name: str, wanted: Wanted) -> ResolvedBundle:
@@ -179,7 +199,12 @@ def exported_bundles(name: str, precision: Precision | None = None) -> list[Path
     is named; raises ModelError for one that is damaged then."""
     plain = name.replace("/", "--")
     found = [path for path in _all_exported() if path.name.rpartition("--")[0] == plain]
-    return [p for p in found if precision is None or read_manifest(p).precision == precision]
+    return [p for p in found if precision is None or _precision(p) == precision]
+
+
+def _precision(path: Path) -> Precision:
+    with _removable(path):
+        return read_manifest(path).precision
 
 
 def exported_names() -> list[str]:

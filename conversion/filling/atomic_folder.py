@@ -12,21 +12,22 @@ from ...runtime.bundle.manifest import is_bundle
 from ...runtime.errors import KyutaiOnnxError, UsageError
 
 REASONS = {
-    errno.ENOSPC: "no space is left on the disk; free some or choose another place with '--out'",
-    errno.EROFS: "the disk is read-only; choose another place with '--out'",
-    **dict.fromkeys(
-        (errno.EACCES, errno.EPERM),
-        "writing to it is not permitted; choose another place with '--out'",
-    ),
-    errno.ENOTDIR: "a part of it is a file; choose another place with '--out'",
-    errno.EDQUOT: "your quota of the disk is used up; choose another place with '--out'",
-    errno.ENAMETOOLONG: "its name is too long; choose another place with '--out'",
+    errno.ENOSPC: "no space is left on the disk; free some or {elsewhere}",
+    errno.EROFS: "the disk is read-only; {elsewhere}",
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "writing to it is not permitted; {elsewhere}"),
+    errno.ENOTDIR: "a part of it is a file; {elsewhere}",
+    errno.EDQUOT: "your quota of the disk is used up; {elsewhere}",
+    errno.ENAMETOOLONG: "its name is too long; {elsewhere}",
 }
 
 
 @contextmanager
-def atomic_folder(out: Path, *, force: bool) -> Iterator[Path]:
+def atomic_folder(
+    out: Path, *, force: bool, elsewhere: str = "choose another place with '--out'"
+) -> Iterator[Path]:
     """Yield a folder to write in: it becomes `out` at the end, and vanishes if anything fails.
+
+    `elsewhere` says in errors how a user chooses another place.
 
     Raises:
         UsageError: `out` exists and `force` is not given or it is no bundle, or another export
@@ -44,7 +45,9 @@ def atomic_folder(out: Path, *, force: bool) -> Iterator[Path]:
     except OSError as error:
         if error.errno not in REASONS:
             raise
-        raise KyutaiOnnxError(f"{out}: {REASONS[error.errno]}") from None
+        raise KyutaiOnnxError(
+            f"{out}: {REASONS[error.errno].format(elsewhere=elsewhere)}"
+        ) from None
 
 
 def _check(out: Path, *, force: bool) -> None:

@@ -24,14 +24,16 @@ class HubServer:
 
     A commit writes into these folders, and is refused if its parent is not the last one. `gated`
     are repositories that need a login. Of a file in `cut`, by repository and name, nothing is sent
-    from that byte on. A GET of a file in `held` that goes on after that byte waits until `release`
-    is set. `sent` has, for each GET, the repository, the file, the first byte and the number of
-    bytes. If `overtaken`, another commit comes before each upload.
+    from that byte on; the last byte of one in `damaged` is another one. A GET of a file in `held`
+    that goes on after that byte waits until `release` is set. `sent` has, for each GET, the
+    repository, the file, the first byte and the number of bytes. If `overtaken`, another commit
+    comes before each upload.
     """
 
     folder: Path
     gated: set[str] = field(default_factory=set)
     cut: dict[tuple[str, str], int] = field(default_factory=dict)
+    damaged: set[tuple[str, str]] = field(default_factory=set)
     held: dict[tuple[str, str], int] = field(default_factory=dict)
     sent: list[tuple[str, str, int, int]] = field(default_factory=list)
     url: str = ""
@@ -228,7 +230,10 @@ class _Handler(BaseHTTPRequestHandler):
             file.seek(first)
             try:
                 while position < stop:
-                    position += self.wfile.write(file.read(min(PIECE, stop - position)))
+                    content = file.read(min(PIECE, stop - position))
+                    if (repo, name) in hub.damaged and not file.peek(1):
+                        content = content[:-1] + bytes([content[-1] ^ 1])
+                    position += self.wfile.write(content)
             except (BrokenPipeError, ConnectionResetError):
                 pass
         hub.sent.append((repo, name, first, position - first))

@@ -1,14 +1,20 @@
 """The first use of a repository: it is downloaded from a stand-in for the Hub, and converted."""
 
+import errno
+import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from huggingface_hub import constants
+from support.commands import Command
 
 pytest.importorskip("torch", reason="the template of a small model is traced")
 
@@ -16,11 +22,14 @@ from support.checkpoints import TEXT_ONLY, fused, random_lm, random_mimi, write_
 from support.hub_server import HubServer, hub_server
 from support.waiting import until
 
+from kyutai_onnx.conversion import first_use
 from kyutai_onnx.conversion.checkpoint.checkpoint import open_checkpoint
-from kyutai_onnx.conversion.filling.shipped import write_archive
+from kyutai_onnx.conversion.filling import atomic_folder, fill
+from kyutai_onnx.conversion.filling.shipped import shipped_template, write_archive
 from kyutai_onnx.conversion.filling.targets import TARGETS, Precisions
 from kyutai_onnx.conversion.filling.template import design_of
 from kyutai_onnx.export.plan import make_template
+from kyutai_onnx.runtime import hub as hub_client
 from kyutai_onnx.runtime.bundle.bundle import Bundle
 
 REPO, SISTER = "kyutai/stt-1b-en_fr", "kyutai/stt-1b-en_fr-candle"
@@ -255,3 +264,163 @@ def test_of_two_processes_the_second_waits_and_says_so(
     assert (first[0], second[0]) == (0, 0)
     assert first[1] == second[1]
     assert len(bundles(tmp_path)) == 1
+
+
+@pytest.fixture
+def here(
+    hub: HubServer,
+    archive: Path,
+    command: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Command:
+    """Runs a command in this process, where a fault can be put at any place."""
+    for name, value in hub.environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    for name, setting in {
+        "ENDPOINT": hub.url,
+        "HUGGINGFACE_CO_URL_TEMPLATE": hub.url + "/{repo_id}/resolve/{revision}/{filename}",
+        "HF_HUB_CACHE": str(tmp_path / "hub"),
+        "HF_HUB_DISABLE_XET": True,
+    }.items():
+        monkeypatch.setattr(constants, name, setting)
+    monkeypatch.setattr(hub_client, "is_reachable", lambda: True)
+    monkeypatch.setattr(first_use, "is_reachable", lambda: True)
+    monkeypatch.setattr(first_use, "PIECE", 10_000)
+    monkeypatch.setattr(
+        first_use, "shipped_template", lambda design: shipped_template(design, archive)
+    )
+    return command
+
+
+def test_a_disk_without_space_is_found_before_the_download(
+    here: Command, hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=first_use.MARGIN))
+    done = here("info", REPO)
+    assert done.code == 1
+    assert "50.0 MB are free" in done.error
+    assert "KYUTAI_ONNX_CACHE" in done.error
+    assert hub.bytes_of(WEIGHTS) < 20_000
+    assert bundles(tmp_path) == []
+
+
+@pytest.mark.parametrize("where", ["download", "conversion"])
+def test_a_disk_that_fills_up_on_the_way_is_one_line(
+    here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    owner, name = {"download": (first_use, "_read"), "conversion": (fill, "_content")}[where]
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, Mock(side_effect=full))
+        done = here("info", REPO, "-q")
+    assert done.code == 1
+    assert "KYUTAI_ONNX_CACHE" in done.error
+    assert bundles(tmp_path) == []
+    assert here("info", REPO, "-q").code == 0
+
+
+def test_a_damaged_download_is_named_and_downloaded_again(
+    here: Command, hub: HubServer, tmp_path: Path
+) -> None:
+    hub.damaged.add((REPO, WEIGHTS))
+    done = here("info", REPO, "-q")
+    assert done.code == 3
+    assert f"{WEIGHTS} of {REPO}" in done.error
+    assert bundles(tmp_path) == []
+    assert list((tmp_path / "cache").rglob(f"{WEIGHTS}*")) == []
+    hub.damaged.clear()
+    assert here("info", REPO, "-q").code == 0
+
+
+def test_a_tensor_of_another_shape_is_found_before_the_download(
+    here: Command, hub: HubServer, tmp_path: Path
+) -> None:
+    lm = random_lm(TEXT_ONLY)
+    lm["out_norm.alpha"] = lm["out_norm.alpha"][..., :-1].contiguous()
+    write_folder(hub.folder / REPO, TEXT_ONLY, fused(lm))
+    done = here("info", REPO, "-q")
+    assert done.code == 3
+    assert "out_norm" in done.error
+    assert hub.bytes_of(WEIGHTS) < 20_000
+    assert bundles(tmp_path) == []
+
+
+POINTS = {
+    "headers": (hub_client.RemoteFile, "read", 1),
+    "a file": (first_use, "_read", 4),
+    "before a file has its name": (first_use, "sha256", 1),
+    "between files": (first_use._Downloads, "_complete", 2),
+    "conversion": (fill, "_content", 3),
+    "before the manifest": (fill, "write_json", 1),
+    "before the bundle has its name": (atomic_folder, "_replace", 1),
+}
+"""Functions, and at which of their calls the signal comes."""
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_an_interrupt_leaves_nothing_that_loads_and_is_resumed(
+    here: Command,
+    hub: HubServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    point: str,
+) -> None:
+    owner, name, call = POINTS[point]
+    function, calls = getattr(owner, name), itertools.count(1)
+
+    def interrupted(*arguments: object) -> object:
+        if next(calls) == call:
+            signal.raise_signal(signal.SIGINT)
+        return function(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, interrupted)
+        assert here("info", REPO, "-q").code == 130
+    assert bundles(tmp_path) == []
+    assert here("info", REPO, "--offline").code == 3
+    kept = sum(path.stat().st_size for path in (tmp_path / "cache").rglob(f"{WEIGHTS}*"))
+    hub.sent.clear()
+    assert here("info", REPO, "-q").code == 0
+    again = [first for repo, file, first, _ in hub.sent if (repo, file) == (REPO, WEIGHTS)]
+    assert min((first for first in again if first >= 10_000), default=kept) >= kept
+    assert len(bundles(tmp_path)) == 1
+    assert downloads(tmp_path) == []
+
+
+def test_what_is_left_of_a_removed_bundle_gives_way_to_a_new_one(
+    here: Command, tmp_path: Path
+) -> None:
+    assert here("info", REPO, "-q").code == 0
+    (made,) = bundles(tmp_path)
+    (made / "bundle.json").unlink()
+    assert here("info", REPO, "-q").code == 0
+    assert Bundle.open(made).manifest.source.repository == REPO
+
+
+def test_a_bundle_of_an_older_version_is_refused_until_it_is_removed(
+    here: Command, hub: HubServer, tmp_path: Path
+) -> None:
+    assert here("info", REPO, "-q").code == 0
+    (made,) = bundles(tmp_path)
+    manifest = json.loads((made / "bundle.json").read_text("utf-8"))
+    (made / "bundle.json").write_text(json.dumps(manifest | {"format_version": 0}), "utf-8")
+    hub.sent.clear()
+    for precision in ([], ["--precision", "int8"]):
+        done = here("info", REPO, "-q", *precision)
+        assert done.code == 3
+        assert f"models --remove {made.name}" in done.error
+    assert hub.sent == []
+    assert here("models", "--remove", made.name).code == 0
+    assert here("info", REPO, "-q").code == 0
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(
+    here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("KYUTAI_ONNX_CACHE", str(tmp_path / "file" / "cache"))
+    done = here("info", REPO, "-q")
+    assert done.code == 1
+    assert "KYUTAI_ONNX_CACHE" in done.error
