@@ -154,8 +154,8 @@ def measure(model: str, precision: str, kill_at: int, work: Path) -> None:
     assert sum("seconds" in one for one in found) == 1
     bundle = sum(file.stat().st_size for file in made[0].iterdir())
     print(
-        f"{model} {precision}: killed after {before / 1e9:.2f} GB; {after / 1e9:.2f} GB downloaded by "
-        f"the next two; a bundle of {bundle / 1e9:.2f} GB"
+        f"{model} {precision}: killed after {before / 1e9:.2f} GB; {after / 1e9:.2f} GB downloaded "
+        f"by the next two; a bundle of {bundle / 1e9:.2f} GB"
     )
     for one in found:
         print(json.dumps({name: round(value, 1) for name, value in one.items()}))
