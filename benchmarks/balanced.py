@@ -34,6 +34,8 @@ CLUSTER = ROOT / "deploy" / "cluster"
 FILES = ("haproxy.cfg", "servers.cfg")
 SLOTS = 8
 """As in haproxy.cfg."""
+INTER = "5s"
+"""Between two probes, as in haproxy.cfg."""
 PATH = "/api/asr-streaming"
 PINGS, PAUSE = 500, 0.002
 
@@ -45,9 +47,10 @@ def cluster_server(log: Path, name: str) -> ServedProcess:
 
 
 class Balancer:
-    """HAProxy before servers that are named as in servers.cfg; `folder` keeps its files."""
+    """HAProxy before servers that are named as in servers.cfg; `folder` keeps its files. It probes
+    them every `inter`."""
 
-    def __init__(self, folder: Path, servers: Mapping[str, ServedProcess]) -> None:
+    def __init__(self, folder: Path, servers: Mapping[str, ServedProcess], inter: str) -> None:
         with contextlib.ExitStack() as stack:
             clients, figures = (
                 stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)
@@ -60,6 +63,7 @@ class Balancer:
                 text = (CLUSTER / name).read_text("utf-8")
                 for port, descriptor in ports.items():
                     text = text.replace(f"bind {port}", f"bind fd@{descriptor}")
+                text = text.replace(f"inter {INTER} ", f"inter {inter} ")
                 for server, process in servers.items():
                     address = f"server {server} 127.0.0.1:{process.port}"
                     text = re.sub(rf"server {server} \S+", address, text)
@@ -83,10 +87,17 @@ class Balancer:
     @property
     def traffic(self) -> tuple[int, int]:
         """Bytes of all clients that have left, to the servers and from them."""
+        row = self._row("clients", "FRONTEND")
+        return int(row["bin"]), int(row["bout"])
+
+    def takes(self, server: str) -> bool:
+        """Return whether it sends streams of speech to text to a server."""
+        return self._row("transcribe", server)["status"].startswith("UP")
+
+    def _row(self, *names: str) -> dict[str, str]:
         with urlopen(f"{self._figures}/;csv", timeout=PATIENCE) as answer:
             rows = csv.DictReader(answer.read().decode().removeprefix("# ").splitlines())
-        row = next(row for row in rows if (row["pxname"], row["svname"]) == ("clients", "FRONTEND"))
-        return int(row["bin"]), int(row["bout"])
+        return next(row for row in rows if (row["pxname"], row["svname"]) == names)
 
     def kill(self) -> None:
         """End it."""
@@ -95,14 +106,16 @@ class Balancer:
 
 
 @contextlib.contextmanager
-def balanced(folder: Path) -> Iterator[tuple[Balancer, ServedProcess, ServedProcess]]:
+def balanced(
+    folder: Path, inter: str = INTER
+) -> Iterator[tuple[Balancer, ServedProcess, ServedProcess]]:
     """A balancer before two servers, `one` and `two`, while the block runs."""
     with contextlib.ExitStack() as stack:
         servers = {}
         for name in ("one", "two"):
             servers[name] = cluster_server(folder / f"{name}.log", name)
             stack.callback(servers[name].kill)
-        balancer = Balancer(folder, servers)
+        balancer = Balancer(folder, servers, inter)
         stack.callback(balancer.kill)
         yield balancer, servers["one"], servers["two"]
 

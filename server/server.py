@@ -235,6 +235,7 @@ class Server:
         await asyncio.wait(waits, timeout=self.config.drain, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()
+        log("drained", left=sessions.running)
         return sessions.running
 
     async def stop(self, urged: asyncio.Event | None = None) -> None:
@@ -295,11 +296,10 @@ class Server:
             finally:
                 await self.stop(urged)
         if urged.is_set():
-            raise UrgedStopError(f"stopped at once by a second signal, with {left} sessions left")
+            raise UrgedStopError(f"stopped at once by a second signal; sessions cut: {left}")
         if left:
             raise CutSessionsError(
-                f"{left} sessions had not ended after {self.config.drain:g} s; give '--drain' more "
-                "seconds"
+                f"sessions cut after {self.config.drain:g} s: {left}; give '--drain' more seconds"
             )
 
     async def _load_decoders(self) -> None:

@@ -15,27 +15,28 @@ from typing import Any
 import pytest
 from support.serving import FRAME, LISTEN, SECONDS, Client, http, silence, words_of
 from support.speech import RATE, Array
-from support.waiting import until
+from support.waiting import until, until_here
 
-from benchmarks.balanced import SLOTS, balanced
+from benchmarks.balanced import SLOTS, Balancer, balanced
 from benchmarks.served import ServedProcess
 
-pytestmark = [
-    pytest.mark.skipif(
-        shutil.which("haproxy") is None or sys.platform == "win32",
-        reason="haproxy is not installed",
-    ),
-    pytest.mark.xdist_group("balanced"),
-]
+pytestmark = pytest.mark.skipif(
+    shutil.which("haproxy") is None or sys.platform == "win32", reason="haproxy is not installed"
+)
 
 
 @dataclass
 class Cluster:
-    """Two servers, and the address of the balancer before them."""
+    """Two servers, and the balancer before them, which probes them more often than else."""
 
     one: ServedProcess
     two: ServedProcess
-    url: str
+    balancer: Balancer
+
+    @property
+    def url(self) -> str:
+        """Where clients come."""
+        return self.balancer.url
 
     @contextlib.asynccontextmanager
     async def client(self, url: str | None = None) -> AsyncIterator[tuple[Client, str]]:
@@ -52,8 +53,8 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with balanced(tmp_path_factory.mktemp("balanced")) as (balancer, one, two):
-        yield Cluster(one, two, balancer.url)
+    with balanced(tmp_path_factory.mktemp("balanced"), inter="100ms") as (balancer, one, two):
+        yield Cluster(one, two, balancer)
 
 
 async def speak(client: Client, pcm: Array) -> None:
@@ -138,6 +139,7 @@ def test_streams_are_spread_and_outlive_a_drain(cluster: Cluster, pcm: Array, te
             async with cluster.client() as (client, name):
                 assert name == "two"
                 await client.speak(silence(0.1))
+        await until_here(lambda: not cluster.balancer.takes("one"))
         moved.set()
         return await asyncio.gather(*talking)
 

@@ -116,6 +116,21 @@ def test_a_recording_that_is_being_posted_is_transcribed(
     assert asyncio.run(talk()) == (200, text, 0)
 
 
+def test_a_recording_that_waits_for_a_slot_is_transcribed(pcm: Array, text: str) -> None:
+    async def talk(server: Running) -> tuple[int, str, int]:
+        async with connected(server, LISTEN) as client:
+            await client.until("Ready")
+            posting = asyncio.create_task(ask(server, "POST", LISTEN, data=wav_bytes(pcm)))
+            await server.until_queued()
+            draining = asyncio.wrap_future(server.drain())
+            await until_draining(server)
+        status, answer, _ = await posting
+        return status, words_of(json.loads(answer)), await left(draining)
+
+    with running(STT, slots=1, drain=FOREVER) as server:
+        assert asyncio.run(talk(server)) == (200, text, 0)
+
+
 def test_wyoming_goes_on_and_nobody_new_comes(server: Running, pcm: Array, text: str) -> None:
     port = server.server.wyoming_port
     assert port is not None
