@@ -77,9 +77,17 @@ class Renamed:
 
     def read(self, name: str, rows: slice | None = None) -> Array:
         recipe = self._recipes[name]
+        if rows is not None and self._is_only_renamed(recipe):
+            return self._source.read(recipe.pieces[0].name, rows)
         parts = [self._source.read(piece.name, piece.rows) for piece in recipe.pieces]
         tensor = recipe.build(parts).reshape(recipe.shape)
         return tensor if rows is None else tensor[rows]
+
+    def _is_only_renamed(self, recipe: TensorAssembly) -> bool:
+        """Whether a tensor is one of the source as it is, so that some rows can be read alone."""
+        first = recipe.pieces[0]
+        kept = self._source.shapes()[first.name] == recipe.shape
+        return kept and first.rows is None and len(recipe.pieces) == 1 and recipe.build is joined
 
 
 class Overlay:

@@ -189,6 +189,20 @@ def test_a_view_reads_its_pieces_when_it_is_read():
     assert np.array_equal(view.read("twice", slice(1, 2)), TABLE[1:2] * 2)
 
 
+def test_rows_of_a_tensor_that_is_only_renamed_are_read_alone():
+    source, rows = Counting({"table": TABLE}), slice(1, 3)
+    recipes = {
+        "renamed": whole(source, "table"),
+        "part": TensorAssembly((Piece("table", slice(2, 6)),), (4, 4)),
+        "flat": TensorAssembly((Piece("table"),), (24,)),
+    }
+    view = Renamed(source, recipes)
+    assert np.array_equal(view.read("renamed", rows), TABLE[1:3])
+    assert source.reads == [("table", rows)]
+    assert np.array_equal(view.read("part", rows), TABLE[3:5])
+    assert np.array_equal(view.read("flat", rows), TABLE.flatten()[1:3])
+
+
 def test_a_renaming_leaves_out_what_has_no_name_and_refuses_clashes():
     source = InMemory({"a.old": TABLE, "b": TABLE})
     view = renamed(source, lambda name: name.removesuffix(".old") if "a" in name else None)
