@@ -89,6 +89,8 @@ def served(model: str, work: Path) -> Iterator[HubServer]:
     if sister := PAUSE_HEADS.get(repo):
         write_published(sister.rpartition("/")[2], work / sister)
     with hub_server(work) as hub:
+        for file in work.rglob("*.safetensors"):
+            hub.hash_of(file)  # beforehand, or a client may wait too long for its first answer
         yield hub
 
 
