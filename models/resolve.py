@@ -135,7 +135,7 @@ def _published(name: str, wanted: Wanted) -> ResolvedBundle:
         chosen.append(variant.folder)
         return variant.folder
 
-    path = download_bundle(name.removeprefix(HUB), choose)
+    path = download_bundle(name.removeprefix(HUB), choose, offline=wanted.offline)
     return ResolvedBundle(path, f"using {chosen[0]} of {name}" if chosen else None)
 
 

@@ -49,8 +49,9 @@ class MissingFileError(ModelError):
     """The repository is there; the file in it is not."""
 
 
-def download_bundle(name: str, choose: Callable[[Path], str]) -> Path:
-    """Download the bundle `owner/name[@revision]` and return its folder.
+def download_bundle(name: str, choose: Callable[[Path], str], *, offline: bool = False) -> Path:
+    """Download the bundle `owner/name[@revision]` and return its folder; `offline` looks for it in
+    the cache alone.
 
     If the repository has an index of variants, `choose` returns the folder of one of them by the
     path of the index, and no other folder is downloaded. Raises ModelError if it is not available,
@@ -60,30 +61,36 @@ def download_bundle(name: str, choose: Callable[[Path], str]) -> Path:
     if found is None:
         raise ModelError(f"'hf://{name}' is not of the form hf://owner/name[@revision]")
     repo, revision = found["repo"], found["revision"]
-    index = _snapshot(repo, revision, [INDEX, FILE_NAME]) / INDEX
+    local = offline or not is_reachable()
+
+    def snapshot(revision: str | None, patterns: list[str] | None = None) -> Path:
+        try:
+            with hub_errors(repo, "the bundle", revision):
+                return Path(
+                    huggingface_hub.snapshot_download(
+                        repo,
+                        revision=revision,
+                        allow_patterns=patterns,
+                        local_files_only=local,
+                    )
+                )
+        except ModelError as error:
+            if not isinstance(error.__cause__, errors.LocalEntryNotFoundError):
+                raise
+            raise ModelError(_unreached(repo, "the bundle", offline=offline)) from error
+
+    index = snapshot(revision, [INDEX, FILE_NAME]) / INDEX
     if not index.is_file():
-        if is_reachable():
+        if not local:
             _announce(f"fetching the bundle {name}")
-        return _snapshot(repo, revision)
+        return snapshot(revision)
     folder = choose(index)
-    if is_reachable():
+    if not local:
         _announce(f"fetching {folder} of {name}")
-    bundle = _snapshot(repo, index.parent.name, [f"{folder}/*"]) / folder
+    bundle = snapshot(index.parent.name, [f"{folder}/*"]) / folder
     if not bundle.is_dir():
-        raise ModelError(_unreached(repo, folder))
+        raise ModelError(_unreached(repo, folder, offline=offline))
     return bundle
-
-
-def _snapshot(repo: str, revision: str | None, patterns: list[str] | None = None) -> Path:
-    with hub_errors(repo, "the bundle", revision):
-        return Path(
-            huggingface_hub.snapshot_download(
-                repo,
-                revision=revision,
-                allow_patterns=patterns,
-                local_files_only=not is_reachable(),
-            )
-        )
 
 
 @dataclass(frozen=True)
@@ -293,7 +300,8 @@ def hub_errors(
         raise ModelError(f"{name} of {repo} could not be {action}: {cause}") from error
 
 
-def _unreached(repo: str, name: str) -> str:
-    if constants.HF_HUB_OFFLINE:
-        return f"{name} of {repo} is not in the cache, and HF_HUB_OFFLINE keeps it from download"
+def _unreached(repo: str, name: str, *, offline: bool = False) -> str:
+    if offline or constants.HF_HUB_OFFLINE:
+        setting = "--offline" if offline else "HF_HUB_OFFLINE"
+        return f"{name} of {repo} is not in the cache, and {setting} keeps it from download"
     return f"no network: the Hub could not be reached for {name} of {repo}, nor is it in the cache"

@@ -121,6 +121,21 @@ def test_a_second_variant_is_chosen_by_its_precision(
     assert json.loads(offline.out)["precision"] == "int8"
 
 
+def test_offline_a_published_bundle_is_taken_from_the_cache_alone(
+    run: Run, hub: HubServer, tmp_path: Path
+) -> None:
+    assert run("publish", bundle(tmp_path / "one"), REPO, "--push").code == 0
+    hub.sent.clear()
+    done = run("info", f"hf://{REPO}", "--offline")
+    assert done.code == 3
+    assert "--offline" in error(done)
+    assert hub.sent == []
+    assert run("info", f"hf://{REPO}").code == 0
+    hub.sent.clear()
+    assert run("info", f"hf://{REPO}", "--offline").code == 0
+    assert hub.sent == []
+
+
 def test_a_variant_is_replaced_with_all_its_files(run: Run, hub: HubServer, tmp_path: Path) -> None:
     for name, precision in (("one", "int8"), ("two", "fp16")):
         run("publish", bundle(tmp_path / name, precision=precision), REPO, "--push")
