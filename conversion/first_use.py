@@ -29,6 +29,7 @@ from .checkpoint.checkpoint import Checkpoint, read_checkpoint
 from .checkpoint.repository import Repository, commit_of
 from .convert import Request, plan_conversion
 from .filling.atomic_folder import atomic_folder
+from .filling.card import NON_COMMERCIAL_REPOSITORIES
 from .filling.fill import Progress, fill_template
 from .filling.kv_calibration import CacheEntries
 from .filling.shipped import shipped_template
@@ -133,10 +134,12 @@ class FirstUse:
                 f"{out.parent}: {self.repo} needs {_amount(needed)} of disk and {_amount(free)} "
                 f"are free; free some, or {ELSEWHERE}"
             )
+        code = NON_COMMERCIAL_REPOSITORIES.get(self.repo)
+        terms = f"; not for commercial use (CC {code.upper()} 4.0)" if code else ""
         self.note(
             f"{self.repo} is used for the first time: downloading {_amount(download)}, "
             f"then converting to {template.precisions.model} for {template.target} "
-            f"({_amount(size)}) in {out}"
+            f"({_amount(size)}) in {out}{terms}"
         )
 
 

@@ -8,7 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -424,3 +425,46 @@ def test_a_cache_that_cannot_be_written_is_one_line(
     done = here("info", REPO, "-q")
     assert done.code == 1
     assert "KYUTAI_ONNX_CACHE" in done.error
+
+
+def test_what_must_not_be_used_commercially_says_so(
+    here: Command, hub: HubServer, tmp_path: Path
+) -> None:
+    repo = "kyutai/moshika-rl-seamless"
+    write_folder(hub.folder / repo, TEXT_ONLY)
+    hub.gated.add(repo)
+    done = here("info", repo)
+    assert done.code == 3
+    assert "hf auth login" in done.error
+    hub.gated.clear()
+    done = here("info", repo)
+    assert done.code == 0
+    assert "CC BY-NC 4.0" in done.err.splitlines()[0]
+    (made,) = bundles(tmp_path)
+    assert "license: cc-by-nc-4.0" in (made / "README.md").read_text("utf-8")
+    assert "commercially" in (made / "LICENSE").read_text("utf-8")
+
+
+def test_a_server_downloads_and_converts_before_it_serves(
+    start: Start, hub: HubServer, tmp_path: Path
+) -> None:
+    process = start("serve", "--model", REPO, "--port", "0")
+    assert process.stderr is not None
+    lines = list(iter_until(process.stderr, "serving "))
+    assert REPO in lines[0]
+    (made,) = bundles(tmp_path)
+    assert str(made) in lines[0]
+    with urllib.request.urlopen(f"{lines[-1].split()[-1]}/ready") as answer:
+        report = json.load(answer)
+    assert report["status"] == "ready"
+    assert [model["slots"] for model in report["models"]] == [4]
+    process.send_signal(signal.SIGTERM)
+    assert ended(process)[0] == 0
+
+
+def iter_until(stream: Iterable[str], start: str) -> Iterator[str]:
+    """Lines of a process, to the first that starts so."""
+    for line in stream:
+        yield line.strip()
+        if line.startswith(start):
+            return
