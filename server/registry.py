@@ -5,7 +5,6 @@ import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ..models import TextToSpeech
@@ -13,10 +12,9 @@ from ..models.batch import Row
 from ..models.families import DEFAULT, FAMILIES, SERVED, Family, Task
 from ..models.mimi.model import CodecCache
 from ..models.model import Model
-from ..models.resolve import Progress, Wanted, exported_bundles, is_demo, locate, open_folder
+from ..models.resolve import Progress, Wanted, is_demo, locate, open_folder
 from ..models.tts.voices import CFG
-from ..runtime.bundle.bundle import Bundle, read_manifest
-from ..runtime.bundle.manifest import FILE_NAME, is_bundle
+from ..runtime.bundle.bundle import Bundle
 from ..runtime.errors import ModelError, UsageError
 from .config import ModelConfig, ServerConfig
 from .engine.engine import Engine
@@ -254,16 +252,7 @@ def _bundle(
     note: Callable[[str], object],
     progress: Progress,
 ) -> Bundle:
-    """Return the bundle of the configured precision."""
-    found = [] if wanted.model is None else _candidates(wanted.model)
-    if wanted.precision is not None and found:
-        fitting = [path for path in found if read_manifest(path).precision == wanted.precision]
-        if not fitting:
-            raise ModelError(
-                f"{wanted.model}: no bundle of precision {wanted.precision}; make it with "
-                f"'kyutai-onnx export --repo {wanted.model} --precision {wanted.precision}'"
-            )
-        return open_folder(max(fitting, key=lambda path: (path / FILE_NAME).stat().st_mtime))
+    """Return the bundle of the configured precision; raises ModelError for one of another."""
     family = FAMILIES[wanted.task] if wanted.task else None
     chosen = Wanted(
         precision=wanted.precision,
@@ -273,11 +262,13 @@ def _bundle(
         progress=progress,
     )
     located = locate(wanted.model, family or DEFAULT, chosen)
+    bundle = open_folder(located.path)
+    found = bundle.manifest.precision
+    if wanted.precision not in (None, found):
+        raise ModelError(
+            f"{bundle.path}: is in {found}, not in {wanted.precision}; give its repository, or "
+            "leave out the precision"
+        )
     if located.note:
         note(located.note)
-    return open_folder(located.path)
-
-
-def _candidates(name: str) -> list[Path]:
-    folder = Path(name)
-    return [folder] if is_bundle(folder) else exported_bundles(name)
+    return bundle

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from ...runtime.errors import UsageError
 from .. import options
 from ..messages import print_note, progress_bar
 from ..option_values import WhenFull
 from ..options import HARDWARE, MODEL, MODELS, option
 
 if TYPE_CHECKING:
+    from ...runtime.bundle.manifest import Precision
     from ...server.config import ServerConfig
     from ...server.server import Server
 
@@ -34,6 +36,7 @@ def serve(
             "embedded demos.",
         ),
     ] = None,
+    precision: options.BundlePrecision = None,
     slots: Annotated[
         int | None,
         option("--slots", min=1, panel=MODEL, help="Streams per model at once. Default: 4."),
@@ -198,6 +201,7 @@ def serve(
     flags = ServerFlags(
         file=config,
         models=tuple(model or ()),
+        precision=None if precision is None else precision.value,
         api_keys=tuple(api_key or ()),
         certificate=tls,
         self_signed=tls_self_signed,
@@ -212,6 +216,7 @@ class ServerFlags:
 
     file: Path | None = None
     models: tuple[str, ...] = ()
+    precision: "Precision | None" = None
     api_keys: tuple[str, ...] = ()
     certificate: tuple[Path, Path] | None = None
     self_signed: bool = False
@@ -227,9 +232,9 @@ def configured(flags: ServerFlags) -> "tuple[ServerConfig, list[str]]":
 
     config, notes = read_config(flags.file) if flags.file else (ServerConfig(), [])
     changes = dict(flags.given)
-    models = flags.models or (() if config.models else _usual_model())
-    if models:
-        changes["models"] = tuple(ModelConfig(model=model) for model in models)
+    named = flags.models or (() if config.models else _usual_model())
+    if named:
+        changes["models"] = tuple(ModelConfig(model=model) for model in named)
     if flags.api_keys:
         changes["api_keys"] = read_keys(flags.api_keys)
     if flags.certificate is not None:
@@ -238,6 +243,11 @@ def configured(flags: ServerFlags) -> "tuple[ServerConfig, list[str]]":
     elif flags.self_signed:
         changes["tls"] = Tls(self_signed=True)
     config = dataclasses.replace(config, **changes)
+    if flags.precision is not None:
+        if not config.models:
+            raise UsageError("--precision: there is no model to choose it for; give '--model'")
+        models = (dataclasses.replace(m, precision=flags.precision) for m in config.models)
+        config = dataclasses.replace(config, models=tuple(models))
     config.check()
     return config, notes
 

@@ -4,8 +4,12 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from support.bundles import copy_demo
 
-from kyutai_onnx.runtime.errors import UsageError
+from kyutai_onnx.cli.commands.serve import ServerFlags, configured
+from kyutai_onnx.conversion.first_use import FirstUse
+from kyutai_onnx.runtime.cache_folder import bundles_folder
+from kyutai_onnx.runtime.errors import ModelError, UsageError
 from kyutai_onnx.server.config import ModelConfig, ServerConfig, Tls, read_config, read_keys
 from kyutai_onnx.server.limits import Limits
 from kyutai_onnx.server.registry import load_models
@@ -209,6 +213,39 @@ def test_models_of_two_tasks_share_no_path(order: int) -> None:
     models = (ModelConfig(task="stt", path=tts), ModelConfig(task="tts"))
     with pytest.raises(UsageError, match=tts):
         load_models(ServerConfig(models=models[::order]), lambda _: None)
+
+
+def test_a_precision_that_is_not_here_is_made_at_its_first_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KYUTAI_ONNX_CACHE", str(tmp_path / "cache"))
+    repo = "kyutai/stt-1b-en_fr"
+    copy_demo(bundles_folder() / "kyutai--stt-1b-en_fr--int8-cpu", lambda _: None)
+    made = copy_demo(tmp_path / "int4", lambda manifest: manifest.update(precision="int4"))
+    asked = []
+
+    def convert(use: FirstUse) -> Path:
+        asked.append((use.repo, use.target, use.precision))
+        return made
+
+    monkeypatch.setattr(FirstUse, "convert", convert)
+    flags = ServerFlags(models=(repo,), precision="int4")
+    (served,) = load_models(configured(flags)[0], lambda _: None).all
+    assert served.model.bundle.path == made
+    assert asked == [(repo, "cpu", "int4")]
+
+
+def test_a_folder_of_another_precision_is_refused(tmp_path: Path) -> None:
+    made = copy_demo(tmp_path / "int8", lambda _: None)
+    flags = ServerFlags(models=(str(made),), precision="int4")
+    with pytest.raises(ModelError, match="int4"):
+        load_models(configured(flags)[0], lambda _: None)
+
+
+def test_a_precision_needs_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KYUTAI_ONNX_MODEL", raising=False)
+    with pytest.raises(UsageError, match="--model"):
+        configured(ServerFlags(precision="int4"))
 
 
 @pytest.mark.parametrize(
