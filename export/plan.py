@@ -101,7 +101,7 @@ def _plan_codec(design: Design) -> tuple[list[GraphPlan], list[GraphPlan]]:
         sizes = Sizes(1, 1) if target.splits_codec else Sizes(design.batch, most_frames=MOST_FRAMES)
         return GraphPlan(
             name,
-            lambda: kind(config, design.codebooks, chosen, sizes.most_frames, part),
+            partial(kind, config, design.codebooks, chosen, sizes.most_frames, part),
             "mimi",
             sizes,
             halves="mimi" in design.halves,
@@ -129,30 +129,32 @@ def _plan_lm(design: Design, recipe: QuantizationRecipe | None) -> list[GraphPla
     style = lm_style(target, design.precisions, recipe)
     source = lm.source_length(speakers)
     builders: dict[str, Callable[[], StepModule]] = {
-        TEMPORAL: lambda: TemporalTransformer(lm, style, source)
+        TEMPORAL: partial(TemporalTransformer, lm, style, source)
     }
     if lm.depformer is not None:
-        builders[DEPTH] = lambda: DepthTransformer(lm, design.candidates, style)
+        builders[DEPTH] = partial(DepthTransformer, lm, design.candidates, style)
     if lm.is_conditioned:
-        builders[CONDITIONS] = lambda: Conditions(lm, speakers, style)
+        builders[CONDITIONS] = partial(Conditions, lm, speakers, style)
     runs_on: TargetName | None = "cpu" if target.splits_codec else None
     halves = "lm" in design.halves
     return [
-        GraphPlan(name, _written_by(recipe, build), "lm", Sizes(design.batch), halves, runs_on)
+        GraphPlan(
+            name,
+            build if recipe is None else partial(write_by_recipe, recipe, build),
+            "lm",
+            Sizes(design.batch),
+            halves,
+            runs_on,
+        )
         for name, build in builders.items()
     ]
 
 
-def _written_by(
-    recipe: QuantizationRecipe | None, build: Callable[[], StepModule]
-) -> Callable[[], StepModule]:
-    def write() -> StepModule:
-        module = build()
-        if recipe is not None:
-            apply_recipe(recipe, module)
-        return module
-
-    return write
+def write_by_recipe(recipe: QuantizationRecipe, build: Callable[[], StepModule]) -> StepModule:
+    """Make a module whose quantized layers are written by a recipe."""
+    module = build()
+    apply_recipe(recipe, module)
+    return module
 
 
 def apply_recipe(recipe: QuantizationRecipe, module: StepModule) -> None:

@@ -51,6 +51,9 @@ class Selection:
     active_dtype = torch.bool
     active_axes = 0
 
+    def __repr__(self) -> str:
+        return type(self).__name__
+
     def hold(self, active: Tensor, new: Tensor, old: Tensor) -> Tensor:
         return torch.where(active.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 

@@ -1,10 +1,9 @@
 """A template is the same for all checkpoints of a configuration, and filling it needs no torch."""
 
-import functools
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,6 +40,7 @@ from kyutai_onnx.conversion.filling.targets import TARGETS, Precisions
 from kyutai_onnx.conversion.filling.template import Design, Template, design_of
 from kyutai_onnx.export import plan
 from kyutai_onnx.export.bundle import export_bundle
+from kyutai_onnx.export.graphs.graph_template import graph_template
 from kyutai_onnx.models.calibration_run import cache_entries
 from kyutai_onnx.runtime.bundle.manifest import Precision
 from kyutai_onnx.runtime.bundle.manifest import Target as TargetName
@@ -74,24 +74,6 @@ EVERY = [
     for precision in get_args(Precision)
     if name != "directml"  # whose graphs are those of webgpu
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def codecs() -> Iterator[None]:
-    """A codec is traced once: it takes longest, and is the same beside many models."""
-    plan_codec, traced = plan._plan_codec, functools.cache(plan.graph_template)
-    plans: dict[str, object] = {}
-
-    def planned(design: Design) -> object:
-        key = f"{design.mimi} {design.target} {design.codebooks} {design.halves}"
-        if key not in plans:
-            plans[key] = plan_codec(design)
-        return plans[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "_plan_codec", planned)
-        patch.setattr(plan, "graph_template", traced)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -149,9 +131,13 @@ def test_a_template_of_one_checkpoint_filled_with_another_is_the_export_of_that(
     precision: Precision,
     checkpoint: Callable[[str, int], Checkpoint],
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """The other's language model is traced anew."""
     one, other = checkpoint(family, 0), checkpoint(family, 1)
-    template = template_of(one, "cpu", precision)
+    template, once = template_of(one, "cpu", precision), plan.graph_template
+    anew = {"mimi": once, "lm": graph_template}
+    monkeypatch.setattr(plan, "graph_template", lambda graph: anew[graph.weights](graph))
     made = filled(template, other, tmp_path / "filled")
     request = Request(other.repository.name, tmp_path / "exported", precision=precision)
     exported = contents(export_bundle(request))

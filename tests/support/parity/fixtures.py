@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from support.checkpoints import Json
-from support.parity.codecs_once import Codecs
 from support.parity.makers import write_checkpoint
 from support.parity.variants import LMS, MIMIS
 from support.shared import Shared
@@ -45,7 +44,6 @@ def codebooks_of(mimi: str, lm: str | None) -> int:
 @pytest.fixture(scope="session")
 def bundle(shared: Shared, checkpoint: Checkpoints) -> Bundles:
     """A bundle of such a checkpoint for a target and precision."""
-    codecs = Codecs(shared)
 
     @functools.cache
     def make(
@@ -71,8 +69,7 @@ def bundle(shared: Shared, checkpoint: Checkpoints) -> Bundles:
                 decoder=decoder,
                 codebooks=codebooks,
             )
-            with codecs.shared((mimi, target, codebooks, codec)):
-                return export_bundle(request)
+            return export_bundle(request)
 
         key = ("bundle", mimi, lm, target, precision, codec, cache, decoder)
         return Bundle.open(shared.once("-".join(map(str, key)), export))
