@@ -1,7 +1,7 @@
 """The registry of model families: what each reads and writes, what its streams take, its parts.
 
 Commands, server and pages dispatch on these capabilities. The name of a family stands here, in the
-manifest and in `export`, and nowhere else.
+manifest, and where `conversion` reads a checkpoint's own; no other layer knows it.
 """
 
 from collections.abc import Mapping

@@ -236,5 +236,5 @@ def with_padding_for_end(lm: Tensors) -> Tensors:
     """
     shape = lm.shapes()[TEXT_EMBEDDING]
     rows = (slice(0, 2), slice(3, 4), slice(3, None))
-    recipe = TensorAssembly(tuple(Piece(TEXT_EMBEDDING, part) for part in rows), shape)
-    return Renamed(lm, {name: whole(lm, name) for name in lm.shapes()} | {TEXT_EMBEDDING: recipe})
+    assembly = TensorAssembly(tuple(Piece(TEXT_EMBEDDING, part) for part in rows), shape)
+    return Renamed(lm, {name: whole(lm, name) for name in lm.shapes()} | {TEXT_EMBEDDING: assembly})

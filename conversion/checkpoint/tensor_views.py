@@ -63,31 +63,33 @@ class TensorAssembly:
 class Renamed:
     """A view with names of its own, each made from tensors of another set when it is read."""
 
-    def __init__(self, source: Tensors, recipes: Mapping[str, TensorAssembly]) -> None:
+    def __init__(self, source: Tensors, assemblies: Mapping[str, TensorAssembly]) -> None:
         self._source = source
-        self._recipes = dict(recipes)
-        self._shapes = {name: recipe.shape for name, recipe in recipes.items()}
+        self._assemblies = dict(assemblies)
+        self._shapes = {name: assembly.shape for name, assembly in assemblies.items()}
 
     def shapes(self) -> Mapping[str, Shape]:
         return self._shapes
 
     def dtype(self, name: str) -> str:
-        recipe = self._recipes[name]
-        return recipe.dtype or self._source.dtype(recipe.pieces[0].name)
+        assembly = self._assemblies[name]
+        return assembly.dtype or self._source.dtype(assembly.pieces[0].name)
 
     def read(self, name: str, rows: slice | None = None) -> Array:
-        recipe = self._recipes[name]
-        if rows is not None and self._is_only_renamed(recipe):
-            return self._source.read(recipe.pieces[0].name, rows)
-        parts = [self._source.read(piece.name, piece.rows) for piece in recipe.pieces]
-        tensor = recipe.build(parts).reshape(recipe.shape)
+        assembly = self._assemblies[name]
+        if rows is not None and self._is_only_renamed(assembly):
+            return self._source.read(assembly.pieces[0].name, rows)
+        parts = [self._source.read(piece.name, piece.rows) for piece in assembly.pieces]
+        tensor = assembly.build(parts).reshape(assembly.shape)
         return tensor if rows is None else tensor[rows]
 
-    def _is_only_renamed(self, recipe: TensorAssembly) -> bool:
+    def _is_only_renamed(self, assembly: TensorAssembly) -> bool:
         """Whether a tensor is one of the source as it is, so that some rows can be read alone."""
-        first = recipe.pieces[0]
-        kept = self._source.shapes()[first.name] == recipe.shape
-        return kept and first.rows is None and len(recipe.pieces) == 1 and recipe.build is joined
+        first = assembly.pieces[0]
+        kept = self._source.shapes()[first.name] == assembly.shape
+        return (
+            kept and first.rows is None and len(assembly.pieces) == 1 and assembly.build is joined
+        )
 
 
 class Overlay:
@@ -124,15 +126,15 @@ def renamed(source: Tensors, rule: Callable[[str], str | None]) -> Renamed:
     return Renamed(source, collected((rule(name), whole(source, name)) for name in source.shapes()))
 
 
-def collected(recipes: Iterable[tuple[str | None, TensorAssembly]]) -> dict[str, TensorAssembly]:
+def collected(assemblies: Iterable[tuple[str | None, TensorAssembly]]) -> dict[str, TensorAssembly]:
     """Recipes by name, without those that have none."""
     found: dict[str, TensorAssembly] = {}
-    for name, recipe in recipes:
+    for name, assembly in assemblies:
         if name in found:
-            rivals = f"{found[name].pieces[0].name} and {recipe.pieces[0].name}"
+            rivals = f"{found[name].pieces[0].name} and {assembly.pieces[0].name}"
             raise ModelError(f"{rivals} both hold {name}")
         if name is not None:
-            found[name] = recipe
+            found[name] = assembly
     return found
 
 

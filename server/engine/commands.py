@@ -45,9 +45,9 @@ class Wake:
 
 @dataclass(frozen=True)
 class Stop:
-    """Finish within `drain` seconds."""
+    """Finish within so many seconds."""
 
-    drain: float
+    seconds: float
 
 
 Command = Join | Feed | Hold | Cancel | Wake | Stop

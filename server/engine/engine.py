@@ -11,7 +11,7 @@ from ...models.families import Family
 from ...runtime.bundle.bundle import Bundle
 from ..limits import Limits
 from ..wire import NO_ROOM
-from .active_sessions import Admission
+from .admission import Admission
 from .commands import CommandQueue
 from .engine_session import AudioIntake, Backlog, EngineSession, Intake, MakeRow, Pace, TextIntake
 from .events import Busy, Deliver
@@ -149,10 +149,10 @@ class Engine:
         """Start the thread; sessions may be opened before."""
         self._thread.start()
 
-    def stop(self, drain: float) -> None:
-        """Refuse new sessions, work off what was fed for up to `drain` seconds, end the sessions
+    def stop(self, seconds: float) -> None:
+        """Refuse new sessions, work off what was fed for up to `seconds`, end the sessions
         that are left, and return when the thread has ended."""
-        self.loop.stop(drain)
+        self.loop.stop(seconds)
         if self._thread.ident is None:
             self._run()
         else:

@@ -7,7 +7,8 @@ from typing import Any
 
 from ...models.batch import Batch, Row
 from ..limits import Limits
-from .active_sessions import ActiveSessions, Admission
+from .active_sessions import ActiveSessions
+from .admission import Admission
 from .commands import Cancel, Command, CommandQueue, Feed, Hold, Join, Stop
 from .engine_session import EndOfInput, EngineSession
 from .events import SessionEvent
@@ -52,10 +53,10 @@ class Loop:
             return 0.0
         return None if until == math.inf else max(0.0, until - self._clock())
 
-    def stop(self, drain: float) -> None:
-        """Refuse new sessions, and be `finished` within `drain` seconds. Thread-safe."""
+    def stop(self, seconds: float) -> None:
+        """Refuse new sessions, and be `finished` within so many seconds. Thread-safe."""
         self.admission.shut()
-        self.commands.put(Stop(drain))
+        self.commands.put(Stop(seconds))
 
     def _execute(self, command: Command) -> None:
         now = self._clock()
@@ -68,9 +69,9 @@ class Loop:
         elif isinstance(command, Cancel):
             self.active.drop(command.session, "abandoned")
         elif isinstance(command, Stop):
-            self._drain(now + command.drain)
+            self._finish_by(now + command.seconds)
 
-    def _drain(self, deadline: float) -> None:
+    def _finish_by(self, deadline: float) -> None:
         """Work off what was fed by now, until then."""
         self._deadline = min(self._deadline, deadline)
         for session in self.admission.waiting:

@@ -4,17 +4,13 @@ A browser lets any page open websockets and post forms anywhere, which would ope
 machine to every page that its user opens.
 """
 
-import asyncio
 import hashlib
 import hmac
 import ipaddress
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
-
-from ..engine.events import Busy
 
 HEADER = "kyutai-api-key"
 QUERY = ("auth_id", "worker_auth_id")
@@ -28,10 +24,6 @@ CORS_METHODS = "GET, POST, OPTIONS"
 CORS_HEADERS = "*, authorization, content-type, kyutai-api-key"
 """The star stands for those that OpenAI's client adds in browsers. It has to be followed by
 `authorization`, which it does not stand for."""
-
-
-class TooManySessions(Exception):  # noqa: N818
-    """The caller runs as many sessions as it may."""
 
 
 class Keys:
@@ -105,53 +97,6 @@ class WrongKeys:
                 self._known.popitem(last=False)
             return True
         return self._rate.admits(address)
-
-
-class SessionCounts:
-    """Count the sessions of each caller, at most `most` at once; None is no limit. Those that wait
-    for a slot, or for their client, count too."""
-
-    def __init__(self, most: int | None) -> None:
-        self._most = most
-        self._running: Counter[str] = Counter()
-        self._none = asyncio.Event()
-        self._none.set()
-        self.is_shut = False
-        """Whether the server takes no more sessions."""
-
-    @property
-    def running(self) -> int:
-        """The sessions of all callers."""
-        return self._running.total()
-
-    def shut(self) -> None:
-        """Refuse all sessions from now on."""
-        self.is_shut = True
-
-    async def until_none(self) -> None:
-        """Wait until no session runs."""
-        await self._none.wait()
-
-    @contextmanager
-    def session(self, caller: str) -> Iterator[None]:
-        """Count a session while the block runs. Raises TooManySessions, and Busy once it is
-        shut."""
-        if self.is_shut:
-            raise Busy("the server is shutting down")
-        if self._most is not None and self._running[caller] >= self._most:
-            raise TooManySessions(
-                f"{self._most} sessions are running, the most for one caller: close one first"
-            )
-        self._running[caller] += 1
-        self._none.clear()
-        try:
-            yield
-        finally:
-            self._running[caller] -= 1
-            if not self._running[caller]:
-                del self._running[caller]
-            if not self._running:
-                self._none.set()
 
 
 class RateLimit:

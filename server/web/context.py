@@ -14,8 +14,9 @@ from ..decoding import Decoders
 from ..engine.session import Session
 from ..registry import ModelRegistry, ServedModel
 from ..wire import MOST_JSON, parse_object
-from .auth import Keys, Origins, RateLimit, SessionCounts, WrongKeys
+from .auth import Keys, Origins, RateLimit, WrongKeys
 from .connections import ConnectionLimiter
+from .session_counts import SessionCounts
 from .uploads import Uploads
 
 WORKERS = 4

@@ -13,10 +13,11 @@ from ..openai import messages as openai
 from ..registry import UnknownModel
 from ..wire import ProtocolError
 from .async_session import SessionEnded
-from .auth import TooManySessions, caller_of, shown_key
+from .auth import caller_of, shown_key
 from .connections import LimitedConnection
 from .context import CONTEXT, Context
 from .logs import LOG, ThrottledLog, log
+from .session_counts import TooManySessions
 from .uploads import NoSpaceError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

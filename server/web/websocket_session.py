@@ -14,11 +14,11 @@ from ..engine.session import Session
 from ..registry import ServedModel, UnknownModel
 from ..wire import NO_ROOM, ProtocolError
 from .async_session import AsyncSession
-from .auth import TooManySessions
 from .client_timeout import client_timeout
 from .context import CONTEXT, Context
 from .logs import log
 from .middleware import Handler, admit, keeping_place
+from .session_counts import TooManySessions
 
 PING_SECONDS = 10.0
 CLOSE_SECONDS = 2.0

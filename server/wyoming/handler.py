@@ -23,11 +23,11 @@ from ..engine.events import INTERNAL_ERROR, Busy
 from ..registry import ServedModel, UnknownModel
 from ..voices import DEFAULT_VOICE
 from ..web.async_session import AHEAD, AsyncSession, SessionEnded, TextFeeder
-from ..web.auth import TooManySessions
 from ..web.client_timeout import client_timeout
 from ..web.connections import LimitedConnection
 from ..web.context import Context
 from ..web.logs import LOG, log
+from ..web.session_counts import TooManySessions
 from ..web.status import PACKAGE, package_version
 from .adapter import (
     ChunkDecoder,

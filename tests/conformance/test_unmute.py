@@ -2,7 +2,7 @@
 the wire. By number, those that are tried elsewhere:
 
 - 3, 11: strict unions of messages: tests/fuzz/test_protocol_clients.py
-- 4, 7: arrays of any size, words without text: tests/unit/server/test_listening.py
+- 4, 7: arrays of any size, words without text: tests/unit/server/test_stt_messages.py
 - 12, 13: text word by word, audio of any length: tests/integration/server/test_server_speaking.py
 - 17: ports and slots are the user's
 """

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.counting import Client, Counting, frames
+from support.counting_model import Client, Counting, frames
 from support.paths import ROOT
 from support.soundcards import Room
 from support.speech import RATE

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnx.parser
 from safetensors.numpy import save_file
-from support.toy import entry, tensor
+from support.toy_codec import entry, tensor
 
 from kyutai_onnx.models.resolve import DEMO
 from kyutai_onnx.runtime.bundle.bundle import Bundle

@@ -6,7 +6,7 @@ are `in_projs.{set}.weight` and `out_projs.{set}.weight`, alphas of norms are fl
 multiplied out when they are read.
 """
 
-from .canonical import canonical_lm, canonical_mimi, with_widths
+from .detect import canonical_lm, canonical_mimi, with_widths
 from .quantized import is_quantized
 from .shapes import lm_shapes, mimi_shapes
 

@@ -89,8 +89,8 @@ def _rejoined(tensors: Tensors, name: str) -> tuple[str, TensorAssembly]:
     shapes = tensors.shapes()
     parts = [part for part in (f"{name}_q", f"{name}_kv") if part in shapes]
     rows = sum(shapes[part][0] for part in parts)
-    recipe = TensorAssembly(tuple(map(Piece, parts)), (rows, *shapes[parts[0]][1:]))
-    return name.replace(".in_proj_weight", ".in_projs.0.weight"), recipe
+    assembly = TensorAssembly(tuple(map(Piece, parts)), (rows, *shapes[parts[0]][1:]))
+    return name.replace(".in_proj_weight", ".in_projs.0.weight"), assembly
 
 
 def _codebook_name(name: str) -> str | None:
@@ -102,14 +102,14 @@ def _codebook_name(name: str) -> str | None:
 
 def _folded(tensors: Tensors, name: str) -> tuple[str | None, TensorAssembly]:
     """`weight_v` and `weight_g` of a convolution as one weight (scripts/import_mimi_pytorch.py)."""
-    recipe, base = whole(tensors, name), name[:-2]
+    assembly, base = whole(tensors, name), name[:-2]
     if name.endswith("weight_g") and f"{base}_v" in tensors.shapes():
-        return None, recipe
+        return None, assembly
     if name.endswith("weight_v") and f"{base}_g" in tensors.shapes():
         return base, TensorAssembly(
-            (Piece(name), Piece(f"{base}_g")), recipe.shape, _weight_norm, "F32"
+            (Piece(name), Piece(f"{base}_g")), assembly.shape, _weight_norm, "F32"
         )
-    return name, recipe
+    return name, assembly
 
 
 def _weight_norm(parts: Sequence[Array]) -> Array:

@@ -41,15 +41,15 @@ def dequantized(tensors: Tensors, dim: int) -> Tensors:
     Raises:
         ModelError: scales are missing, superfluous, or do not fit their weight.
     """
-    recipes = dict(_by_row(tensors)) | dict(_by_group(tensors, dim))
-    used = {piece.name for recipe in recipes.values() for piece in recipe.pieces}
+    assemblies = dict(_by_row(tensors)) | dict(_by_group(tensors, dim))
+    used = {piece.name for assembly in assemblies.values() for piece in assembly.pieces}
     bare = [n for n in _weights(tensors) if tensors.dtype(n) == "I8" and n not in used]
     if bare:
         raise ModelError(f"{some(bare)} hold int8 without their scales ({ROW_SCALES}); {ADVICE}")
-    if not recipes:
+    if not assemblies:
         return tensors
     plain = {name: whole(tensors, name) for name in tensors.shapes() if name not in used}
-    return Renamed(tensors, recipes | plain)
+    return Renamed(tensors, assemblies | plain)
 
 
 def _weights(tensors: Tensors) -> Iterator[str]:
@@ -97,10 +97,10 @@ def _by_group(tensors: Tensors, dim: int) -> Iterator[tuple[str, TensorAssembly]
             raise ModelError(
                 f"{base}.scales has {groups} groups for {width} weights of {bits} bits; {ADVICE}"
             )
-        recipe = TensorAssembly(
+        assembly = TensorAssembly(
             tuple(map(Piece, names)), (rows, width), partial(_groups_scaled, bits)
         )
-        yield names[0], recipe
+        yield names[0], assembly
 
 
 def _check_parts(tensors: Tensors, base: str) -> None:

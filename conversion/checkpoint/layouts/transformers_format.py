@@ -65,8 +65,10 @@ def transformers_mimi(tensors: Tensors, config: MimiConfig) -> Renamed:
     inside = any(name.startswith(CODEC_PREFIX) for name in tensors.shapes())
     prefix = CODEC_PREFIX if inside else ""
     codec = renamed(tensors, lambda name: name.removeprefix(prefix) if prefix in name else None)
-    recipes = _traced(codec, mimi_shapes(config), MIMI_RULES, "{}_proj.weight", config.transformer)
-    return Renamed(codec, recipes)
+    assemblies = _traced(
+        codec, mimi_shapes(config), MIMI_RULES, "{}_proj.weight", config.transformer
+    )
+    return Renamed(codec, assemblies)
 
 
 def transformers_lm(tensors: Tensors, config: LMConfig) -> Renamed:
@@ -114,17 +116,17 @@ def _traced(
     config: TransformerConfig,
 ) -> dict[str, TensorAssembly]:
     """Recipes of all canonical tensors that are there; what is left over keeps its name."""
-    recipes: dict[str, TensorAssembly] = {}
+    assemblies: dict[str, TensorAssembly] = {}
     for name in canonical:
-        recipe = _recipe(source, name, rules, projection, config)
-        if recipe is not None:
-            recipes[name] = recipe
-    used = {piece.name for recipe in recipes.values() for piece in recipe.pieces}
+        assembly = _assembly(source, name, rules, projection, config)
+        if assembly is not None:
+            assemblies[name] = assembly
+    used = {piece.name for assembly in assemblies.values() for piece in assembly.pieces}
     spare = (name for name in source.shapes() if name not in used)
-    return recipes | {name: whole(source, name) for name in spare}
+    return assemblies | {name: whole(source, name) for name in spare}
 
 
-def _recipe(
+def _assembly(
     source: Tensors,
     name: str,
     rules: Sequence[tuple[str, str]],

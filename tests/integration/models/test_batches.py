@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.scripted import ONE, PLURAL, TWO, ends_after, hibiki, moshi, ramp, tokens
+from support.scripted_models import ONE, PLURAL, TWO, ends_after, hibiki, moshi, ramp, tokens
 from support.speaking import speaking_bundle
 from support.speech import Array, hiss, write_wav
 

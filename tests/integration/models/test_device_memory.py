@@ -10,7 +10,7 @@ import numpy as np
 import onnx.parser
 import onnxruntime
 import pytest
-from support.toy import Array, Toy, remembered
+from support.toy_codec import Array, Toy, remembered
 
 from kyutai_onnx.models.families import SERVED
 from kyutai_onnx.models.frame_benchmark import FrameBenchmark

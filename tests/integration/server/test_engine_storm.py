@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from support.counting import BROKEN, DELAY, FRAME, POISON, RATE, REFUSED, Client, Desk, frames
+from support.counting_model import BROKEN, DELAY, FRAME, POISON, RATE, REFUSED, Client, Desk, frames
 
 from kyutai_onnx.models.events import Word
 from kyutai_onnx.runtime.errors import UsageError
@@ -175,7 +175,7 @@ def test_nobody_loses_what_is_theirs(seed: int) -> None:
     assert len(storm.clients) > 50
     assert storm.busy > 0
     assert storm.refused > 0
-    storm.desk.engine.loop.stop(drain=storm.random.choice([0.0, 1.0, 100.0]))
+    storm.desk.engine.loop.stop(seconds=storm.random.choice([0.0, 1.0, 100.0]))
     storm.desk.wait(100)
     for client in storm.clients:
         client.check()
@@ -198,7 +198,7 @@ def test_the_storms_meet_all_there_is_to_meet() -> None:
     for seed in range(12):
         storm = Storm(seed)
         storm.run(1000)
-        storm.desk.engine.loop.stop(drain=0.0)
+        storm.desk.engine.loop.stop(seconds=0.0)
         storm.desk.work()
         ended |= set(storm.desk.statistics.ended)
     assert ended == ENDS | {"abandoned"}

@@ -42,10 +42,9 @@ from kyutai_onnx.server.web.auth import (
     Keys,
     Origins,
     RateLimit,
-    SessionCounts,
-    TooManySessions,
     caller_of,
 )
+from kyutai_onnx.server.web.session_counts import SessionCounts, TooManySessions
 from kyutai_onnx.server.web.tls import DAYS, TlsProtocol, self_signed, ssl_context
 
 KEY, OTHER = "first-key", "second-key"

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from support.commands import Command
 from support.npz import arrays
-from support.scripted import (
+from support.scripted_models import (
     BOUNDARY,
     CARD,
     END,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 from support.commands import Command
-from support.scripted import BOUNDARY, CARD, ONE, PADDING, PLURAL, TWO, moshi, ramp, tokens
+from support.scripted_models import BOUNDARY, CARD, ONE, PADDING, PLURAL, TWO, moshi, ramp, tokens
 from support.soundcards import BOX, LATENCY, MIC, SIZE, Room
 from support.speech import RATE, Array
 from support.threaded_card import ThreadedCard, Use, using

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.toy import Toy
+from support.toy_codec import Toy
 
 from kyutai_onnx.conversion.filling.atomic_folder import atomic_folder
 from kyutai_onnx.runtime.bundle.bundle import Bundle

@@ -3,7 +3,7 @@
 import onnx
 import onnx.parser
 import pytest
-from support.toy import Toy, state, tensor
+from support.toy_codec import Toy, state, tensor
 
 from kyutai_onnx.export.graphs.aliasing import unsafe_states
 from kyutai_onnx.models.families import DEFAULT

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.scripted import hibiki, moshi, ramp, tokens
+from support.scripted_models import hibiki, moshi, ramp, tokens
 from support.speaking import speaking_bundle
 from support.speech import Array
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.commands import Command
-from support.scripted import hibiki, moshi, tokens
+from support.scripted_models import hibiki, moshi, tokens
 
 from kyutai_onnx.models import Hibiki, SpeechToText
 from kyutai_onnx.models.batch import TokenTrace

@@ -6,7 +6,18 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from support.scripted import CARD, ONE, PADDING, SIZE, SPEC, TWO, Array, moshi, prompted, ramp
+from support.scripted_models import (
+    CARD,
+    ONE,
+    PADDING,
+    SIZE,
+    SPEC,
+    TWO,
+    Array,
+    moshi,
+    prompted,
+    ramp,
+)
 
 from kyutai_onnx.models.batch import TokenTrace
 from kyutai_onnx.models.events import Event

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from support.commands import Command
-from support.counting import BROKEN, Desk, frames
-from support.scripted import ONE, PLURAL, TWO, moshi, ramp, tokens
+from support.counting_model import BROKEN, Desk, frames
+from support.scripted_models import ONE, PLURAL, TWO, moshi, ramp, tokens
 from support.speech import Array
 
 from kyutai_onnx.models import Event, Hibiki, Moshi, SpeechToText

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.scripted import hibiki, moshi, ramp, tokens
+from support.scripted_models import hibiki, moshi, ramp, tokens
 from support.speech import Array
 
 from kyutai_onnx.models import Mimi, SpeechToText

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.scripted import (
+from support.scripted_models import (
     CARD,
     END,
     ONE,

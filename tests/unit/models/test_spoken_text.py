@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from support.scripted import (
+from support.scripted_models import (
     BOUNDARY,
     END,
     FIRST_BYTE,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.toy import Array, Toy, expected, remembered
+from support.toy_codec import Array, Toy, expected, remembered
 
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.runtime.graph.batch_state import BatchState

@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx.parser
 import pytest
 from support.bundles import copy_demo
-from support.toy import Toy, entry, read_manifest, serialized, write_manifest
+from support.toy_codec import Toy, entry, read_manifest, serialized, write_manifest
 
 from kyutai_onnx.models import SpeechToText
 from kyutai_onnx.runtime.bundle import bundle as bundles

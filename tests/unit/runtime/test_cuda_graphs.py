@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.toy import Array, Toy, expected
+from support.toy_codec import Array, Toy, expected
 from test_providers import Opened, offer, opened
 
 from kyutai_onnx.runtime.errors import ProviderError, UsageError

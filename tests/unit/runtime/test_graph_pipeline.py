@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx.parser
-from support.toy import (
+from support.toy_codec import (
     Toy,
     expected,
     read_manifest,

@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from support.bundles import without_heads
 from support.schema import SCHEMA, VALIDATOR
-from support.toy import Toy, read_manifest, write_manifest
+from support.toy_codec import Toy, read_manifest, write_manifest
 
 from kyutai_onnx.models.resolve import DEMO
 from kyutai_onnx.runtime.bundle import manifest as declared

@@ -11,7 +11,7 @@ from typing import Any
 
 import onnxruntime
 import pytest
-from support.toy import Toy
+from support.toy_codec import Toy
 
 from kyutai_onnx.runtime.bundle.manifest import Target
 from kyutai_onnx.runtime.errors import ModelError, ProviderError, UsageError

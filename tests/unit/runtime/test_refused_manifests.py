@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from support.schema import SCHEMA, VALIDATOR
-from support.toy import Json, Toy, read_manifest, write_manifest
+from support.toy_codec import Json, Toy, read_manifest, write_manifest
 
 from kyutai_onnx.models.resolve import DEMO
 from kyutai_onnx.runtime.bundle.bundle import Bundle

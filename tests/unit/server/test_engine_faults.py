@@ -4,7 +4,7 @@ import gc
 import weakref
 
 import pytest
-from support.counting import (
+from support.counting_model import (
     BROKEN,
     POISON,
     REFUSED,

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.counting import FRAME_SECONDS, RATE, Desk, frames
+from support.counting_model import FRAME_SECONDS, RATE, Desk, frames
 
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.server.limits import Limits

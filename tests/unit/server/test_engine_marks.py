@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support.counting import DELAY, FRAME, Desk, frames
+from support.counting_model import DELAY, FRAME, Desk, frames
 
 SILENCE = [0.0] * DELAY
 

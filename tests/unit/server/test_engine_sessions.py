@@ -4,7 +4,7 @@ import gc
 
 import numpy as np
 import pytest
-from support.counting import FRAME_SECONDS, Desk, frames
+from support.counting_model import FRAME_SECONDS, Desk, frames
 
 from kyutai_onnx.runtime.errors import UsageError
 from kyutai_onnx.server.engine import Busy, Ended, Session

@@ -1,7 +1,7 @@
 """The engine stops: input is worked off while there is time, and all sessions end."""
 
 import pytest
-from support.counting import Desk, frames
+from support.counting_model import Desk, frames
 
 from kyutai_onnx.server.engine import Busy
 
@@ -20,7 +20,7 @@ def test_everyone_is_reported_whatever_they_were_doing() -> None:
     gone.session.close()
     desk.engine.loop.turn()
     queued_too = desk.open(wait=50)
-    desk.engine.loop.stop(drain=10.0)
+    desk.engine.loop.stop(seconds=10.0)
     with pytest.raises(Busy, match="shutting down"):
         desk.open(wait=50)
     live.session.feed(frames(0.9))
@@ -43,7 +43,7 @@ def test_there_is_only_so_much_time() -> None:
     client = desk.open()
     client.session.feed(frames(*[0.1] * 100))
     client.session.end()
-    desk.engine.loop.stop(drain=3.0)
+    desk.engine.loop.stop(seconds=3.0)
     desk.work()
     assert client.brief == ["ready", *["0.1"] * 4, "shutdown"]
     assert desk.engine.loop.finished
@@ -69,10 +69,10 @@ def test_a_second_stop_may_be_more_urgent() -> None:
     desk = Desk()
     client = desk.open()
     client.session.hold(True)
-    desk.engine.loop.stop(drain=100.0)
+    desk.engine.loop.stop(seconds=100.0)
     desk.work()
     assert client.brief == ["ready"]
-    desk.engine.loop.stop(drain=0.0)
+    desk.engine.loop.stop(seconds=0.0)
     desk.work()
     assert client.brief == ["ready", "shutdown"]
 
@@ -82,7 +82,7 @@ def test_sessions_that_were_closed_before_the_stop_hold_it_up_no_longer() -> Non
     client = desk.open()
     desk.work()
     client.session.close()
-    desk.engine.loop.stop(drain=100.0)
+    desk.engine.loop.stop(seconds=100.0)
     desk.work()
     assert desk.engine.loop.finished
     assert client.brief == ["ready"]

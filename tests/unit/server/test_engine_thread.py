@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from support.counting import Client, Counting, frames
+from support.counting_model import Client, Counting, frames
 from support.waiting import until
 
 from kyutai_onnx.models.events import Word
