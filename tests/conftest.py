@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -25,6 +26,10 @@ settings.load_profile("any machine")
 
 FOLDERS = ["parity", "hardware", "conformance", "fuzz", "integration", "unit"]
 """Longest tests first: the workers end at about the same time."""
+SPREAD = ("tests/parity/", "tests/integration/test_page_blocks.py")
+SOUND = dict.fromkeys(
+    ("tests/hardware/test_virtual_card.py", "tests/conformance/test_moshi_client.py"), "sound"
+)
 
 
 def pytest_configure() -> None:
@@ -66,14 +71,26 @@ def cores() -> int:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks each test by its folder. A file's tests run on one worker, for what its module makes
-    serves them all; parity's are exported once for all workers, and so each runs where there is
-    room."""
+    """Marks each test by its folder."""
     for item in items:
         item.add_marker(folder(item))
-        if folder(item) != "parity" and item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
     items.sort(key=lambda item: FOLDERS.index(folder(item)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file's tests run on one worker, for what its module makes serves them all. Those of
+    `SPREAD` share nothing but what is made once for all workers, and each runs where there is
+    room; those of `SOUND` use one sound card. (The marker `xdist_group` has no effect: xdist 3.8
+    writes an attribute that pytest 9.2 does not read.)"""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return nodeid if file.startswith(SPREAD) else SOUND.get(file, file)
+
+    return ByFile(config, log)
 
 
 def folder(item: pytest.Item) -> str:

@@ -17,7 +17,6 @@ from support.waiting import PATIENCE_SECONDS, until
 from benchmarks.served import ServedProcess
 from kyutai_onnx.models import SpeechToText
 
-pytestmark = pytest.mark.xdist_group("sound")
 NUMBER = "trois mille deux cent quarante-cinq"
 ENGLISH = "three thousand two hundred forty five"
 

@@ -16,7 +16,6 @@ from support.virtual_card import VirtualCard, likeness, padded, place
 
 from kyutai_onnx.models.resolve import DEMO
 
-pytestmark = pytest.mark.xdist_group("sound")
 TEXT = "the train to boston leaves at nine fifty"
 
 

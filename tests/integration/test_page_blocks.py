@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,16 +99,7 @@ def served(code: str) -> Iterator[str]:
         yield code.replace(PORT, f"127.0.0.1:{server.server.port}")
 
 
-def by_page(blocks: Mapping[str, Any] | Sequence[Block]) -> list[Any]:
-    """Parameters, of which each page runs on one worker."""
-    pages = {str(block): block.page if isinstance(block, Block) else block for block in blocks}
-    return [
-        pytest.param(block, id=name, marks=pytest.mark.xdist_group(page))
-        for block, (name, page) in zip(blocks, pages.items(), strict=True)
-    ]
-
-
-@pytest.mark.parametrize("block", by_page(SHELL))
+@pytest.mark.parametrize("block", SHELL, ids=str)
 def test_commands_run_and_print_what_the_page_shows(block: Block) -> None:
     for command in block.commands:
         printed = serve(command) if command.startswith(SERVE) else run(command)
@@ -134,7 +125,7 @@ def serve(command: str) -> str:
     return ""
 
 
-@pytest.mark.parametrize("page", by_page([page for page, blocks in PYTHON.items() if blocks]))
+@pytest.mark.parametrize("page", [page for page, blocks in PYTHON.items() if blocks])
 def test_python_runs_from_top_to_bottom(page: str) -> None:
     names: dict[str, Any] = {}
     for block in PYTHON[page]:
