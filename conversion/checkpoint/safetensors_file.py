@@ -2,6 +2,7 @@
 
 import json
 import math
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from ...runtime.bundle.dataclass_json import parse_json, read_bounded
+from ...runtime.bundle.dataclass_json import parse_json, parse_object, read_bounded
 from ...runtime.bundle.manifest import is_inside
 from ...runtime.errors import ModelError
 from ...runtime.hub import RemoteFile
@@ -40,11 +41,12 @@ MOST_HEADER = 100_000_000
 
 @dataclass(frozen=True)
 class SafetensorsEntry:
-    """A tensor of the file; `start` counts bytes from the beginning of the file."""
+    """A tensor of the file; `start` and `stop` count bytes from the beginning of the file."""
 
     dtype: str
     shape: Shape
     start: int
+    stop: int
 
 
 def as_float32(values: Array, dtype: str) -> Array:
@@ -145,7 +147,9 @@ def _entries(header: dict[str, Any], start: int) -> dict[str, SafetensorsEntry]:
     header.pop("__metadata__", None)
     return {
         name: SafetensorsEntry(
-            entry["dtype"], tuple(entry["shape"]), start + entry["data_offsets"][0]
+            entry["dtype"],
+            tuple(entry["shape"]),
+            *(start + operator.index(offset) for offset in entry["data_offsets"]),
         )
         for name, entry in header.items()
     }
@@ -176,19 +180,26 @@ class RemoteSafetensors(_Tensors):
         length = int.from_bytes(self._file.read(0, 8), "little")
         if not 0 < length <= min(MOST_HEADER, self._file.size - 8):
             raise ValueError(f"a header of {length} bytes")
-        entries = _entries(parse_json(self._file.read(8, 8 + length)), 8 + length)
-        for name, entry in entries.items():
-            self._check(name, entry)
+        entries = _entries(parse_object(self._file.read(8, 8 + length)), 8 + length)
+        end = 8 + length
+        for name, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].stop)):
+            _check_shape(name, entry)
+            if entry.start != end or entry.stop < end:
+                raise ValueError(f"the place of {name}")
+            end = entry.stop
+        if end != self._file.size:
+            raise ValueError(f"{self._file.size} bytes instead of {end}")
         return entries
 
-    def _check(self, name: str, entry: SafetensorsEntry) -> None:
-        """Raise ValueError for a shape that is none, or a tensor that ends after the file."""
-        if not all(isinstance(extent, int) and extent >= 0 for extent in entry.shape):
-            raise ValueError(f"the shape of {name}")
-        dtype = DTYPES.get(entry.dtype)
-        size = 0 if dtype is None else math.prod(entry.shape) * np.dtype(dtype).itemsize
-        if not 0 < entry.start <= self._file.size - size:
-            raise ValueError(f"the place of {name}")
+
+def _check_shape(name: str, entry: SafetensorsEntry) -> None:
+    """Raise ValueError for a shape that is invalid, or of another size than the tensor."""
+    if not all(type(extent) is int and extent >= 0 for extent in entry.shape):
+        raise ValueError(f"the shape of {name}")
+    dtype = DTYPES.get(entry.dtype)
+    size = entry.stop - entry.start
+    if dtype is not None and size != math.prod(entry.shape) * np.dtype(dtype).itemsize:
+        raise ValueError(f"the size of {name}, {size} bytes")
 
 
 class SafetensorsShards:

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,7 +11,11 @@ import torch
 from safetensors.torch import save_file
 
 from kyutai_onnx.conversion.checkpoint.pickle_file import InMemory, PickleFile
-from kyutai_onnx.conversion.checkpoint.safetensors_file import SafetensorsFile, SafetensorsShards
+from kyutai_onnx.conversion.checkpoint.safetensors_file import (
+    RemoteSafetensors,
+    SafetensorsFile,
+    SafetensorsShards,
+)
 from kyutai_onnx.conversion.checkpoint.tensor_views import (
     Overlay,
     Piece,
@@ -65,6 +70,35 @@ def test_a_file_cut_short_is_named_in_one_line(stored, cut):
     with pytest.raises(ModelError, match=r"model.safetensors is not a whole ") as error:
         SafetensorsFile(stored)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data_offsets": [-4, 92]},
+        {"data_offsets": [0, 92]},
+        {"data_offsets": [4, 100]},
+        {"data_offsets": [0]},
+        {"data_offsets": ["0", "96"]},
+        {"shape": [6, 5]},
+        {"shape": [True, 24]},
+        {"dtype": "F16"},
+        {"dtype": ["F32"]},
+    ],
+)
+def test_a_header_on_the_hub_that_lies_is_found_before_the_file_is_downloaded(change):
+    def file(entry: object, data: int = 96) -> SimpleNamespace:
+        header = json.dumps({"table": entry}).encode()
+        content = len(header).to_bytes(8, "little") + header + bytes(data)
+        return SimpleNamespace(
+            name="x", repo="me/x", size=len(content), read=lambda start, stop: content[start:stop]
+        )
+
+    whole = {"dtype": "F32", "shape": [6, 4], "data_offsets": [0, 96]}
+    assert RemoteSafetensors(file(whole)).shapes() == {"table": (6, 4)}
+    for lying in (file(whole | change), file(whole, 95), file(whole, 97), file([])):
+        with pytest.raises(ModelError, match="safetensors"):
+            RemoteSafetensors(lying)
 
 
 def test_a_missing_or_foreign_file_is_refused(tmp_path):
