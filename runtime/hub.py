@@ -17,6 +17,7 @@ from huggingface_hub import constants, errors, try_to_load_from_cache
 from huggingface_hub.utils import (  # type: ignore[attr-defined]
     build_hf_headers,
     hf_raise_for_status,
+    validate_repo_id,
 )
 from huggingface_hub.utils.tqdm import (
     are_progress_bars_disabled,
@@ -35,6 +36,8 @@ HTTP_ERROR = cast("type[Exception]", errors.HfHubHTTPError.__bases__[0])
 
 REACH_SECONDS = 10.0
 READ_SECONDS = 30.0
+BUSY = {429, *range(500, 600)}
+"""HTTP status of an answer that may be another one later."""
 CHANGED = 412
 """HTTP status of a commit whose parent is not the last commit."""
 
@@ -75,12 +78,17 @@ def download_bundle(name: str, choose: Callable[[Path], str], *, offline: bool =
                     )
                 )
         except ModelError as error:
-            if not isinstance(error.__cause__, errors.LocalEntryNotFoundError):
+            if not (local and isinstance(error.__cause__, errors.LocalEntryNotFoundError)):
                 raise
             raise ModelError(_unreached(repo, "the bundle", offline=offline)) from error
 
     index = snapshot(revision, [INDEX, FILE_NAME]) / INDEX
     if not index.is_file():
+        if not local and not index.with_name(FILE_NAME).is_file():
+            raise ModelError(
+                f"hf://{name} holds no bundle, neither {INDEX} nor {FILE_NAME}; a checkpoint is "
+                f"named without hf://, as '--model {repo}'"
+            )
         if not local:
             _announce(f"fetching the bundle {name}")
         return snapshot(revision)
@@ -179,12 +187,19 @@ def list_files(repo: str, name: str) -> list[str]:
         return huggingface_hub.HfApi().list_repo_files(repo)
 
 
+def check_name(repo: str) -> None:
+    """Raise ModelError for a name that no repository of the Hub has."""
+    with hub_errors(repo, "", None):
+        validate_repo_id(repo)
+
+
 def cached_file(
     repo: str, name: str, revision: str | None = None, folder: Path | None = None
 ) -> Path | None:
     """The path of a file in the Hub's cache, or in a folder of that layout; None if it was not
-    downloaded before."""
-    found = try_to_load_from_cache(repo, name, revision=revision, cache_dir=folder)
+    downloaded before. Raises ModelError for a name that no repository has."""
+    with hub_errors(repo, name, revision):
+        found = try_to_load_from_cache(repo, name, revision=revision, cache_dir=folder)
     return Path(found) if isinstance(found, str) else None
 
 
@@ -290,14 +305,27 @@ def hub_errors(
     except errors.RevisionNotFoundError as error:
         raise ModelError(f"{repo} has no revision {revision}") from error
     except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError) as error:
+        answer = error.__cause__
+        if isinstance(answer, errors.HfHubHTTPError | errors.FileMetadataError):
+            raise ModelError(_refused(repo, name, action, answer)) from error
         raise ModelError(_unreached(repo, name)) from error
     except errors.EntryNotFoundError as error:
         raise MissingFileError(f"{repo} has no file {name}") from error
     except errors.HFValidationError as error:
-        raise ModelError(f"{repo!r} is not a name of the form owner/name") from error
-    except (HTTP_ERROR, OSError) as error:
+        raise ModelError(
+            f"{repo!r} is not a name of the form owner/name that the Hub permits; check it"
+        ) from error
+    except (HTTP_ERROR, OSError, ValueError) as error:
         cause = str(error).partition("\n")[0]
         raise ModelError(f"{name} of {repo} could not be {action}: {cause}") from error
+
+
+def _refused(repo: str, name: str, action: str, answer: Exception) -> str:
+    """What an answer of the Hub means; it may be out of order, or not permit what was asked."""
+    status = getattr(getattr(answer, "response", None), "status_code", 0)
+    step = "try again later" if status in BUSY else "check HF_ENDPOINT and `hf auth login`"
+    cause = str(answer).partition("\n")[0].rstrip(".")
+    return f"{name} of {repo} could not be {action}: {cause}; {step}"
 
 
 def _unreached(repo: str, name: str, *, offline: bool = False) -> str:

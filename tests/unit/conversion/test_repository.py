@@ -1,6 +1,7 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
@@ -265,6 +266,28 @@ def test_every_failure_of_the_hub_has_its_own_message(fail, error, message):
         Repository.open("kyutai/stt", "v3").file("config.json")
     assert "\n" not in str(raised.value)
     assert raised.value.__cause__ is not None
+
+
+@pytest.mark.parametrize(
+    ("answer", "step"), [(503, "try again"), (429, "try again"), (403, "hf auth login")]
+)
+def test_a_hub_that_answers_is_not_reported_as_no_network(fail, answer, step):
+    missing, refused = (
+        errors.LocalEntryNotFoundError("not cached"),
+        http_error(errors.HfHubHTTPError, f"{answer} from the Hub\nRequest ID: 1"),
+    )
+    refused.response = SimpleNamespace(status_code=answer)
+    missing.__cause__ = refused
+    fail(missing)
+    with pytest.raises(ModelError, match=f"config.json of kyutai/stt .*{answer}.*{step}") as raised:
+        Repository.open("kyutai/stt").file("config.json")
+    assert "no network" not in str(raised.value)
+
+
+def test_what_the_client_finds_invalid_is_no_crash(fail):
+    fail(ValueError("a pointer that leaves the cache"))
+    with pytest.raises(ModelError, match="pointer"):
+        Repository.open("kyutai/stt").file("config.json")
 
 
 def test_no_network_and_offline_are_distinguished(fail, monkeypatch, tmp_path):

@@ -11,8 +11,9 @@ from support.bundles import copy_demo
 from kyutai_onnx.models import SpeechToText
 from kyutai_onnx.models.families import FAMILIES, MIMI, MOSHI, SPEECH_TO_TEXT, Family
 from kyutai_onnx.models.resolve import DEMO, VARIABLE, locate, open_bundle, open_folder
+from kyutai_onnx.runtime import hub as client
 from kyutai_onnx.runtime.bundle.bundle import Bundle
-from kyutai_onnx.runtime.cache_folder import bundles_folder
+from kyutai_onnx.runtime.cache_folder import bundles_folder, downloads_folder
 from kyutai_onnx.runtime.errors import ModelError
 
 
@@ -199,6 +200,29 @@ def test_a_name_that_the_hub_cannot_have_is_refused(
     monkeypatch.setattr(huggingface_hub, "snapshot_download", hub)
     assert "hf://owner/name[@revision]" in missing(name)
     assert hub.asked == []
+
+
+def test_a_repository_without_a_bundle_is_not_downloaded_further(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hub = Hub(tmp_path)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", hub)
+    monkeypatch.setattr(client, "is_reachable", lambda: True)
+    why = missing("hf://me/model@v1")
+    assert "hf://me/model@v1" in why
+    assert "--model me/model" in why
+    assert len(hub.asked) == 1
+
+
+@pytest.mark.parametrize("name", ["me/a--b", "me/model.", "me/m\u00f6del", "me/model.git"])
+def test_a_name_that_the_hub_does_not_permit_is_refused_before_its_first_use(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(client, "is_reachable", lambda: False)
+    assert repr(name) in missing(name)
+    assert repr(name) in missing(f"hf://{name}")
+    assert not downloads_folder().exists()
 
 
 def refused(kind: type[Exception], line: str = "refused") -> Exception:
