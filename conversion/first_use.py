@@ -21,6 +21,7 @@ from ..runtime.hub import (
     MissingFileError,
     RemoteFile,
     cached_file,
+    check_name,
     download_silently,
     find_remote_file,
     is_reachable,
@@ -42,6 +43,8 @@ MARGIN = 50_000_000
 PIECE = 1 << 24
 """Bytes that are downloaded at once."""
 TRIES = 3
+WEIGHTS = "weights"
+"""Folder of the weights, among the downloads of a repository."""
 ELSEWHERE = "set KYUTAI_ONNX_CACHE to a folder on another disk"
 
 
@@ -71,6 +74,7 @@ class FirstUse:
             UsageError: no template of this configuration comes with the package.
             KyutaiOnnxError: the disk has too little space.
         """
+        check_name(self.repo)
         if not is_reachable():
             raise ModelError(
                 f"{self.repo}: no bundle of that name, and the Hub cannot be reached to download "
@@ -85,6 +89,7 @@ class FirstUse:
 
     def _convert(self, folder: Path) -> Path:
         downloads = _Downloads(folder)
+        downloads.forget_commit()
         repository = Repository.open(self.repo, hub=downloads.open)
         planned, heads = self._open(repository)
         self.check(planned.family)
@@ -181,10 +186,24 @@ class _Downloads:
         return _HubSource(self, repo, revision)
 
     def local(self, repo: str, name: str, revision: str | None) -> Path | None:
-        """A file that was downloaded, by this program or another one."""
-        if revision is not None and (place := self._place(repo, name, revision)).is_file():
+        """A file that was downloaded, by this program or another one; without a revision it is of
+        the commit whose download broke off."""
+        if revision is None:
+            return cached_file(repo, name, None, self.folder)
+        if (place := self._place(repo, name, revision)).is_file():
             return place
         return cached_file(repo, name, revision, self.folder) or cached_file(repo, name, revision)
+
+    def forget_commit(self) -> None:
+        """Remove small files of which no weights were downloaded, so that the newest commit is
+        asked for; raises KyutaiOnnxError."""
+        try:
+            if self.folder.exists() and not (self.folder / WEIGHTS).exists():
+                shutil.rmtree(self.folder)
+        except OSError as error:
+            raise KyutaiOnnxError(
+                f"{self.folder} cannot be removed ({error.strerror}); remove it"
+            ) from None
 
     def missing(self, file: RemoteFile) -> int:
         """How many bytes of a file have not come yet."""
@@ -226,7 +245,7 @@ class _Downloads:
         part.rename(place)
 
     def _place(self, repo: str, name: str, revision: str) -> Path:
-        return self.folder / "weights" / repo.replace("/", "--") / revision / name
+        return self.folder / WEIGHTS / repo.replace("/", "--") / revision / name
 
 
 def _clear(out: Path) -> None:

@@ -174,6 +174,17 @@ def test_what_is_no_repository_is_one_line(start: Start) -> None:
     assert "nobody/nothing" in line
 
 
+def test_a_repository_that_was_mended_is_read_anew(here: Command, hub: HubServer) -> None:
+    config = hub.folder / REPO / "config.json"
+    whole = config.read_text("utf-8")
+    config.write_text('{"model_type": "stt"}', "utf-8")
+    assert here("info", REPO, "-q").code == 3
+    config.write_text(whole, "utf-8")
+    hub.commits += 1
+    hub.hash_of.cache_clear()
+    assert here("info", REPO, "-q").code == 0
+
+
 @pytest.mark.parametrize(("option", "env"), [(["--offline"], {}), ([], {"HF_HUB_OFFLINE": "1"})])
 def test_offline_nothing_is_asked_of_the_hub(
     start: Start, hub: HubServer, option: list[str], env: dict[str, str]
