@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import ssl
+import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -33,6 +34,7 @@ from .web.logs import log
 from .web.metrics import Metrics
 from .web.middleware import Handler, check_request, keyed, set_headers
 from .web.pages import Pages
+from .web.preparation import Preparation
 from .web.tls import ssl_context
 from .web.websocket_session import WebSocket, websocket_route
 from .wyoming.handler import WyomingServer
@@ -196,30 +198,73 @@ class Server:
             config.limits, affordable_connections(config.limits.connections)
         )
         self._app = make_app(config, registry, limiter, self._pages)
-        self._runner = web.AppRunner(
-            self._app,
-            handle_signals=False,
-            access_log=None,
-            handler_cancellation=True,
-            keepalive_timeout=KEEP_ALIVE,
-            shutdown_timeout=LAST_WORDS,
-            lingering_time=LINGER,
-            auto_decompress=False,
-        )
-        await self._runner.setup()
-        assert self._runner.server is not None
-        opener = limiter.opener(self._runner.server, http=True, tls=self._tls)
-        with _listening(config.host, config.port, HTTP_FLAGS):
-            for bound in self._sockets:
-                self._listeners.append(
-                    await loop.create_server(opener, sock=bound, backlog=ACCEPTED_AT_ONCE)
-                )
-                with bound.dup() as raw:
-                    raw.listen(BACKLOG)
+        self._runner = _runner(self._app)
+        await self._listen(self._runner, limiter, self._sockets, self._listeners)
         if config.wyoming_port is not None:
             self._wyoming = WyomingServer(self._app[CONTEXT])
             with _listening(config.wyoming_host, config.wyoming_port, WYOMING_FLAGS):
                 await self._wyoming.start(self._wyoming_sockets)
+
+    async def _listen(
+        self,
+        runner: web.AppRunner,
+        limiter: ConnectionLimiter,
+        sockets: Sequence[socket.socket],
+        listeners: list[asyncio.Server],
+    ) -> None:
+        config, loop = self.config, asyncio.get_running_loop()
+        await runner.setup()
+        assert runner.server is not None
+        opener = limiter.opener(runner.server, http=True, tls=self._tls)
+        with _listening(config.host, config.port, HTTP_FLAGS):
+            for bound in sockets:
+                listeners.append(
+                    await loop.create_server(opener, sock=bound, backlog=ACCEPTED_AT_ONCE)
+                )
+                with bound.dup() as raw:
+                    raw.listen(BACKLOG)
+
+    @contextlib.contextmanager
+    def preparing(self) -> Iterator[Callable[[str, int, int], bool]]:
+        """Within it, before the server starts, what is yielded takes how far its models are, and
+        returns whether that was its first call. From then on a thread answers on the server's port
+        that they are to come; who connects between its end and the start of the server waits."""
+        preparation, over = Preparation(self.config.instance_name), threading.Event()
+        thread = threading.Thread(
+            target=lambda: asyncio.run(self._answer(preparation, over)), name="preparing"
+        )
+
+        def progress(what: str, done: int, total: int) -> bool:
+            preparation.report(what, done, total)
+            is_first = thread.ident is None
+            if is_first:
+                thread.start()
+            return is_first
+
+        try:
+            yield progress
+        finally:
+            over.set()
+            if thread.ident is not None:
+                thread.join()
+
+    async def _answer(self, preparation: Preparation, over: threading.Event) -> None:
+        """Answer that the models are to come, until they are."""
+        limits, listeners = self.config.limits, list[asyncio.Server]()
+        limiter = ConnectionLimiter(limits, affordable_connections(limits.connections))
+        runner = _runner(preparation.app())
+        try:
+            with contextlib.ExitStack() as stack:
+                sockets = [stack.enter_context(bound.dup()) for bound in self._sockets]
+                await self._listen(runner, limiter, sockets, listeners)
+                await asyncio.to_thread(over.wait)
+        except ListenError as error:
+            log("cannot say that models are prepared", why=str(error))
+        finally:
+            for listener in listeners:
+                listener.close()
+            await runner.cleanup()
+            await limiter.close()
 
     async def drain(self, urged: asyncio.Event) -> int:
         """Refuse new sessions, and let those that run go on until they end, the time of
@@ -309,6 +354,19 @@ class Server:
                 await self._app[CONTEXT].decoders.prepare()
             except OSError as error:  # it is tried again for the first client
                 log("no decoder yet", why=error.strerror)
+
+
+def _runner(app: web.Application) -> web.AppRunner:
+    return web.AppRunner(
+        app,
+        handle_signals=False,
+        access_log=None,
+        handler_cancellation=True,
+        keepalive_timeout=KEEP_ALIVE,
+        shutdown_timeout=LAST_WORDS,
+        lingering_time=LINGER,
+        auto_decompress=False,
+    )
 
 
 class ListenError(KyutaiOnnxError):

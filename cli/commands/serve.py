@@ -273,7 +273,13 @@ def run_server(flags: ServerFlags, *, quiet: bool, debug: bool) -> None:
         print_note(note, quiet=quiet)
     open_log(instance=config.instance_name if config.json_logs else None, quiet=quiet, debug=debug)
     with Server(config) as server:
-        with progress_bar(quiet=quiet) as progress:
+        with progress_bar(quiet=quiet) as show, server.preparing() as answer:
+
+            def progress(what: str, done: int, total: int) -> None:
+                if answer(what, done, total):
+                    print_note(f"until it serves, {server.url} shows how far it is", quiet=quiet)
+                show(what, done, total)
+
             registry = load_models(config, lambda note: print_note(note, quiet=quiet), progress)
         asyncio.run(server.run(registry, lambda server: _report(server, quiet=quiet)))
 

@@ -8,8 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
+from email.message import Message
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -21,6 +23,8 @@ pytest.importorskip("torch", reason="the template of a small model is traced")
 
 from support.checkpoints import TEXT_ONLY, fused, random_lm, random_mimi, write_folder
 from support.hub_server import HubServer, hub_server
+from support.shared import Shared
+from support.traces import traced_once
 from support.waiting import until
 
 from kyutai_onnx.conversion import first_use
@@ -65,14 +69,15 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def archive(tmp_path_factory: pytest.TempPathFactory, shared: Shared) -> Path:
     """Templates of the small model in int8, without and with pause heads."""
     folder = tmp_path_factory.mktemp("templates")
     templates = {}
     for name, values in (("plain", TEXT_ONLY), ("headed", HEADED)):
         checkpoint = open_checkpoint(str(write_folder(folder / name, values)))
         design = design_of(checkpoint, TARGETS["cpu"], Precisions("int8"))
-        templates[design.key] = make_template(design)
+        with traced_once(shared):
+            templates[design.key] = make_template(design)
     write_archive(folder / "templates.tar.xz", templates, {}, sample="")
     return folder / "templates.tar.xz"
 
@@ -456,21 +461,57 @@ def test_what_must_not_be_used_commercially_says_so(
     assert "commercially" in (made / "LICENSE").read_text("utf-8")
 
 
-def test_a_server_downloads_and_converts_before_it_serves(
+def test_a_server_says_how_far_its_models_are_and_then_serves(
     start: Start, hub: HubServer, tmp_path: Path
 ) -> None:
+    hub.held[REPO, WEIGHTS] = 25_000
     process = start("serve", "--model", REPO, "--port", "0")
     assert process.stderr is not None
+    line, *_, shown = iter_until(process.stderr, "until it serves")
+    assert REPO in line
+    url = next(word for word in shown.split() if word.startswith("http"))
+    until(hub.holding.is_set)
+    status, headers, body = asked(f"{url}/ready")
+    report = json.loads(body)
+    assert (status, report["status"], report["models"]) == (503, "preparing", [])
+    assert 0 <= report["bytes"] < report["of"]
+    assert int(headers["Retry-After"]) > 0
+    assert asked(f"{url}/health")[0] == 200
+    assert asked(f"{url}/api/asr-streaming")[0] == 503
+    status, headers, page = asked(f"{url}/", Accept="text/html")
+    assert (status, headers.get_content_type()) == (503, "text/html")
+    assert f'max="{report["of"]}"' in page
+    hub.release.set()
     lines = list(iter_until(process.stderr, "serving "))
-    assert REPO in lines[0]
+    assert url in lines[-1]
     (made,) = bundles(tmp_path)
-    assert str(made) in lines[0]
-    with urllib.request.urlopen(f"{lines[-1].split()[-1]}/ready") as answer:
-        report = json.load(answer)
-    assert report["status"] == "ready"
+    assert str(made) in line
+    status, _, body = asked(f"{url}/ready")
+    report = json.loads(body)
+    assert (status, report["status"]) == (200, "ready")
     assert [model["slots"] for model in report["models"]] == [4]
     process.send_signal(signal.SIGTERM)
     assert ended(process)[0] == 0
+
+
+def test_a_server_that_prepares_ends_at_once_when_asked_to(start: Start, hub: HubServer) -> None:
+    hub.held[REPO, WEIGHTS] = 25_000
+    process = start("serve", "--model", REPO, "--port", "0")
+    assert process.stderr is not None
+    list(iter_until(process.stderr, "until it serves"))
+    until(hub.holding.is_set)
+    process.send_signal(signal.SIGINT)
+    assert ended(process)[0] == 130
+
+
+def asked(url: str, **headers: str) -> tuple[int, Message, str]:
+    """The status, the headers and the body of an answer."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as answer:
+            return answer.status, answer.headers, answer.read().decode()
+    except urllib.error.HTTPError as answer:
+        with answer:
+            return answer.code, answer.headers, answer.read().decode()
 
 
 def iter_until(stream: Iterable[str], start: str) -> Iterator[str]:
