@@ -63,7 +63,7 @@ def _role_tokens(model: Model, role: str, settings: PromptSettings) -> list[int]
 
 def encode_voice(model: Model, path: Path, settings: PromptSettings) -> Codes:
     """Return the codes `[dep_q, frames]` of a recording, brought to the loudness of prompts."""
-    pcm = np.concatenate(list(audio_blocks(str(path), model.sample_rate)))
+    pcm = _read_voice(model, path)
     now = loudness(pcm, model.sample_rate)
     if not np.isfinite(now):
         raise UsageError(
@@ -72,6 +72,22 @@ def encode_voice(model: Model, path: Path, settings: PromptSettings) -> Codes:
     louder = (pcm * 10 ** ((settings.loudness - now) / 20)).astype(np.float32)
     codes: Codes = model.mimi.encode(louder, model.language_model.spec.dep_q)
     return codes
+
+
+def _read_voice(model: Model, path: Path) -> Array:
+    """The samples of a recording that is shorter than what the model remembers."""
+    blocks: list[Array] = []
+    left = model.language_model.spec.context * model.frame_size
+    for block in audio_blocks(str(path), model.sample_rate):
+        blocks.append(block)
+        left -= len(block)
+        if left <= 0:
+            seconds = model.language_model.spec.context / model.frame_rate
+            raise UsageError(
+                f"{path}: a voice of {seconds:g} s or more, which is all that {model.name} "
+                "remembers; give some seconds of speech"
+            )
+    return np.concatenate(blocks)
 
 
 class PromptHooks(StepHooks):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -160,6 +161,16 @@ def test_a_voice_is_a_recording(name: str) -> None:
 def test_a_voice_has_to_be_heard(pcm: Array, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"voice\.wav: silent"):
         prompted(mixed).stream(voice_prompt=voice(tmp_path / "voice.wav", pcm))
+
+
+@pytest.mark.parametrize("frames", [30, 100])
+def test_a_voice_longer_than_the_memory_is_refused_before_it_is_encoded(
+    frames: int, tmp_path: Path
+) -> None:
+    model = prompted(mixed)
+    model.mimi = Mock(side_effect=AssertionError)
+    with pytest.raises(UsageError, match=r"voice\.wav: a voice of 2\.4 s"):
+        model.stream(voice_prompt=voice(tmp_path / "voice.wav", hum(frames * SIZE / RATE)))
 
 
 def test_a_voice_that_is_missing_is_named(tmp_path: Path) -> None:
