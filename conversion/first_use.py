@@ -251,7 +251,9 @@ class _Downloads:
 def _clear(out: Path) -> None:
     """Remove what is left of a bundle whose manifest was removed; raises KyutaiOnnxError."""
     try:
-        if out.exists():
+        if out.is_symlink():
+            out.unlink()
+        elif out.exists():
             shutil.rmtree(out)
     except OSError as error:
         raise KyutaiOnnxError(

@@ -56,8 +56,12 @@ def remove_model(name: str) -> list[CachedModel]:
 
 
 def _remove(model: CachedModel) -> None:
-    """The manifest goes first, so that what is left of a bundle does not load."""
+    """The manifest goes first, so that what is left of a bundle does not load. A link is removed,
+    and not the folder that it leads to."""
     try:
+        if model.path.is_symlink():
+            model.path.unlink()
+            return
         (model.path / FILE_NAME).unlink(missing_ok=True)
         if model.path.exists():
             shutil.rmtree(model.path)

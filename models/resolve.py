@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..conversion.filling.targets import TARGETS
-from ..runtime.bundle.bundle import Bundle, read_manifest
+from ..runtime.bundle.bundle import Bundle, read_manifest, sha256
 from ..runtime.bundle.manifest import FILE_NAME, Precision, is_bundle
-from ..runtime.bundle.variants import read_index
+from ..runtime.bundle.variants import Variant, read_index
 from ..runtime.cache_folder import bundles_folder
 from ..runtime.errors import KyutaiOnnxError, ModelError
 from ..runtime.output_file import is_folder
@@ -121,7 +121,7 @@ def _published(name: str, wanted: Wanted) -> ResolvedBundle:
     """Download a bundle that was published, of several variants the one that is wanted."""
     from ..runtime.hub import download_bundle
 
-    chosen: list[str] = []
+    chosen: list[Variant] = []
 
     def choose(file: Path) -> str:
         index = read_index(file)
@@ -132,11 +132,17 @@ def _published(name: str, wanted: Wanted) -> ResolvedBundle:
             {target.name: target.default_precision for target in TARGETS.values()},
             load_onnxruntime().__version__,
         )
-        chosen.append(variant.folder)
+        chosen.append(variant)
         return variant.folder
 
     path = download_bundle(name.removeprefix(HUB), choose, offline=wanted.offline)
-    return ResolvedBundle(path, f"using {chosen[0]} of {name}" if chosen else None)
+    if not chosen:
+        return ResolvedBundle(path)
+    if not is_bundle(path) or sha256(path / FILE_NAME) != chosen[0].sha256:
+        raise ModelError(
+            f"{name}: {chosen[0].folder} is not the bundle that its index names; ask its publisher"
+        )
+    return ResolvedBundle(path, f"using {chosen[0].folder} of {name}")
 
 
 def _check_family(name: str, found: str, only: Family | None) -> None:
@@ -222,6 +228,12 @@ def _missing(name: str) -> str:
     if is_folder(name):
         return f"{name}: no {FILE_NAME} in this folder; give a bundle made by 'kyutai-onnx export'"
     demos = ", ".join(demo_names())
+    repo, found, revision = name.partition("@")
+    if found and REPOSITORY.fullmatch(repo):
+        return (
+            f"{name}: no folder of that name, and a revision is not chosen at the first use; run "
+            f"'kyutai-onnx export --repo {repo} --revision {revision}', or name {repo}"
+        )
     if _is_path(name):
         return f"{name}: there is no such folder; give a bundle's folder, or one of {demos}"
     return (

@@ -15,13 +15,22 @@ def cache_folder() -> Path:
     """
     chosen = os.environ.get("KYUTAI_ONNX_CACHE")
     if chosen:
-        return Path(chosen)
+        return _expanded(chosen)
     variable, usual = ("LOCALAPPDATA", "AppData/Local") if os.name == "nt" else CACHE
     try:
         return Path(os.environ.get(variable) or Path.home() / usual) / "kyutai-onnx"
     except RuntimeError:
         raise KyutaiOnnxError(
             "there is no home folder for a cache; set KYUTAI_ONNX_CACHE to a folder"
+        ) from None
+
+
+def _expanded(chosen: str) -> Path:
+    try:
+        return Path(chosen).expanduser()
+    except RuntimeError:
+        raise KyutaiOnnxError(
+            f"KYUTAI_ONNX_CACHE={chosen}: there is no such home folder; give a full path"
         ) from None
 
 

@@ -96,6 +96,10 @@ def download_bundle(name: str, choose: Callable[[Path], str], *, offline: bool =
     if not local:
         _announce(f"fetching {folder} of {name}")
     bundle = snapshot(index.parent.name, [f"{folder}/*"]) / folder
+    if not bundle.is_dir() and not local:
+        raise ModelError(
+            f"{INDEX} of {repo} names the folder {folder}, which is not there; ask its publisher"
+        )
     if not bundle.is_dir():
         raise ModelError(_unreached(repo, folder, offline=offline))
     return bundle

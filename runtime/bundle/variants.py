@@ -59,12 +59,13 @@ class VariantIndex:
         Without a target it is the CPU, without a precision that of `defaults`; if there is none of
         these, the only one that fits what is given. Raises ModelError, with all that there are.
         """
-        fitting = [
+        wanted = [
             one
             for one in self.variants
-            if target in (None, one.target)
-            and precision in (None, one.precision)
-            and Version(one.minimum_onnxruntime) <= Version(onnxruntime)
+            if target in (None, one.target) and precision in (None, one.precision)
+        ]
+        fitting = [
+            one for one in wanted if Version(one.minimum_onnxruntime) <= Version(onnxruntime)
         ]
         usual = [
             one
@@ -74,11 +75,13 @@ class VariantIndex:
         ]
         if len(chosen := usual or fitting) == 1:
             return chosen[0]
+        too_old = wanted and not fitting
+        step = "upgrade onnxruntime" if too_old else "choose with --provider and --precision"
         wish = f"{precision or 'any precision'} for {target or 'any target'}"
         raise ModelError(
             f"{len(chosen) or 'no'} variants of {self.name} fit {wish} and onnxruntime "
-            f"{onnxruntime}; there are: {', '.join(map(str, self.variants))}; choose with "
-            "--provider and --precision"
+            f"{onnxruntime}; there are: {', '.join(map(str, self.variants)) or 'none'}; "
+            f"{step}"
         )
 
 

@@ -1,5 +1,6 @@
 """From what a user calls a model to a bundle: folders, names, exports, the Hub and the demo."""
 
+import json
 import os
 from pathlib import Path
 
@@ -9,10 +10,12 @@ from huggingface_hub import constants, errors
 from support.bundles import copy_demo
 
 from kyutai_onnx.models import SpeechToText
+from kyutai_onnx.models.cached_models import remove_model
 from kyutai_onnx.models.families import FAMILIES, MIMI, MOSHI, SPEECH_TO_TEXT, Family
 from kyutai_onnx.models.resolve import DEMO, VARIABLE, locate, open_bundle, open_folder
 from kyutai_onnx.runtime import hub as client
-from kyutai_onnx.runtime.bundle.bundle import Bundle
+from kyutai_onnx.runtime.bundle.bundle import Bundle, sha256
+from kyutai_onnx.runtime.bundle.variants import FORMAT, FORMAT_VERSION
 from kyutai_onnx.runtime.cache_folder import bundles_folder, downloads_folder
 from kyutai_onnx.runtime.errors import ModelError
 
@@ -200,6 +203,67 @@ def test_a_name_that_the_hub_cannot_have_is_refused(
     monkeypatch.setattr(huggingface_hub, "snapshot_download", hub)
     assert "hf://owner/name[@revision]" in missing(name)
     assert hub.asked == []
+
+
+def published(place: Path, **changes: object) -> Path:
+    """A snapshot of a repository with the demo as its only variant, whose entry is changed."""
+    manifest = copy_demo(place / "cpu-int8") / "bundle.json"
+    entry = {
+        "folder": "cpu-int8",
+        "target": "cpu",
+        "precision": "int8",
+        "minimum_onnxruntime": "1.0",
+        "bytes": 1,
+        "sha256": sha256(manifest),
+    }
+    index = {"format": FORMAT, "format_version": FORMAT_VERSION, "name": "me", "family": "stt"}
+    text = json.dumps({**index, "variants": [{**entry, **changes}]})
+    (place / "variants.json").write_text(text, "utf-8")
+    return place
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"sha256": "0" * 64}, "cpu-int8"),
+        ({"folder": "cpu-fp16"}, "cpu-fp16"),
+        ({"minimum_onnxruntime": "99.0"}, "upgrade onnxruntime"),
+    ],
+)
+def test_an_index_that_lies_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, changes: dict[str, object], named: str
+) -> None:
+    monkeypatch.setattr(client, "is_reachable", lambda: True)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", Hub(published(tmp_path / "whole")))
+    assert locate("hf://me/model").path == tmp_path / "whole" / "cpu-int8"
+    lying = published(tmp_path / "lying", **changes)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", Hub(lying))
+    why = missing("hf://me/model")
+    assert named in why
+    assert "no network" not in why
+
+
+def test_a_revision_is_not_taken_for_a_folder(cache: Path) -> None:
+    assert "--repo me/model --revision v1" in missing("me/model@v1")
+
+
+def test_a_cache_below_the_home_folder_is_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    monkeypatch.setenv("KYUTAI_ONNX_CACHE", "~/models")
+    assert bundles_folder().parent == tmp_path / "models"
+
+
+def test_a_bundle_that_is_a_link_is_removed_without_what_it_leads_to(
+    cache: Path, tmp_path: Path
+) -> None:
+    kept, link = copy_demo(tmp_path / "kept"), cache / "me--model--int8-cpu"
+    link.symlink_to(kept, target_is_directory=True)
+    remove_model(link.name)
+    assert not link.is_symlink()
+    open_folder(kept)
 
 
 def test_a_repository_without_a_bundle_is_not_downloaded_further(
