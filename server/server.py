@@ -253,18 +253,18 @@ class Server:
         limits, listeners = self.config.limits, list[asyncio.Server]()
         limiter = ConnectionLimiter(limits, affordable_connections(limits.connections))
         runner = _runner(preparation.app())
-        try:
-            with contextlib.ExitStack() as stack:
-                sockets = [stack.enter_context(bound.dup()) for bound in self._sockets]
+        with contextlib.ExitStack() as stack:
+            sockets = [stack.enter_context(bound.dup()) for bound in self._sockets]
+            try:
                 await self._listen(runner, limiter, sockets, listeners)
                 await asyncio.to_thread(over.wait)
-        except ListenError as error:
-            log("cannot say that models are prepared", why=str(error))
-        finally:
-            for listener in listeners:
-                listener.close()
-            await runner.cleanup()
-            await limiter.close()
+            except ListenError as error:
+                log("cannot say that models are prepared", why=str(error))
+            finally:
+                for listener in listeners:
+                    listener.close()
+                await runner.cleanup()
+                await limiter.close()
 
     async def drain(self, urged: asyncio.Event) -> int:
         """Refuse new sessions, and let those that run go on until they end, the time of

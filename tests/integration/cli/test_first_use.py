@@ -483,6 +483,7 @@ def test_a_server_says_how_far_its_models_are_and_then_serves(
     assert f'max="{report["of"]}"' in page
     hub.release.set()
     lines = list(iter_until(process.stderr, "serving "))
+    assert len(lines) == 1
     assert url in lines[-1]
     (made,) = bundles(tmp_path)
     assert str(made) in line
@@ -501,7 +502,8 @@ def test_a_server_that_prepares_ends_at_once_when_asked_to(start: Start, hub: Hu
     list(iter_until(process.stderr, "until it serves"))
     until(hub.holding.is_set)
     process.send_signal(signal.SIGINT)
-    assert ended(process)[0] == 130
+    code, _, lines = ended(process)
+    assert (code, lines) == (130, [])
 
 
 def asked(url: str, **headers: str) -> tuple[int, Message, str]:
