@@ -38,6 +38,8 @@ REACH_SECONDS = 10.0
 READ_SECONDS = 30.0
 BUSY = {429, *range(500, 600)}
 """HTTP status of an answer that may be another one later."""
+WHOLE = 200
+"""HTTP status of an answer to a request for a part by a server that sends no parts."""
 CHANGED = 412
 """HTTP status of a commit whose parent is not the last commit."""
 
@@ -244,6 +246,11 @@ class RemoteFile:
             answer = huggingface_hub.get_session().get(url, headers=headers, timeout=READ_SECONDS)
             hf_raise_for_status(answer)
             content: bytes = answer.content
+        if answer.status_code == WHOLE and len(content) > stop - start:
+            raise ModelError(
+                f"{self.name} of {self.repo} could not be downloaded: {constants.ENDPOINT} sends "
+                "whole files alone; set HF_ENDPOINT to a server that sends parts"
+            )
         if len(content) != stop - start:
             raise ModelError(
                 f"{self.name} of {self.repo} could not be downloaded: {len(content)} bytes came "

@@ -10,7 +10,7 @@ from huggingface_hub import constants, errors
 from kyutai_onnx.conversion.checkpoint.repository import Repository
 from kyutai_onnx.runtime.bundle.manifest import FileEntry
 from kyutai_onnx.runtime.errors import ModelError, UsageError
-from kyutai_onnx.runtime.hub import HTTP_ERROR
+from kyutai_onnx.runtime.hub import HTTP_ERROR, RemoteFile
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -288,6 +288,16 @@ def test_what_the_client_finds_invalid_is_no_crash(fail):
     fail(ValueError("a pointer that leaves the cache"))
     with pytest.raises(ModelError, match="pointer"):
         Repository.open("kyutai/stt").file("config.json")
+
+
+def test_a_server_that_sends_no_parts_of_files_is_named(monkeypatch):
+    answer = SimpleNamespace(status_code=200, content=bytes(100), raise_for_status=lambda: None)
+    session = SimpleNamespace(get=lambda *_, **__: answer)
+    monkeypatch.setattr(huggingface_hub, "get_session", lambda: session)
+    file = RemoteFile("me/x", "model.safetensors", COMMIT, 100, None)
+    assert len(file.read(0, 100)) == 100
+    with pytest.raises(ModelError, match="HF_ENDPOINT"):
+        file.read(0, 8)
 
 
 def test_no_network_and_offline_are_distinguished(fail, monkeypatch, tmp_path):
