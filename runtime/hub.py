@@ -342,5 +342,5 @@ def _refused(repo: str, name: str, action: str, answer: Exception) -> str:
 def _unreached(repo: str, name: str, *, offline: bool = False) -> str:
     if offline or constants.HF_HUB_OFFLINE:
         setting = "--offline" if offline else "HF_HUB_OFFLINE"
-        return f"{name} of {repo} is not in the cache, and {setting} keeps it from download"
+        return f"{name} of {repo} is not in the cache, and {setting} forbids its download"
     return f"no network: the Hub could not be reached for {name} of {repo}, nor is it in the cache"

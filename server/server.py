@@ -226,9 +226,12 @@ class Server:
 
     @contextlib.contextmanager
     def preparing(self) -> Iterator[Callable[[str, int, int], bool]]:
-        """Within it, before the server starts, what is yielded takes how far its models are, and
-        returns whether that was its first call. From then on a thread answers on the server's port
-        that they are to come; who connects between its end and the start of the server waits."""
+        """Answer on the server's port how far its models are, until the block ends.
+
+        A thread does so from the first call of the yielded function on, which takes what is done,
+        how many bytes of it and of how many, and returns whether it was the first. Who connects
+        between the end of the block and the start of the server waits.
+        """
         preparation, over = Preparation(self.config.instance_name), threading.Event()
         thread = threading.Thread(
             target=lambda: asyncio.run(self._answer(preparation, over)), name="preparing"
@@ -249,7 +252,7 @@ class Server:
                 thread.join()
 
     async def _answer(self, preparation: Preparation, over: threading.Event) -> None:
-        """Answer that the models are to come, until they are."""
+        """Answer how far the models are, until `over` is set."""
         limits, listeners = self.config.limits, list[asyncio.Server]()
         limiter = ConnectionLimiter(limits, affordable_connections(limits.connections))
         runner = _runner(preparation.app())
@@ -259,7 +262,7 @@ class Server:
                 await self._listen(runner, limiter, sockets, listeners)
                 await asyncio.to_thread(over.wait)
             except ListenError as error:
-                log("cannot say that models are prepared", why=str(error))
+                log("cannot answer while models are prepared", why=str(error))
             finally:
                 for listener in listeners:
                     listener.close()
@@ -267,8 +270,10 @@ class Server:
                 await limiter.close()
 
     async def drain(self, urged: asyncio.Event) -> int:
-        """Refuse new sessions, and let those that run go on until they end, the time of
-        `ServerConfig.drain` is over, or `urged` is set. Return how many are left."""
+        """Refuse new sessions, and let the others end; return how many are left.
+
+        It ends when none is left, after `ServerConfig.drain` seconds, or once `urged` is set.
+        """
         if self._app is None:
             return 0
         sessions = self._app[CONTEXT].sessions

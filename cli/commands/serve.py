@@ -138,9 +138,9 @@ def serve(
         option(
             "--when-full",
             panel=BALANCER,
-            help="How to refuse a websocket if no slot is free: by a message after the upgrade, as "
-            "moshi-server does, or by status 503 before it, so that a balancer tries another "
-            "server. Default: message.",
+            help="How to refuse a websocket if no slot is free. message: after the upgrade, as "
+            "moshi-server does. 503: by that status before the upgrade, so that a balancer tries "
+            "another server. Default: message.",
         ),
     ] = None,
     drain: Annotated[
@@ -159,8 +159,8 @@ def serve(
             "--instance",
             metavar="NAME",
             panel=BALANCER,
-            help="Name of this server in its answers, metrics and JSON logs. Default: that of the "
-            "machine.",
+            help="Name of this server in its answers, metrics and JSON logs. Default: the name "
+            "of the machine.",
         ),
     ] = None,
     json_logs: Annotated[

@@ -3,7 +3,7 @@
 import threading
 from collections import deque
 
-from ..wire import NO_ROOM
+from ..wire import NO_ROOM, SHUTTING_DOWN
 from .commands import CommandQueue, Join, Wake
 from .engine_session import EngineSession
 from .events import Busy
@@ -27,7 +27,7 @@ class Admission:
         """Give the session a slot or, if it may wait, a place in the queue. Raises Busy."""
         with self._lock:
             if self._shut:
-                raise Busy("the server is shutting down")
+                raise Busy(SHUTTING_DOWN)
             if len(self._admitted) < self._slots:
                 self._give(session)
             elif wait and len(self._waiting) < self._places:

@@ -233,13 +233,13 @@ async def serve_tts(context: Context, socket: WebSocket, query: TtsQuery) -> Non
     try:
         speaker = await context.work(served.voices.prepare, query.voice, query.options.cfg_coef)
     except (UnknownVoice, UsageError) as error:
-        await _tell_fault(socket, query.format, str(error))
+        await _send_fault(socket, query.format, str(error))
         return
     handler, wait = TtsHandler(context, query, adapter), context.limits.stream_wait
     await run_session(socket, handler, served, wait=wait, voice=speaker, options=options)
 
 
-async def _tell_fault(socket: WebSocket, form: messages.TtsFormat, message: str) -> None:
+async def _send_fault(socket: WebSocket, form: messages.TtsFormat, message: str) -> None:
     await socket.open()
     if form.has_messages:
         await refuse(socket, [pack(messages.ErrorMessage(message))])

@@ -105,7 +105,7 @@ class ServerCollector(Collector):
         )
         yield GaugeMetricFamily(
             "kyutai_sessions_running",
-            "Sessions of clients, with those that wait for a slot or for their client",
+            "Sessions of clients, including those that wait for a slot or for their client",
             context.sessions.running,
         )
         free = GaugeMetricFamily(

@@ -15,16 +15,16 @@ PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta http-equiv="refresh" content="{seconds}">
-<title>kyutai-onnx prepares its models</title>
-<h1>kyutai-onnx prepares its models</h1>
+<title>kyutai-onnx is preparing its models</title>
+<h1>kyutai-onnx is preparing its models</h1>
 <p>{doing} <progress {value}></progress></p>
-<p>The page opens by itself when they are ready.</p>
+<p>This page reloads itself, and opens when they are ready.</p>
 </html>
 """
 
 
 class Preparation:
-    """How far the models are, and the application that says so. `report` may be called by any
+    """How far the models are, and the application that answers it. `report` may be called by any
     thread."""
 
     def __init__(self, instance: str) -> None:
@@ -32,22 +32,22 @@ class Preparation:
         self._state = ("", 0, 0)
 
     def report(self, what: str, done: int, total: int) -> None:
-        """Set what is done, how many bytes of it, and of how many; 0 if that is not known."""
+        """Set what is done, how many bytes of it, and of how many (0 if that is not known)."""
         self._state = (what, done, total)
 
     def app(self) -> web.Application:
         """Make the application, on its event loop."""
         app = web.Application()
         app.router.add_get("/health", self._health)
-        app.router.add_route("*", "/{path:.*}", self._wait)
+        app.router.add_route("*", "/{path:.*}", self._refuse)
         return app
 
     async def _health(self, _: web.Request) -> web.Response:
         report = {"status": "healthy", "version": package_version()}
         return web.json_response(report, headers=self._headers(SAFE))
 
-    async def _wait(self, request: web.Request) -> web.Response:
-        """Refuse any request for now: a page for browsers, and for others what `/ready` tells."""
+    async def _refuse(self, request: web.Request) -> web.Response:
+        """Refuse any request for now: browsers by a page, others by JSON like that of `/ready`."""
         what, done, total = self._state
         if "text/html" in request.headers.get("Accept", ""):
             value = f'value="{done}" max="{total}"' if total else ""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..engine.events import Busy
+from ..wire import SHUTTING_DOWN
 
 
 class TooManySessions(Exception):  # noqa: N818
@@ -42,7 +43,7 @@ class SessionCounts:
         """Count a session while the block runs. Raises TooManySessions, and Busy once it is
         shut."""
         if self.is_shut:
-            raise Busy("the server is shutting down")
+            raise Busy(SHUTTING_DOWN)
         if self._most is not None and self._running[caller] >= self._most:
             raise TooManySessions(
                 f"{self._most} sessions are running, the most for one caller: close one first"

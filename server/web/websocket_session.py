@@ -12,7 +12,7 @@ from ...runtime.errors import UsageError
 from ..engine.events import Busy, Ended, SessionEvent
 from ..engine.session import Session
 from ..registry import ServedModel, UnknownModel
-from ..wire import NO_ROOM, ProtocolError
+from ..wire import NO_ROOM, SHUTTING_DOWN, ProtocolError
 from .async_session import AsyncSession
 from .client_timeout import client_timeout
 from .context import CONTEXT, Context
@@ -244,7 +244,7 @@ CLOSING: dict[str, tuple[WSCloseCode, str]] = {
     "idle": (WSCloseCode.POLICY_VIOLATION, "no input for too long"),
     "too long": (WSCloseCode.POLICY_VIOLATION, "the session reached the longest duration"),
     "stalled": (WSCloseCode.POLICY_VIOLATION, "the client did not read for too long"),
-    "shutdown": (WSCloseCode.GOING_AWAY, "the server is shutting down"),
+    "shutdown": (WSCloseCode.GOING_AWAY, SHUTTING_DOWN),
     "failed": (WSCloseCode.INTERNAL_ERROR, "the session failed"),
 }
 """The close code and reason for each end of a session but `done` and `busy`."""

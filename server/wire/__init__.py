@@ -12,6 +12,8 @@ class ProtocolError(KyutaiOnnxError):
 
 NO_ROOM = "no free channels"
 """The error of a server that is full, in moshi-server's words."""
+SHUTTING_DOWN = "the server is shutting down"
+"""The error of a server that is to stop."""
 MOST_JSON = 2**20
 """Bytes of an object."""
 

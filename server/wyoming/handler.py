@@ -70,12 +70,12 @@ class WyomingServer:
             self._servers.append(await listening)
 
     def shut(self) -> None:
-        """Lets nobody in any more. A balancer goes elsewhere if a connection is refused."""
+        """Refuse new connections, so that a balancer goes elsewhere."""
         for server in self._servers:
             server.close()
 
     async def stop(self) -> None:
-        """Lets nobody in any more, and ends what is left."""
+        """Refuse new connections, and end those that are left."""
         self.shut()
         for client in self._clients:
             client.cancel()

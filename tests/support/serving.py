@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import msgpack
 import numpy as np
-from support.waiting import until, until_here
+from support.waiting import until, until_async, until_here
 
 from kyutai_onnx.server.config import ModelConfig, ServerConfig
 from kyutai_onnx.server.limits import Limits
@@ -30,6 +30,13 @@ REALTIME = "/v1/realtime"
 FRAME, RATE = 1920, 24000
 SECONDS = 120.0
 """After which a test gives up."""
+UPGRADE = {
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+"""Headers of a request for a websocket."""
 
 
 class Running:
@@ -53,6 +60,14 @@ class Running:
         """Sessions of clients, those without a slot included."""
         app = self.server._app
         return 0 if app is None else app[CONTEXT].sessions.running
+
+    async def until_draining(self) -> None:
+        """Waits until it refuses new sessions."""
+
+        async def is_draining() -> bool:
+            return (await get(self, "/ready"))[0] == 503
+
+        await until_async(is_draining)
 
     def until_free(self) -> None:
         """Waits until no slot is in use."""

@@ -10,10 +10,9 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
-from support.serving import FRAME, LISTEN, SECONDS, Client, http, silence, words_of
+from support.serving import FRAME, LISTEN, SECONDS, UPGRADE, Client, http, silence, words_of
 from support.speech import RATE, Array
 from support.waiting import until, until_here
 
@@ -27,7 +26,7 @@ pytestmark = pytest.mark.skipif(
 
 @dataclass
 class Cluster:
-    """Two servers, and the balancer before them, which probes them more often than else."""
+    """Two servers, and the balancer before them, which probes them often."""
 
     one: ServedProcess
     two: ServedProcess
@@ -97,14 +96,6 @@ def test_a_full_server_is_passed_over(cluster: Cluster, pcm: Array, text: str) -
     until(lambda: not cluster.one.used + cluster.two.used)
 
 
-UPGRADE: dict[str, Any] = {
-    "Upgrade": "websocket",
-    "Connection": "Upgrade",
-    "Sec-WebSocket-Version": "13",
-    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-}
-
-
 def refused(server: ServedProcess) -> float:
     """Sessions for which the server had no slot."""
     found = re.search(
@@ -116,7 +107,7 @@ def refused(server: ServedProcess) -> float:
 
 def test_streams_are_spread_and_outlive_a_drain(cluster: Cluster, pcm: Array, text: str) -> None:
     """Eight at the pace of speech. Amid it the server of four is to stop, and ends with the last
-    of them; it serves no test after this one."""
+    of them. It serves no test after this one."""
     spoken, moved = asyncio.Event(), asyncio.Event()
     begun = [0]
 

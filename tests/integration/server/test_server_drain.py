@@ -25,7 +25,7 @@ from support.serving import (
     words_of,
 )
 from support.speech import RATE, Array, wav_bytes
-from support.waiting import until, until_async, until_here
+from support.waiting import until, until_here
 from wyoming.asr import Transcribe, Transcript
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.client import AsyncTcpClient
@@ -35,9 +35,9 @@ from benchmarks.served import ServedProcess
 from kyutai_onnx.models.resolve import DEMO
 from kyutai_onnx.runtime.audio.pcm import encode
 from kyutai_onnx.server.web.websocket_session import CLOSING
+from kyutai_onnx.server.wire import SHUTTING_DOWN
 
 FOREVER = float("inf")
-SHUTTING = "the server is shutting down"
 
 
 @pytest.fixture
@@ -45,13 +45,6 @@ def server() -> Iterator[Running]:
     with running(STT, slots=3, drain=FOREVER, wyoming_port=0) as found:
         yield found
         found.urge()
-
-
-async def until_draining(server: Running) -> None:
-    async def is_draining() -> bool:
-        return (await get(server, "/ready"))[0] == 503
-
-    await until_async(is_draining)
 
 
 async def left(draining: "asyncio.Future[int]") -> int:
@@ -65,7 +58,7 @@ def test_a_live_session_goes_on_and_no_other_comes(server: Running, pcm: Array, 
             await client.until("Ready")
             await client.speak(pcm[: len(pcm) // 2])
             draining = asyncio.wrap_future(server.drain())
-            await until_draining(server)
+            await server.until_draining()
             for path in (LISTEN, REALTIME):
                 with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
                     async with connected(server, path):
@@ -74,7 +67,7 @@ def test_a_live_session_goes_on_and_no_other_comes(server: Running, pcm: Array, 
                 assert refused.value.headers is not None
                 assert refused.value.headers["Retry-After"] == "1"
             status, body, headers = await ask(server, "POST", LISTEN, data=wav_bytes(silence(1)))
-            assert (status, body.decode().strip()) == (503, SHUTTING)
+            assert (status, body.decode().strip()) == (503, SHUTTING_DOWN)
             assert headers["Retry-After"] == "1"
             status, _, headers = await get(server, "/health")
             assert (status, headers["Connection"]) == (200, "close")
@@ -108,7 +101,7 @@ def test_a_recording_that_is_being_posted_is_transcribed(
         await sent.wait()
         await until_here(lambda: server.sessions)
         draining = asyncio.wrap_future(server.drain())
-        await until_draining(server)
+        await server.until_draining()
         rest.set()
         status, answer, _ = await posting
         return status, words_of(json.loads(answer)), await left(draining)
@@ -123,7 +116,7 @@ def test_a_recording_that_waits_for_a_slot_is_transcribed(pcm: Array, text: str)
             posting = asyncio.create_task(ask(server, "POST", LISTEN, data=wav_bytes(pcm)))
             await server.until_queued()
             draining = asyncio.wrap_future(server.drain())
-            await until_draining(server)
+            await server.until_draining()
         status, answer, _ = await posting
         return status, words_of(json.loads(answer)), await left(draining)
 
@@ -158,7 +151,7 @@ def test_wyoming_goes_on_and_nobody_new_comes(server: Running, pcm: Array, text:
             await begin(client)
             await until_here(lambda: server.used[0])
             draining = asyncio.wrap_future(server.drain())
-            await until_draining(server)
+            await server.until_draining()
             with pytest.raises(ConnectionRefusedError):
                 await asyncio.open_connection("127.0.0.1", port)
             await begin(other)
@@ -183,7 +176,7 @@ def test_realtime_goes_on_with_its_next_turns(server: Running, pcm: Array, text:
         async with connected(server, f"{REALTIME}?intent=transcription") as client:
             await client.socket.send_json(manual)
             draining = asyncio.wrap_future(server.drain())
-            await until_draining(server)
+            await server.until_draining()
             for _ in range(2):
                 append = {"type": "input_audio_buffer.append", "audio": audio}
                 await client.socket.send_json(append)
@@ -207,7 +200,7 @@ def test_what_has_not_ended_is_cut_by_time_or_by_a_second_signal(urgent: bool) -
             await client.until("Ready")
             draining = asyncio.wrap_future(server.drain())
             if urgent:
-                await until_draining(server)
+                await server.until_draining()
                 server.urge()
             count = await left(draining)
             stopping = asyncio.create_task(asyncio.to_thread(server.stop))

@@ -15,6 +15,7 @@ from support.serving import (
     SPEAK,
     STT,
     TTS,
+    UPGRADE,
     Client,
     Running,
     connected,
@@ -121,13 +122,7 @@ def test_errors_of_realtime_are_json(server: Running) -> None:
     async def talk() -> tuple[int, str]:
         async with connected(server, LISTEN) as inside:
             await inside.until("Ready")
-            upgrade = {
-                "Upgrade": "websocket",
-                "Connection": "Upgrade",
-                "Sec-WebSocket-Version": "13",
-                "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-            }
-            status, body, _ = await get(server, REALTIME, headers=upgrade)
+            status, body, _ = await get(server, REALTIME, headers=UPGRADE)
             return status, json.loads(body)["error"]["message"]
 
     assert asyncio.run(talk()) == (503, NO_ROOM)

@@ -1,7 +1,6 @@
 """How a server is watched: health, metrics, what was built, and its log."""
 
 import asyncio
-import functools
 import json
 import logging
 import socket
@@ -17,6 +16,7 @@ from support.serving import (
     SECONDS,
     STT,
     TTS,
+    UPGRADE,
     Running,
     ask,
     connected,
@@ -25,7 +25,7 @@ from support.serving import (
     transcribed,
 )
 from support.speech import Array, hiss, wav_bytes
-from support.waiting import until, until_async
+from support.waiting import until
 
 from kyutai_onnx.server.web.logs import LOG, JsonFormatter, TextFormatter, log, open_log
 
@@ -118,7 +118,7 @@ def test_a_server_that_stops_has_no_free_slots() -> None:
             await client.until("Ready")
             assert (await metrics_of(server))["kyutai_slots_free", "stt-demo-en"] == 2
             draining = asyncio.wrap_future(server.drain())
-            await until_async(functools.partial(is_draining, server))
+            await server.until_draining()
             found = await metrics_of(server)
             _, body, _ = await get(server, "/ready")
             assert json.loads(body)["models"][0]["free"] == 0
@@ -128,10 +128,6 @@ def test_a_server_that_stops_has_no_free_slots() -> None:
 
     with running(STT, slots=3, drain=float("inf")) as server:
         assert asyncio.run(talk(server)) == (0, 0, 1)
-
-
-async def is_draining(server: Running) -> bool:
-    return (await get(server, "/ready"))[0] == 503
 
 
 def test_a_server_says_which_it_is() -> None:
@@ -238,13 +234,7 @@ def opened_log(capsys: pytest.CaptureFixture[str]) -> Iterator[pytest.CaptureFix
 def test_a_key_in_the_name_of_a_protocol_is_not_logged(
     opened_log: pytest.CaptureFixture[str],
 ) -> None:
-    headers = {
-        "Upgrade": "websocket",
-        "Connection": "Upgrade",
-        "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-        "Sec-WebSocket-Protocol": "openai-insecure-api-key.hidden",
-    }
+    headers = UPGRADE | {"Sec-WebSocket-Protocol": "openai-insecure-api-key.hidden"}
 
     async def come() -> None:
         request = make_mocked_request("GET", "/v1/realtime", headers=headers)
