@@ -3,9 +3,9 @@
     python -m benchmarks.balanced --streams 8 --seconds 15
 
 Two real `kyutai-onnx serve` processes of the embedded demo, HAProxy, and the speakers of
-`benchmarks.serving` in a process of their own, all on this machine. Printed are the median round
-trip of a ping to a server and through HAProxy, in turn, what processors HAProxy used for the
-streams, and the bytes of one.
+`benchmarks.serving` in a process of their own, all on this machine. It prints the median round
+trip of a ping to a server and through HAProxy, asked in turn, the processor time of HAProxy for the
+streams, and the bytes of one stream.
 """
 
 import argparse

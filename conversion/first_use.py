@@ -186,8 +186,8 @@ class _Downloads:
         return _HubSource(self, repo, revision)
 
     def local(self, repo: str, name: str, revision: str | None) -> Path | None:
-        """A file that was downloaded, by this program or another one; without a revision it is of
-        the commit whose download broke off."""
+        """A file that was downloaded, by this program or another one. Without a revision it
+        is that of the download that broke off."""
         if revision is None:
             return cached_file(repo, name, None, self.folder)
         if (place := self._place(repo, name, revision)).is_file():
@@ -195,8 +195,10 @@ class _Downloads:
         return cached_file(repo, name, revision, self.folder) or cached_file(repo, name, revision)
 
     def forget_commit(self) -> None:
-        """Remove small files of which no weights were downloaded, so that the newest commit is
-        asked for; raises KyutaiOnnxError."""
+        """Remove a download that has no weights yet, so that the newest commit is asked for.
+
+        Raises KyutaiOnnxError if it cannot be removed.
+        """
         try:
             if self.folder.exists() and not (self.folder / WEIGHTS).exists():
                 shutil.rmtree(self.folder)

@@ -127,7 +127,7 @@ def renamed(source: Tensors, rule: Callable[[str], str | None]) -> Renamed:
 
 
 def collected(assemblies: Iterable[tuple[str | None, TensorAssembly]]) -> dict[str, TensorAssembly]:
-    """Recipes by name, without those that have none."""
+    """The assemblies by name, without those that have no name."""
     found: dict[str, TensorAssembly] = {}
     for name, assembly in assemblies:
         if name in found:

@@ -33,8 +33,8 @@ other graph."""
 class Design:
     """All that a template depends on: the canonical configuration, the target and the precisions.
 
-    Settings that reach no graph have one value. `candidates` is among how many of the likeliest a
-    code may be sampled. `halves` names the parts whose tensors are all float16: their weights are
+    Settings that reach no graph have one value. `candidates` is how many of the likeliest codes
+    a graph samples among. `halves` names the parts whose tensors are all float16: their weights are
     stored in 16 bits where a graph keeps them in float32, and nothing but moves them.
     """
 
@@ -99,7 +99,7 @@ def design_of(
 
 
 def _candidates(lm: LMConfig, top_k: int) -> int:
-    """All codes for a top-k of none or of more than usual."""
+    """How many codes a graph samples among: all if the top-k is none or more than usual."""
     usual = lm.depformer is None or 0 < top_k <= CANDIDATES
     return min(lm.card, CANDIDATES) if usual else lm.card
 

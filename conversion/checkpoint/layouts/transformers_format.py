@@ -115,7 +115,7 @@ def _traced(
     projection: str,
     config: TransformerConfig,
 ) -> dict[str, TensorAssembly]:
-    """Recipes of all canonical tensors that are there; what is left over keeps its name."""
+    """The assemblies of all canonical tensors of a set; any other tensor keeps its name."""
     assemblies: dict[str, TensorAssembly] = {}
     for name in canonical:
         assembly = _assembly(source, name, rules, projection, config)

@@ -225,12 +225,12 @@ def test_a_view_reads_its_pieces_when_it_is_read():
 
 def test_rows_of_a_tensor_that_is_only_renamed_are_read_alone():
     source, rows = Counting({"table": TABLE}), slice(1, 3)
-    recipes = {
+    assemblies = {
         "renamed": whole(source, "table"),
         "part": TensorAssembly((Piece("table", slice(2, 6)),), (4, 4)),
         "flat": TensorAssembly((Piece("table"),), (24,)),
     }
-    view = Renamed(source, recipes)
+    view = Renamed(source, assemblies)
     assert np.array_equal(view.read("renamed", rows), TABLE[1:3])
     assert source.reads == [("table", rows)]
     assert np.array_equal(view.read("part", rows), TABLE[3:5])
