@@ -65,8 +65,8 @@ class WebSocket:
         """Accept the client, unless that was done."""
         if self.is_open:
             return
-        self.is_open = True
         await self._ws.prepare(self._request)
+        self.is_open = True
         self._sent = self._loop.time()
         self._pings = asyncio.create_task(self._ping())
         log("client came", path=self._request.path, caller=self.caller)

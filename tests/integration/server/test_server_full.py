@@ -110,6 +110,13 @@ def test_a_slot_is_taken_before_the_upgrade(server: Running, pcm: Array, text: s
     assert words_of(asyncio.run(transcribed(server, pcm))) == text
 
 
+def test_an_upgrade_that_is_invalid_gets_a_status(server: Running) -> None:
+    """Though its session has a slot already."""
+    for path in (*PATHS, REALTIME):
+        headers = UPGRADE | {"Sec-WebSocket-Version": "1"}
+        assert asyncio.run(get(server, path, headers=headers))[0] == 400
+
+
 def test_an_unknown_voice_is_reported_as_before(server: Running) -> None:
     async def talk() -> object:
         async with connected(server, f"{SPEAK}?format=PcmMessagePack&voice=nobody") as client:
