@@ -61,7 +61,7 @@ class Preparation:
             "models": [],
             "doing": what,
             "bytes": done,
-            "of": total,
+            "total": total,
         }
         return web.json_response(report, status=503, headers=self._headers(HEADERS))
 

@@ -474,13 +474,13 @@ def test_a_server_says_how_far_its_models_are_and_then_serves(
     status, headers, body = asked(f"{url}/ready")
     report = json.loads(body)
     assert (status, report["status"], report["models"]) == (503, "preparing", [])
-    assert 0 <= report["bytes"] < report["of"]
+    assert 0 <= report["bytes"] < report["total"]
     assert int(headers["Retry-After"]) > 0
     assert asked(f"{url}/health")[0] == 200
     assert asked(f"{url}/api/asr-streaming")[0] == 503
     status, headers, page = asked(f"{url}/", Accept="text/html")
     assert (status, headers.get_content_type()) == (503, "text/html")
-    assert f'max="{report["of"]}"' in page
+    assert f'max="{report["total"]}"' in page
     hub.release.set()
     lines = list(iter_until(process.stderr, "serving "))
     assert len(lines) == 1
