@@ -9,6 +9,7 @@ from support.paths import TESTS
 MAY_SLEEP = {
     "support/waiting.py": "looks again whether something has happened",
     "support/witness.py": "speaks at the pace of speech",
+    "integration/server/test_balanced.py": "speaks at the pace of speech",
     "conformance/test_kyutai_scripts.py": "sends at the pace of Kyutai's script",
 }
 
