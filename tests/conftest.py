@@ -1,8 +1,10 @@
 """What many tests share: the embedded demo, speech to try it on, and a way to run commands."""
 
+import logging
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from support.commands import Command, run_here
 from support.shared import Shared, shared_folder
 from support.speech import Array, whole, write_wav
 
+from kyutai_onnx import runtime
 from kyutai_onnx.models import Mimi, SpeechToText, Word
 from kyutai_onnx.models.resolve import DEMO, VARIABLE
 
@@ -104,6 +107,16 @@ def _own_environment(
     """No test reads or fills the caches of whoever runs it."""
     monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.setenv("KYUTAI_ONNX_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def _own_log() -> Iterator[None]:
+    """A command that runs in this process, such as one with `--quiet`, sets the log for good."""
+    logger = logging.getLogger(runtime.__name__)
+    handlers, level = logger.handlers, logger.level
+    yield
+    logger.handlers = handlers
+    logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -13,28 +13,27 @@ from support.shared import Shared
 
 from kyutai_onnx.conversion.filling.template import GraphTemplate
 from kyutai_onnx.export import plan
-from kyutai_onnx.export.graphs.graph_template import GraphPlan
+from kyutai_onnx.export.graphs.graph_template import GraphPlan, graph_template
 
 
 @contextmanager
 def traced_once(shared: Shared) -> Iterator[None]:
     """Within it, exports of this process take a graph that was traced before in any worker.
 
-    A recipe may round in a way of its own, so what it writes is always traced.
+    Blocks may be nested. A recipe may round in a way of its own: what it writes is always traced.
     """
-    trace = plan.graph_template
 
     def find(graph: GraphPlan) -> GraphTemplate:
         assert isinstance(graph.build, partial)
         if graph.build.func is plan.write_by_recipe:
-            return trace(graph)
+            return graph_template(graph)
         made_from = repr((graph.build, graph.sizes, graph.halves))
         assert " at 0x" not in made_from, made_from
         name = f"{graph.name}-{hashlib.sha256(made_from.encode()).hexdigest()[:16]}"
 
         def make(folder: Path) -> GraphTemplate:
             folder.mkdir()
-            return trace(graph)
+            return graph_template(graph)
 
         shared.once(name, make)
         found: GraphTemplate = shared.result(name)
