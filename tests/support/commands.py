@@ -1,7 +1,6 @@
 """The command line run in this process, which is quick, or in one of its own, as a user does."""
 
 import contextlib
-import logging
 import os
 import re
 import shutil
@@ -14,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from kyutai_onnx import runtime
 from kyutai_onnx.cli.main import run
 
 
@@ -45,13 +43,7 @@ Command = Callable[..., Result]
 
 def run_here(capsys: pytest.CaptureFixture[str], *arguments: object) -> Result:
     capsys.readouterr()
-    logger = logging.getLogger(runtime.__name__)
-    handlers, level = logger.handlers, logger.level
-    try:
-        code = run([str(argument) for argument in arguments])
-    finally:
-        logger.handlers = handlers
-        logger.setLevel(level)
+    code = run([str(argument) for argument in arguments])
     out, err = capsys.readouterr()
     return Result(code, out, err)
 

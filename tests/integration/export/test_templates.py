@@ -133,11 +133,11 @@ def test_a_template_of_one_checkpoint_filled_with_another_is_the_export_of_that(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The other's language model is traced anew."""
+    """The other's language model is traced a second time."""
     one, other = checkpoint(family, 0), checkpoint(family, 1)
     template, once = template_of(one, "cpu", precision), plan.graph_template
-    anew = {"mimi": once, "lm": graph_template}
-    monkeypatch.setattr(plan, "graph_template", lambda graph: anew[graph.weights](graph))
+    traces = {"mimi": once, "lm": graph_template}
+    monkeypatch.setattr(plan, "graph_template", lambda graph: traces[graph.weights](graph))
     made = filled(template, other, tmp_path / "filled")
     request = Request(other.repository.name, tmp_path / "exported", precision=precision)
     exported = contents(export_bundle(request))
